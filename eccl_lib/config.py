@@ -1,0 +1,378 @@
+"""Every number of the experiment, each with its source: the defaults are the paper's, a scale is a short delta.
+
+``load("demo", disease="I42", overrides={"align.epochs": 5})`` gives a frozen ``Config``. Names, types and values that do
+not fit raise ``ConfigError`` with the right choices in the message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass, field, fields, replace
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+Task = Literal["I21", "I42", "I48", "I50", "traits"]
+DISEASES = ("I21", "I42", "I48", "I50")
+TASKS = (*DISEASES, "traits")
+SCALES = ("demo", "study", "paper")
+COHORTS = ("synthetic", "ukb")
+
+
+class ConfigError(ValueError):
+    """A parameter has a wrong name, type or value; the message names the right ones."""
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """The embedded cohort, used where ``cohort`` is ``synthetic``."""
+
+    participants: int = 41_519  # Sec. 3.1
+    seed: int = 0  # of the cohort; training has its own
+    prevalence_i21: float = 0.022  # Sec. 3.1
+    prevalence_i42: float = 0.004  # Sec. 3.1
+    prevalence_i48: float = 0.039  # Sec. 3.1
+    prevalence_i50: float = 0.012  # Sec. 3.1
+    slices: int = 10  # UK Biobank: 8 to 13
+    rows: int = 208  # UK Biobank: about 208 x 187 at 1.83 mm
+    columns: int = 187
+    write_tree: bool = True  # False: render straight into the store
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """What preprocessing makes of the files (Sec. 3.1) and how coarsely it is kept."""
+
+    slice_choice: Literal["middle", "rv_max"] = "middle"  # Sec. 3.1; rv_max: authors' code
+    crop: Literal["rectangle", "fixed_80px"] = "rectangle"  # Sec. 3.1; fixed_80px: authors' code
+    clip_frames: int = 50  # Sec. 3.1
+    clip_size: int = 224  # pixels, Sec. 3.1
+    labels: Literal["ever", "prevalent", "incident"] = "ever"  # not stated; authors' code
+    split_salt: str = "eccl"  # ours; a participant's split hangs on salt and id alone
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """What the models read of the store."""
+
+    ecg_rate: int = 500  # Hz, Sec. 3.1
+    ecg_scaling: Literal["lead", "fixed"] = "lead"  # to [-1, 1] per lead: Sec. 3.1; fixed: ours, keeps voltage
+    ecg_full_scale_mv: float = 2.0  # ours; what "fixed" maps to 1
+    clip_frames: int = 50  # Sec. 3.1
+    clip_size: int = 224  # Sec. 3.1
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Augmentations of Sec. 3.1; the paper gives no probabilities."""
+
+    ecg_crop_min: float = 0.8  # shortest part kept, the rest zero, never stretched; ours
+    ecg_crop_probability: float = 0.5  # ours
+    ecg_reverse_probability: float = 0.33  # authors' code
+    ecg_sign_probability: float = 0.33  # authors' code
+    cmr_rotation_degrees: float = 15.0  # authors' code
+    cmr_scale_min: float = 0.8  # share of the area that is kept; authors' code
+    cmr_flip_probability: float = 0.0  # authors' code has 0.5, which mirrors septum and lateral wall
+
+
+@dataclass(frozen=True)
+class EcgEncoderConfig:
+    """ViT over patches of leads x samples (Sec. 3.1)."""
+
+    patch_leads: int = 1  # Sec. 3.1
+    patch_samples: int = 100  # Sec. 3.1
+    width: int = 768  # Sec. 3.1
+    depth: int = 12  # Sec. 3.1
+    heads: int = 12  # Sec. 3.1
+    dropout: float = 0.1  # authors' code
+
+
+@dataclass(frozen=True)
+class CmrEncoderConfig:
+    """Swin Transformer over a cine's frames as channels (Sec. 3.1)."""
+
+    architecture: Literal["swin"] = "swin"  # Sec. 3.1
+    patch: int = 4  # Sec. 3.1
+    window: int = 7  # Sec. 3.1
+    width: int = 96  # Swin-T; authors' code
+    depths: tuple[int, ...] = (2, 2, 6, 2)  # Swin-T; authors' code
+    heads: tuple[int, ...] = (3, 6, 12, 24)  # Swin-T; authors' code
+    dropout: float = 0.1  # authors' code
+    attention_dropout: float = 0.1  # authors' code
+    drop_path: float = 0.2  # authors' code
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training: optimiser and schedule."""
+
+    epochs: int = 200  # Sec. 3.1
+    warmup_epochs: int = 40  # Sec. 3.1
+    lr: float = 8e-5  # Sec. 3.1
+    batch: int = 128  # not stated; authors' code has 32 to 128
+    beta2: float = 0.999  # Adam's default; authors' code has AdamW with 0.95
+    weight_decay: float = 0.0  # Adam, Sec. 3.1; decoupled where above 0
+    patience: int = 0  # epochs without a better validation before stopping, 0: never; authors' code has 10
+
+
+@dataclass(frozen=True)
+class MaeConfig(TrainingConfig):
+    """Masked autoencoder on the ECG (Sec. 2.1)."""
+
+    lr: float = 8e-4  # Sec. 3.1
+    mask_ratio: float = 0.8  # Sec. 3.1
+    decoder_width: int = 512  # authors' code
+    decoder_depth: int = 8  # authors' code
+    decoder_heads: int = 16  # authors' code
+
+
+@dataclass(frozen=True)
+class AlignConfig(TrainingConfig):
+    """Stage two: contrast against the frozen CMR encoder and the task on the ECG (Sec. 2.2); also the arms without contrast."""
+
+    shared_width: int = 256  # Sec. 3.1
+    temperature: float = 0.1  # not stated; authors' code
+    task_weight: float = 1.0  # lambda, Sec. 3.1
+    negatives_per_positive: int = 2  # Sec. 3.1
+
+
+@dataclass(frozen=True)
+class CmrTrainingConfig(TrainingConfig):
+    """Supervised pre-training of the CMR encoder (Sec. 2.1)."""
+
+    negatives_per_positive: int = 2  # Sec. 3.1
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """How, not what: nothing here enters a fingerprint."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 1  # of torch, per process; another count differs in the last bits
+    workers: int = 2  # processes side by side where there are many runs or many participants
+    checkpoint_seconds: float = 120.0  # within an epoch; at the end of each epoch one is written anyway
+    build_missing: bool = False  # build what a stage needs and lacks, instead of naming the command
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run's parameters. Make it with ``load``."""
+
+    scale: Literal["demo", "study", "paper"] = "paper"
+    cohort: Literal["synthetic", "ukb"] = "synthetic"
+    disease: Task = "I21"
+    seed: int = 0
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    view: ViewConfig = field(default_factory=ViewConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    ecg: EcgEncoderConfig = field(default_factory=EcgEncoderConfig)
+    cmr: CmrEncoderConfig = field(default_factory=CmrEncoderConfig)
+    mae: MaeConfig = field(default_factory=MaeConfig)
+    cmr_training: CmrTrainingConfig = field(default_factory=CmrTrainingConfig)
+    align: AlignConfig = field(default_factory=AlignConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+# What a laptop can do in minutes: small models on a coarser view, a higher rate for fewer updates.
+DEMO: dict[str, Any] = {
+    "synthetic.participants": 600,
+    "synthetic.prevalence_i21": 0.10,
+    "synthetic.prevalence_i42": 0.08,
+    "synthetic.prevalence_i48": 0.12,
+    "synthetic.prevalence_i50": 0.10,
+    "synthetic.slices": 3,
+    "synthetic.rows": 96,
+    "synthetic.columns": 88,
+    "view.ecg_rate": 100,
+    "view.clip_frames": 25,
+    "view.clip_size": 56,
+    "ecg.patch_leads": 12,
+    "ecg.patch_samples": 20,
+    "ecg.width": 96,
+    "ecg.depth": 4,
+    "ecg.heads": 3,
+    "cmr.patch": 8,
+    "cmr.width": 64,
+    "cmr.depths": (2, 2),
+    "cmr.heads": (2, 4),
+    "mae.decoder_width": 64,
+    "mae.decoder_depth": 2,
+    "mae.decoder_heads": 2,
+    "mae.lr": 2e-3,
+    "mae.epochs": 40,
+    "mae.warmup_epochs": 8,
+    "mae.batch": 60,
+    "cmr_training.lr": 1.5e-3,
+    "cmr_training.epochs": 20,
+    "cmr_training.warmup_epochs": 4,
+    "cmr_training.batch": 32,
+    "align.lr": 5e-4,
+    "align.epochs": 20,
+    "align.warmup_epochs": 4,
+    "align.batch": 60,
+    "runtime.build_missing": True,
+}
+
+# What two cores can do in an hour: the demo's models on enough participants for the science to show.
+STUDY: dict[str, Any] = {
+    **DEMO,
+    "synthetic.participants": 4_400,
+    "synthetic.write_tree": False,
+    "store.clip_frames": 25,
+    "store.clip_size": 56,
+    "runtime.build_missing": False,
+}
+
+PAPER: dict[str, Any] = {}
+DELTAS = {"demo": DEMO, "study": STUDY, "paper": PAPER}
+
+
+def load(
+    scale: str = "demo",
+    *,
+    cohort: str = "synthetic",
+    disease: str = "I21",
+    seed: int = 0,
+    overrides: dict[str, Any] | None = None,
+) -> Config:
+    """The config of one scale with its parameters and overrides applied.
+
+    overrides: field to value, dotted (``{"align.epochs": 3}``) or nested (``{"align": {"epochs": 3}}``).
+    Raises ConfigError on an unknown name, a wrong type or a value out of its range.
+    """
+    if not isinstance(scale, str) or scale not in DELTAS:
+        raise ConfigError(f"scale is {scale!r}; choose one of {', '.join(SCALES)}")
+    top = {"scale": scale, "cohort": cohort, "disease": disease, "seed": seed}
+    config = _apply(Config(), {**top, **DELTAS[scale]})
+    config = _apply(config, _flatten(overrides or {}))
+    _validate(config)
+    return config
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        raise ConfigError(f"overrides is {tree!r}; give fields and values, such as {{'align.epochs': 3}}")
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat.update(_flatten(value, f"{name}.") if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def _apply(config: Config, changes: dict[str, Any]) -> Config:
+    for name, value in changes.items():
+        section, _, key = name.rpartition(".")
+        owner = config if not section else getattr(config, section, None)
+        if not dataclasses.is_dataclass(owner) or key not in _types(type(owner)):
+            raise ConfigError(f"there is no parameter {name!r}; {_nearest(name)}")
+        hint = _types(type(owner))[key]
+        if dataclasses.is_dataclass(hint):
+            raise ConfigError(f"{name!r} is a group of parameters; set one of its fields, such as {name}.{fields(hint)[0].name}")
+        changed = replace(owner, **{key: _checked(name, value, hint)})
+        config = changed if not section else replace(config, **{section: changed})
+    return config
+
+
+def _types(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def names() -> list[str]:
+    """Every parameter, dotted."""
+    found = []
+    for name, hint in _types(Config).items():
+        found += [f"{name}.{f.name}" for f in fields(hint)] if dataclasses.is_dataclass(hint) else [name]
+    return found
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"the groups are {', '.join(_types(Config))}"
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    origin = get_origin(hint)
+    if origin is Literal:
+        choices = get_args(hint)
+        if value not in choices or isinstance(value, bool):
+            raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(map(str, choices))}")
+        return value
+    if origin is tuple:
+        inner = get_args(hint)[0]
+        if not isinstance(value, list | tuple) or not value:
+            raise ConfigError(f"{name} is {value!r}; give a list of {inner.__name__}, such as [2, 2]")
+        return tuple(_checked(name, item, inner) for item in value)
+    if origin is UnionType:
+        raise TypeError(f"{name}: unions are not used in the config")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{name} is {value!r}, a {type(value).__name__}; give {_article(hint.__name__)}")
+    return value
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+def _validate(config: Config) -> None:
+    """Ranges that a type cannot say. Raises ConfigError."""
+    require = _Requirements(config)
+    require("seed", config.seed >= 0, "0 or more")
+    require("synthetic.participants", config.synthetic.participants >= 30, "30 or more, for three splits with both classes")
+    require("synthetic.slices", 1 <= config.synthetic.slices <= 20, "between 1 and 20")
+    for disease in DISEASES:
+        name = f"synthetic.prevalence_{disease.lower()}"
+        require(name, 0 < getattr(config.synthetic, name.split(".")[1]) < 0.5, "between 0 and 0.5")
+    for section in ("mae", "cmr_training", "align"):
+        part = getattr(config, section)
+        require(f"{section}.epochs", part.epochs >= 1, "1 or more")
+        require(f"{section}.warmup_epochs", 0 <= part.warmup_epochs <= part.epochs, f"between 0 and {section}.epochs ({part.epochs})")
+        require(f"{section}.lr", part.lr > 0, "above 0")
+        require(f"{section}.batch", part.batch >= 2, "2 or more")
+    require("mae.mask_ratio", 0 < config.mae.mask_ratio < 1, "between 0 and 1")
+    require("align.temperature", config.align.temperature > 0, "above 0")
+    require("view.ecg_rate", 500 % config.view.ecg_rate == 0, "a divisor of 500")
+    samples = 10 * config.view.ecg_rate
+    require("ecg.patch_samples", samples % config.ecg.patch_samples == 0, f"a divisor of {samples}, the samples in 10 s")
+    require("ecg.patch_leads", 12 % config.ecg.patch_leads == 0, "a divisor of 12")
+    require("ecg.heads", config.ecg.width % config.ecg.heads == 0, f"a divisor of ecg.width ({config.ecg.width})")
+    require("cmr.heads", len(config.cmr.heads) == len(config.cmr.depths), "as many as cmr.depths")
+    for axis in ("clip_frames", "clip_size"):
+        stored, seen = getattr(config.store, axis), getattr(config.view, axis)
+        require(f"view.{axis}", stored % seen == 0, f"a divisor of store.{axis} ({stored})")
+    require("view.clip_size", config.view.clip_size % config.cmr.patch == 0, f"a multiple of cmr.patch ({config.cmr.patch})")
+    require("augment.ecg_crop_min", 0 < config.augment.ecg_crop_min <= 1, "above 0, at most 1")
+    require("runtime.threads", config.runtime.threads >= 1, "1 or more")
+    require("runtime.workers", config.runtime.workers >= 1, "1 or more")
+
+
+class _Requirements:
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def __call__(self, name: str, holds: bool, wanted: str) -> None:
+        if not holds:
+            section, _, key = name.rpartition(".")
+            owner = getattr(self.config, section) if section else self.config
+            raise ConfigError(f"{name} is {getattr(owner, key)!r}; it must be {wanted}")
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """The config as plain JSON types."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 in hex of JSON-able parts; equal content gives an equal digest on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint(config: Config, *sections: str, parents: tuple[str, ...] = ()) -> str:
+    """What a result hangs on: the named sections (or top-level fields) of the config and the parents' fingerprints."""
+    content = as_dict(config)
+    return digest({name: content[name] for name in sections}, list(parents))

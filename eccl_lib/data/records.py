@@ -1,0 +1,44 @@
+"""What every reader returns: one ECG or one cine, whatever file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+class UnreadableError(ValueError):
+    """A file cannot be used. The message names the fault and the cure; the caller adds the file."""
+
+    def __init__(self, reason: str, cure: str = "") -> None:
+        self.reason, self.cure = reason, cure
+        super().__init__(f"{reason}. {cure}".rstrip() if cure else reason)
+
+
+@dataclass(frozen=True)
+class EcgRecord:
+    """One resting ECG. signal: (12, T) float64 in mV, leads in the order of ``LEADS``; NaN where a lead is absent."""
+
+    signal: np.ndarray
+    rate: float  # samples per second
+    heart_rate: float | None = None  # beats per minute as the device states it, if it does
+    measurements: dict[str, float] = field(default_factory=dict)  # device intervals in ms, axes in degrees
+    notes: tuple[str, ...] = ()  # what the reader had to repair, in words
+
+
+@dataclass(frozen=True)
+class CineRecord:
+    """One short-axis cine stack, base to apex, frame 0 at the R wave.
+
+    images: (S, F, H, W) of any real dtype, in the scanner's units.
+    labels: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV myocardium, 3 RV; None where no segmentation was given.
+    """
+
+    images: np.ndarray
+    spacing_mm: tuple[float, float]  # between rows, between columns
+    slice_step_mm: float
+    frame_ms: float  # time between frames
+    labels: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
