@@ -1,0 +1,262 @@
+"""Pictures of one participant: ECG paper, cine, crop, reconstruction, predictions. Arrays in, Figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from eccl_lib.data.records import LEADS
+from eccl_lib.figures_style import (
+    BLACK,
+    BLUE,
+    DISEASE_NAMES,
+    GREEN,
+    ORANGE,
+    ORGAN_COLOURS,
+    PALE,
+    VERMILION,
+    bare,
+    footer,
+    new_figure,
+    styled,
+)
+
+MM_PER_SECOND, MM_PER_MV = 25.0, 10.0  # the clinical standard
+COLUMN_SECONDS = 2.5
+LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
+RHYTHM = "II"
+PULSE_MM = 9.0  # room left of the traces for the calibration pulse
+LEAD_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
+PAPER_THIN, PAPER_THICK = "#F6D5D5", "#E8A9A9"
+LABELS = {2: ("LV wall", GREEN), 3: ("RV cavity", SKY), 1: ("LV cavity", VERMILION)}  # drawn in this order
+
+
+@styled
+def ecg_paper(
+    signal_mv: np.ndarray, rate: float, title: str = "", flags: Sequence[str] = (), *, synthetic: bool = False
+) -> Figure:
+    """A 12-lead ECG on millimetre paper, 25 mm/s and 10 mm/mV, 3 x 4 leads over a rhythm strip.
+
+    signal_mv: (12, T) in mV, leads in the order of LEADS, NaN where absent. rate: Hz. flags: quality remarks, in words.
+    The first 10 s are shown; all four columns are of the same beats, 2.5 s each.
+    """
+    signal = np.asarray(signal_mv, dtype=float)[:, : round(10 * rate)]
+    rows = [list(row) for row in LAYOUT] + [[RHYTHM]]
+    baselines, height = _baselines(signal, rate, rows)
+    width = PULSE_MM + 10 * MM_PER_SECOND
+    fig = new_figure(height=height / 25.4 + 0.6 + 0.2 * bool(flags), width=(width + 6) / 25.4)
+    ax = fig.add_subplot()
+    _millimetres(ax, width, height)
+    for row, base in zip(rows, baselines, strict=True):
+        _pulse(ax, base)
+        seconds = 10.0 if len(row) == 1 else COLUMN_SECONDS
+        for column, lead in enumerate(row):
+            _trace(ax, signal[LEADS.index(lead)], rate, lead, column * seconds, seconds, base)
+    if flags:
+        ax.set_title(f"flags: {', '.join(flags)}", color=VERMILION)
+    fig.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    note = f"25 mm/s, 10 mm/mV; large square 0.2 s x 0.5 mV; {signal.shape[1] / rate:.3g} s at {rate:g} Hz"
+    footer(fig, note, synthetic)
+    return fig
+
+
+def _baselines(signal: np.ndarray, rate: float, rows: list[list[str]]) -> tuple[list[float], float]:
+    """Where each row's 0 mV lies, mm from the bottom, so that rows do not run into each other; the paper's height."""
+    above, below = [], []
+    for row in rows:
+        shown = signal[[LEADS.index(lead) for lead in row]] * MM_PER_MV
+        shown = shown[np.isfinite(shown)] if np.isfinite(shown).any() else np.zeros(1)
+        above.append(float(np.clip(shown.max(), 10, 50)))
+        below.append(float(np.clip(-shown.min(), 3, 40)))
+    gap = 5.0
+    height = float(np.ceil((sum(above) + sum(below) + gap * len(rows)) / 5) * 5)
+    baselines, top = [], height
+    for up, down in zip(above, below, strict=True):
+        baselines.append(top - gap - up)
+        top -= gap + up + down
+    return baselines, height
+
+
+def _millimetres(ax, width: float, height: float) -> None:
+    for step, colour, line in ((1, LEAD_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
+PAPER_THIN, 0.35), (5, PAPER_THICK, 0.6)):
+        vertical = [((x, 0), (x, height)) for x in np.arange(0, width + 0.1, step)]
+        horizontal = [((0, y), (width, y)) for y in np.arange(0, height + 0.1, step)]
+        ax.add_collection(LineCollection(vertical + horizontal, colors=colour, linewidths=line, zorder=0))
+    ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
+    bare(ax)
+
+
+def _pulse(ax, base: float) -> None:
+    """1 mV for 0.2 s, as a recorder draws it before each row."""
+    x = np.array([1, 2, 2, 7, 7, 8])
+    y = np.array([0, 0, 1, 1, 0, 0]) * MM_PER_MV
+    ax.plot(x, base + y, color=BLACK, linewidth=0.9)
+
+
+def _trace(ax, lead_mv: np.ndarray, rate: float, name: str, start: float, seconds: float, base: float) -> None:
+    piece = lead_mv[round(start * rate) : round((start + seconds) * rate)]
+    x0 = PULSE_MM + start * MM_PER_SECOND
+    label = name if np.isfinite(piece).any() else f"{name} absent"
+    ax.plot(x0 + np.arange(len(piece)) / rate * MM_PER_SECOND, base + piece * MM_PER_MV, color=BLACK, linewidth=0.75)
+    if start > 0:
+        ax.plot([x0, x0], [base - 2, base + 2], color=BLACK, linewidth=0.9)
+    ax.text(x0 + 1, base + 6.2, label, fontsize=8.5, fontweight="bold", va="bottom", bbox=LEAD_BOX)
+
+
+@styled
+def cine_frames(
+    clip: np.ndarray, n: int = 6, title: str = "", *, frame_ms: float | None = None, synthetic: bool = False
+) -> Figure:
+    """n frames of a cine, evenly spaced over the cycle. clip: (H, W, F); frame_ms: time between frames, if known."""
+    frames = np.linspace(0, clip.shape[2], n, endpoint=False).astype(int)
+    fig = new_figure(height=1.75)
+    low, high = np.percentile(clip, (0.5, 99.5))
+    for position, (frame, ax) in enumerate(zip(frames, np.atleast_1d(fig.subplots(1, n)), strict=True)):
+        ax.imshow(clip[:, :, frame], cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
+        when = f"frame {frame}" if frame_ms is None else f"{frame * frame_ms:.0f} ms"
+        ax.set_title(when, loc="center")
+        bare(ax)
+        if position == 0:
+            ax.set_ylabel(f"{clip.shape[0]} px")
+            ax.set_xlabel(f"{clip.shape[1]} px")
+    fig.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    footer(fig, f"{n} of {clip.shape[2]} frames of one heart beat, frame 0 at the R wave", synthetic)
+    return fig
+
+
+@styled
+def crop_overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    box: tuple[int, int, int, int],
+    cropped: np.ndarray | None = None,
+    *,
+    synthetic: bool = False,
+) -> Figure:
+    """The heart found in a slice and the rectangle cut around it; beside it what the store keeps.
+
+    image, labels: (H, W), one frame. box: (top, bottom, left, right) in pixels, ends excluded.
+    cropped: (h, w), same frame.
+    """
+    panels = 1 if cropped is None else 2
+    fig = new_figure(height=3.9)
+    axes = np.atleast_1d(fig.subplots(1, panels))
+    axes[0].imshow(image, cmap="gray", interpolation="nearest")
+    for label, (name, colour) in LABELS.items():
+        if (labels == label).any():
+            axes[0].contour(labels == label, levels=[0.5], colors=colour, linewidths=1.3)
+            axes[0].plot([], [], color=colour, label=name)
+    top, bottom, left, right = box
+    corner = (left - 0.5, top - 0.5)
+    axes[0].add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=ORANGE, linewidth=1.6))
+    axes[0].plot([], [], color=ORANGE, label="smallest rectangle over all frames")
+    axes[0].set(title=f"middle slice, {image.shape[0]} x {image.shape[1]} px", xlabel="column (px)", ylabel="row (px)")
+    if cropped is not None:
+        axes[1].imshow(cropped, cmap="gray", interpolation="nearest")
+        axes[1].set(title=f"kept: {cropped.shape[0]} x {cropped.shape[1]} px", xlabel="column (px)", ylabel="row (px)")
+    fig.legend(loc="outside upper left", ncols=4)
+    footer(fig, "frame 0 of one participant", synthetic)
+    return fig
+
+
+@styled
+def mae_reconstruction(
+    original: np.ndarray,
+    reconstructed: np.ndarray,
+    mask: np.ndarray,
+    rate: float,
+    leads: Sequence[str] = ("I", "II", "V2", "V5"),
+    *,
+    seconds: float = 5.0,
+    synthetic: bool = False,
+) -> Figure:
+    """What the masked autoencoder makes of an ECG it sees a fifth of.
+
+    original, reconstructed: (12, T) as the model sees them; mask: (12, T), 1 is removed, 0 is kept; rate: Hz.
+    """
+    stop = min(round(seconds * rate), original.shape[1])
+    t = np.arange(stop) / rate
+    removed = np.asarray(mask, dtype=bool)
+    fig = new_figure(height=0.95 * len(leads) + 1.0)
+    axes = np.atleast_1d(fig.subplots(len(leads), 1, sharex=True))
+    for ax, lead in zip(axes, leads, strict=True):
+        row = LEADS.index(lead)
+        kept = ~removed[row, :stop]
+        ax.fill_between(t, 0, 1, where=kept, step="post", transform=ax.get_xaxis_transform(), color=PALE, linewidth=0)
+        ax.plot(t, original[row, :stop], color=BLACK, linewidth=0.9, label="recorded")
+        guess = np.where(kept, np.nan, reconstructed[row, :stop])
+        ax.plot(t, guess, color=VERMILION, linewidth=1.3, label="reconstructed where masked")
+        ax.set(ylabel=lead, xlim=(0, stop / rate))
+    axes[-1].set_xlabel("time (s)")
+    fig.supylabel("amplitude (scaled to -1 ... 1)", fontsize=9)
+    handles, names = axes[0].get_legend_handles_labels()
+    handles.append(Rectangle((0, 0), 1, 1, color=PALE))
+    fig.legend(handles, [*names, "what the encoder saw"], loc="outside upper left", ncols=3)
+    footer(fig, f"one test ECG, {removed.mean():.0%} of its patches masked", synthetic)
+    return fig
+
+
+@styled
+def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray, *, synthetic: bool = False) -> Figure:
+    """One ECG's predicted traits beside the cohort's measured ones.
+
+    predicted: one row a trait, columns short_name, unit, group, value.
+    cohort: (N, len(predicted)) measured, NaN missing.
+    """
+    mean, spread = np.nanmean(cohort, axis=0), np.nanstd(cohort, axis=0)
+    scaled = (np.nanpercentile(cohort, (5, 25, 50, 75, 95), axis=0) - mean) / spread
+    rows = np.arange(len(predicted))
+    fig = new_figure(height=0.21 * len(predicted) + 0.95)
+    ax = fig.add_subplot()
+    ax.hlines(rows, scaled[0], scaled[4], color=PALE, linewidth=7, label="cohort: 5 to 95 %")
+    ax.hlines(rows, scaled[1], scaled[3], color="#AFAFAF", linewidth=7, label="25 to 75 %")
+    ax.plot(scaled[2], rows, "|", color=BLACK, markersize=7, label="median")
+    z = (predicted["value"].to_numpy(float) - mean) / spread
+    colours = [ORGAN_COLOURS.get(group, BLACK) for group in predicted["group"]]
+    ax.scatter(z, rows, c=colours, s=30, zorder=3, edgecolors=BLACK, linewidths=0.6, label="this ECG")
+    ax.set_yticks(rows, [f"{name.replace('_', ' ')}" for name in predicted["short_name"]])
+    values = [f"{value:.3g} {pretty_unit(unit)}" for value, unit in zip(predicted["value"], predicted["unit"], strict=True)]
+    right = ax.secondary_yaxis("right")
+    right.set_yticks(rows, values)
+    right.tick_params(length=0)
+    right.spines["right"].set_visible(False)
+    ax.set_ylim(len(predicted) - 0.4, -0.6)
+    ax.set_xlabel("standard deviations from the cohort's mean")
+    fig.legend(loc="outside upper left", ncols=4)
+    n = int(np.isfinite(cohort).any(axis=1).sum())
+    footer(fig, f"one ECG beside the traits measured in n = {n:,} training participants", synthetic)
+    return fig
+
+
+@styled
+def risk_panel(
+    scores: Mapping[str, float], cohort: Mapping[str, tuple[np.ndarray, np.ndarray]], *, synthetic: bool = False
+) -> Figure:
+    """One ECG's disease scores beside the test participants'.
+
+    scores: code to score in 0 ... 1. cohort: code to (scores (N,), labels (N,) bool).
+    """
+    fig = new_figure(height=1.05 * len(scores) + 0.8)
+    axes = np.atleast_1d(fig.subplots(len(scores), 1, sharex=True))
+    bins = np.linspace(0, 1, 26)
+    for ax, (code, score) in zip(axes, scores.items(), strict=True):
+        others, sick = np.asarray(cohort[code][0], float), np.asarray(cohort[code][1], bool)
+        shares = [np.full(group.sum(), 100 / max(group.sum(), 1)) for group in (~sick, sick)]
+        ax.hist(others[~sick], bins, weights=shares[0], color=ORANGE, alpha=0.55, label="without the diagnosis")
+        ax.hist(others[sick], bins, weights=shares[1], histtype="step", color=BLUE, linewidth=1.6, label="with it")
+        ax.axvline(score, color=BLACK, linewidth=2, label="this ECG")
+        ax.set_title(
+            f"{DISEASE_NAMES.get(code, code)}: {score:.2f}, above {np.mean(others < score):.0%} of them "
+            f"(n = {len(sick):,}, {int(sick.sum())} with it)"
+        )
+        ax.set(ylabel="share (%)", xlim=(0, 1))
+    axes[-1].set_xlabel("score, not a probability")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    footer(fig, "one ECG beside the cohort's test participants", synthetic)
+    return fig
