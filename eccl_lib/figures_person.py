@@ -19,10 +19,12 @@ from eccl_lib.figures_style import (
     ORANGE,
     ORGAN_COLOURS,
     PALE,
+    SKY,
     VERMILION,
     bare,
     footer,
     new_figure,
+    pretty_unit,
     styled,
 )
 
@@ -83,8 +85,7 @@ def _baselines(signal: np.ndarray, rate: float, rows: list[list[str]]) -> tuple[
 
 
 def _millimetres(ax, width: float, height: float) -> None:
-    for step, colour, line in ((1, LEAD_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
-PAPER_THIN, 0.35), (5, PAPER_THICK, 0.6)):
+    for step, colour, line in ((1, PAPER_THIN, 0.35), (5, PAPER_THICK, 0.6)):
         vertical = [((x, 0), (x, height)) for x in np.arange(0, width + 0.1, step)]
         horizontal = [((0, y), (width, y)) for y in np.arange(0, height + 0.1, step)]
         ax.add_collection(LineCollection(vertical + horizontal, colors=colour, linewidths=line, zorder=0))
@@ -221,7 +222,8 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray, *, synthetic: bool 
     colours = [ORGAN_COLOURS.get(group, BLACK) for group in predicted["group"]]
     ax.scatter(z, rows, c=colours, s=30, zorder=3, edgecolors=BLACK, linewidths=0.6, label="this ECG")
     ax.set_yticks(rows, [f"{name.replace('_', ' ')}" for name in predicted["short_name"]])
-    values = [f"{value:.3g} {pretty_unit(unit)}" for value, unit in zip(predicted["value"], predicted["unit"], strict=True)]
+    pairs = zip(predicted["value"], predicted["unit"], strict=True)
+    values = [f"{value:.3g} {pretty_unit(unit)}" for value, unit in pairs]
     right = ax.secondary_yaxis("right")
     right.set_yticks(rows, values)
     right.tick_params(length=0)
