@@ -1,0 +1,189 @@
+"""CMR: the middle slice, the rectangle around the heart, 224 x 224 x 50, and what the models see of it (Sec. 3.1)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eccl_lib.data.records import CineRecord, UnreadableError
+
+if TYPE_CHECKING:
+    import torch
+
+    from eccl_lib.config import AugmentConfig, StoreConfig, ViewConfig
+
+LV, MYOCARDIUM, RV = 1, 2, 3
+FIXED_BOX = 80  # pixels, authors' code
+WINDOW = (0.005, 0.995)  # quantiles of the clip that become black and white; ours: extremes hang on one pixel
+
+
+def choose_slice(labels: np.ndarray | None, slices: int, choice: str) -> int:
+    """Which slice is kept. labels: (S, F, H, W), base to apex.
+
+    ``middle``: half way between the first and the last slice that hold left ventricle (Sec. 3.1); of the whole stack
+    without labels. ``rv_max``: most RV at end systole, one further from the base where it is among the first three of
+    five or more (authors' code).
+    """
+    if labels is None:
+        if choice == "rv_max":
+            raise UnreadableError("slice_choice rv_max needs a segmentation", "Or set store.slice_choice=middle.")
+        return (slices - 1) // 2
+    if choice == "rv_max":
+        end_systole = int(np.argmin((labels == LV).sum(axis=(0, 2, 3))))
+        chosen = int(np.argmax((labels[:, end_systole] == RV).sum(axis=(1, 2))))
+        return chosen + 1 if chosen <= 2 and slices >= 5 else chosen
+    ventricle = np.flatnonzero(((labels == LV) | (labels == MYOCARDIUM)).any(axis=(1, 2, 3)))
+    if not len(ventricle):
+        raise UnreadableError("the segmentation has no left ventricle", "Check its labels: 1 LV, 2 myocardium, 3 RV.")
+    return int(ventricle[0] + ventricle[-1]) // 2
+
+
+def middle_slice(record: CineRecord, choice: str = "middle") -> int:
+    """Index of the slice that is kept of a cine; see ``choose_slice``."""
+    return choose_slice(record.labels, len(record.images), choice)
+
+
+def heart_box(labels: np.ndarray) -> tuple[int, int, int, int]:
+    """Smallest rectangle that holds the heart over all frames: top, left, bottom, right, the last two exclusive.
+
+    labels: (F, H, W), the heart above 0. Specks apart from the largest connected part (over all frames) do not count.
+    """
+    from scipy.ndimage import find_objects, label
+
+    parts, count = label((labels > 0).any(axis=0), structure=np.ones((3, 3)))
+    if not count:
+        raise UnreadableError("the segmentation is empty in the chosen slice", "Check the mask against the images.")
+    largest = int(np.argmax(np.bincount(parts.ravel())[1:]))
+    rows, columns = find_objects(parts)[largest]
+    return rows.start, columns.start, rows.stop, columns.stop
+
+
+def cut(images: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """The box out of (F, H, W), zeros where it leaves the image."""
+    top, left, bottom, right = box
+    height, width = images.shape[1:]
+    inner = images[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    pad = [(0, 0), (max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0))]
+    return np.pad(inner, pad) if np.any(pad) else inner
+
+
+def fixed_box(box: tuple[int, int, int, int], side: int = FIXED_BOX) -> tuple[int, int, int, int]:
+    """A square of a fixed number of pixels with the same centre (authors' code)."""
+    top, left = (box[0] + box[2] - side) // 2, (box[1] + box[3] - side) // 2
+    return top, left, top + side, left + side
+
+
+def resize(images: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Bilinear along one axis, averaging where it shrinks (antialias), as torch and Pillow do it. float32.
+
+    Plain sums of slices in a fixed order: the same pixels on every machine and for every number of threads.
+    """
+    length = images.shape[axis]
+    ratio = length / size
+    reach = max(ratio, 1.0)
+    centre = (np.arange(size) + 0.5) * ratio
+    first = np.floor(centre - reach + 0.5).astype(int)
+    taps = int(np.ceil(2 * reach)) + 1
+    index = first[:, None] + np.arange(taps)
+    weight = np.maximum(0, 1 - np.abs(index + 0.5 - centre[:, None]) / reach)
+    weight[(index < 0) | (index >= length)] = 0
+    weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    index = np.clip(index, 0, length - 1)
+    shape = [1] * images.ndim
+    shape[axis] = size
+    out = np.zeros((*images.shape[:axis], size, *images.shape[axis + 1 :]), dtype=np.float32)
+    for k in range(taps):
+        if weight[:, k].any():
+            out += np.take(images, index[:, k], axis=axis) * weight[:, k].reshape(shape)
+    return out
+
+
+def resample_frames(images: np.ndarray, frames: int) -> np.ndarray:
+    """Another number of frames over one heart beat, linear and cyclic: the last frame leads to the first. (F, H, W)."""
+    count = len(images)
+    if count == frames:
+        return images
+    time = np.arange(frames) * (count / frames)
+    before = np.floor(time).astype(int)
+    part = (time - before).astype(np.float32)[:, None, None]
+    return images[before % count] * (1 - part) + images[(before + 1) % count] * part
+
+
+def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
+    """One cine as the store keeps it: (clip_size, clip_size, clip_frames) uint8.
+
+    The chosen slice, its box, all frames of one beat, stretched to a square (Sec. 3.1); brightness from the clip's 0.5
+    to its 99.5 percentile over 0 to 255. Raises UnreadableError without a segmentation.
+    """
+    if record.labels is None:
+        raise UnreadableError("no segmentation is given, so the heart's place is unknown")
+    chosen = middle_slice(record, store.slice_choice)
+    box = heart_box(record.labels[chosen])
+    if store.crop == "fixed_80px":
+        box = fixed_box(box)
+    images = cut(record.images[chosen], box)
+    low, high = np.quantile(images, WINDOW)
+    if not high > low:
+        raise UnreadableError("the image is of one brightness inside the heart", "Look at the file: it holds no cine.")
+    clip = resample_frames(images.astype(np.float32), store.clip_frames)
+    clip = np.ascontiguousarray(clip.transpose(1, 2, 0))  # (h, w, F)
+    clip = resize(resize(clip, store.clip_size, 0), store.clip_size, 1)
+    clip -= np.float32(low)
+    clip *= np.float32(255 / (high - low))
+    np.clip(clip, 0, 255, out=clip)
+    return np.rint(clip, out=clip).astype(np.uint8)
+
+
+def to_view(clip: np.ndarray, view: ViewConfig) -> np.ndarray:
+    """Coarser (H, W, F) uint8: mean over squares of pixels, every k-th frame. The clip itself where nothing changes."""
+    height, _, frames = clip.shape
+    block, step = height // view.clip_size, frames // view.clip_frames
+    if block == 1 and step == 1:
+        return clip
+    thin = clip[:, :, ::step]
+    if block == 1:
+        return np.ascontiguousarray(thin)
+    size, kept = view.clip_size, thin.shape[2]
+    rows = thin.reshape(size, block, height, kept).sum(axis=1, dtype=np.uint16)
+    total = rows.reshape(size, size, block, kept).sum(axis=2, dtype=np.uint32)
+    return ((total + block * block // 2) // (block * block)).astype(np.uint8)
+
+
+def scale(batch: torch.Tensor) -> torch.Tensor:
+    """uint8 to float32 in [-1, 1] (Sec. 3.1), any shape, memory layout kept."""
+    import torch
+
+    return batch.to(torch.float32).mul_(2 / 255).sub_(1)
+
+
+def augment(batch: torch.Tensor, augment: AugmentConfig, generator: torch.Generator) -> torch.Tensor:
+    """Random rotation, scaling and, where asked for, mirroring (Sec. 3.1), per sample. batch: (B, F, H, W) float."""
+    import torch
+
+    draw = torch.rand(5, batch.shape[0], generator=generator, device=generator.device).to(batch.device)
+    angle = (2 * draw[0] - 1) * math.radians(augment.cmr_rotation_degrees)
+    side = torch.sqrt(augment.cmr_scale_min + (1 - augment.cmr_scale_min) * draw[1])
+    shift = (2 * draw[2:4].T - 1) * (1 - side)[:, None]
+    return transform(batch, angle, side, shift, draw[4] < augment.cmr_flip_probability)
+
+
+def transform(
+    batch: torch.Tensor, angle: torch.Tensor, side: torch.Tensor, shift: torch.Tensor, mirror: torch.Tensor
+) -> torch.Tensor:
+    """One affine map for rotation, crop and mirror: (B, F, H, W), all frames of a clip alike, on the batch's device.
+
+    angle: (B,) radians. side: (B,) share of the side that is kept and fills the frame. shift: (B, 2) centre of what is
+    kept, x and y, in half image sides. mirror: (B,) bool, left to right. What lies outside repeats the border.
+    """
+    import torch
+    from torch.nn import functional
+
+    sign = torch.where(mirror, -1.0, 1.0)
+    cos, sin = torch.cos(angle) * side, torch.sin(angle) * side
+    theta = torch.stack(
+        [torch.stack([cos * sign, -sin, shift[:, 0]], dim=1), torch.stack([sin * sign, cos, shift[:, 1]], dim=1)], dim=1
+    ).to(batch.dtype)
+    grid = functional.affine_grid(theta, list(batch.shape), align_corners=False)
+    return functional.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -1,0 +1,261 @@
+"""ECG: from any recording to 12 leads x 10 s at 500 Hz without baseline; its checks; what models see (Sec. 3.1)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eccl_lib.data.records import LEADS, EcgRecord, UnreadableError
+
+if TYPE_CHECKING:
+    import torch
+
+    from eccl_lib.config import AugmentConfig, ViewConfig
+
+RATE = 500  # samples per second, Sec. 3.1
+SAMPLES = 5000  # ten seconds, Sec. 3.1
+SHORTEST_SECONDS = 9.8  # ours; devices stop a few samples early, and the rest repeats the last value
+PLAUSIBLE_RATE = (30.0, 200.0)  # beats per minute; outside, the rate is not believed
+FLAT_MV = 0.01  # a lead that moves less in ten seconds has no electrode
+
+# Limb leads as mixtures of I and II (Einthoven, Goldberger), in the order of LEADS.
+LIMB = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
+
+
+def standardise(record: EcgRecord) -> np.ndarray:
+    """First ten seconds at 500 Hz: (12, 5000) float64 mV; missing limb leads rebuilt, other missing leads zero.
+
+    Raises UnreadableError where fewer than two limb leads or less than 9.8 s are there.
+    """
+    if record.signal.ndim != 2 or len(record.signal) != len(LEADS):
+        raise UnreadableError(f"the signal has shape {record.signal.shape}, not (12, samples)")
+    if not np.isfinite(record.rate) or not 50 <= record.rate <= 20_000:
+        raise UnreadableError(
+            f"a sampling rate of {record.rate} Hz cannot be right", "State the true rate in the file."
+        )
+    seconds = record.signal.shape[1] / record.rate
+    if seconds < SHORTEST_SECONDS:
+        raise UnreadableError(f"the recording lasts {seconds:.1f} s", "Ten seconds are needed.")
+    # A second more than is kept, so that the resampling filter meets no edge inside.
+    signal = record.signal[:, : int(np.ceil(11 * record.rate))].astype(np.float64)
+    signal = _bridge_gaps(_rebuild_limb_leads(signal))
+    signal = resample(signal, record.rate, RATE)[:, :SAMPLES]
+    return np.pad(signal, ((0, 0), (0, SAMPLES - signal.shape[1])), mode="edge")
+
+
+def _rebuild_limb_leads(signal: np.ndarray) -> np.ndarray:
+    """Absent limb leads (all NaN) from the first two present ones."""
+    absent = np.isnan(signal).all(axis=1)
+    if not absent[:6].any():
+        return signal
+    present = np.flatnonzero(~absent[:6])[:2]
+    if len(present) < 2:
+        names = [LEADS[k] for k in present] or ["none"]
+        raise UnreadableError(f"of the six limb leads the file has {', '.join(names)}", "At least two are needed.")
+    one_and_two = np.linalg.solve(LIMB[present], signal[present])
+    signal = signal.copy()
+    signal[:6][absent[:6]] = (LIMB @ one_and_two)[absent[:6]]
+    return signal
+
+
+def _bridge_gaps(signal: np.ndarray) -> np.ndarray:
+    """Missing samples by a straight line, leads with nothing by zero."""
+    for lead in signal[np.isnan(signal).any(axis=1)]:
+        if np.isnan(lead).mean() > 0.2 and not np.isnan(lead).all():
+            raise UnreadableError("more than a fifth of a lead's samples are missing")
+    signal = signal.copy()
+    for k in np.flatnonzero(np.isnan(signal).any(axis=1)):
+        known = np.flatnonzero(~np.isnan(signal[k]))
+        signal[k] = np.interp(np.arange(signal.shape[1]), known, signal[k, known]) if len(known) else 0.0
+    return signal
+
+
+def resample(signal: np.ndarray, rate: float, wanted: float) -> np.ndarray:
+    """Another sampling rate by a polyphase filter: (..., T) to (..., about T * wanted / rate)."""
+    ratio = Fraction(wanted / rate).limit_denominator(1000)
+    if ratio == 1:
+        return signal
+    from scipy.signal import resample_poly
+
+    return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+
+
+def beat_period(heart_rate: float) -> int:
+    """Samples of one beat at 500 Hz: int(30000 / heart rate) (authors' code)."""
+    return int(60 * RATE / float(np.clip(heart_rate, *PLAUSIBLE_RATE)))
+
+
+def trend(signal: np.ndarray, period: int) -> np.ndarray:
+    """Moving average over one period, as additive seasonal decomposition defines its trend; (..., T), same shape.
+
+    An even period takes half weights at both ends. The first and last period // 2 samples, where the window leaves the
+    signal, take the nearest value that is defined.
+    """
+    half = period // 2
+    total = np.concatenate([np.zeros((*signal.shape[:-1], 1)), np.cumsum(signal, axis=-1)], axis=-1)
+    inner = total[..., period:] - total[..., :-period]  # sums of `period` samples
+    if period % 2 == 0:
+        inner = (inner[..., :-1] + inner[..., 1:]) / 2
+    pad = [(0, 0)] * (signal.ndim - 1) + [(half, half)]
+    return np.pad(inner / period, pad, mode="edge")
+
+
+def remove_baseline(mv: np.ndarray, heart_rate: float) -> np.ndarray:
+    """The signal without its one-beat trend (Sec. 3.1: seasonal decomposition). mv: (..., 5000) at 500 Hz."""
+    return mv - trend(mv, beat_period(heart_rate))
+
+
+def r_peaks(mv: np.ndarray, rate: float) -> np.ndarray:
+    """Samples at which the ventricles fire, found on all leads together. mv: (12, T) or (T,)."""
+    from scipy.ndimage import uniform_filter1d
+    from scipy.signal import butter, find_peaks, sosfiltfilt
+
+    leads = np.atleast_2d(np.nan_to_num(mv))
+    band = butter(2, (8.0, min(25.0, 0.45 * rate)), "bandpass", fs=rate, output="sos")
+    slope = np.abs(np.gradient(sosfiltfilt(band, leads, axis=-1), axis=-1))
+    slope = uniform_filter1d(slope, max(1, round(0.08 * rate)), axis=-1)
+    size = np.quantile(slope, 0.98, axis=-1, keepdims=True)
+    live = np.ptp(leads, axis=-1) > FLAT_MV
+    if not live.any():
+        return np.empty(0, dtype=int)
+    envelope = np.mean(np.minimum(slope[live] / size[live], 2.0), axis=0)
+    # One QRS in every two seconds sets the usual height: robust to one giant artefact.
+    window = int(2 * rate)
+    tops = [envelope[k : k + window].max() for k in range(0, len(envelope) - window // 2, window)]
+    height = 0.4 * float(np.median(tops))
+    peaks, _ = find_peaks(envelope, height=height, distance=max(1, round(0.25 * rate)), prominence=height / 2)
+    return peaks
+
+
+def heart_rate(mv: np.ndarray, rate: float = RATE) -> float:
+    """Mean beats per minute between the first and the last R peak; NaN with fewer than three."""
+    peaks = r_peaks(mv, rate)
+    if len(peaks) < 3:
+        return float("nan")
+    return float(60 * rate * (len(peaks) - 1) / (peaks[-1] - peaks[0]))
+
+
+def usable_rate(record: EcgRecord, mv: np.ndarray) -> tuple[float, str]:
+    """Heart rate and its origin: the device where plausible, else R peaks, else 60, so that a baseline can go."""
+    low, high = PLAUSIBLE_RATE
+    if record.heart_rate is not None and low <= record.heart_rate <= high:
+        return float(record.heart_rate), "device"
+    found = heart_rate(mv)
+    return (found, "peaks") if low <= found <= high else (60.0, "none")
+
+
+def quality(record: EcgRecord, mv: np.ndarray) -> dict[str, float | int | str]:
+    """What is wrong with a recording; kept beside it, never a reason to drop it. mv: (12, 5000), ``standardise``d.
+
+    ``missing_leads`` and ``flat_leads`` name leads; ``clipped`` is the share of samples that stand at a lead's extreme
+    for 40 ms or longer; ``baseline_mv`` the largest drift; ``einthoven_uv`` the largest |I + III - II|.
+    """
+    absent = np.isnan(record.signal).all(axis=1)
+    flat = (np.ptp(mv, axis=1) < FLAT_MV) & ~absent
+    rate, source = usable_rate(record, mv)
+    return {
+        "missing_leads": " ".join(np.array(LEADS)[absent]),
+        "flat_leads": " ".join(np.array(LEADS)[flat]),
+        "gaps": round(float(np.isnan(record.signal[~absent]).mean()) if (~absent).any() else 1.0, 6),
+        "clipped": round(_clipped_share(mv, flat | absent), 6),
+        "baseline_mv": round(float(np.ptp(trend(mv, beat_period(rate)), axis=1).max()), 4),
+        "einthoven_uv": round(float(1000 * np.abs(mv[0] + mv[2] - mv[1]).max()), 2),
+        "heart_rate_from": source,
+    }
+
+
+def _clipped_share(mv: np.ndarray, ignored: np.ndarray) -> float:
+    run = int(0.04 * RATE)
+    at_extreme = (mv >= mv.max(axis=1, keepdims=True)) | (mv <= mv.min(axis=1, keepdims=True))
+    at_extreme[ignored] = False
+    total = np.cumsum(np.pad(at_extreme.astype(np.int32), ((0, 0), (1, 0))), axis=1)
+    long_runs = (total[:, run:] - total[:, :-run]) == run
+    return float(np.minimum(long_runs.sum(axis=1) + (run - 1) * long_runs.any(axis=1), mv.shape[1]).sum() / mv.size)
+
+
+def warnings(flags: dict[str, float | int | str]) -> list[str]:
+    """The flags of ``quality`` in words, for a reader; empty where nothing is wrong."""
+    found = []
+    if flags["missing_leads"]:
+        found.append(f"not in the file: {flags['missing_leads']} (limb leads are rebuilt, others are zero)")
+    if flags["flat_leads"]:
+        found.append(f"flat, electrode off: {flags['flat_leads']}")
+    if flags["gaps"]:
+        found.append(f"{flags['gaps']:.2%} of the samples are missing and were bridged by straight lines")
+    if flags["clipped"] > 0.001:
+        found.append(f"{flags['clipped']:.1%} of the samples stand at a limit: the amplifier was saturated")
+    if flags["baseline_mv"] > 2.0:
+        found.append(f"the baseline drifts by {flags['baseline_mv']:.1f} mV")
+    if flags["einthoven_uv"] > 20:
+        found.append(f"I + III differs from II by {flags['einthoven_uv']:.0f} uV: leads may be swapped")
+    if flags["heart_rate_from"] == "none":
+        found.append("no plausible heart rate was found")
+    return found
+
+
+def to_microvolts(mv: np.ndarray) -> np.ndarray:
+    """The store's form: int16 at 1 uV, cut at its range of +-32.8 mV."""
+    return np.clip(np.rint(1000 * mv), -32768, 32767).astype(np.int16)
+
+
+def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
+    """One recording as the store keeps it: (12, 5000) int16 uV without baseline, heart rate, quality flags."""
+    mv = standardise(record)
+    rate, _ = usable_rate(record, mv)
+    return to_microvolts(remove_baseline(mv, rate)), rate, quality(record, mv)
+
+
+def to_view(ecg: np.ndarray, rate: int) -> np.ndarray:
+    """Stored int16 (..., 5000) at the view's rate: int16 (..., 10 * rate)."""
+    if rate == RATE:
+        return ecg
+    return np.clip(np.rint(resample(ecg.astype(np.float64), RATE, rate)), -32768, 32767).astype(np.int16)
+
+
+def scale(batch: torch.Tensor, view: ViewConfig) -> torch.Tensor:
+    """To [-1, 1] in float32 (Sec. 3.1). batch: (B, 12, T) uV, integer or float; a flat lead becomes 0.
+
+    ``lead`` maps each lead's own minimum and maximum to -1 and 1; ``fixed`` keeps voltage and clips at full scale.
+    """
+    import torch
+
+    batch = batch.to(torch.float32)
+    if view.ecg_scaling == "fixed":
+        return (batch / (1000 * view.ecg_full_scale_mv)).clamp_(-1, 1)
+    low, high = torch.aminmax(batch, dim=-1, keepdim=True)
+    span = high - low
+    scaled = (batch - low) * (2 / span.clamp_min(1.0)) - 1
+    return scaled.masked_fill_(span < 1.0, 0.0)
+
+
+def augment(batch: torch.Tensor, augment: AugmentConfig, generator: torch.Generator) -> torch.Tensor:
+    """Random crop, reversal in time and sign flip (Sec. 3.1), drawn per sample. batch: (B, 12, T) float."""
+    import torch
+
+    n, samples = batch.shape[0], batch.shape[-1]
+    draw = torch.rand(5, n, generator=generator, device=generator.device).to(batch.device)
+    share = augment.ecg_crop_min + (1 - augment.ecg_crop_min) * draw[0]
+    share = torch.where(draw[1] < augment.ecg_crop_probability, share, torch.ones_like(share))
+    length = torch.ceil(share * samples).long()
+    start = (draw[2] * (samples - length + 1)).long().clamp_max(samples - 1)
+    return transform(
+        batch, start, length, draw[3] < augment.ecg_reverse_probability, draw[4] < augment.ecg_sign_probability
+    )
+
+
+def transform(
+    batch: torch.Tensor, start: torch.Tensor, length: torch.Tensor, reverse: torch.Tensor, negate: torch.Tensor
+) -> torch.Tensor:
+    """Keep samples start to start + length where they are, zero the rest, reverse, negate; all (B,), batch (B, C, T).
+
+    Nothing is stretched: the distance between beats is information.
+    """
+    import torch
+
+    time = torch.arange(batch.shape[-1], device=batch.device)
+    kept = (time >= start[:, None]) & (time < (start + length)[:, None])  # (B, T)
+    sign = torch.where(negate, -1.0, 1.0).to(batch.dtype)
+    batch = batch * (kept.to(batch.dtype) * sign[:, None])[:, None]
+    return torch.where(reverse[:, None, None], batch.flip(-1), batch)

@@ -1,0 +1,108 @@
+"""Where the heart is: labels 0 background, 1 LV cavity, 2 LV myocardium, 3 RV. Provider: masks that are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eccl_lib.data.records import UnreadableError
+
+LARGEST_VOXELS = 2**28  # 256 MB of uint8: a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million
+FLIP = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes (left, back, head) to NIfTI's (right to left, back to front, head)
+GIVE_MASKS = "Give a 4-D NIfTI of labels 1 LV cavity, 2 myocardium, 3 RV, as ukbb_cardiac writes it (seg_sa.nii.gz)."
+USE_ITS_MASK = "Use the mask made from this stack."
+
+
+def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
+    """nibabel image, affine and four-dimensional shape, nothing of the voxels read yet. Raises UnreadableError."""
+    import nibabel
+
+    try:
+        image = nibabel.load(path)
+        shape = tuple(int(n) for n in image.shape)
+    except Exception as error:
+        raise UnreadableError(f"not a readable NIfTI file ({type(error).__name__})") from error
+    shape = (*shape, 1) if len(shape) == 3 else shape
+    if len(shape) != 4 or min(shape) < 1:
+        raise UnreadableError(f"the NIfTI has shape {shape}", "A cine is x, y, slice, frame.")
+    if int(np.prod(shape, dtype=np.int64)) > LARGEST_VOXELS:
+        raise UnreadableError(f"a NIfTI of {shape} voxels is larger than any cine")
+    return image, np.asarray(image.affine, dtype=np.float64), shape
+
+
+def voxels(image: object, shape: tuple[int, ...]) -> np.ndarray:
+    """The voxels as stored (scaled where the header says so): (X, Y, S, F). Raises UnreadableError on damage."""
+    try:
+        return np.asanyarray(image.dataobj).reshape(shape)
+    except Exception as error:
+        raise UnreadableError(f"the NIfTI's voxels are damaged or cut short ({type(error).__name__})") from error
+
+
+def given(path: Path | None, pixel_axes: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Labels from a NIfTI laid over a stack by geometry: (S, F, H, W) uint8.
+
+    pixel_axes: (S, 3, 3), per slice from (column, row, 1) to mm in DICOM axes. shape: the stack's (S, F, H, W).
+    Raises UnreadableError where no mask is given or where it belongs to another stack.
+    """
+    if path is None:
+        raise UnreadableError("no segmentation is given, so the heart's place is unknown", GIVE_MASKS)
+    if not Path(path).is_file():
+        raise UnreadableError(f"there is no segmentation {Path(path).name}", GIVE_MASKS)
+    image, affine, volume = open_nifti(path)
+    if volume[3] != shape[1]:
+        raise UnreadableError(f"the segmentation has {volume[3]} frames, the cine {shape[1]}", GIVE_MASKS)
+    labels = voxels(image, volume)
+    if labels.min() < 0 or labels.max() > 3:
+        raise UnreadableError("the segmentation has labels outside 0 to 3", GIVE_MASKS)
+    return overlay(labels.astype(np.uint8, copy=False), affine, pixel_axes, shape)
+
+
+def overlay(labels: np.ndarray, affine: np.ndarray, pixel_axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(X, Y, Z, F) labels with a NIfTI affine onto a DICOM stack's pixels: (S, F, H, W), any flip or transposition.
+
+    Each slice's corner pixels are sent through both geometries; they must fall on voxels, to half a voxel.
+    """
+    slices, frames, height, width = shape
+    try:
+        to_voxel = np.linalg.inv(affine)
+    except np.linalg.LinAlgError as error:
+        raise UnreadableError("the segmentation's geometry is empty", GIVE_MASKS) from error
+    out = np.zeros((slices, frames, height, width), dtype=np.uint8)
+    covered = 0
+    for s in range(slices):
+        plane = to_voxel[:3, :3] @ FLIP @ pixel_axes[s]  # (column, row, 1) to voxel, but for the offset
+        plane[:, 2] += to_voxel[:3, 3]
+        covered += _overlay_slice(labels, plane, out[s])
+    if not covered:
+        raise UnreadableError("the segmentation lies elsewhere than the images", USE_ITS_MASK)
+    return out
+
+
+def _overlay_slice(labels: np.ndarray, plane: np.ndarray, out: np.ndarray) -> bool:
+    """Fill one slice (F, H, W); False where it lies outside of the labels' volume."""
+    _, height, width = out.shape
+    steps = np.rint(plane[:, :2])
+    corners = np.array([[0, 0, 1], [width - 1, 0, 1], [0, height - 1, 1], [width - 1, height - 1, 1]]).T
+    exact = plane @ corners
+    start = np.rint(plane[:, 2])
+    rounded = np.column_stack([steps, start]) @ corners
+    in_plane = np.abs(steps).sum(axis=0)
+    if (in_plane != 1).any() or np.abs(exact - rounded)[:2].max() > 0.5 or steps[2].any():
+        raise UnreadableError("the segmentation has another geometry than the images", USE_ITS_MASK)
+    z = int(start[2])
+    if abs(plane[2, 2] - z) > 0.25 or not 0 <= z < labels.shape[2]:
+        return False
+    axis_of_column = int(np.flatnonzero(steps[:2, 0])[0])
+    sheet = labels[:, :, z, :]  # (X, Y, F)
+    sheet = sheet if axis_of_column == 0 else sheet.swapaxes(0, 1)  # (along a row, along a column, F)
+    firsts = [int(start[axis_of_column]), int(start[1 - axis_of_column])]
+    signs = [int(steps[axis_of_column, 0]), int(steps[1 - axis_of_column, 1])]
+    columns = firsts[0] + signs[0] * np.arange(width)
+    rows = firsts[1] + signs[1] * np.arange(height)
+    inside = (columns >= 0) & (columns < sheet.shape[0]), (rows >= 0) & (rows < sheet.shape[1])
+    if not (inside[0].any() and inside[1].any()):
+        return False
+    picked = sheet[np.ix_(columns[inside[0]], rows[inside[1]])]
+    out[:, np.flatnonzero(inside[1])[:, None], np.flatnonzero(inside[0])] = picked.transpose(2, 1, 0)
+    return True
