@@ -1,7 +1,7 @@
-"""Every number of the experiment, each with its source: the defaults are the paper's, a scale is a short delta.
+"""Every number of the experiment, each with its source: defaults are the paper's, a scale is a short delta.
 
-``load("demo", disease="I42", overrides={"align.epochs": 5})`` gives a frozen ``Config``. Names, types and values that do
-not fit raise ``ConfigError`` with the right choices in the message.
+``load("demo", disease="I42", overrides={"align.epochs": 5})`` gives a frozen ``Config``. Names, types and values that
+do not fit raise ``ConfigError`` with the right choices in the message.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class MaeConfig(TrainingConfig):
 
 @dataclass(frozen=True)
 class AlignConfig(TrainingConfig):
-    """Stage two: contrast against the frozen CMR encoder and the task on the ECG (Sec. 2.2); also the arms without contrast."""
+    """Stage two: contrast with the frozen CMR encoder, and the task on the ECG (Sec. 2.2); arms without contrast too."""
 
     shared_width: int = 256  # Sec. 3.1
     temperature: float = 0.1  # not stated; authors' code
@@ -270,7 +270,9 @@ def _apply(config: Config, changes: dict[str, Any]) -> Config:
             raise ConfigError(f"there is no parameter {name!r}; {_nearest(name)}")
         hint = _types(type(owner))[key]
         if dataclasses.is_dataclass(hint):
-            raise ConfigError(f"{name!r} is a group of parameters; set one of its fields, such as {name}.{fields(hint)[0].name}")
+            raise ConfigError(
+                f"{name!r} is a group of parameters; set one of its fields, such as {name}.{fields(hint)[0].name}"
+            )
         changed = replace(owner, **{key: _checked(name, value, hint)})
         config = changed if not section else replace(config, **{section: changed})
     return config
@@ -322,7 +324,9 @@ def _validate(config: Config) -> None:
     """Ranges that a type cannot say. Raises ConfigError."""
     require = _Requirements(config)
     require("seed", config.seed >= 0, "0 or more")
-    require("synthetic.participants", config.synthetic.participants >= 30, "30 or more, for three splits with both classes")
+    require(
+        "synthetic.participants", config.synthetic.participants >= 30, "30 or more, for three splits with both classes"
+    )
     require("synthetic.slices", 1 <= config.synthetic.slices <= 20, "between 1 and 20")
     for disease in DISEASES:
         name = f"synthetic.prevalence_{disease.lower()}"
@@ -330,21 +334,29 @@ def _validate(config: Config) -> None:
     for section in ("mae", "cmr_training", "align"):
         part = getattr(config, section)
         require(f"{section}.epochs", part.epochs >= 1, "1 or more")
-        require(f"{section}.warmup_epochs", 0 <= part.warmup_epochs <= part.epochs, f"between 0 and {section}.epochs ({part.epochs})")
+        require(
+            f"{section}.warmup_epochs",
+            0 <= part.warmup_epochs <= part.epochs,
+            f"between 0 and {section}.epochs ({part.epochs})",
+        )
         require(f"{section}.lr", part.lr > 0, "above 0")
         require(f"{section}.batch", part.batch >= 2, "2 or more")
     require("mae.mask_ratio", 0 < config.mae.mask_ratio < 1, "between 0 and 1")
     require("align.temperature", config.align.temperature > 0, "above 0")
     require("view.ecg_rate", 500 % config.view.ecg_rate == 0, "a divisor of 500")
     samples = 10 * config.view.ecg_rate
-    require("ecg.patch_samples", samples % config.ecg.patch_samples == 0, f"a divisor of {samples}, the samples in 10 s")
+    require(
+        "ecg.patch_samples", samples % config.ecg.patch_samples == 0, f"a divisor of {samples}, the samples in 10 s"
+    )
     require("ecg.patch_leads", 12 % config.ecg.patch_leads == 0, "a divisor of 12")
     require("ecg.heads", config.ecg.width % config.ecg.heads == 0, f"a divisor of ecg.width ({config.ecg.width})")
     require("cmr.heads", len(config.cmr.heads) == len(config.cmr.depths), "as many as cmr.depths")
     for axis in ("clip_frames", "clip_size"):
         stored, seen = getattr(config.store, axis), getattr(config.view, axis)
         require(f"view.{axis}", stored % seen == 0, f"a divisor of store.{axis} ({stored})")
-    require("view.clip_size", config.view.clip_size % config.cmr.patch == 0, f"a multiple of cmr.patch ({config.cmr.patch})")
+    require(
+        "view.clip_size", config.view.clip_size % config.cmr.patch == 0, f"a multiple of cmr.patch ({config.cmr.patch})"
+    )
     require("augment.ecg_crop_min", 0 < config.augment.ecg_crop_min <= 1, "above 0, at most 1")
     require("runtime.threads", config.runtime.threads >= 1, "1 or more")
     require("runtime.workers", config.runtime.workers >= 1, "1 or more")

@@ -14,7 +14,7 @@ def runs_root() -> Path:
 
 
 def data_root() -> Path:
-    """The user's UK Biobank folder. Raises LookupError where ECCL_DATA is not set, FileNotFoundError where it is not there."""
+    """The user's UK Biobank folder. Raises LookupError without ECCL_DATA, FileNotFoundError where it is no folder."""
     value = os.environ.get("ECCL_DATA")
     if not value:
         raise LookupError(

@@ -1,0 +1,48 @@
+"""What a model reads, by row of the cohort: signals and clips as float batches on the run's device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eccl_lib.config import Config
+from eccl_lib.data import cmr, ecg
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.runs import device
+
+
+class Signals:
+    """All ECGs of a cohort as the models see them, kept on the device as int16."""
+
+    def __init__(self, data: Cohort, config: Config) -> None:
+        self.view, self.device = config.view, device(config)
+        self.microvolts = torch.from_numpy(np.ascontiguousarray(data.ecg_view(config.view))).to(self.device)
+        self.samples = self.microvolts.shape[2]
+
+    def of(self, rows: np.ndarray) -> Tensor:
+        """rows: (B,). Returns (B, 12, T) in [-1, 1]."""
+        return ecg.scale(self.microvolts[torch.from_numpy(rows).to(self.device)], self.view)
+
+
+class Clips:
+    """All cine clips of a cohort as the models see them, read from the memory map batch by batch."""
+
+    def __init__(self, data: Cohort, config: Config) -> None:
+        self.pixels, self.device = data.clip_view(config.view), device(config)
+
+    def of(self, rows: np.ndarray) -> Tensor:
+        """rows: (B,). Returns (B, F, H, W) in [-1, 1], channels_last."""
+        batch = torch.from_numpy(self.pixels[rows]).to(self.device)  # (B, H, W, F)
+        return cmr.scale(batch.permute(0, 3, 1, 2))
+
+
+def in_batches(function: Callable[[np.ndarray], Tensor], rows: np.ndarray, size: int = 128) -> np.ndarray:
+    """``function`` over rows, piece by piece, without gradient. Returns (len(rows), ...) float32."""
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(rows), size):
+            parts.append(function(rows[start : start + size]).float().cpu().numpy())
+    return np.concatenate(parts)

@@ -1,0 +1,169 @@
+"""Table 1: which rows on which tasks with which seeds, run in order of need, and the table of what came out.
+
+Command: ``python -m eccl_lib.table1 --scale demo``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import joblib
+import pandas as pd
+
+from eccl_lib import command, methods, paths, stages
+from eccl_lib.config import TASKS as TASK_KEYS
+from eccl_lib.config import Config
+from eccl_lib.data import cohort
+from eccl_lib.methods import METHODS
+from eccl_lib.runs import Run
+from eccl_lib.storage import MissingError, write_atomically
+from eccl_lib.tasks import TASKS
+
+Log = Callable[[str], None]
+Job = tuple[str, Config]  # a stage or a method's key, and its parameters
+
+
+def plan(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> list[list[Job]]:
+    """Jobs in waves: what several cells share first, then the cells. Within a wave no job needs another."""
+    cells = [replace(config, disease=task, seed=seed) for seed in seeds for task in tasks]
+    arms = [METHODS[key].arm for key in rows]
+    shared: list[Job] = []
+    if any(arm is None or arm.contrast for arm in arms):
+        shared += [("cmr_sup", cell) for cell in cells]
+    if any(arm is not None and arm.ecg_pretraining for arm in arms):
+        shared += [("pretrain_ecg", replace(config, seed=seed)) for seed in seeds]
+    return [shared, [(key, cell) for cell in cells for key in rows if METHODS[key].arm is not None]]
+
+
+def run_job(job: Job, log: Log = print) -> Run:
+    """One job, here and now."""
+    key, config = job
+    return stages.pretrain_ecg(config, log) if key == "pretrain_ecg" else methods.run(config, key, log)
+
+
+def expected_run(job: Job, data: cohort.Cohort) -> Run:
+    """The folder a job's result is or will be in."""
+    key, config = job
+    if key == "pretrain_ecg":
+        return stages.ecg_run(config, data)
+    arm = METHODS[key].arm
+    return stages.cmr_run(config, data) if arm is None else stages.arm_run(config, arm, data)
+
+
+def run_jobs(waves: list[list[Job]], config: Config, log: Log = print) -> None:
+    """Run what is not done, ``config.runtime.workers`` processes side by side, one line a job with the time remaining."""
+    data = cohort.load(config, log)
+    todo = [[job for job in wave if not expected_run(job, data).done] for wave in waves]
+    total, done, start = sum(map(len, todo)), 0, time.monotonic()
+    log(f"{total} of {sum(map(len, waves))} runs to do, {config.runtime.workers} at a time")
+    for wave in filter(None, todo):
+        parallel = joblib.Parallel(n_jobs=min(config.runtime.workers, len(wave)), return_as="generator_unordered")
+        for name, seconds in parallel(joblib.delayed(_timed)(job) for job in wave):
+            done += 1
+            left = (time.monotonic() - start) / done * (total - done)
+            log(f"run {done}/{total}  {name}  {seconds:.0f} s  about {left:.0f} s left")
+
+
+def _timed(job: Job) -> tuple[str, float]:
+    start = time.monotonic()
+    run = run_job(job, log=_silent)
+    return run.name, time.monotonic() - start
+
+
+def _silent(line: str) -> None:
+    """A worker's lines would interleave; its result is reported by the parent."""
+
+
+def table(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
+    """Finished cells in long form: row, task, column, metric, mean, std, seeds, n, positives.
+
+    Raises MissingError with the command where a cell is not there.
+    """
+    data = cohort.load(config, _silent)
+    records = []
+    for key in rows:
+        for task in tasks:
+            runs = [expected_run((key, replace(config, disease=task, seed=seed)), data) for seed in seeds]
+            for run in runs:
+                if not run.done:
+                    line = (
+                        f"python -m eccl_lib.methods {key} {command.line(replace(config, disease=task, seed=run.seed))}"
+                    )
+                    raise MissingError(f"{run.name} has not been trained. Train it first:\n  {line}")
+            records.append(_cell(key, task, [run.metrics for run in runs]))
+    return pd.DataFrame(records)
+
+
+def _cell(key: str, task: str, metrics: list[dict]) -> dict[str, object]:
+    scores = pd.Series([m["test"] for m in metrics])
+    return {
+        "row": METHODS[key].row,
+        "task": task,
+        "column": TASKS[task].column,
+        "metric": TASKS[task].metric,
+        "mean": scores.mean(),
+        "std": scores.std(ddof=1) if len(scores) > 1 else float("nan"),
+        "seeds": len(scores),
+        "n": metrics[0]["n"]["test"],
+        "positives": metrics[0].get("positives", {}).get("test"),
+    }
+
+
+def published() -> pd.DataFrame:
+    """Table 1 as printed in the paper, in the long form of ``table``: row, task, mean, std."""
+    wide = pd.read_csv(paths.PAPER_TABLE)
+    stems = {"mi_auc": "I21", "cm_auc": "I42", "af_auc": "I48", "hf_auc": "I50", "mean_r": "traits"}
+    parts = [
+        pd.DataFrame({"row": wide["row"], "task": task, "mean": wide[f"{stem}_mean"], "std": wide[f"{stem}_std"]})
+        for stem, task in stems.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def wide(long: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """Rows of Table 1 by column, each cell a mean, with +- standard deviation where there are several seeds."""
+    cells = long.assign(
+        text=[
+            f"{m:.{digits}f}" + ("" if pd.isna(s) else f" ± {s:.{digits}f}")
+            for m, s in zip(long["mean"], long["std"], strict=True)
+        ],
+        heading=[TASKS[task].column + (" AUC" if TASKS[task].is_disease else "") for task in long["task"]],
+    )
+    order = [TASKS[t].column + (" AUC" if TASKS[t].is_disease else "") for t in TASK_KEYS if t in set(long["task"])]
+    return cells.pivot(index="row", columns="heading", values="text").loc[list(dict.fromkeys(long["row"])), order]
+
+
+def build(
+    config: Config,
+    rows: Sequence[str] = tuple(METHODS),
+    tasks: Sequence[str] = TASK_KEYS,
+    seeds: Sequence[int] = (0,),
+    log: Log = print,
+) -> pd.DataFrame:
+    """Run what is missing, then the table, also written as table1.csv under the run's figures."""
+    run_jobs(plan(config, rows, tasks, seeds), config, log)
+    result = table(config, rows, tasks, seeds)
+    folder = paths.figures_dir(config.scale, config.cohort)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "table1.csv", lambda path: result.to_csv(path, index=False, float_format="%.4f"))
+    return result
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """``python -m eccl_lib.table1 --scale demo --seeds 1``."""
+    parser = argparse.ArgumentParser(prog="python -m eccl_lib.table1", description="Train every cell of Table 1.")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, from --seed on")
+    parser.add_argument("--rows", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--tasks", nargs="+", default=list(TASK_KEYS), choices=TASK_KEYS)
+    command.add_parameters(parser, disease=False)
+    parsed = parser.parse_args(arguments)
+    config = command.config(parsed)
+    seeds = range(parsed.seed, parsed.seed + parsed.seeds)
+    print(wide(build(config, parsed.rows, parsed.tasks, seeds)).to_string())
+
+
+if __name__ == "__main__":
+    command.run(main)

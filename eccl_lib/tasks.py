@@ -1,0 +1,111 @@
+"""The five columns of Table 1: what is predicted, how it is trained and how it is scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eccl_lib import evaluate, losses
+from eccl_lib.config import DISEASES
+from eccl_lib.data.traits import TRAITS
+
+
+@dataclass(frozen=True)
+class Task:
+    """One column of Table 1. key: a disease's ICD-10 block or ``traits``."""
+
+    key: str
+    column: str  # the paper's heading
+    metric: str
+    outputs: int
+
+    @property
+    def is_disease(self) -> bool:
+        return self.key in DISEASES
+
+
+TASKS = {
+    "I21": Task("I21", "MI", "AUC", 1),
+    "I42": Task("I42", "CM", "AUC", 1),
+    "I48": Task("I48", "AF", "AUC", 1),
+    "I50": Task("I50", "HF", "AUC", 1),
+    "traits": Task("traits", "Mean R", "mean r", len(TRAITS)),
+}
+DISEASE_NAMES = {
+    "I21": "myocardial infarction",
+    "I42": "cardiomyopathy",
+    "I48": "atrial fibrillation",
+    "I50": "heart failure",
+}
+
+
+@dataclass(frozen=True)
+class Targets:
+    """A task's targets for a whole cohort.
+
+    values: (N, outputs) float32, 0 or 1 for a disease, in the trait's own unit otherwise (NaN: not measured).
+    centre, spread: (outputs,) of the training participants, 0 and 1 for a disease.
+    """
+
+    task: Task
+    values: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+
+    def scaled(self) -> Tensor:
+        """(N, outputs) float32 as the loss reads them: z-scored on the training participants, or 0 and 1."""
+        return torch.from_numpy(((self.values - self.centre) / self.spread).astype(np.float32))
+
+    def unscaled(self, outputs: np.ndarray) -> np.ndarray:
+        """A model's outputs (n, outputs) as scores: traits in their units, a disease as its logit."""
+        return outputs * self.spread + self.centre
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Eq. 4. Both (B, outputs)."""
+        return losses.disease_loss(outputs, target) if self.task.is_disease else losses.trait_loss(outputs, target)
+
+    def score(self, predicted: np.ndarray, rows: np.ndarray) -> float:
+        """The column's metric. predicted: (n, outputs), in units; rows: (n,) of the cohort."""
+        if self.task.is_disease:
+            return evaluate.auc(predicted[:, 0], self.values[rows, 0] > 0.5)
+        return evaluate.mean_r(predicted, self.values[rows])
+
+
+def targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.ndarray) -> Targets:
+    """Targets of a cohort, scaler fitted on its training participants alone.
+
+    labels: (N, 4) bool in the order of DISEASES; traits: (N, 82), NaN where not measured; train: row numbers.
+    Raises ValueError where the training participants have one class only, or no measured trait.
+    """
+    if task.is_disease:
+        values = labels[:, [DISEASES.index(task.key)]].astype(np.float32)
+        positives = int(values[train].sum())
+        if positives in (0, len(train)):
+            raise ValueError(
+                f"{task.key}: {positives} of {len(train)} training participants have it; both kinds are needed. "
+                "Use a larger cohort or another disease."
+            )
+        return Targets(task, values, np.zeros(1, np.float32), np.ones(1, np.float32))
+    values = np.asarray(traits, dtype=np.float32)
+    empty = np.isnan(values[train]).all(axis=0)
+    if empty.all():
+        raise ValueError("no training participant has any of the 82 traits; check the table that was read")
+    centre = np.where(empty, 0, np.nanmean(np.where(empty, 0, values[train]), axis=0)).astype(np.float32)
+    spread = np.nanstd(np.where(empty, 0, values[train]), axis=0).astype(np.float32)
+    return Targets(task, values, centre, np.where(spread > 0, spread, 1).astype(np.float32))
+
+
+def balanced_chunks(
+    positive: np.ndarray, negatives_per_positive: int, generator: np.random.Generator
+) -> list[np.ndarray]:
+    """All positives beside a random share of the negatives, K times: every negative is seen once (Sec. 3.1).
+
+    positive: (n,) bool. K = floor(negatives / (ratio x positives)), at least 1. Returns K shuffled arrays of positions.
+    """
+    cases, controls = np.flatnonzero(positive), np.flatnonzero(~positive)
+    chunks = max(1, len(controls) // max(1, negatives_per_positive * len(cases)))
+    shares = np.array_split(generator.permutation(controls), chunks)
+    return [generator.permutation(np.concatenate([cases, share])) for share in shares]
