@@ -1,0 +1,176 @@
+"""Run the notebooks headless, in order: what ``make demo`` and ``make refresh`` do.
+
+``python -m eccl_lib.run_notebooks --scale demo`` writes under ``runs/`` alone. With ``--refresh`` the executed notebooks and
+the figures are copied, normalised, to ``notebooks/`` and ``figures/demo``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from eccl_lib import config as config_module
+from eccl_lib import paths
+from eccl_lib.config import ConfigError
+from eccl_lib.normalise import normalise
+
+ORDER = (
+    "01_preprocess",
+    "02_pretrain_ecg",
+    "03_pretrain_cmr",
+    "04_align",
+    "06_table1",
+    "07_latent_space",
+    "08_patches_traits",
+    "09_predict",
+)
+REAL_ECG = "09_predict_real_ecg"  # one more run of the last notebook, on a recording from a person: never copied
+
+
+class NotebookError(RuntimeError):
+    """A notebook stopped; the message names the notebook, the cell and the error."""
+
+
+def execute(source: Path, target: Path, parameters: dict[str, Any]) -> float:
+    """Run one notebook; returns its seconds. Raises NotebookError."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    try:
+        papermill.execute_notebook(source, target, parameters=parameters, progress_bar=False, cwd=source.parent)
+    except PapermillExecutionError as error:
+        raise NotebookError(
+            f"{source.stem} stopped in cell [{error.exec_count}]: {error.ename}: {error.evalue}\n"
+            f"  the cell begins: {_first_line(error.source)}\n  everything up to there: {target}"
+        ) from None
+    except DeadKernelError as error:
+        raise NotebookError(
+            f"{source.stem}: its kernel died ({error}), most often for lack of memory. Run the same command again: "
+            f"what is done is kept."
+        ) from None
+    return time.perf_counter() - began
+
+
+def _first_line(source: str) -> str:
+    return next((line for line in source.splitlines() if line.strip()), "")
+
+
+def run_all(names: Sequence[str], parameters: dict[str, Any], folder: Path, say: Callable[[str], None]) -> list[Path]:
+    """Run the named notebooks in order into a folder. Returns the executed notebooks. Raises NotebookError."""
+    executed = []
+    for k, name in enumerate(names, start=1):
+        say(f"[{k}/{len(names)}] {name}")
+        given, source = dict(parameters), paths.NOTEBOOKS / f"{name}.ipynb"
+        if name == REAL_ECG:
+            source, given["ecg"] = paths.NOTEBOOKS / "09_predict.ipynb", real_ecg()
+        target = folder / f"{name}.ipynb"
+        seconds = execute(source, target, given)
+        say(f"[{k}/{len(names)}] {name}: done in {seconds:.0f} s")
+        executed.append(target)
+    return executed
+
+
+def real_ecg() -> str:
+    """The 12-lead recording of a person that pydicom carries, 10 s at 1000 Hz."""
+    from pydicom.data import get_testdata_file
+
+    return str(get_testdata_file("waveform_ecg.dcm", download=False))
+
+
+def refresh(executed: Sequence[Path], figures: Path) -> None:
+    """Copy executed notebooks and figures into the checkout, normalised so that a second refresh changes next to nothing."""
+    import nbformat
+
+    for path in executed:
+        if path.stem != REAL_ECG:
+            target = paths.NOTEBOOKS / path.name
+            nbformat.write(normalise(nbformat.read(path, as_version=4)), target)
+    paths.DEMO_FIGURES.mkdir(parents=True, exist_ok=True)
+    for path in sorted(figures.iterdir()):
+        if path.is_file() and not path.name.startswith((".", "real_")):
+            shutil.copyfile(path, paths.DEMO_FIGURES / path.name)
+
+
+def _report(figures: Path, executed: Sequence[Path], say: Callable[[str], None]) -> None:
+    made = sorted(figures.iterdir()) if figures.is_dir() else []
+    for title, suffixes in (("tables", {".csv", ".md"}), ("figures", {".png"})):
+        say(f"{title}:")
+        for path in made:
+            if path.suffix in suffixes and not path.name.startswith("."):
+                say(f"  {_shown(path)}")
+    say("executed notebooks:")
+    for path in executed:
+        say(f"  {_shown(path)}")
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m eccl_lib.run_notebooks", description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", default="demo", choices=config_module.SCALES)
+    parser.add_argument("--cohort", default="synthetic", choices=config_module.COHORTS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", metavar="NN", help="notebooks by number or name, such as 04")
+    parser.add_argument("--overrides", default="{}", help="config fields as YAML, such as '{align.epochs: 2}'")
+    parser.add_argument("--refresh", action="store_true", help="also renew notebooks/ and figures/demo")
+    return parser.parse_args(argv)
+
+
+def _chosen(only: Sequence[str] | None) -> list[str]:
+    everything = [*ORDER, REAL_ECG]
+    if not only:
+        return everything
+    names = [name for name in everything if any(name == wish or name.split("_")[0] == wish for wish in only)]
+    if not names:
+        raise ConfigError(f"no notebook is called {' or '.join(only)}; there are {', '.join(everything)}")
+    return names
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit status: 0 done, 1 a notebook stopped, 2 a wrong argument."""
+    import yaml
+
+    arguments = _arguments(argv)
+    began = time.perf_counter()
+    given = {"scale": arguments.scale, "cohort": arguments.cohort, "seed": arguments.seed}
+    defaults = {"scale": "demo", "cohort": "synthetic", "seed": 0}
+    # A parameter that equals the notebook's own is not passed, so that no cell is added for it.
+    parameters: dict[str, Any] = {name: value for name, value in given.items() if value != defaults[name]}
+    try:
+        overrides = yaml.safe_load(arguments.overrides) or {}
+        config_module.load(**given, overrides=overrides)
+        if overrides:
+            parameters["overrides"] = overrides
+        if arguments.refresh and parameters:
+            raise ConfigError("--refresh renews the committed demo: give it no other scale, cohort, seed or overrides")
+        names = _chosen(arguments.only)
+        folder = paths.notebooks_dir(arguments.scale, arguments.cohort)
+        figures = paths.figures_dir(arguments.scale, arguments.cohort)
+        executed = run_all(names, parameters, folder, _say)
+        if arguments.refresh:
+            refresh(executed, figures)
+    except (ConfigError, NotebookError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    _report(figures, executed, _say)
+    _say(f"all in {time.perf_counter() - began:.0f} s")
+    return 0
+
+
+def _say(line: str) -> None:
+    # Progress lines of the notebooks arrive on standard error; the same stream keeps the order.
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
