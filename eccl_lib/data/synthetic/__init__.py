@@ -1,1 +1,8 @@
 """The embedded cohort: one heart per participant, seen twice, by an ECG and by a cine MRI."""
+
+from eccl_lib.data.synthetic.cine import render_cine
+from eccl_lib.data.synthetic.ecg import render_ecg
+from eccl_lib.data.synthetic.population import FIRST_EID, draw
+from eccl_lib.data.synthetic.table import render_table
+
+__all__ = ["FIRST_EID", "draw", "render_cine", "render_ecg", "render_table"]

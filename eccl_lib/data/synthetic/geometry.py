@@ -1,0 +1,157 @@
+"""The moving contours of a heart: LV cavity, LV epicardium and RV as radii around the LV's axis.
+
+Angles run from the middle of the septum towards anterior. Muscle keeps its volume, so walls thicken as the cavity
+shrinks; every contour is scaled so that slabs of the stack add up to the state's volumes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eccl_lib.data.synthetic.population import SEGMENT_ANGLE, SEGMENT_LEVEL, Hearts
+
+ANGLES = np.deg2rad(np.arange(-180, 180, 3.75))  # A = 96 directions
+DENSITY = 1.05  # g/mL of muscle
+LENGTH_TO_DIAMETER = 1.85  # base to apex over the inner diameter half way
+LV_TAPER, RV_TAPER = 3.0, 1.7  # area along the axis falls as 1 - u**taper
+_STEP = ANGLES[1] - ANGLES[0]
+
+
+@dataclass(frozen=True)
+class Contours:
+    """Radii in mm, each (n, S, F, A): inner and outer LV wall, and the RV's outer border (equal to outer where no RV)."""
+
+    inner: np.ndarray
+    outer: np.ndarray
+    rv: np.ndarray
+
+
+def length_mm(hearts: Hearts) -> np.ndarray:
+    """Base to apex, (n,), from the cavity's volume: bullet of area 1 - u**3."""
+    mean = LV_TAPER / (LV_TAPER + 1) / (1 - 0.5**LV_TAPER)
+    diameter = np.cbrt(1000 * hearts.edv / (mean * LENGTH_TO_DIAMETER * np.pi / 4))
+    return LENGTH_TO_DIAMETER * diameter
+
+
+def slab_share(slices: int, taper: float) -> np.ndarray:
+    """(S,) mean area of each slab over the mean of all: the slabs then add up to the volume exactly."""
+    edges = np.linspace(0, 1, slices + 1)
+    integral = edges - edges ** (taper + 1) / (taper + 1)
+    return np.diff(integral) / integral[-1] * slices
+
+
+def emptying(hearts: Hearts, phase: np.ndarray, delay: np.ndarray | float = 0.0) -> np.ndarray:
+    """Share of the stroke volume ejected, (n, F): 0 at the R wave, 1 at end systole, filled early and by the atrium."""
+    hr = hearts.hr_mri[:, None]
+    es = np.clip(0.82 * (546 - 2.1 * hr) / (60_000 / hr), 0.24, 0.52)
+    p = np.mod(phase - delay, 1.0)
+    isovolumic = np.maximum(65 * hr / 60_000, 0.045)
+    early = 0.16 + 0.10 * (hr / 60 - 1)
+    kick = hearts.kick[:, None]
+    slow = 0.12 * (1 - kick)
+    e = 1 - kick - slow
+    start = es + isovolumic
+    filled = e * _ramp(p, start, np.minimum(start + early, 0.95)) + slow * _ramp(p, start, 0.93)
+    return _ramp(p, 0.02, es) - filled - kick * _ramp(p, 0.84, 0.985)
+
+
+def _ramp(p, start, stop):
+    x = np.clip((p - start) / (stop - start), 0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def end_systole(hearts: Hearts, frames: int) -> np.ndarray:
+    """(n,) frame of the smallest LV volume."""
+    return np.argmax(emptying(hearts, np.arange(frames) / frames), axis=1)
+
+
+def contours(hearts: Hearts, slices: int, phase: np.ndarray) -> Contours:
+    """Contours in ``slices`` equal slabs base to apex. phase: (F,) or (n, F), 0 the R wave, 1 the next."""
+    phase = np.broadcast_to(phase, (len(hearts), np.shape(phase)[-1]))
+    length = length_mm(hearts)
+    at_rest = _rest(hearts, slices, length)
+    motion = at_levels(hearts.motion, slices)[:, :, None, :]
+    late = 0.10 * hearts.lbbb[:, None] * np.clip(-np.cos(ANGLES), -0.4, 1)  # lateral wall after the septum
+    local = _local_emptying(hearts, phase, late)[:, None]  # (n, 1, F, A)
+    ejected = emptying(hearts, phase)[:, None, :]
+    share = slab_share(slices, LV_TAPER)[None, :, None]
+    volume = hearts.edv[:, None, None] * (1 - hearts.ef[:, None, None] / 100 * ejected)
+    area = 1000 * volume * share / length[:, None, None]
+    r0 = at_rest[0][:, :, None, :]
+    inner = _shrink(r0, motion * (local + 1e-3), area)
+    w0 = at_rest[1][:, :, None, :]
+    active = np.clip(motion, 0, 1)
+    muscle = ((r0 + w0) ** 2 - r0**2) * (1 + 0.06 * active * ejected[..., None] * (hearts.ef / 60)[:, None, None, None])
+    outer = np.sqrt(inner**2 + muscle)
+    return Contours(inner, outer, _right(hearts, slices, outer, ejected, length))
+
+
+def _local_emptying(hearts, phase, late):
+    if not hearts.lbbb.any():
+        return emptying(hearts, phase)[:, :, None]
+    return np.stack([emptying(hearts, phase, late[:, a, None]) for a in range(late.shape[1])], axis=-1)
+
+
+def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
+    """(n, 16) per segment to (n, S, A): smooth around each ring, linear between the three levels."""
+    rings = []
+    for level in range(3):
+        chosen = SEGMENT_LEVEL == level
+        gap = np.angle(np.exp(1j * (ANGLES[:, None] - np.deg2rad(SEGMENT_ANGLE[chosen])))) / np.deg2rad(27 if level < 2 else 38)
+        weight = np.exp(-0.5 * gap**2)
+        weight /= weight.sum(1, keepdims=True)
+        rings.append((values[:, None, chosen] * weight).sum(-1))
+    ring = np.stack(rings, axis=1)  # (n, 3, A)
+    place = np.clip((np.arange(slices) + 0.5) / slices * 3 - 0.5, 0, 2)
+    low = np.minimum(place.astype(int), 1)
+    part = (place - low)[None, :, None]
+    return ring[:, low] * (1 - part) + ring[:, low + 1] * part
+
+
+def _rest(hearts, slices, length):
+    """Inner radius and wall thickness at end diastole, each (n, S, A)."""
+    radius, _ = _cavity(hearts, slices, length)
+    pattern = at_levels(hearts.thickness, slices)
+    if slices == 3:
+        three, thick = radius, pattern
+    else:
+        three, thick = _cavity(hearts, 3, length)[0], at_levels(hearts.thickness, 3)
+    a = (thick**2).sum((1, 2)) * _STEP / 2
+    b = (three * thick).sum((1, 2)) * _STEP
+    c = 1000 * hearts.mass / DENSITY / (length / 3)
+    scale = (-b + np.sqrt(b * b + 4 * a * c)) / (2 * a)
+    return radius, scale[:, None, None] * pattern
+
+
+def _cavity(hearts, slices, length):
+    load = np.clip(0.05 * np.clip(hearts.latent["rvs"], 0, None), 0, 0.15)[:, None]
+    shape = 1 - load * np.exp(-((ANGLES / 0.8) ** 2)) + 0.025 * np.cos(2 * ANGLES) + 0.012 * np.cos(3 * (ANGLES - 0.6))
+    area = 1000 * hearts.edv[:, None] * slab_share(slices, LV_TAPER) / length[:, None]
+    scale = np.sqrt(area / ((shape**2).sum(-1, keepdims=True) * _STEP / 2))
+    return scale[:, :, None] * shape[:, None, :], area
+
+
+def _shrink(r0, pull, area):
+    """r0 (1 - k pull) with k such that the area comes out: a quadratic in k, closed form."""
+    full = (r0**2).sum(-1) * _STEP / 2
+    b = (r0**2 * pull).sum(-1) * _STEP / 2
+    c = (r0**2 * pull**2).sum(-1) * _STEP / 2
+    root = np.sqrt(np.maximum(b * b - c * (full - area), 0))
+    k = ((b - root) / c)[..., None]
+    return r0 * np.maximum(1 - k * pull, 0.08)
+
+
+def _right(hearts, slices, outer, ejected, length):
+    """Outer border of the RV: a crescent on the septal side whose slabs add up to the RV's volume."""
+    reach = np.deg2rad(np.interp((np.arange(slices) + 0.5) / slices, [0.17, 0.5, 0.83], [80, 76, 62]))[:, None]
+    x = (ANGLES + np.deg2rad(8)) / reach
+    bump = np.where(np.abs(x) < 1, np.cos(np.clip(x, -1, 1) * np.pi / 2), 0) ** 0.7
+    bump = (bump * (1 - 0.18 * np.clip(x, -1, 1)))[None, :, None, :]
+    volume = hearts.rvedv[:, None, None] * (1 - hearts.rvef[:, None, None] / 100 * ejected)
+    area = 1000 * volume * slab_share(slices, RV_TAPER)[None, :, None] / length[:, None, None]
+    a = (bump**2).sum(-1) * _STEP / 2
+    b = (outer * bump).sum(-1) * _STEP
+    scale = (-b + np.sqrt(b * b + 4 * a * area)) / (2 * a)
+    return outer + scale[..., None] * bump

@@ -1,0 +1,266 @@
+"""Who the synthetic participants are: body, diseases and the state of each heart.
+
+Sizes and links follow published orders of magnitude, not any participant. Participant i hangs on (seed, i) alone: the
+disease thresholds come from a fixed reference population of the same seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+
+from eccl_lib.config import DISEASES, SyntheticConfig
+
+FIRST_EID = 9_000_001  # real ids start with 1 to 6
+SEGMENTS = 16  # AHA: 6 basal, 6 mid, 4 apical
+REFERENCE = 20_000  # people who set the disease thresholds
+# One stream of random numbers per purpose: what ECG and MRI share is the heart alone.
+STREAMS = {"heart": 1, "ecg": 2, "cine": 3, "measurement": 4, "records": 5, "reference": 6}
+
+_NORMALS = (
+    "age height bmi sbp lvd la_f rvs gc ls aos sept apx lat i21 i42 i48 i50 mass ef hr hr_mri rvedv rvef la laef ra raef "
+    "aao dao stiff_a stiff_d kick ell"
+).split()
+_UNIFORMS = (
+    "male show_i21 show_i42 show_i48 show_i50 kind hfref severity territory extent lbbb rbbb af_rhythm pvc pac apical"
+).split()
+# AHA segment angles from the middle of the septum, degrees towards anterior (6 per ring, 4 at the apex), and level.
+SEGMENT_ANGLE = np.array([90, 30, -30, -90, -150, 150] * 2 + [90, 0, -90, 180], float)
+SEGMENT_LEVEL = np.array([0] * 6 + [1] * 6 + [2] * 4)
+THICKNESS = np.array(  # relative to their mean; UK Biobank's order of magnitude
+    [6.0, 6.8, 7.0, 6.0, 5.6, 5.7, 5.2, 5.9, 6.4, 5.6, 5.2, 5.2, 5.2, 5.5, 5.2, 5.1]
+)
+MOTION = np.array(  # regional contraction relative to the mean: septum less, lateral wall more
+    [1.02, 0.85, 0.84, 0.98, 1.12, 1.12, 1.04, 0.91, 0.90, 0.98, 1.07, 1.12, 1.04, 0.96, 1.02, 1.06]
+)
+TERRITORIES = ((1, 2, 7, 8, 13, 14), (3, 4, 9, 10, 15), (5, 6, 11, 12, 16))  # LAD, RCA, LCx as AHA numbers
+
+
+@dataclass(frozen=True)
+class Hearts:
+    """State of n participants; every array has n rows. Volumes mL, mass g, lengths mm, rates per minute, EF percent."""
+
+    index: np.ndarray
+    male: np.ndarray
+    age: np.ndarray
+    height: np.ndarray  # cm
+    weight: np.ndarray  # kg
+    bmi: np.ndarray
+    bsa: np.ndarray  # m2
+    sbp: np.ndarray  # z
+    disease: np.ndarray  # (n, 4) bool, in the order of DISEASES: ever diagnosed
+    manifest: np.ndarray  # (n, 4) bool: diagnosed and to be seen in the heart
+    scar: np.ndarray  # extent 0 to 1
+    territory: np.ndarray  # 0 LAD, 1 RCA, 2 LCx
+    dcm: np.ndarray  # severity, 0 where absent
+    hcm: np.ndarray
+    hfref: np.ndarray
+    af_rhythm: np.ndarray  # bool
+    lbbb: np.ndarray  # bool
+    rbbb: np.ndarray
+    pvc: np.ndarray
+    pac: np.ndarray
+    hr: np.ndarray
+    hr_mri: np.ndarray
+    edv: np.ndarray
+    ef: np.ndarray
+    mass: np.ndarray
+    rvedv: np.ndarray
+    rvef: np.ndarray
+    la_max: np.ndarray
+    laef: np.ndarray
+    ra_max: np.ndarray
+    raef: np.ndarray
+    aao_max: np.ndarray  # mm2
+    aao_stiff: np.ndarray  # (max - min) / min
+    dao_max: np.ndarray
+    dao_stiff: np.ndarray
+    pulse_pressure: np.ndarray  # mmHg
+    kick: np.ndarray  # share of filling by the atrium
+    ell: np.ndarray  # global longitudinal strain, percent
+    thickness: np.ndarray  # (n, 16) relative
+    motion: np.ndarray  # (n, 16) relative
+    latent: dict[str, np.ndarray]  # free causes that several signs share
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def esv(self) -> np.ndarray:
+        return self.edv * (1 - self.ef / 100)
+
+    @property
+    def rvesv(self) -> np.ndarray:
+        return self.rvedv * (1 - self.rvef / 100)
+
+    def __getitem__(self, rows) -> Hearts:
+        """The same state for some rows (slice or index array)."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        latent = {name: value[rows] for name, value in parts.pop("latent").items()}
+        return Hearts(latent=latent, **{name: value[rows] for name, value in parts.items()})
+
+
+def generator(config: SyntheticConfig, index: int, stream: str) -> np.random.Generator:
+    """Random numbers of one participant for one purpose."""
+    return np.random.Generator(np.random.SFC64([config.seed, int(index), STREAMS[stream]]))
+
+
+def draw(config: SyntheticConfig, indices) -> Hearts:
+    """The hearts of the participants with these 0-based indices; each hangs on (config.seed, index) alone."""
+    indices = np.atleast_1d(np.asarray(indices, dtype=np.int64))
+    normal = np.empty((len(indices), len(_NORMALS) + 2 * SEGMENTS))
+    uniform = np.empty((len(indices), len(_UNIFORMS)))
+    for row, index in enumerate(indices):
+        rng = generator(config, index, "heart")
+        normal[row], uniform[row] = rng.standard_normal(normal.shape[1]), rng.random(uniform.shape[1])
+    thresholds = _thresholds(config.seed, tuple(getattr(config, f"prevalence_{d.lower()}") for d in DISEASES))
+    return _hearts(indices, normal, uniform, thresholds)
+
+
+@lru_cache(maxsize=8)
+def _thresholds(seed: int, prevalence: tuple[float, ...]) -> tuple[float, ...]:
+    """Liability above which a disease is present, so that the prevalence holds in the reference population."""
+    rng = np.random.Generator(np.random.SFC64([seed, REFERENCE, STREAMS["reference"]]))
+    z = dict(zip(_NORMALS, rng.standard_normal((len(_NORMALS), REFERENCE)), strict=True))
+    u = dict(zip(_UNIFORMS, rng.random((len(_UNIFORMS), REFERENCE)), strict=True))
+    found: dict[str, float] = {}
+    _diseases(_body(z, u), z, lambda name, liability: _learn(found, name, liability, dict(zip(DISEASES, prevalence, strict=True))))
+    return tuple(found[name] for name in DISEASES)
+
+
+def _learn(found: dict[str, float], name: str, liability: np.ndarray, prevalence: dict[str, float]) -> np.ndarray:
+    found[name] = float(np.quantile(liability, 1 - prevalence[name]))
+    return liability > found[name]
+
+
+def _body(z, u) -> dict[str, np.ndarray]:
+    """Sex, age and size; standardised forms az, bz, lb, m as the links use them."""
+    male = u["male"] < 0.48
+    age = np.clip(64 + 7.6 * z["age"], 45, 82)
+    height = 163 + 13 * male + 6.5 * z["height"]
+    bmi = np.exp(np.log(26.3) + 0.03 * male + 0.15 * z["bmi"])
+    weight = bmi * (height / 100) ** 2
+    bsa = np.sqrt(height * weight / 3600)
+    az, bz = (age - 64) / 7.6, (bmi - 26.7) / 4
+    sbp = 0.35 * az + 0.25 * bz + 0.2 * male + 0.9 * z["sbp"]
+    return dict(male=male, age=age, height=height, weight=weight, bmi=bmi, bsa=bsa, sbp=sbp, az=az, bz=bz,
+                lb=np.log(bsa / 1.86), m=male - 0.48)  # fmt: skip
+
+
+def _diseases(b, z, decide) -> np.ndarray:
+    """(n, 4) bool. decide(name, liability) -> bool array; order matters, as one disease feeds the next."""
+    az, bz, male, sbp = b["az"], b["bz"], b["male"], b["sbp"]
+    mi = decide("I21", 0.45 * az + 0.45 * male + 0.35 * sbp + z["i21"])
+    cm = decide("I42", 0.15 * az + 0.25 * male + z["i42"])
+    hf = decide("I50", 0.35 * az + 0.25 * male + 0.3 * sbp + 0.9 * mi + 1.1 * cm + 0.35 * z["lvd"] + z["i50"])
+    af = decide("I48", 0.5 * az + 0.3 * male + 0.25 * sbp + 0.2 * bz + 0.5 * z["la_f"] + 0.7 * hf + z["i48"])
+    return np.stack([mi, cm, af, hf], axis=-1)
+
+
+def _hearts(indices, normal, uniform, thresholds) -> Hearts:
+    z = {name: normal[:, k] for k, name in enumerate(_NORMALS)}
+    u = {name: uniform[:, k] for k, name in enumerate(_UNIFORMS)}
+    b = _body(z, u)
+    limit = dict(zip(DISEASES, thresholds, strict=True))
+    disease = _diseases(b, z, lambda name, liability: liability > limit[name])
+    c = _conditions(b, z, u, disease)
+    v = _volumes(b, z, c)
+    r = _regions(z, u, c, normal[:, len(_NORMALS) :])
+    latent = {name: z[name] for name in ("lvd", "la_f", "rvs", "gc", "ls", "aos", "sept", "apx", "lat")}
+    body = {name: b[name] for name in ("male", "age", "height", "weight", "bmi", "bsa", "sbp")}
+    kept = {name: value for name, value in c.items() if name != "hf"}
+    return Hearts(index=indices, disease=disease, latent=latent, **body, **kept, **v, **r)
+
+
+# Share of the diagnosed whose heart shows it: without this, disease would be far easier to see than in life.
+MANIFEST = {"I21": 0.50, "I42": 0.60, "I48": 0.60, "I50": 0.60}
+
+
+def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
+    """What of the diseases shows, and rhythm and conduction."""
+    manifest = disease & np.stack([u[f"show_{d.lower()}"] < MANIFEST[d] for d in DISEASES], axis=-1)
+    mi, cm, af, hf = (manifest[:, k].astype(float) for k in range(4))
+    severity = 0.6 + 0.8 * u["severity"]
+    dcm = cm * (u["kind"] < 0.6) * severity
+    hcm = cm * (u["kind"] >= 0.6) * severity
+    hfref = hf * (u["hfref"] < 0.5) * severity
+    return dict(
+        manifest=manifest,
+        hf=hf,
+        scar=mi * (0.4 + 0.6 * u["extent"]),
+        territory=np.digitize(u["territory"], [0.45, 0.80]),
+        dcm=dcm,
+        hcm=hcm,
+        hfref=hfref,
+        af_rhythm=(af > 0) & (u["af_rhythm"] < 0.45),
+        lbbb=u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf,
+        rbbb=(u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None)) & ~(u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf),
+        pvc=u["pvc"] < 0.03 + 0.08 * hf,
+        pac=u["pac"] < 0.02 + 0.10 * af,
+    )
+
+
+def _volumes(b, z, c) -> dict[str, np.ndarray]:
+    """Sizes and function of the chambers, heart rate, aorta."""
+    az, bz, lb, m, sbp, hf = b["az"], b["bz"], b["lb"], b["m"], b["sbp"], c["hf"]
+    dcm, hcm, hfref, scar, af = c["dcm"], c["hcm"], c["hfref"], c["scar"], c["af_rhythm"].astype(float)
+    af_ever = c["manifest"][:, 2].astype(float)
+    big = 0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.12 * hcm + 0.05 * (scar > 0)
+    edv = 142 * np.exp(np.clip(big, -0.75, 0.85))
+    drop = 17 * dcm + 10 * hfref + 13 * scar + 4 * c["lbbb"] - 5 * hcm + 4 * af
+    ef = np.clip(60.2 - 2 * m + 5 * (0.8 * z["ef"] + 0.6 * z["gc"]) - np.clip(z["lvd"], 0, None) - drop, 18, 74)
+    log_mass = 0.75 * lb + 0.17 * m + 0.07 * sbp + 0.35 * np.log(edv / 142) + 0.13 * z["mass"]
+    mass = 86 * np.exp(log_mass + 0.40 * hcm + 0.1 * dcm + 0.04 * hf)
+    hr = 62 + 8.5 * z["hr"] - 3.5 * (big / 0.24) + 0.15 * (60 - ef) + 5 * hf + 12 * af + 1.5 * bz
+    rv = 0.9 * lb + 0.15 * m - 0.05 * az + 0.10 * z["lvd"] + 0.11 * z["rvs"] + 0.05 * z["rvedv"] + 0.05 * hf
+    rvef = 56.5 - 2 * m + 0.3 * (ef - 59) + 4.5 * z["rvef"] - 2 * np.clip(z["rvs"], 0, None)
+    d_edv = np.log(edv / 142) - 0.9 * lb
+    la = 0.6 * lb + 0.25 * z["la_f"] + 0.03 * az + 0.2 * af_ever + 0.25 * af + 0.15 * hf + 0.25 * d_edv + 0.08 * sbp
+    ra = 0.6 * lb + 0.12 * m + 0.18 * z["la_f"] + 0.15 * z["ra"] + 0.12 * af_ever + 0.25 * af + 0.3 * 0.11 * z["rvs"]
+    falls = 2 * az + 5 * af_ever + 14 * af + 6 * hf
+    laef = np.clip(60 - falls + 0.25 * (ef - 59) - 3 * z["la_f"] + 5 * z["laef"], 12, 78)
+    raef = np.clip(43 - 0.7 * falls + 0.25 * (rvef - 56) - 2 * z["la_f"] + 6 * z["raef"], 8, 66)
+    size = 0.45 * lb + 0.10 * m + 0.05 * az
+    kick = np.clip(0.26 + 0.05 * az + 0.04 * z["kick"] - 0.01 * (laef - 60) * 0, 0.08, 0.45) * (1 - af)
+    ell = -18.8 * (0.45 + 0.55 * ef / 59.3 - 0.012 * bz - 0.03 * sbp + 0.08 * z["ls"]) * (1 + 0.06 * z["ell"])
+    return dict(
+        edv=edv,
+        ef=ef,
+        mass=np.clip(mass, 42, 260),
+        hr=np.clip(hr, 42, 125),
+        hr_mri=np.clip(hr + 2.5 * z["hr_mri"], 40, 130),
+        rvedv=150 * np.exp(np.clip(rv, -0.7, 0.75)),
+        rvef=np.clip(rvef, 18, 74),
+        la_max=66 * np.exp(np.clip(la + 0.08 * z["la"], -1.2, 1.2)),
+        laef=laef,
+        ra_max=79 * np.exp(np.clip(ra, -1.2, 1.2)),
+        raef=raef,
+        aao_max=850 * np.exp(size + 0.14 * z["aos"] + 0.12 * z["aao"]),
+        aao_stiff=np.clip(np.exp(np.log(0.085) - 0.33 * az - 0.16 * sbp + 0.35 * z["stiff_a"]), 0.01, 0.45),
+        dao_max=490 * np.exp(size + 0.11 * z["aos"] + 0.09 * z["dao"]),
+        dao_stiff=np.clip(np.exp(np.log(0.125) - 0.25 * az - 0.13 * sbp + 0.28 * z["stiff_d"]), 0.02, 0.45),
+        pulse_pressure=np.clip(52 + 5 * az + 9 * sbp, 28, 110),
+        kick=kick,
+        ell=np.clip(ell, -30, -5),
+    )
+
+
+def _regions(z, u, c, noise) -> dict[str, np.ndarray]:
+    """Wall thickness and contraction of the 16 AHA segments relative to the heart's own mean."""
+    level = SEGMENT_LEVEL / 2
+    to_septum = np.cos(np.deg2rad(SEGMENT_ANGLE))
+    pattern = 0.07 * (z["sept"][:, None] * to_septum + 0.8 * z["apx"][:, None] * (level - 0.5) * 2)
+    side = np.sin(np.deg2rad(SEGMENT_ANGLE))
+    damage = np.zeros((len(noise), SEGMENTS))
+    for k, segments in enumerate(TERRITORIES):
+        inside = np.isin(np.arange(1, SEGMENTS + 1), segments)
+        damage += np.where(inside, 1.0, 0.0) * (c["scar"] * (c["territory"] == k))[:, None]
+    hcm = c["hcm"][:, None]
+    apical = (u["apical"] < 0.2)[:, None]
+    extra = 0.45 * hcm * np.where(apical, level * 1.6 - 0.4, np.clip(to_septum, -0.2, 1))
+    thick = THICKNESS / THICKNESS.mean() * (1 + pattern + 0.05 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage) * (1 + extra)
+    move = MOTION * (1 + 0.10 * (z["lat"][:, None] * side + 0.8 * z["gc"][:, None] * (level - 0.5) - 0.5 * z["sept"][:, None] * to_septum))
+    move = (move + 0.11 * noise[:, SEGMENTS:]) * (1 - 0.95 * damage) * (1 - 0.25 * hcm * np.clip(to_septum, 0, 1))
+    return dict(thickness=np.clip(thick, 0.35, None), motion=np.clip(move, 0.02, None))

@@ -1,0 +1,29 @@
+"""The 82 cardiac traits that UK Biobank derives from heart MRI (category 157), in its order."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from importlib.resources import files
+
+
+@dataclass(frozen=True)
+class Trait:
+    """One of the 82 fields. group: LV, RV, LA, RA, AAo, DAo, WT, Ecc, Err or Ell."""
+
+    field_id: int
+    name: str
+    short_name: str
+    unit: str
+    group: str
+
+
+def _read() -> tuple[Trait, ...]:
+    with (files("eccl_lib.data") / "traits.csv").open(encoding="utf-8", newline="") as handle:
+        return tuple(
+            Trait(int(row["field_id"]), row["name"], row["short_name"], row["unit"], row["group"])
+            for row in csv.DictReader(handle)
+        )
+
+
+TRAITS = _read()
