@@ -13,7 +13,7 @@ from eccl_lib.data.synthetic.geometry import ANGLES, Contours, contours, length_
 from eccl_lib.data.synthetic.population import Hearts, draw, generator
 
 FRAMES = 50
-PIXEL_MM = 380 / 208  # UK Biobank's 1.8269 mm
+PIXEL_MM = 1.8269230769  # UK Biobank's 380 mm over 208, as the files state it
 RV_WALL_MM = 3.0
 BLOOD, MUSCLE, FAT = 250.0, 84.0, 235.0  # scanner units before coil shading
 
@@ -45,8 +45,8 @@ def cine(config: SyntheticConfig, heart: Hearts) -> CineRecord:
     labels = np.zeros(images.shape, np.uint8)
     for k in range(config.slices):
         _slice(images[k], labels[k], k, config, heart, shape, view)
-    step = float(length_mm(heart)[0] / config.slices)
-    return CineRecord(images, (PIXEL_MM, PIXEL_MM), step, float(60_000 / heart.hr_mri[0] / FRAMES), labels)
+    step = round(float(length_mm(heart)[0]) / config.slices, 3)  # as the files state it
+    return CineRecord(images, (PIXEL_MM, PIXEL_MM), step, round(60_000 / heart.hr_mri[0]) / FRAMES, labels)
 
 
 def volume_ml(labels: np.ndarray, label: int, spacing_mm: tuple[float, float], slice_step_mm: float) -> np.ndarray:

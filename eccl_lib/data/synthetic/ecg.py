@@ -138,7 +138,10 @@ def _noise(rng) -> np.ndarray:
     """(8, 5000) mV of breathing, drift, muscle and mains at the electrodes; nothing here knows the heart."""
     t = np.arange(SAMPLES) / RATE
     breath = np.sin(2 * np.pi * rng.uniform(0.18, 0.33) * t + rng.uniform(0, 6))
-    drift = sum(np.sin(2 * np.pi * f * t + p) / (k + 1) for k, (f, p) in enumerate(zip((0.06, 0.11, 0.43), rng.uniform(0, 6, 3), strict=True)))
+    drift = sum(
+        np.sin(2 * np.pi * f * t + p) / (k + 1)
+        for k, (f, p) in enumerate(zip((0.06, 0.11, 0.43), rng.uniform(0, 6, 3), strict=True))
+    )
     size = rng.uniform(0.02, 0.10) * np.exp(0.4 * rng.standard_normal((8, 2)))
     wander = size[:, :1] * breath + 0.5 * size[:, 1:] * drift
     muscle = rng.standard_normal((8, SAMPLES + 2), dtype=np.float32)

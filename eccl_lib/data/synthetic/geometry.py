@@ -99,7 +99,9 @@ def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
     rings = []
     for level in range(3):
         chosen = SEGMENT_LEVEL == level
-        gap = np.angle(np.exp(1j * (ANGLES[:, None] - np.deg2rad(SEGMENT_ANGLE[chosen])))) / np.deg2rad(27 if level < 2 else 38)
+        gap = np.angle(np.exp(1j * (ANGLES[:, None] - np.deg2rad(SEGMENT_ANGLE[chosen])))) / np.deg2rad(
+            27 if level < 2 else 38
+        )
         weight = np.exp(-0.5 * gap**2)
         weight /= weight.sum(1, keepdims=True)
         rings.append((values[:, None, chosen] * weight).sum(-1))

@@ -126,7 +126,11 @@ def _thresholds(seed: int, prevalence: tuple[float, ...]) -> tuple[float, ...]:
     z = dict(zip(_NORMALS, rng.standard_normal((len(_NORMALS), REFERENCE)), strict=True))
     u = dict(zip(_UNIFORMS, rng.random((len(_UNIFORMS), REFERENCE)), strict=True))
     found: dict[str, float] = {}
-    _diseases(_body(z, u), z, lambda name, liability: _learn(found, name, liability, dict(zip(DISEASES, prevalence, strict=True))))
+    _diseases(
+        _body(z, u),
+        z,
+        lambda name, liability: _learn(found, name, liability, dict(zip(DISEASES, prevalence, strict=True))),
+    )
     return tuple(found[name] for name in DISEASES)
 
 
@@ -196,7 +200,8 @@ def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
         hfref=hfref,
         af_rhythm=(af > 0) & (u["af_rhythm"] < 0.45),
         lbbb=u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf,
-        rbbb=(u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None)) & ~(u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf),
+        rbbb=(u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None))
+        & ~(u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf),
         pvc=u["pvc"] < 0.03 + 0.08 * hf,
         pac=u["pac"] < 0.02 + 0.10 * af,
     )
@@ -207,7 +212,9 @@ def _volumes(b, z, c) -> dict[str, np.ndarray]:
     az, bz, lb, m, sbp, hf = b["az"], b["bz"], b["lb"], b["m"], b["sbp"], c["hf"]
     dcm, hcm, hfref, scar, af = c["dcm"], c["hcm"], c["hfref"], c["scar"], c["af_rhythm"].astype(float)
     af_ever = c["manifest"][:, 2].astype(float)
-    big = 0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.12 * hcm + 0.05 * (scar > 0)
+    big = (
+        0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.12 * hcm + 0.05 * (scar > 0)
+    )
     edv = 142 * np.exp(np.clip(big, -0.75, 0.85))
     drop = 17 * dcm + 10 * hfref + 13 * scar + 4 * c["lbbb"] - 5 * hcm + 4 * af
     ef = np.clip(60.2 - 2 * m + 5 * (0.8 * z["ef"] + 0.6 * z["gc"]) - np.clip(z["lvd"], 0, None) - drop, 18, 74)
@@ -260,7 +267,13 @@ def _regions(z, u, c, noise) -> dict[str, np.ndarray]:
     hcm = c["hcm"][:, None]
     apical = (u["apical"] < 0.2)[:, None]
     extra = 0.45 * hcm * np.where(apical, level * 1.6 - 0.4, np.clip(to_septum, -0.2, 1))
-    thick = THICKNESS / THICKNESS.mean() * (1 + pattern + 0.05 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage) * (1 + extra)
-    move = MOTION * (1 + 0.10 * (z["lat"][:, None] * side + 0.8 * z["gc"][:, None] * (level - 0.5) - 0.5 * z["sept"][:, None] * to_septum))
+    thick = (
+        THICKNESS / THICKNESS.mean() * (1 + pattern + 0.05 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage) * (1 + extra)
+    )
+    move = MOTION * (
+        1
+        + 0.10
+        * (z["lat"][:, None] * side + 0.8 * z["gc"][:, None] * (level - 0.5) - 0.5 * z["sept"][:, None] * to_septum)
+    )
     move = (move + 0.11 * noise[:, SEGMENTS:]) * (1 - 0.95 * damage) * (1 - 0.25 * hcm * np.clip(to_septum, 0, 1))
     return dict(thickness=np.clip(thick, 0.35, None), motion=np.clip(move, 0.02, None))

@@ -1,0 +1,107 @@
+"""The 82 traits of a heart: what is to be seen is measured on its contours; a reader's error comes on top."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eccl_lib.config import SyntheticConfig
+from eccl_lib.data.synthetic.geometry import ANGLES, Contours, contours, end_systole
+from eccl_lib.data.synthetic.population import SEGMENT_ANGLE, SEGMENT_LEVEL, SEGMENTS, Hearts, generator
+
+FRAMES = 50
+# A reader's error, ours: set so that the noise-free and the measured trait correlate at about .8 to .9 on average.
+VOLUME_ERROR = {"lv": 0.06, "rv": 0.08, "la": 0.10, "ra": 0.11, "aao": 0.05, "dao": 0.05}  # relative
+FRACTION_ERROR = {"lv": 2.4, "rv": 2.8, "la": 4.0, "ra": 4.5}  # points
+STIFFNESS_ERROR = {"aao": 0.28, "dao": 0.24}  # of its logarithm
+MASS_ERROR = 0.08
+THICKNESS_ERROR, THICKNESS_SHIFT = 0.40, 0.25  # mm, per segment and common
+ECC_ERROR, ECC_SHIFT = 1.9, 0.9  # points
+ERR_ERROR, ERR_SHIFT = 7.0, 3.0
+ELL_ERROR, ELL_SHIFT = 2.6, 0.9
+# Longitudinal strain by segment relative to its mean: basal septal, basal lateral, mid and apical likewise.
+ELL_PATTERN = np.array([14.5, 19.5, 17.5, 18.0, 21.5, 20.0]) / 18.5
+_ELL_SEGMENTS = ((2, 3), (5, 6), (8, 9), (11, 12), (14,), (16,))  # AHA segments that each one looks along
+
+
+def true_traits(hearts: Hearts) -> np.ndarray:
+    """(n, 82) without measurement error, in the order of TRAITS."""
+    return _traits(
+        hearts, {name: np.zeros(len(hearts)) for name in _names()}, np.zeros((len(hearts), 3 * SEGMENTS + 6))
+    )
+
+
+def measured_traits(config: SyntheticConfig, hearts: Hearts) -> np.ndarray:
+    """(n, 82) as a reader measures them; SV, EF and CO agree with the measured volumes."""
+    names = _names()
+    z = np.stack(
+        [generator(config, i, "measurement").standard_normal(len(names) + 3 * SEGMENTS + 6) for i in hearts.index]
+    )
+    return _traits(hearts, {name: z[:, k] for k, name in enumerate(names)}, z[:, len(names) :])
+
+
+def _names() -> list[str]:
+    sizes = [f"size_{k}" for k in VOLUME_ERROR] + [f"fraction_{k}" for k in (*FRACTION_ERROR, *STIFFNESS_ERROR)]
+    return [*sizes, "mass", "wt", "ecc", "err", "ell"]
+
+
+def _traits(h: Hearts, z: dict[str, np.ndarray], local: np.ndarray) -> np.ndarray:
+    size = {k: np.exp(error * z[f"size_{k}"]) for k, error in VOLUME_ERROR.items()}
+    chambers = [("lv", h.edv, h.ef), ("rv", h.rvedv, h.rvef), ("la", h.la_max, h.laef), ("ra", h.ra_max, h.raef)]
+    columns: list[np.ndarray] = []
+    for name, largest, fraction in chambers:
+        big = np.round(largest * size[name], 2)
+        part = np.clip(fraction + FRACTION_ERROR[name] * z[f"fraction_{name}"], 5, 82)
+        small = np.round(big * (1 - part / 100), 2)
+        stroke = np.round(big - small, 2)
+        columns += [big, small, stroke, np.round(100 * stroke / big, 2)]
+        if name == "lv":
+            mass = h.mass * np.exp(MASS_ERROR * z["mass"])
+            columns += [np.round(stroke * h.hr_mri / 1000, 3), np.round(mass, 2)]
+    for name, largest, stretch in (("aao", h.aao_max, h.aao_stiff), ("dao", h.dao_max, h.dao_stiff)):
+        big = np.round(largest * size[name], 1)
+        gain = stretch * np.exp(STIFFNESS_ERROR[name] * z[f"fraction_{name}"])
+        small = np.round(big / (1 + gain), 1)
+        columns += [big, small, np.round(1000 * (big - small) / small / h.pulse_pressure, 4)]
+    wall = _walls(h, z, local)
+    return np.column_stack([*columns, wall])
+
+
+def _walls(h: Hearts, z, local) -> np.ndarray:
+    """(n, 58): thickness, circumferential, radial and longitudinal strain, each with its mean last."""
+    thick, ecc, err = segments(h)
+    n = SEGMENTS
+    thick = thick + THICKNESS_SHIFT * z["wt"][:, None] + THICKNESS_ERROR * local[:, :n]
+    ecc = ecc + ECC_SHIFT * z["ecc"][:, None] + ECC_ERROR * local[:, n : 2 * n]
+    err = err + ERR_SHIFT * z["err"][:, None] + ERR_ERROR * local[:, 2 * n : 3 * n]
+    pull = np.stack([h.motion[:, np.array(s) - 1].mean(1) for s in _ELL_SEGMENTS], axis=1)
+    pull = pull / h.motion.mean(1, keepdims=True)
+    ell = h.ell[:, None] * ELL_PATTERN * (0.5 + 0.5 * pull)
+    ell = ell + ELL_SHIFT * z["ell"][:, None] + ELL_ERROR * local[:, 3 * n :]
+    parts = [np.clip(thick, 1.5, None), ecc, err, ell]
+    return np.column_stack([np.round(np.column_stack([p, p.mean(1)]), 3) for p in parts])
+
+
+def segments(h: Hearts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Thickness at end diastole (mm), circumferential and radial strain at end systole (percent), each (n, 16)."""
+    late = end_systole(h, FRAMES) / FRAMES
+    shape = contours(h, 3, np.stack([np.zeros(len(h)), late], axis=1))
+    wall = shape.outer - shape.inner
+    middle = (shape.outer + shape.inner) / 2
+    thick, thick_es = _by_segment(wall[:, :, 0]), _by_segment(wall[:, :, 1])
+    arc, arc_es = _by_segment(middle[:, :, 0]), _by_segment(middle[:, :, 1])
+    return thick, 100 * (arc_es / arc - 1), 100 * (thick_es / thick - 1)
+
+
+def _by_segment(values: np.ndarray) -> np.ndarray:
+    """(n, 3, A) at the three levels to the mean over each of the 16 segments."""
+    found = []
+    for angle, level in zip(np.deg2rad(SEGMENT_ANGLE), SEGMENT_LEVEL, strict=True):
+        half = np.deg2rad(30 if level < 2 else 45)
+        inside = np.abs(np.angle(np.exp(1j * (ANGLES - angle)))) <= half
+        found.append(values[:, level, inside].mean(-1))
+    return np.stack(found, axis=1)
+
+
+def cavity_area(shape: Contours) -> np.ndarray:
+    """(n, S, F) mm2 of the LV cavity."""
+    return (shape.inner**2).sum(-1) * (ANGLES[1] - ANGLES[0]) / 2
