@@ -130,7 +130,7 @@ class MaeConfig(TrainingConfig):
 
 @dataclass(frozen=True)
 class AlignConfig(TrainingConfig):
-    """Stage two: contrast with the frozen CMR encoder, and the task on the ECG (Sec. 2.2); arms without contrast too."""
+    """Stage two: contrast with the frozen CMR encoder, and the task on the ECG (Sec. 2.2); so the arms without."""
 
     shared_width: int = 256  # Sec. 3.1
     temperature: float = 0.1  # not stated; authors' code

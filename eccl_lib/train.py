@@ -81,7 +81,9 @@ def fit(
     recipe.model.load_state_dict(loop.best)
     recipe.model.eval()
     timing = {"seconds": round(loop.state.seconds, 3), "cpu_seconds": round(loop.state.cpu_seconds, 3)}
-    return pd.DataFrame(loop.state.history), timing
+    history = pd.DataFrame(loop.state.history)
+    first = ["epoch", "lr", "loss"]
+    return history[first + sorted(set(history.columns) - set(first))], timing
 
 
 class _Loop:

@@ -1,0 +1,49 @@
+"""Scores against scikit-learn, numpy and closed forms."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from eccl_lib import evaluate
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_auc_equals_scikit_learn_with_and_without_ties(levels):
+    generator = np.random.default_rng(0)
+    positive = generator.random(200) < 0.1
+    score = np.round(generator.normal(size=200) + positive, 1 if levels == 3 else 6)
+    assert evaluate.auc(score, positive) == pytest.approx(roc_auc_score(positive, score), abs=1e-12)
+
+
+def test_auc_of_one_class_is_not_a_number():
+    assert np.isnan(evaluate.auc(np.arange(5.0), np.zeros(5, bool)))
+
+
+def test_pearson_equals_numpy_and_skips_what_is_missing():
+    generator = np.random.default_rng(1)
+    predicted, measured = generator.normal(size=(50, 3)), generator.normal(size=(50, 3))
+    measured[:20, 1] = np.nan
+    got = evaluate.pearson(predicted, measured)
+    for column in range(3):
+        there = ~np.isnan(measured[:, column])
+        expected = np.corrcoef(predicted[there, column], measured[there, column])[0, 1]
+        assert got[column] == pytest.approx(expected, abs=1e-12)
+
+
+def test_constant_prediction_scores_zero():
+    measured = np.random.default_rng(2).normal(size=(30, 4))
+    assert evaluate.mean_r(np.ones((30, 4)), measured) == 0
+
+
+def test_retrieval_of_identical_embeddings_is_perfect_and_of_strangers_at_chance():
+    z = np.eye(40)
+    assert evaluate.retrieval(z, z) == {"median_rank": 1, "recall_at_1": 1, "recall_at_5": 1, "recall_at_10": 1}
+    generator = np.random.default_rng(3)
+    a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in generator.normal(size=(2, 2000, 16)))
+    assert evaluate.retrieval(a, b)["median_rank"] == pytest.approx(1000, rel=0.1)
+
+
+def test_bootstrap_interval_of_a_mean_has_the_width_theory_gives():
+    values = np.random.default_rng(4).normal(size=400)
+    low, high = evaluate.bootstrap_interval(np.mean, values, draws=2000)
+    assert high - low == pytest.approx(2 * 1.96 / 20 * values.std(), rel=0.1)
