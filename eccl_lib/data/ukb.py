@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -237,3 +238,33 @@ def _short_axis(files: list[bytes]) -> list[dicom.Header]:
     if not headers:
         raise UnreadableError("the zip has no series named CINE_segmented_SAX", "Field 20209 is what is read.")
     return headers
+
+
+def read_table(path: Path):
+    """A tabular export as a DataFrame indexed by eid; see ``tables.read_table``."""
+    from eccl_lib.data import tables
+
+    return tables.read_table(path)
+
+
+def find_files(root: Path, visit: int = 2) -> dict[str, dict[str, Path]]:
+    """Per eid the files of one imaging visit under any folder layout: keys ``ecg``, ``cine``, ``segmentation``.
+
+    Of several arrays of one visit the last counts: it is the repeated measurement. Segmentations are files named
+    seg_sa.nii.gz in a folder named after the eid, as ukbb_cardiac leaves them.
+    """
+    found: dict[str, dict[str, tuple[int, Path]]] = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            match = FILE_NAME.match(name)
+            if match and int(match[3]) == visit and int(match[2]) in (ECG_FIELD, CINE_FIELD):
+                kind = "ecg" if int(match[2]) == ECG_FIELD else "cine"
+                eid, array = match[1], int(match[4])
+            elif name == "seg_sa.nii.gz":
+                kind, eid, array = "segmentation", Path(folder).name, 0
+            else:
+                continue
+            known = found.setdefault(eid, {})
+            if kind not in known or array > known[kind][0]:
+                known[kind] = (array, Path(folder) / name)
+    return {eid: {kind: path for kind, (_, path) in kinds.items()} for eid, kinds in sorted(found.items())}
