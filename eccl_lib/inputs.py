@@ -15,16 +15,19 @@ from eccl_lib.runs import device
 
 
 class Signals:
-    """All ECGs of a cohort as the models see them, kept on the device as int16."""
+    """All ECGs of a cohort as the models see them: resident on a GPU as int16, on a CPU left in the memory map."""
 
     def __init__(self, data: Cohort, config: Config) -> None:
         self.view, self.device = config.view, device(config)
-        self.microvolts = torch.from_numpy(np.ascontiguousarray(data.ecg_view(config.view))).to(self.device)
-        self.samples = self.microvolts.shape[2]
+        self.mapped = data.ecg_view(config.view)
+        self.samples = self.mapped.shape[2]
+        self.resident = torch.from_numpy(self.mapped.copy()).to(self.device) if self.device.type == "cuda" else None
 
     def of(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, 12, T) in [-1, 1]."""
-        return ecg.scale(self.microvolts[torch.from_numpy(rows).to(self.device)], self.view)
+        if self.resident is not None:
+            return ecg.scale(self.resident[torch.from_numpy(rows).to(self.device)], self.view)
+        return ecg.scale(torch.from_numpy(self.mapped[rows]), self.view)
 
 
 class Clips:

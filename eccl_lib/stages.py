@@ -327,12 +327,11 @@ def _shuffled(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
 
 
 def _counts(data: cohort.Cohort, history: pd.DataFrame) -> dict[str, object]:
-    """Participants per split and the epoch chosen (the first of the best)."""
-    return {"n": {s: len(data.index(s)) for s in ("train", "val", "test")}, "best_epoch": _best_epoch(history)}
-
-
-def _best_epoch(history: pd.DataFrame) -> int:
-    return int(history["epoch"].iloc[int(history["score"].fillna(-np.inf).to_numpy().argmax())])
+    """Participants per split, epochs trained and the one chosen: the first of the best, or the last without a score."""
+    scores = history["score"].to_numpy()
+    chosen = len(scores) - 1 if np.isnan(scores).all() else int(np.nanargmax(scores))
+    n = {split: len(data.index(split)) for split in ("train", "val", "test")}
+    return {"n": n, "epochs": len(scores), "best_epoch": chosen + 1}
 
 
 def _who(data: cohort.Cohort) -> pd.DataFrame:

@@ -150,10 +150,12 @@ class _Loop:
         state = self.state
         means = {name: total / steps for name, total in state.sums.items()}
         lr = learning_rate(self.config, state.epoch + 1 - 1 / steps)
-        better = measures["score"] > state.best_score  # never true for a score that is not a number
-        if better or not state.history:
+        # Where validation cannot choose (a split with one class scores NaN), the latest weights stay.
+        undecided = math.isnan(measures["score"]) and state.best_score == -math.inf
+        if measures["score"] > state.best_score or undecided:
             self.best = _copy(self.recipe.model.state_dict())
-            state.best_score, state.best_epoch = (measures["score"] if better else -math.inf), state.epoch + 1
+            state.best_score = -math.inf if undecided else measures["score"]
+            state.best_epoch = state.epoch + 1
         state.history.append({"epoch": state.epoch + 1, "lr": lr, **means, **measures})
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         seconds = self.save()
