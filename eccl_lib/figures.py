@@ -172,14 +172,14 @@ def fig2c_traits(
     """
     order = {group: k for k, group in enumerate(ORGAN_NAMES)}
     rows = traits.assign(organ=traits["group"].map(order)).sort_values(["organ", "r"], ascending=[True, False])
-    columns = 2 if scatter else 1
     fig = new_figure(height=max(0.155 * len(rows) + 1.0, 1.75 * len(scatter or ()) + 0.3))
-    left, *right = fig.subfigures(1, columns, width_ratios=(1.45, 1)[:columns]) if scatter else (fig,)
-    _bars(left.add_subplot() if scatter else fig.add_subplot(), rows)
+    left, right = fig.subfigures(1, 2, width_ratios=(1.45, 1)) if scatter else (fig, None)
+    _bars(left.add_subplot(), rows)
     if scatter:
         units = rows.set_index("short_name")["unit"]
         scores = rows.set_index("short_name")["r"]
-        for ax, (name, (measured, predicted)) in zip(right[0].subplots(len(scatter), 1), scatter.items(), strict=True):
+        axes = np.atleast_1d(right.subplots(len(scatter), 1))
+        for ax, (name, (measured, predicted)) in zip(axes, scatter.items(), strict=True):
             _agreement(ax, name, units[name], scores[name], measured, predicted)
     footer(fig, f"n = {n:,} test participants; bars: 95 % interval over participants", synthetic)
     return fig
@@ -200,7 +200,7 @@ def _bars(ax, rows: pd.DataFrame) -> None:
         middle = y[groups == group].mean()
         ax.text(1.02, middle, ORGAN_NAMES[group], transform=ax.get_yaxis_transform(), va="center", fontsize=7.5)
     ax.axvline(0, color=BLACK, linewidth=0.8)
-    ax.set_xlim(min(0.0, float(np.nanmin(rows["low"]))), edge * 1.02)
+    ax.set_xlim(min(0.0, 1.05 * float(np.nanmin(rows["low"]))), edge * 1.02)
     ax.set_xlabel("Pearson r")
 
 

@@ -51,8 +51,10 @@ def ecg_paper(
     rows = [list(row) for row in LAYOUT] + [[RHYTHM]]
     baselines, height = _baselines(signal, rate, rows)
     width = PULSE_MM + 10 * MM_PER_SECOND
-    fig = new_figure(height=height / 25.4 + 0.6 + 0.2 * bool(flags), width=(width + 6) / 25.4)
-    ax = fig.add_subplot()
+    # True to size: placed by hand, since a layout engine would shrink it to fit.
+    page = (width + 6, height + 16 + 5 * bool(flags))  # mm
+    fig = Figure(figsize=(page[0] / 25.4, page[1] / 25.4))
+    ax = fig.add_axes((3 / page[0], 7 / page[1], width / page[0], height / page[1]))
     _millimetres(ax, width, height)
     for row, base in zip(rows, baselines, strict=True):
         _pulse(ax, base)
@@ -61,7 +63,7 @@ def ecg_paper(
             _trace(ax, signal[LEADS.index(lead)], rate, lead, column * seconds, seconds, base)
     if flags:
         ax.set_title(f"flags: {', '.join(flags)}", color=VERMILION)
-    fig.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    fig.text(0.01, 1 - 1.5 / page[1], title, ha="left", va="top", fontsize=9.5)
     note = f"25 mm/s, 10 mm/mV; large square 0.2 s x 0.5 mV; {signal.shape[1] / rate:.3g} s at {rate:g} Hz"
     footer(fig, note, synthetic)
     return fig

@@ -1,7 +1,7 @@
 """All that knows it runs in Jupyter: checked parameters, live source, figures, progress.
 
-papermill only warns on an unknown ``-p``, hands ``true`` over as text and ``1e3`` as a float. Its injected cell is part of the
-kernel's input history, so ``start`` reads it there and raises on what the notebook does not declare.
+papermill only warns on an unknown ``-p``, hands ``true`` over as text and ``1e3`` as a float. Its injected cell is part
+of the kernel's input history, so ``start`` reads it there and raises on what the notebook does not declare.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ def start(*, scale: str, cohort: str, disease: str, seed: int, overrides: dict[s
     Raises ConfigError on an unknown name, a wrong type or a wrong value, however it was given.
     """
     declared = ("scale", "cohort", "disease", "seed", "overrides", *more)
-    _refuse_unknown(_history(), declared)
-    loaded = config_module.load(scale, cohort=cohort, disease=disease, seed=seed, overrides=overrides)
+    try:
+        _refuse_unknown(_history(), declared)
+        loaded = config_module.load(scale, cohort=cohort, disease=disease, seed=seed, overrides=overrides)
+    except ConfigError as error:
+        raise ConfigError(str(error)) from None  # the reader needs the message, not the way to it
     if cohort == "ukb":
         paths.data_root()
     return loaded
@@ -61,7 +64,7 @@ def _refuse_unknown(history: list[str], declared: tuple[str, ...]) -> None:
             position["injected"] = k
     for k in {k for k in position.values() if k >= position["declaring"] and k >= 0}:
         for name in sorted(assigned[k] - set(declared)):
-            raise ConfigError(f"there is no parameter {name!r}; {_nearest(name, declared)}")
+            raise ConfigError(f"there is no parameter {name!r}{_nearest(name, declared)}")
 
 
 def _literal_names(source: str) -> set[str]:
@@ -81,19 +84,18 @@ def _literal_names(source: str) -> set[str]:
 
 def _nearest(name: str, declared: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
-    guess = f"did you mean {close[0]}? " if close else ""
+    guess = f"; did you mean {close[0]}?" if close else "."
     fields = [field for field in config_module.names() if field.rpartition(".")[2] == name]
     hint = f" A field of the config is given as -y 'overrides: {{{fields[0]}: ...}}'." if fields else ""
-    return f"{guess}The parameters are {', '.join(declared)}.{hint}"
+    return f"{guess} The parameters are {', '.join(declared)}.{hint}"
 
 
 def show_source(function: Callable[..., Any]) -> None:
-    """Show the library's own source of a function or class, as it runs now."""
-    from IPython.display import Code, display
+    """Show the library's own source of a function or class, as it runs now, highlighted."""
+    from IPython.display import Markdown, display
 
-    where = inspect.getmodule(function)
-    source = inspect.getsource(function)
-    display(Code(f"# {where.__name__ if where else 'here'}\n{source}", language="python"))
+    source = inspect.getsource(inspect.unwrap(function))
+    display(Markdown(f"`{function.__module__}`\n```python\n{source}```"))
 
 
 def save_figure(figure: Any, name: str, config: Config) -> None:
@@ -131,16 +133,15 @@ def show_figure(figure: Any, dpi: int = 100) -> None:
 def _alternative(figure: Any) -> str:
     """What the picture says, for those who cannot see it: its titles and notes."""
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
-    return "; ".join(text for text in (*titles, *(text.get_text() for text in figure.texts)) if text).replace(
-        "\n", ", "
-    )
+    notes = [text.get_text() for text in figure.texts]
+    return "; ".join(text for text in (*titles, *notes) if text).replace("\n", ", ")
 
 
 def progress() -> Callable[[str], None]:
     """A ``log`` for the library's long functions: each line goes to the cell, and to whoever waits at a terminal.
 
-    Under papermill that is the kernel's own standard error, which the terminal shows; JupyterLab shows the cell, so there it
-    stays silent. ECCL_PROGRESS names a file to append to instead.
+    Under papermill that is the kernel's own standard error, which the terminal shows; JupyterLab shows the cell, so
+    there it stays silent. ECCL_PROGRESS names a file to append to instead.
     """
 
     def log(line: str) -> None:

@@ -1,12 +1,13 @@
 """Run the notebooks headless, in order: what ``make demo`` and ``make refresh`` do.
 
-``python -m eccl_lib.run_notebooks --scale demo`` writes under ``runs/`` alone. With ``--refresh`` the executed notebooks and
-the figures are copied, normalised, to ``notebooks/`` and ``figures/demo``.
+``python -m eccl_lib.run_notebooks --scale demo`` writes under ``runs/`` alone. With ``--refresh`` the executed
+notebooks and the figures are copied, normalised, to ``notebooks/`` and ``figures/demo``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import time
@@ -86,7 +87,7 @@ def real_ecg() -> str:
 
 
 def refresh(executed: Sequence[Path], figures: Path) -> None:
-    """Copy executed notebooks and figures into the checkout, normalised so that a second refresh changes next to nothing."""
+    """Copy executed notebooks and figures into the checkout, normalised: a second refresh changes next to nothing."""
     import nbformat
 
     for path in executed:
@@ -121,9 +122,19 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cohort", default="synthetic", choices=config_module.COHORTS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", metavar="NN", help="notebooks by number or name, such as 04")
-    parser.add_argument("--overrides", default="{}", help="config fields as YAML, such as '{align.epochs: 2}'")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as align.epochs=2")
     parser.add_argument("--refresh", action="store_true", help="also renew notebooks/ and figures/demo")
     return parser.parse_args(argv)
+
+
+def _override(item: str) -> tuple[str, Any]:
+    name, equals, text = item.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {item}: give FIELD=VALUE, such as align.epochs=5")
+    try:
+        return name, json.loads(text)
+    except json.JSONDecodeError:
+        return name, text
 
 
 def _chosen(only: Sequence[str] | None) -> list[str]:
@@ -138,8 +149,6 @@ def _chosen(only: Sequence[str] | None) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit status: 0 done, 1 a notebook stopped, 2 a wrong argument."""
-    import yaml
-
     arguments = _arguments(argv)
     began = time.perf_counter()
     given = {"scale": arguments.scale, "cohort": arguments.cohort, "seed": arguments.seed}
@@ -147,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A parameter that equals the notebook's own is not passed, so that no cell is added for it.
     parameters: dict[str, Any] = {name: value for name, value in given.items() if value != defaults[name]}
     try:
-        overrides = yaml.safe_load(arguments.overrides) or {}
+        overrides = dict(_override(item) for item in arguments.set)
         config_module.load(**given, overrides=overrides)
         if overrides:
             parameters["overrides"] = overrides

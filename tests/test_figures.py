@@ -1,0 +1,179 @@
+"""Every figure draws without a warning, says what its axes are, how many were counted and where the data come from."""
+
+from __future__ import annotations
+
+import warnings
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from eccl_lib import figures
+from eccl_lib.data.records import LEADS
+from eccl_lib.figures_style import CYCLE, ORGAN_COLOURS, ORGAN_NAMES, STAMP
+
+N = 40
+
+
+def _generator() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def _ecg(rate: int = 500) -> np.ndarray:
+    """(12, 10 s) in mV: one narrow upright beat a second in every lead, lead k (k + 1) / 10 mV high."""
+    t = np.arange(10 * rate) / rate
+    beat = np.exp(-(((t % 1.0) - 0.5) ** 2) / (2 * 0.01**2))
+    return np.arange(1, 13)[:, None] / 10 * beat
+
+
+def _traits() -> pd.DataFrame:
+    groups = list(ORGAN_NAMES)
+    r = np.linspace(-0.05, 0.6, len(groups))
+    names = [f"{group}_trait" for group in groups]
+    return pd.DataFrame({"short_name": names, "group": groups, "unit": "mL", "r": r, "low": r - 0.1, "high": r + 0.1})
+
+
+def _curves() -> Figure:
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "score": [0.1, 0.2, 0.15]})
+    return figures.training_curves(history, {"loss": ["loss"], "mean r": ["score"]}, best_epoch=2, synthetic=True)
+
+
+def _fig2b() -> Figure:
+    columns = ["panel", "tokens", "parameters", "seconds", "r", "low", "high"]
+    rows = [("patches", 50, 9e5, 40, 0.3, 0.2, 0.4), ("patches", 100, 9e5, 80, 0.32, 0.2, 0.4)]
+    rows += [("size", 50, 2e5, 20, 0.28, 0.2, 0.4), ("size", 50, 9e5, 40, 0.3, 0.2, 0.4)]
+    return figures.fig2b_patches_and_size(pd.DataFrame(rows, columns=columns), n=N, synthetic=True)
+
+
+def _flat(points: int = N) -> np.ndarray:
+    return _generator().standard_normal((points, 2))
+
+
+def _mae() -> Figure:
+    x = _ecg(100)
+    mask = np.ones_like(x)
+    mask[:, ::2] = 0
+    return figures.mae_reconstruction(x, 0.9 * x, mask, 100, synthetic=True)
+
+
+def _risk() -> Figure:
+    scores, labels = _generator().random(N), _generator().random(N) < 0.3
+    return figures.risk_panel({"I21": 0.4, "I50": 0.7}, {k: (scores, labels) for k in ("I21", "I50")}, synthetic=True)
+
+
+DRAWINGS = {
+    "ecg_paper": lambda: figures.ecg_paper(_ecg(), 500, "an ECG", ["lead I flat"], synthetic=True),
+    "cine_frames": lambda: figures.cine_frames(_generator().random((8, 8, 10)), 5, synthetic=True),
+    "crop_overlay": lambda: figures.crop_overlay(
+        _generator().random((20, 20)), np.pad(np.ones((6, 6), int), 7), (5, 15, 5, 15), np.ones((8, 8)), synthetic=True
+    ),
+    "training_curves": _curves,
+    "mae_reconstruction": _mae,
+    "similarity_matrix": lambda: figures.similarity_matrix({"before": (np.eye(N), np.eye(N))}, synthetic=True),
+    "fig2a_latent": lambda: figures.fig2a_latent(_flat(), _flat(), _flat(), _flat(), synthetic=True),
+    "fig2b_patches_and_size": _fig2b,
+    "fig2c_traits": lambda: figures.fig2c_traits(
+        _traits(), {"LV_trait": (np.arange(N * 1.0), np.arange(N * 1.0))}, n=N, synthetic=True
+    ),
+    "fig2c_traits_bars_only": lambda: figures.fig2c_traits(_traits(), n=N, synthetic=True),
+    "fig2d_umap": lambda: figures.fig2d_umap(_flat(), _flat(), np.arange(N) < 5, "I42", synthetic=True),
+    "roc_curves": lambda: figures.roc_curves({"ECCL": (np.arange(N) > 30, np.arange(N), "AUC 1.00")}, synthetic=True),
+    "trait_panel": lambda: figures.trait_panel(
+        _traits().assign(value=1.0), _generator().standard_normal((N, len(ORGAN_NAMES))), synthetic=True
+    ),
+    "risk_panel": _risk,
+}
+
+
+@pytest.fixture(params=DRAWINGS, scope="module")
+def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Figure:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = DRAWINGS[request.param]()
+        figure.savefig(tmp_path_factory.mktemp("figures") / "figure.png")  # layout warnings come with the drawing
+    return figure
+
+
+def _texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()]
+
+
+def test_every_public_figure_is_drawn_here():
+    assert {name.removesuffix("_bars_only") for name in DRAWINGS} == set(figures.__all__)
+
+
+def test_figure_is_stamped_synthetic(drawn: Figure):
+    assert STAMP in _texts(drawn)
+
+
+def test_figure_says_what_was_counted(drawn: Figure):
+    note = drawn.texts[-2].get_text()
+    assert any(word in note for word in ("n = ", " of ", "one ", "10 s")), note
+
+
+def test_axes_with_numbers_have_labels(drawn: Figure):
+    shared = {t.get_text() for t in (drawn._supylabel,) if t}
+    for ax in drawn.axes:
+        if len(ax.get_xticks()) and ax.xaxis.get_tick_params().get("labelbottom", True):
+            assert ax.get_xlabel() or ax.get_ylabel() == "cosine similarity", ax
+        if len(ax.get_yticks()):
+            named = [label.get_text() for label in ax.get_yticklabels()]
+            words = any(text and not text.lstrip("−-").replace(".", "").isdigit() for text in named)
+            assert ax.get_ylabel() or shared or words or ax.get_shared_y_axes().joined(ax, drawn.axes[0])
+
+
+def test_a_real_cohort_is_not_stamped_synthetic():
+    assert STAMP not in _texts(figures.ecg_paper(_ecg(), 500))
+
+
+def test_ecg_paper_draws_one_millivolt_ten_millimetres_high():
+    figure = figures.ecg_paper(_ecg(), 500)
+    pulse = figure.axes[0].lines[0]
+    assert np.ptp(pulse.get_ydata()) == 10
+    rhythm = figure.axes[0].lines[-1]  # lead II, 0.2 mV high, 10 s
+    assert np.ptp(rhythm.get_ydata()) == pytest.approx(2.0, abs=0.01)
+    assert np.ptp(rhythm.get_xdata()) == pytest.approx(250, abs=0.1)
+
+
+def test_ecg_paper_is_true_to_size_on_paper():
+    figure = figures.ecg_paper(_ecg(), 500)
+    ax = figure.axes[0]
+    millimetres = (ax.transData.transform((100, 0)) - ax.transData.transform((0, 0)))[0] / figure.dpi * 25.4
+    assert millimetres == pytest.approx(100, rel=0.001)
+
+
+def test_ecg_paper_names_an_absent_lead():
+    signal = _ecg()
+    signal[LEADS.index("V2")] = np.nan
+    assert "V2 absent" in _texts(figures.ecg_paper(signal, 500))
+
+
+def test_roc_curve_moves_once_where_scores_are_equal():
+    labels = np.array([True, False, True, False])
+    figure = figures.roc_curves({"constant": (labels, np.zeros(4), "AUC 0.50")})
+    line = figure.axes[0].lines[1]
+    np.testing.assert_array_equal(line.get_xydata(), [[0, 0], [1, 1]])
+
+
+def test_similarity_of_equal_features_is_one_on_the_diagonal():
+    z = _generator().standard_normal((N, 5))
+    image = figures.similarity_matrix({"after": (z, 3 * z)}).axes[0].images[0]
+    np.testing.assert_allclose(np.diag(image.get_array()), 1)
+
+
+def test_drawing_leaves_matplotlib_settings_alone():
+    before = dict(mpl.rcParams)
+    _curves()
+    assert dict(mpl.rcParams) == before
+
+
+def test_every_organ_has_its_own_colour():
+    assert set(ORGAN_COLOURS) == set(ORGAN_NAMES)
+    assert len(set(ORGAN_COLOURS.values())) == len(ORGAN_COLOURS)
+
+
+def test_line_colours_stay_apart_in_grey():
+    grey = [np.dot(mpl.colors.to_rgb(colour), (0.299, 0.587, 0.114)) for colour in CYCLE[:3]]
+    assert np.diff(sorted(grey)).min() > 0.04
