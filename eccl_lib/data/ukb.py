@@ -24,21 +24,11 @@ DOWNLOAD_AGAIN = "Download the file again; if it stays so, leave the participant
 
 SHORT_AXIS = re.compile(r"(?i)^CINE_segmented_SAX(_b\d+)?$")  # not ..._InlineVF, which has contours drawn in
 
-# Device measurements kept, by their names in the file: ms, degrees, counts.
-MEASUREMENTS = {
-    "VentricularRate": "heart_rate",
-    "PQInterval": "pq",
-    "PDuration": "p_duration",
-    "QRSDuration": "qrs",
-    "QTInterval": "qt",
-    "QTCInterval": "qtc",
-    "RRInterval": "rr",
-    "PPInterval": "pp",
-    "PAxis": "p_axis",
-    "RAxis": "r_axis",
-    "TAxis": "t_axis",
-    "QRSNum": "qrs_count",
-}
+# Device measurements kept: ms, degrees, beats per minute, counts.
+MEASUREMENTS = (
+    *("VentricularRate", "PQInterval", "PDuration", "QRSDuration", "QTInterval", "QTCInterval", "RRInterval"),
+    *("PPInterval", "PAxis", "RAxis", "TAxis", "QRSNum"),
+)
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
@@ -67,11 +57,11 @@ def read_ecg(path: Path) -> EcgRecord:
     rate = _positive(strip, "SampleRate")
     resolution = _positive(strip, "Resolution")  # uV per count
     notes = [] if resolution == 5 else [f"resolution {resolution:g} uV per count, where 5 is usual"]
-    signal = _signal(strip, notes) * (resolution / 1000)
+    signal = _signal(strip, notes) * resolution / 1000
     measured = _measurements(root.find("./RestingECGMeasurements"))
     if (root.findtext("./PatientInfo/PaceMaker") or "").strip().lower() == "yes":
         notes.append("pacemaker")
-    stated = measured.pop("heart_rate", 0.0) or 60_000 / (measured.get("rr") or np.inf)
+    stated = measured.get("VentricularRate") or 60_000 / (measured.get("RRInterval") or np.inf)
     return EcgRecord(signal, rate, stated or None, measured, tuple(notes))
 
 
@@ -167,13 +157,13 @@ def _parse_slowly(text: str) -> np.ndarray:
 def _measurements(element) -> dict[str, float]:
     """What the device measured; what it left empty (no P wave, a paced beat) is absent, which is information."""
     found = {}
-    for name, short in MEASUREMENTS.items() if element is not None else ():
+    for name in MEASUREMENTS if element is not None else ():
         try:
             value = float(element.findtext(f"./{name}") or "nan")
         except ValueError:
             continue
         if np.isfinite(value):
-            found[short] = value
+            found[name] = value
     return found
 
 
