@@ -1,0 +1,53 @@
+# make demo   install into .venv and run the notebooks on the embedded cohort (about ten minutes on two cores)
+# make test   unit tests, then every committed notebook against its own outputs
+# make lab    JupyterLab on notebooks/
+# make table1 every cell of Table 1 that the suite has, with five seeds
+# make study  the traits column at study scale (an hour on two cores)
+# make refresh  the only command that writes notebooks/ and figures/demo
+# make lint   ruff over code and notebooks
+
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread a process, several processes: faster here than the reverse, and the same last bits everywhere.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: install demo test unit notebooks lab table1 study refresh lint
+.DELETE_ON_ERROR:
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or later is needed, this is %d.%d. Name another: make PYTHON=python3.11" % v[:2])'
+	$(PYTHON) -m venv .venv
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+	mkdir -p .venv/share/jupyter/lab/settings
+	cp notebooks/.jupyterlab.json .venv/share/jupyter/lab/settings/overrides.json
+	touch $@
+
+demo: install
+	$(BIN)/python -m eccl_lib.run_notebooks --scale demo
+
+test: unit notebooks
+
+unit: install
+	$(BIN)/python -m pytest tests
+
+notebooks: install
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=3600 notebooks
+
+lab: install
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+table1: install
+	$(BIN)/python -m eccl_lib.table1 --scale demo --seeds 5
+
+study: install
+	$(BIN)/python -m eccl_lib.table1 --scale study --tasks traits
+
+refresh: install
+	$(BIN)/python -m eccl_lib.run_notebooks --scale demo --refresh
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
