@@ -8,14 +8,15 @@ import numpy as np
 
 from eccl_lib.config import SyntheticConfig
 from eccl_lib.data.records import CineRecord
-from eccl_lib.data.synthetic.chest import chest, texture
+from eccl_lib.data.synthetic.chest import Scene, chest, texture
 from eccl_lib.data.synthetic.geometry import ANGLES, Contours, contours, length_mm
 from eccl_lib.data.synthetic.population import Hearts, draw, generator
 
 FRAMES = 50
 PIXEL_MM = 1.8269230769  # UK Biobank's 380 mm over 208, as the files state it
 RV_WALL_MM = 3.0
-BLOOD, MUSCLE, FAT = 250.0, 84.0, 235.0  # scanner units before coil shading
+_FINER = 16  # steps between two of the contours' angles when pixels look a radius up
+BLOOD, MUSCLE, FAT = 250.0, 84.0, 195.0  # scanner units before coil shading
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ def cine(config: SyntheticConfig, heart: Hearts) -> CineRecord:
     shape = contours(heart, config.slices, np.arange(FRAMES) / FRAMES)
     shape = Contours(*(_blurred_in_time(part[0], heart) for part in (shape.inner, shape.outer, shape.rv)))
     view = _view(config, heart)
+    scene = _scene(heart, shape, view)
     images = np.empty((config.slices, FRAMES, config.rows, config.columns), np.uint16)
     labels = np.zeros(images.shape, np.uint8)
     for k in range(config.slices):
-        _slice(images[k], labels[k], k, config, heart, shape, view)
+        _slice(images[k], labels[k], k, config, heart, shape, view, scene)
     step = round(float(length_mm(heart)[0]) / config.slices, 3)  # as the files state it
     return CineRecord(images, (PIXEL_MM, PIXEL_MM), step, round(60_000 / heart.hr_mri[0]) / FRAMES, labels)
 
@@ -77,75 +79,159 @@ def _view(config, heart) -> View:
     )
 
 
-def _slice(images, labels, k, config, heart, shape: Contours, view: View) -> None:
+def _scene(heart, shape: Contours, view: View) -> Scene:
+    """Chest wall and diaphragm lie against the heart."""
+    z = view.seed.standard_normal(8)
+    edge = np.maximum(shape.rv[:, 0], shape.outer[:, 0]).max(0)  # widest slice
+    theta = ANGLES - view.turn
+    x, y = -np.cos(theta) * edge, -np.sin(theta) * edge
+    front = float((-0.55 * x - 0.835 * y).max() + 9 + np.clip(2.5 * z[0], -4, 6))
+    below = float(y.max() + 4.5 + np.clip(2.5 * z[7], -4, 8))
+    return Scene(front, below, float(np.clip((heart.bmi[0] - 21) / 4, 0, 5)), z)
+
+
+def _slice(images, labels, k, config, heart, shape: Contours, view: View, scene: Scene) -> None:
     rows, columns = np.mgrid[: config.rows, : config.columns].astype(np.float32)
     y = (rows - np.float32(view.centres[k, 0])) * np.float32(PIXEL_MM)
     x = (columns - np.float32(view.centres[k, 1])) * np.float32(PIXEL_MM)
     rng = view.seed
     far = np.hypot(x, y)
-    angle = np.mod(np.arctan2(-y, -x) + np.float32(view.turn) + np.pi, 2 * np.pi) - np.pi
+    angle = np.mod(np.arctan2(-y, -x) + np.float32(view.turn) + np.float32(np.pi), np.float32(2 * np.pi)) - np.float32(np.pi)
     inner, outer, rv = shape.inner[k], shape.outer[k], shape.rv[k]  # (F, A)
-    rim = _rim(outer, rv, heart)
-    still = chest(x, y, heart, rng, rim.max(0), angle, far)
-    near = far < rim.max() + 8
-    layers = _layers(angle[near], inner, outer, rv, rim)
-    images_near, marks = _paint(still[near], far[near], layers, view, rng, k, config)
-    shade = np.exp(view.shading[0] * y + view.shading[1] * x) * np.float32(view.gain)
+    rim = _rim(outer, rv, heart, scene.z)
+    still = chest(x, y, scene, rng)
     clip = np.repeat(still[None], FRAMES, axis=0)
-    clip[:, near] = images_near
-    clip *= shade
+    _aorta(clip, x, y, heart, view)
+    near = np.flatnonzero(far < rim.max() + 4)
+    flat = clip.reshape(FRAMES, -1)
+    layers = _layers(angle.ravel()[near], inner, outer, rv, rim, inner * (1 + _trabeculae(rng)))
+    marks = _marks(far.ravel()[near], layers)
+    painted = _paint(flat[:, near], far.ravel()[near], layers, _grain(rng, x.shape, near), view)
+    if config.slices == 1 or 0.25 < (k + 0.5) / config.slices < 0.9:
+        _papillaries(painted, x.ravel()[near], y.ravel()[near], inner, view, rng)
+    flat[:, near] = painted
+    clip *= np.exp(view.shading[0] * y + view.shading[1] * x) * np.float32(view.gain)
     images[:] = _scan(clip, view.noise, rng)
-    labels[:, near] = marks
+    labels.reshape(FRAMES, -1)[:, near] = marks
 
 
-def _rim(outer, rv, heart) -> np.ndarray:
-    """Pericardial fat ends here, (F, A): thicker over the RV and with body mass; it moves half as much as the wall."""
-    fat = 3.0 + 1.1 * np.clip((heart.bmi[0] - 22) / 4, 0, 4)
+def _rim(outer, rv, heart, z) -> np.ndarray:
+    """Outer edge of the fat around the heart, (F, A): thickest in the grooves, with body mass; follows the wall mostly."""
+    fat = 1.2 + 0.7 * np.clip((heart.bmi[0] - 21) / 4, 0, 4)
     edge = np.where(rv > outer + 0.5, rv + RV_WALL_MM, outer)
-    edge = 0.5 * edge + 0.5 * edge.max(0)
-    thick = fat * (0.6 + 0.9 * np.exp(-(((ANGLES - 0.9) / 0.5) ** 2)) + 1.2 * np.exp(-(((ANGLES + 1.2) / 0.4) ** 2)))
-    edge = edge + thick
-    for _ in range(3):
-        edge = (np.roll(edge, 1, 1) + edge + np.roll(edge, -1, 1)) / 3
-    return edge.astype(np.float32)
+    edge = 0.75 * edge + 0.25 * edge.max(0)
+    thick = fat * (0.7 + 1.6 * np.exp(-(((ANGLES - 1.25) / 0.28) ** 2)) + 2.0 * np.exp(-(((ANGLES + 1.4) / 0.28) ** 2)))
+    patches = 1 + 0.5 * sum(z[n] * np.cos((n + 2) * ANGLES + 6 * z[n + 1]) for n in range(4))
+    edge = edge + thick * np.clip(patches, 0.05, 2)
+    return ((np.roll(edge, 1, 1) + 2 * edge + np.roll(edge, -1, 1)) / 4).astype(np.float32)
+
+
+def _aorta(clip, x, y, heart, view) -> None:
+    """The descending aorta behind the lateral wall; its area swells after ejection and falls off in diastole."""
+    phase = np.arange(FRAMES) / FRAMES
+    swell = np.clip((phase - 0.06) / 0.16, 0, 1) * np.exp(-np.clip(phase - 0.22, 0, 1) / 0.28)
+    area = heart.dao_max[0] / (1 + heart.dao_stiff[0]) * (1 + heart.dao_stiff[0] * swell / swell.max())
+    radius = np.sqrt(area / np.pi).astype(np.float32)[:, None]
+    away = 34.0 + 0.45 * np.cbrt(heart.edv[0]) + np.sqrt(heart.dao_max[0] / np.pi)
+    distance = np.hypot(x - np.float32(0.52 * away), y - np.float32(0.85 * away)).ravel()
+    near = np.flatnonzero(distance < radius.max() + 7)
+    flat = clip.reshape(FRAMES, -1)
+    part = flat[:, near]
+    sharp = np.float32(1 / (view.blur * PIXEL_MM))
+    part += np.clip((radius + 6 - distance[near]) / 7, 0, 1) * (np.float32(62) - part)
+    part += np.clip((radius + 1.6 - distance[near]) * sharp + np.float32(0.5), 0, 1) * (np.float32(78) - part)
+    part += np.clip((radius - distance[near]) * sharp + np.float32(0.5), 0, 1) * (np.float32(0.95 * BLOOD) - part)
+    flat[:, near] = part
+
+
+def _trabeculae(rng) -> np.ndarray:
+    """Roughness of the inner border in the picture alone, (A,) relative to the radius."""
+    z = rng.standard_normal((2, 9))
+    order = np.arange(5, 14)[:, None]
+    return 0.011 * (z[0][:, None] * np.cos(order * ANGLES) + z[1][:, None] * np.sin(order * ANGLES)).sum(0)
+
+
+def _grain(rng, shape, near) -> tuple[np.ndarray, np.ndarray]:
+    """Still textures of muscle and of blood at the painted pixels, about zero."""
+    fine, coarse = texture(rng, shape, 2), texture(rng, shape, 5)
+    return (4.0 * fine + 5.0 * coarse).ravel()[near], (6.0 * fine + 9.0 * coarse).ravel()[near]
 
 
 def _layers(angle, *radii):
     """Each (F, A) radius looked up at the pixels' angles: (F, P) float32."""
-    place = (angle - np.float32(ANGLES[0])) / np.float32(ANGLES[1] - ANGLES[0])
-    low = np.floor(place).astype(np.int32)
-    part = (place - low).astype(np.float32)
-    count = len(ANGLES)
-    low, high = low % count, (low + 1) % count
+    step = (ANGLES[1] - ANGLES[0]) / _FINER
+    place = np.rint((angle - np.float32(ANGLES[0])) / np.float32(step)).astype(np.int32) % (_FINER * len(ANGLES))
+    part = (np.arange(_FINER) / _FINER).astype(np.float32)
     found = []
     for radius in radii:
-        a = radius[:, low]
-        a += part * (radius[:, high] - a)
-        found.append(a)
+        radius = radius.astype(np.float32)[..., None]
+        fine = radius + part * (np.roll(radius, -1, 1) - radius)
+        found.append(np.take(fine.reshape(len(radius), -1), place, axis=1))
     return found
 
 
-def _paint(still, far, layers, view, rng, k, config):
-    """Layers from outside in over the still background. Returns (F, P) intensities and labels."""
-    inner, outer, rv, rim = layers
+def _marks(far, layers) -> np.ndarray:
+    """Labels (F, P): 1 LV cavity (papillary muscles belong to it), 2 LV wall, 3 RV."""
+    inner, outer, rv = layers[:3]
+    return np.where(far < inner, 1, np.where(far < outer, 2, np.where(far < rv, 3, 0))).astype(np.uint8)
+
+
+def _paint(still, far, layers, grain, view) -> np.ndarray:
+    """Intensities (F, P): layers from the outside in over the still background."""
+    _, outer, rv, rim, rough = layers
+    muscle, blood = np.float32(MUSCLE) + grain[0], np.float32(BLOOD) + grain[1]
     sharp = np.float32(1 / (view.blur * PIXEL_MM))
     half = np.float32(0.5)
 
     def inside(radius):
-        return np.clip((radius - far) * sharp + half, 0, 1)
+        cover = radius - far
+        cover *= sharp
+        cover += half
+        return np.clip(cover, 0, 1, out=cover)
 
-    out = still + inside(rim) * (np.float32(FAT) - still)
-    out += inside(np.where(rv > outer + 1, rv + np.float32(RV_WALL_MM), outer)) * (np.float32(MUSCLE) - out)
-    out += inside(rv) * (np.float32(BLOOD) - out)
-    out += inside(outer) * (np.float32(MUSCLE) - out)
-    out += inside(inner) * (np.float32(BLOOD) - out)
-    marks = np.where(far < inner, 1, np.where(far < outer, 2, np.where(far < rv, 3, 0))).astype(np.uint8)
-    return out, marks
+    out = still
+    out *= 1 - np.float32(0.5) * inside(rim + np.float32(2.2))  # dark line where fat meets lung
+    for radius, light in (
+        (rim, np.float32(FAT) + 2 * grain[0]),
+        (np.where(rv > outer + 1, rv + np.float32(RV_WALL_MM), outer + np.float32(0.6)), np.float32(0.75) * muscle),
+        (rv, np.float32(0.94) * blood + 2 * np.minimum(grain[0], 0)),
+        (outer, muscle),
+        (rough, blood),
+    ):
+        cover = inside(radius)
+        cover *= light - out
+        out += cover
+    return out
+
+
+def _papillaries(painted, x, y, inner, view, rng) -> None:
+    """Two muscles inside the cavity, antero-lateral and postero-medial; they move and thicken with the wall."""
+    z = rng.standard_normal((2, 3))
+    for k, place in enumerate((2.25, -2.15)):
+        column = int(np.argmin(np.abs(ANGLES - (place + 0.12 * z[k, 0]))))
+        reach = inner[:, column].astype(np.float32)
+        size = np.float32(np.clip(4.0 + 0.5 * z[k, 1], 2.8, 5.2)) * (reach / reach.max()) ** 0.4
+        at = np.maximum(reach * np.float32(0.68 + 0.03 * z[k, 2]), 0)
+        theta = ANGLES[column] - view.turn
+        cx, cy = -np.cos(theta) * at, -np.sin(theta) * at  # (F,)
+        near = np.flatnonzero((np.hypot(x - cx.mean(), y - cy.mean())) < 16 + size.max())
+        distance = np.hypot(x[near] - cx[:, None].astype(np.float32), y[near] - cy[:, None].astype(np.float32))
+        cover = np.clip((size[:, None] - distance) / np.float32(1.3 * PIXEL_MM) + np.float32(0.5), 0, 1) * np.float32(0.85)
+        part = painted[:, near]
+        part += cover * (np.float32(MUSCLE) - part)
+        painted[:, near] = part
 
 
 def _scan(clip: np.ndarray, noise: float, rng) -> np.ndarray:
     """Magnitude of a complex image with equal noise in both parts (Rician), as 12-bit integers."""
-    clip = clip + np.float32(noise) * rng.standard_normal(clip.shape, dtype=np.float32)
-    other = np.float32(noise) * rng.standard_normal(clip.shape, dtype=np.float32)
-    np.hypot(clip, other, out=clip)
-    return np.minimum(clip + np.float32(0.5), 4095).astype(np.uint16)
+    real = rng.standard_normal(clip.shape, dtype=np.float32)
+    real *= np.float32(noise)
+    # The imaginary part's noise is the real part's of another frame and place: independent at every pixel, half the cost.
+    other = np.roll(real[:, ::-1], 1, axis=0)
+    clip = clip + real
+    clip *= clip
+    other *= other
+    clip += other
+    np.sqrt(clip, out=clip)
+    clip += np.float32(0.5)
+    return np.minimum(clip, np.float32(4095), out=clip).astype(np.uint16)
