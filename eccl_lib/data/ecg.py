@@ -184,7 +184,7 @@ def warnings(flags: dict[str, float | int | str]) -> list[str]:
         found.append(f"flat, electrode off: {flags['flat_leads']}")
     if flags["gaps"]:
         found.append(f"{flags['gaps']:.2%} of the samples are missing and were bridged by straight lines")
-    if flags["clipped"] > 0.001:
+    if flags["clipped"] > 0.005:
         found.append(f"{flags['clipped']:.1%} of the samples stand at a limit: the amplifier was saturated")
     if flags["baseline_mv"] > 2.0:
         found.append(f"the baseline drifts by {flags['baseline_mv']:.1f} mV")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,16 @@ def voxels(image: object, shape: tuple[int, ...]) -> np.ndarray:
         raise UnreadableError(f"the NIfTI's voxels are damaged or cut short ({type(error).__name__})") from error
 
 
-def given(path: Path | None, pixel_axes: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
+def given(
+    path: Path | None,
+    pixel_axes: np.ndarray,
+    shape: tuple[int, int, int, int],
+    frames: Sequence[int] | None = None,
+) -> np.ndarray:
     """Labels from a NIfTI laid over a stack by geometry: (S, F, H, W) uint8.
 
     pixel_axes: (S, 3, 3), per slice from (column, row, 1) to mm in DICOM axes. shape: the stack's (S, F, H, W).
+    frames: which frames of the stack the mask's volumes belong to, the others stay background; None: all, in order.
     Raises UnreadableError where no mask is given or where it belongs to another stack.
     """
     if path is None:
@@ -50,12 +57,19 @@ def given(path: Path | None, pixel_axes: np.ndarray, shape: tuple[int, int, int,
     if not Path(path).is_file():
         raise UnreadableError(f"there is no segmentation {Path(path).name}", GIVE_MASKS)
     image, affine, volume = open_nifti(path)
-    if volume[3] != shape[1]:
-        raise UnreadableError(f"the segmentation has {volume[3]} frames, the cine {shape[1]}", GIVE_MASKS)
+    drawn = list(range(shape[1]) if frames is None else frames)
+    if volume[3] != len(drawn) or not set(drawn) <= set(range(shape[1])):
+        reason = f"the segmentation has {volume[3]} frames, the cine {shape[1]}"
+        raise UnreadableError(reason, GIVE_MASKS if frames is None else "Name as many frames of the cine.")
     labels = voxels(image, volume)
     if labels.min() < 0 or labels.max() > 3:
         raise UnreadableError("the segmentation has labels outside 0 to 3", GIVE_MASKS)
-    return overlay(labels.astype(np.uint8, copy=False), affine, pixel_axes, shape)
+    laid = overlay(labels.astype(np.uint8, copy=False), affine, pixel_axes, (shape[0], len(drawn), *shape[2:]))
+    if frames is None:
+        return laid
+    out = np.zeros(shape, dtype=np.uint8)
+    out[:, drawn] = laid
+    return out
 
 
 def overlay(labels: np.ndarray, affine: np.ndarray, pixel_axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
