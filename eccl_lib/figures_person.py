@@ -144,7 +144,7 @@ def crop_overlay(
 ) -> Figure:
     """The heart found in a slice and the rectangle cut around it; beside it what the store keeps.
 
-    image, labels: (H, W), one frame. box: (top, bottom, left, right) in pixels, ends excluded.
+    image, labels: (H, W), one frame. box: (top, left, bottom, right) in pixels, ends excluded.
     cropped: (h, w), same frame.
     """
     panels = 1 if cropped is None else 2
@@ -155,7 +155,7 @@ def crop_overlay(
         if (labels == label).any():
             axes[0].contour(labels == label, levels=[0.5], colors=colour, linewidths=1.3)
             axes[0].plot([], [], color=colour, label=name)
-    top, bottom, left, right = box
+    top, left, bottom, right = box
     corner = (left - 0.5, top - 0.5)
     axes[0].add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=ORANGE, linewidth=1.6))
     axes[0].plot([], [], color=ORANGE, label="smallest rectangle over all frames")

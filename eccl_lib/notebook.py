@@ -7,6 +7,7 @@ of the kernel's input history, so ``start`` reads it there and raises on what th
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import inspect
 import io
@@ -157,11 +158,16 @@ def _tell_outside(line: str) -> None:
         with Path(path).open("a") as out:
             out.write(line + "\n")
     elif _shell() is not None and "JPY_SESSION_NAME" not in os.environ:
-        # ipykernel's streams keep the descriptor that the kernel was started with.
-        try:
-            os.write(sys.stderr.fileno(), (line + "\n").encode())
-        except (OSError, ValueError, AttributeError):
-            return
+        with contextlib.suppress(OSError):  # nobody listens
+            os.write(_first_stderr(), (line + "\n").encode())
+
+
+def _first_stderr() -> int:
+    """The descriptor that the kernel was started with; ipykernel keeps it where it puts its own in its place."""
+    try:
+        return sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        return 2
 
 
 def timer() -> Callable[[], str]:

@@ -67,7 +67,7 @@ DRAWINGS = {
     "ecg_paper": lambda: figures.ecg_paper(_ecg(), 500, "an ECG", ["lead I flat"], synthetic=True),
     "cine_frames": lambda: figures.cine_frames(_generator().random((8, 8, 10)), 5, synthetic=True),
     "crop_overlay": lambda: figures.crop_overlay(
-        _generator().random((20, 20)), np.pad(np.ones((6, 6), int), 7), (5, 15, 5, 15), np.ones((8, 8)), synthetic=True
+        _generator().random((20, 20)), np.pad(np.ones((6, 6), int), 7), (5, 5, 15, 15), np.ones((8, 8)), synthetic=True
     ),
     "training_curves": _curves,
     "mae_reconstruction": _mae,
@@ -120,7 +120,7 @@ def test_axes_with_numbers_have_labels(drawn: Figure):
             assert ax.get_xlabel() or ax.get_ylabel() == "cosine similarity", ax
         if len(ax.get_yticks()):
             named = [label.get_text() for label in ax.get_yticklabels()]
-            words = any(text and not text.lstrip("−-").replace(".", "").isdigit() for text in named)
+            words = any(text and not text.lstrip("-\N{MINUS SIGN}").replace(".", "").isdigit() for text in named)
             assert ax.get_ylabel() or shared or words or ax.get_shared_y_axes().joined(ax, drawn.axes[0])
 
 
