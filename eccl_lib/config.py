@@ -146,6 +146,15 @@ class CmrTrainingConfig(TrainingConfig):
 
 
 @dataclass(frozen=True)
+class VariantsConfig:
+    """The ECG encoders that Fig. 2b compares: other patch lengths, then other sizes."""
+
+    patch_samples: tuple[int, ...] = (100, 250, 500)  # 600, 240 and 120 patches, Fig. 2b
+    widths: tuple[int, ...] = (192, 384, 768)  # ViT-Ti, S, B; Fig. 2b shows sizes, the text does not name them
+    heads: tuple[int, ...] = (3, 6, 12)  # of each width, 64 wide as in ViT
+
+
+@dataclass(frozen=True)
 class RuntimeConfig:
     """How, not what: nothing here enters a fingerprint."""
 
@@ -173,6 +182,7 @@ class Config:
     mae: MaeConfig = field(default_factory=MaeConfig)
     cmr_training: CmrTrainingConfig = field(default_factory=CmrTrainingConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
+    variants: VariantsConfig = field(default_factory=VariantsConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 
@@ -213,6 +223,9 @@ DEMO: dict[str, Any] = {
     "align.epochs": 20,
     "align.warmup_epochs": 4,
     "align.batch": 60,
+    "variants.patch_samples": (10, 20, 40),
+    "variants.widths": (48, 96),
+    "variants.heads": (3, 3),
     "runtime.build_missing": True,
 }
 
@@ -350,6 +363,9 @@ def _validate(config: Config) -> None:
     )
     require("ecg.patch_leads", 12 % config.ecg.patch_leads == 0, "a divisor of 12")
     require("ecg.heads", config.ecg.width % config.ecg.heads == 0, f"a divisor of ecg.width ({config.ecg.width})")
+    require("variants.heads", len(config.variants.heads) == len(config.variants.widths), "as many as variants.widths")
+    for length in config.variants.patch_samples:
+        require("variants.patch_samples", samples % length == 0, f"divisors of {samples}, the samples in 10 s")
     require("cmr.heads", len(config.cmr.heads) == len(config.cmr.depths), "as many as cmr.depths")
     for axis in ("clip_frames", "clip_size"):
         stored, seen = getattr(config.store, axis), getattr(config.view, axis)

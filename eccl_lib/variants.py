@@ -1,0 +1,60 @@
+"""Fig. 2b: the method with other ECG encoders, by number of patches and by size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+
+from eccl_lib import evaluate, stages, table1
+from eccl_lib.config import Config
+from eccl_lib.data import cohort
+from eccl_lib.data.traits import TRAITS
+from eccl_lib.models.heads import on_meta, parameters_in_millions
+from eccl_lib.models.vit import EcgEncoder, grid
+
+Log = Callable[[str], None]
+COLUMNS = [str(trait.field_id) for trait in TRAITS]
+
+
+def plan(config: Config) -> list[tuple[str, Config]]:
+    """Panel ("patches" or "size") and parameters of each point; the chosen encoder is a point of either."""
+    base = replace(config, disease="traits")
+    sizes = zip(config.variants.widths, config.variants.heads, strict=True)
+    points = [("patches", replace(base.ecg, patch_samples=length)) for length in config.variants.patch_samples]
+    points += [("size", replace(base.ecg, width=width, heads=heads)) for width, heads in sizes]
+    return [(panel, replace(base, ecg=encoder)) for panel, encoder in points]
+
+
+def compare(config: Config, log: Log = print) -> pd.DataFrame:
+    """Run what is missing of every point, then a row a point: panel, tokens, parameters, seconds, r, low, high.
+
+    seconds: processor time of both stages of the ECG. low, high: 95 % interval over test participants.
+    """
+    points = plan(config)
+    different = list(dict.fromkeys(point for _, point in points))
+    waves = [[("pretrain_ecg", point) for point in different], [("eccl", point) for point in different]]
+    waves[0].append(("cmr_sup", replace(config, disease="traits")))
+    table1.run_jobs(waves, config, log)
+    data = cohort.load(config, log)
+    return pd.DataFrame([_point(panel, point, data) for panel, point in points])
+
+
+def _point(panel: str, config: Config, data: cohort.Cohort) -> dict[str, object]:
+    run = stages.arm_run(config, stages.ECCL, data)
+    found = run.predictions
+    predicted = found[[f"score_{c}" for c in COLUMNS]].to_numpy()
+    measured = found[[f"target_{c}" for c in COLUMNS]].to_numpy()
+    low, high = evaluate.bootstrap_interval(evaluate.mean_r, predicted, measured, draws=200)
+    samples = 10 * config.view.ecg_rate
+    rows, columns = grid(config.ecg, samples)
+    return {
+        "panel": panel,
+        "tokens": rows * columns,
+        "parameters": round(1e6 * parameters_in_millions(on_meta(EcgEncoder, config.ecg, samples))),
+        "seconds": run.timing["cpu_seconds"] + stages.ecg_run(config, data).timing["cpu_seconds"],
+        "r": run.metrics["test"],
+        "low": float(low),
+        "high": float(high),
+    }
