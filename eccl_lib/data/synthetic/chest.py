@@ -58,7 +58,9 @@ def _vessels(still, x, y, rng):
     across, down = x[0], y[:, 0]
     for cx, cy, size, light in rng.random((30, 4)):
         width = 2 * (0.8 + 1.3 * size) ** 2
-        spot = np.exp(-((down - (cy * 190 - 95)) ** 2) / width)[:, None] * np.exp(-((across - (cx * 190 - 100)) ** 2) / width)
+        spot = np.exp(-((down - (cy * 190 - 95)) ** 2) / width)[:, None] * np.exp(
+            -((across - (cx * 190 - 100)) ** 2) / width
+        )
         still = still + (20 + 120 * light**3) * spot
     return still
 

@@ -60,16 +60,29 @@ def _blurred_in_time(radius: np.ndarray, heart: Hearts) -> np.ndarray:
     return radius.astype(np.float32)
 
 
+def turn(config: SyntheticConfig, hearts: Hearts) -> np.ndarray:
+    """(n,) radians by which each heart lies turned in the image."""
+    return np.array(
+        [
+            _turned(b, generator(config, i, "cine").standard_normal())
+            for i, b in zip(hearts.index, hearts.bmi, strict=True)
+        ]
+    )
+
+
+def _turned(bmi: float, z: float) -> float:
+    return np.deg2rad(8 - 1.5 * (bmi - 26.7) + 9 * z)
+
+
 def _view(config, heart) -> View:
     rng = generator(config, heart.index[0], "cine")
     z = rng.standard_normal(8)
     bmi = (heart.bmi[0] - 26.7) / 4
-    turn = np.deg2rad(8 - 6 * bmi + 9 * z[0])
     middle = np.array([config.rows * 0.5 - 1, config.columns * 0.5 + 9.5]) + np.clip(1.2 * z[1:3], -2.5, 2.5)
     shifts = np.clip(0.45 * rng.standard_normal((config.slices, 2)), -1.2, 1.2)
     gain = np.exp(0.12 * z[3])
     return View(
-        turn=float(turn),
+        turn=float(_turned(heart.bmi[0], z[0])),
         centres=middle + shifts,
         noise=float(5.5 * np.exp(0.2 * z[4] + 0.10 * bmi)),
         gain=float(gain),
@@ -96,7 +109,9 @@ def _slice(images, labels, k, config, heart, shape: Contours, view: View, scene:
     x = (columns - np.float32(view.centres[k, 1])) * np.float32(PIXEL_MM)
     rng = view.seed
     far = np.hypot(x, y)
-    angle = np.mod(np.arctan2(-y, -x) + np.float32(view.turn) + np.float32(np.pi), np.float32(2 * np.pi)) - np.float32(np.pi)
+    angle = np.mod(np.arctan2(-y, -x) + np.float32(view.turn) + np.float32(np.pi), np.float32(2 * np.pi)) - np.float32(
+        np.pi
+    )
     inner, outer, rv = shape.inner[k], shape.outer[k], shape.rv[k]  # (F, A)
     rim = _rim(outer, rv, heart, scene.z)
     still = chest(x, y, scene, rng)
@@ -216,7 +231,9 @@ def _papillaries(painted, x, y, inner, view, rng) -> None:
         cx, cy = -np.cos(theta) * at, -np.sin(theta) * at  # (F,)
         near = np.flatnonzero((np.hypot(x - cx.mean(), y - cy.mean())) < 16 + size.max())
         distance = np.hypot(x[near] - cx[:, None].astype(np.float32), y[near] - cy[:, None].astype(np.float32))
-        cover = np.clip((size[:, None] - distance) / np.float32(1.3 * PIXEL_MM) + np.float32(0.5), 0, 1) * np.float32(0.85)
+        cover = np.clip((size[:, None] - distance) / np.float32(1.3 * PIXEL_MM) + np.float32(0.5), 0, 1) * np.float32(
+            0.85
+        )
         part = painted[:, near]
         part += cover * (np.float32(MUSCLE) - part)
         painted[:, near] = part

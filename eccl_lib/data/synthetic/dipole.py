@@ -58,8 +58,8 @@ def beats(config: SyntheticConfig, hearts: Hearts) -> Beats:
     normal = np.stack([generator(config, i, "ecg").standard_normal(count) for i in hearts.index])
     nuisance = dict(zip(_NUISANCE, normal.T, strict=False))
     rest = normal[:, len(_NUISANCE) :]
-    leads = DOWER + 0.035 * rest[:, : DOWER.size].reshape(-1, *DOWER.shape)
-    leads = leads * np.exp(0.06 * rest[:, DOWER.size :])[:, :, None]
+    leads = DOWER + 0.04 * rest[:, : DOWER.size].reshape(-1, *DOWER.shape)
+    leads = leads * np.exp(0.08 * rest[:, DOWER.size :])[:, :, None]
     return Beats(_waves(hearts, nuisance), leads)
 
 
@@ -91,10 +91,10 @@ def _waves(hearts: Hearts, e: dict[str, np.ndarray]) -> np.ndarray:
 
 def _shape_qrs(waves, hearts, s, e) -> None:
     hf = hearts.manifest[:, 3]
-    gain = 0.14 * s["mass"] + 0.04 * s["edv"] - 0.07 * s["bmi"] + 0.05 * s["male"] - 0.08 * hf + 0.12 * e["gain"]
+    gain = 0.14 * s["mass"] + 0.04 * s["edv"] - 0.07 * s["bmi"] + 0.05 * s["male"] - 0.08 * hf + 0.16 * e["gain"]
     waves[:, 2:8, 3:] *= np.minimum(np.exp(gain), 1.7)[:, None, None]
     wide = 3.5 * s["mass"] + 3.5 * s["edv"] + 7 * s["weak"] + 8 * s["male"] + 5 * hf + 9 * hearts.dcm
-    factor = np.exp(wide / 95 + 0.05 * e["width"] + 0.36 * hearts.lbbb + 0.24 * hearts.rbbb)[:, None]
+    factor = np.exp(wide / 95 + 0.09 * e["width"] + 0.36 * hearts.lbbb + 0.24 * hearts.rbbb)[:, None]
     waves[:, 2:8, 0] *= factor
     waves[:, 2:8, 1:3] *= factor[:, :, None]
     hcm = np.minimum(hearts.hcm, 1.2)[:, None]
@@ -110,10 +110,10 @@ def _shape_qrs(waves, hearts, s, e) -> None:
 
 def _shape_t(waves, hearts, s, e) -> None:
     gain = -0.12 * s["weak"] - 0.07 * s["mass"] + 0.12 * s["male"] - 0.04 * s["age"] - 0.12 * hearts.manifest[:, 3]
-    waves[:, 8, 3:] *= np.exp(gain + 0.20 * e["t_gain"])[:, None]
+    waves[:, 8, 3:] *= np.exp(gain + 0.30 * e["t_gain"])[:, None]
     strain = 0.6 * np.clip((s["mass"] - 1.7) / 2, 0, 1) + 0.6 * np.minimum(hearts.hcm, 1.2)
     waves[:, 8, 3:] -= (0.6 * strain)[:, None] * np.array([0.5, 0.12, -0.25])
-    angle = 16 * s["weak"] + 7 * hearts.latent["gc"] + 6 * np.clip(s["mass"] - 0.5, 0, None) + 12 * e["t_turn"]
+    angle = 16 * s["weak"] + 7 * hearts.latent["gc"] + 6 * np.clip(s["mass"] - 0.5, 0, None) + 20 * e["t_turn"]
     _rotate(waves[:, 8:], np.deg2rad(np.clip(angle, -70, 100)), 3, 5)
     rr = np.sqrt(60 / hearts.hr)
     late = -10 * s["male"] + 3 * s["age"] + 6 * hearts.manifest[:, 3] + 12 * e["qt"]
@@ -123,13 +123,13 @@ def _shape_t(waves, hearts, s, e) -> None:
 
 def _shape_p(waves, hearts, s, e) -> None:
     fibrillates = hearts.manifest[:, 2]
-    broad = np.exp((6 * s["la"] + 8 * fibrillates) / 110 + 0.06 * e["p_width"])
+    broad = np.exp((6 * s["la"] + 8 * fibrillates) / 110 + 0.08 * e["p_width"])
     middle = -157.0
     waves[:, :2, 0] = middle + (waves[:, :2, 0] - middle) * broad[:, None]
     waves[:, :2, 1:3] *= broad[:, None, None]
-    waves[:, 1, 5] *= np.exp(0.28 * s["la"] + 0.25 * e["p_back"])
+    waves[:, 1, 5] *= np.exp(0.28 * s["la"] + 0.32 * e["p_back"])
     waves[:, :2, 3:] *= np.exp(0.18 * e["p_gain"])[:, None, None]
-    early = 4 * s["age"] + 3 * s["la"] + 8 * fibrillates + 14 * e["pq"] + 25 * (60 / hearts.hr - 1)
+    early = 4 * s["age"] + 3 * s["la"] + 8 * fibrillates + 17 * e["pq"] + 25 * (60 / hearts.hr - 1)
     waves[:, :2, 0] -= np.clip(early, -32, 90)[:, None]
     waves[:, :2, 3:] *= ~hearts.af_rhythm[:, None, None]
 
@@ -169,14 +169,14 @@ def _blocks(waves, hearts) -> None:
 
 def _turn(waves, hearts, s, e) -> None:
     """Position of the heart in the chest."""
-    frontal = 7 * s["rv"] - 4 * s["mass"] + 4 * hearts.latent["sept"] - 5.4 * s["age"] - 7.2 * s["bmi"] + 11 * e["axis"]
+    frontal = 7 * s["rv"] - 4 * s["mass"] + 4 * hearts.latent["sept"] - 5.4 * s["age"] - 7.2 * s["bmi"] + 13 * e["axis"]
     frontal = np.deg2rad(np.clip(frontal, -75, 55))
-    turn = np.deg2rad(-6 * s["mass"] + 4 * s["edv"] + 5 * hearts.latent["lat"] + 9 * e["turn"])
+    turn = np.deg2rad(-6 * s["mass"] + 4 * s["edv"] + 5 * hearts.latent["lat"] + 12 * e["turn"])
     _rotate(waves[:, 2:8], frontal, 3, 4)
     _rotate(waves[:, 8:], 0.6 * frontal, 3, 4)
     _rotate(waves[:, :2], 0.5 * frontal, 3, 4)
     _rotate(waves[:, 2:], turn, 3, 5)
-    _rotate(waves[:, 2:], np.deg2rad(7 * e["tilt"]), 4, 5)
+    _rotate(waves[:, 2:], np.deg2rad(8 * e["tilt"]), 4, 5)
 
 
 def _rotate(waves, angle, first: int, second: int) -> None:

@@ -10,13 +10,13 @@ from eccl_lib.data.synthetic.population import SEGMENT_ANGLE, SEGMENT_LEVEL, SEG
 
 FRAMES = 50
 # A reader's error, ours: set so that the noise-free and the measured trait correlate at about .8 to .9 on average.
-VOLUME_ERROR = {"lv": 0.06, "rv": 0.08, "la": 0.10, "ra": 0.11, "aao": 0.05, "dao": 0.05}  # relative
-FRACTION_ERROR = {"lv": 2.4, "rv": 2.8, "la": 4.0, "ra": 4.5}  # points
-STIFFNESS_ERROR = {"aao": 0.28, "dao": 0.24}  # of its logarithm
-MASS_ERROR = 0.08
-THICKNESS_ERROR, THICKNESS_SHIFT = 0.40, 0.25  # mm, per segment and common
-ECC_ERROR, ECC_SHIFT = 1.9, 0.9  # points
-ERR_ERROR, ERR_SHIFT = 7.0, 3.0
+VOLUME_ERROR = {"lv": 0.10, "rv": 0.12, "la": 0.14, "ra": 0.16, "aao": 0.09, "dao": 0.08}  # relative
+FRACTION_ERROR = {"lv": 3.4, "rv": 4.2, "la": 5.5, "ra": 6.5}  # points
+STIFFNESS_ERROR = {"aao": 0.45, "dao": 0.35}  # of its logarithm
+MASS_ERROR = 0.13
+THICKNESS_ERROR, THICKNESS_SHIFT = 0.65, 0.45  # mm, per segment and common
+ECC_ERROR, ECC_SHIFT = 3.2, 1.6  # points
+ERR_ERROR, ERR_SHIFT = 9.5, 4.5
 ELL_ERROR, ELL_SHIFT = 2.6, 0.9
 # Longitudinal strain by segment relative to its mean: basal septal, basal lateral, mid and apical likewise.
 ELL_PATTERN = np.array([14.5, 19.5, 17.5, 18.0, 21.5, 20.0]) / 18.5

@@ -156,10 +156,10 @@ def _body(z, u) -> dict[str, np.ndarray]:
 def _diseases(b, z, decide) -> np.ndarray:
     """(n, 4) bool. decide(name, liability) -> bool array; order matters, as one disease feeds the next."""
     az, bz, male, sbp = b["az"], b["bz"], b["male"], b["sbp"]
-    mi = decide("I21", 0.45 * az + 0.45 * male + 0.35 * sbp + z["i21"])
+    mi = decide("I21", 0.24 * az + 0.34 * male + 0.25 * sbp + z["i21"])
     cm = decide("I42", 0.15 * az + 0.25 * male + z["i42"])
-    hf = decide("I50", 0.35 * az + 0.25 * male + 0.3 * sbp + 0.9 * mi + 1.1 * cm + 0.35 * z["lvd"] + z["i50"])
-    af = decide("I48", 0.5 * az + 0.3 * male + 0.25 * sbp + 0.2 * bz + 0.5 * z["la_f"] + 0.7 * hf + z["i48"])
+    hf = decide("I50", 0.28 * az + 0.2 * male + 0.25 * sbp + 0.9 * mi + 1.1 * cm + 0.35 * z["lvd"] + z["i50"])
+    af = decide("I48", 0.40 * az + 0.25 * male + 0.2 * sbp + 0.2 * bz + 0.5 * z["la_f"] + 0.7 * hf + z["i48"])
     return np.stack([mi, cm, af, hf], axis=-1)
 
 
@@ -179,7 +179,7 @@ def _hearts(indices, normal, uniform, thresholds) -> Hearts:
 
 
 # Share of the diagnosed whose heart shows it: without this, disease would be far easier to see than in life.
-MANIFEST = {"I21": 0.50, "I42": 0.60, "I48": 0.60, "I50": 0.60}
+MANIFEST = {"I21": 0.50, "I42": 0.60, "I48": 0.70, "I50": 0.68}
 
 
 def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
@@ -198,7 +198,7 @@ def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
         dcm=dcm,
         hcm=hcm,
         hfref=hfref,
-        af_rhythm=(af > 0) & (u["af_rhythm"] < 0.45),
+        af_rhythm=(af > 0) & (u["af_rhythm"] < 0.42),
         lbbb=u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf,
         rbbb=(u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None))
         & ~(u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf),
@@ -216,12 +216,21 @@ def _volumes(b, z, c) -> dict[str, np.ndarray]:
         0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.12 * hcm + 0.05 * (scar > 0)
     )
     edv = 142 * np.exp(np.clip(big, -0.75, 0.85))
-    drop = 17 * dcm + 10 * hfref + 13 * scar + 4 * c["lbbb"] - 5 * hcm + 4 * af
+    drop = 17 * dcm + 10 * hfref + 13 * scar + 4 * c["lbbb"] - 5 * hcm + 4 * af + 2.5 * af_ever
     ef = np.clip(60.2 - 2 * m + 5 * (0.8 * z["ef"] + 0.6 * z["gc"]) - np.clip(z["lvd"], 0, None) - drop, 18, 74)
-    log_mass = 0.75 * lb + 0.17 * m + 0.07 * sbp + 0.35 * np.log(edv / 142) + 0.13 * z["mass"]
+    log_mass = 0.75 * lb + 0.17 * m + 0.07 * sbp + 0.35 * np.log(edv / 142) + 0.16 * z["mass"]
     mass = 86 * np.exp(log_mass + 0.40 * hcm + 0.1 * dcm + 0.04 * hf)
     hr = 62 + 8.5 * z["hr"] - 3.5 * (big / 0.24) + 0.15 * (60 - ef) + 5 * hf + 12 * af + 1.5 * bz
-    rv = 0.9 * lb + 0.15 * m - 0.05 * az + 0.10 * z["lvd"] + 0.11 * z["rvs"] + 0.05 * z["rvedv"] + 0.05 * hf
+    rv = (
+        0.9 * lb
+        + 0.15 * m
+        - 0.05 * az
+        + 0.10 * z["lvd"]
+        + 0.11 * z["rvs"]
+        + 0.05 * z["rvedv"]
+        + 0.05 * hf
+        + 0.07 * af_ever
+    )
     rvef = 56.5 - 2 * m + 0.3 * (ef - 59) + 4.5 * z["rvef"] - 2 * np.clip(z["rvs"], 0, None)
     d_edv = np.log(edv / 142) - 0.9 * lb
     la = 0.6 * lb + 0.25 * z["la_f"] + 0.03 * az + 0.2 * af_ever + 0.25 * af + 0.15 * hf + 0.25 * d_edv + 0.08 * sbp
@@ -229,8 +238,8 @@ def _volumes(b, z, c) -> dict[str, np.ndarray]:
     falls = 2 * az + 5 * af_ever + 14 * af + 6 * hf
     laef = np.clip(60 - falls + 0.25 * (ef - 59) - 3 * z["la_f"] + 5 * z["laef"], 12, 78)
     raef = np.clip(43 - 0.7 * falls + 0.25 * (rvef - 56) - 2 * z["la_f"] + 6 * z["raef"], 8, 66)
-    size = 0.45 * lb + 0.10 * m + 0.05 * az
-    kick = np.clip(0.26 + 0.05 * az + 0.04 * z["kick"] - 0.01 * (laef - 60) * 0, 0.08, 0.45) * (1 - af)
+    size = 0.35 * lb + 0.06 * m + 0.04 * az
+    kick = np.clip(0.26 + 0.05 * az + 0.04 * z["kick"], 0.08, 0.45) * (1 - 0.35 * af_ever) * (1 - af)
     ell = -18.8 * (0.45 + 0.55 * ef / 59.3 - 0.012 * bz - 0.03 * sbp + 0.08 * z["ls"]) * (1 + 0.06 * z["ell"])
     return dict(
         edv=edv,
@@ -268,7 +277,7 @@ def _regions(z, u, c, noise) -> dict[str, np.ndarray]:
     apical = (u["apical"] < 0.2)[:, None]
     extra = 0.45 * hcm * np.where(apical, level * 1.6 - 0.4, np.clip(to_septum, -0.2, 1))
     thick = (
-        THICKNESS / THICKNESS.mean() * (1 + pattern + 0.05 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage) * (1 + extra)
+        THICKNESS / THICKNESS.mean() * (1 + pattern + 0.07 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage) * (1 + extra)
     )
     move = MOTION * (
         1
