@@ -9,7 +9,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eccl_lib.figures_person import cine_frames, crop_overlay, ecg_paper, mae_reconstruction, risk_panel, trait_panel
+from eccl_lib.figures_person import (
+    baseline,
+    cine_frames,
+    crop_overlay,
+    ecg_paper,
+    mae_reconstruction,
+    risk_panel,
+    trait_panel,
+)
 from eccl_lib.figures_style import (
     BLACK,
     BLUE,
@@ -29,6 +37,7 @@ from eccl_lib.figures_style import (
 )
 
 __all__ = [
+    "baseline",
     "cine_frames",
     "crop_overlay",
     "ecg_paper",

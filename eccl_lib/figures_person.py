@@ -113,6 +113,27 @@ def _trace(ax, lead_mv: np.ndarray, rate: float, name: str, start: float, second
 
 
 @styled
+def baseline(
+    recorded_mv: np.ndarray, cleaned_mv: np.ndarray, rate: float, lead: str = "II", *, synthetic: bool = False
+) -> Figure:
+    """One lead before and after its trend is taken off. recorded_mv, cleaned_mv: (12, T) in mV."""
+    row = LEADS.index(lead)
+    t = np.arange(recorded_mv.shape[1]) / rate
+    fig = new_figure(height=3.4)
+    top, bottom = fig.subplots(2, 1, sharex=True)
+    top.plot(t, recorded_mv[row], color=BLACK, linewidth=0.7, label="recorded")
+    top.plot(t, recorded_mv[row] - cleaned_mv[row], color=VERMILION, label="trend over one beat")
+    bottom.plot(t, cleaned_mv[row], color=BLACK, linewidth=0.7)
+    bottom.axhline(0, color=VERMILION, linewidth=0.8)
+    for ax, title in ((top, f"lead {lead} as recorded"), (bottom, "without its trend, as the store keeps it")):
+        ax.set(ylabel="mV", title=title, xlim=(0, t[-1]))
+    bottom.set_xlabel("time (s)")
+    fig.legend(*top.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    footer(fig, f"one participant, {t[-1]:.0f} s at {rate:g} Hz", synthetic)
+    return fig
+
+
+@styled
 def cine_frames(
     clip: np.ndarray, n: int = 6, title: str = "", *, frame_ms: float | None = None, synthetic: bool = False
 ) -> Figure:

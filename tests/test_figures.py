@@ -65,6 +65,7 @@ def _risk() -> Figure:
 
 DRAWINGS = {
     "ecg_paper": lambda: figures.ecg_paper(_ecg(), 500, "an ECG", ["lead I flat"], synthetic=True),
+    "baseline": lambda: figures.baseline(_ecg() + 0.5, _ecg(), 500, synthetic=True),
     "cine_frames": lambda: figures.cine_frames(_generator().random((8, 8, 10)), 5, synthetic=True),
     "crop_overlay": lambda: figures.crop_overlay(
         _generator().random((20, 20)), np.pad(np.ones((6, 6), int), 7), (5, 5, 15, 15), np.ones((8, 8)), synthetic=True

@@ -1,0 +1,98 @@
+"""From a finished run to what a notebook shows: score with interval, ROC curve, r per trait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from eccl_lib import evaluate, figures
+from eccl_lib.data.traits import TRAITS
+from eccl_lib.runs import Run
+
+DRAWS = 500
+# One whole-heart trait beside its segments: what fits on a page and is read first.
+OVERVIEW = tuple(t.short_name for t in TRAITS if "_AHA_" not in t.short_name and not t.short_name[-1].isdigit())
+
+
+def measured_and_predicted(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Of every test participant: measured (NaN: missing) and predicted, both (n, outputs)."""
+    found = run.predictions
+    names = [column.removeprefix("target_") for column in found if column.startswith("target_")]
+    measured, predicted = (found[[f"{kind}_{name}" for name in names]] for kind in ("target", "score"))
+    return measured.to_numpy(np.float64), predicted.to_numpy(np.float64)
+
+
+def interval(run: Run, draws: int = DRAWS) -> tuple[float, float, float]:
+    """The run's test score, AUC or mean r, with its 95 % bootstrap interval over participants."""
+    measured, predicted = measured_and_predicted(run)
+    low, high = evaluate.bootstrap_interval(_score(run), measured, predicted, draws=draws)
+    return float(run.metrics["test"]), float(low), float(high)
+
+
+def _score(run: Run):
+    if run.task == "traits":
+        return lambda measured, predicted: evaluate.mean_r(predicted, measured)
+    return lambda measured, predicted: evaluate.auc(predicted[:, 0], measured[:, 0] > 0.5)
+
+
+def summary(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """A row a run: what was scored, on how many, with its 95 % interval. runs: name to finished run."""
+    rows = []
+    for name, run in runs.items():
+        score, low, high = interval(run)
+        facts = {
+            "run": name,
+            "task": run.task,
+            "metric": run.metrics["metric"],
+            "test": score,
+            "low": low,
+            "high": high,
+        }
+        facts |= {"n": run.metrics["n"]["test"], "positives": run.metrics.get("positives", {}).get("test", "")}
+        rows.append(facts | {"best epoch": run.metrics["best_epoch"]})
+    return pd.DataFrame(rows).set_index("run").round(3)
+
+
+def traits(run: Run, draws: int = DRAWS) -> pd.DataFrame:
+    """A row a trait: short_name, group, unit, r, low, high (95 % interval over test participants), n."""
+    measured, predicted = measured_and_predicted(run)
+    low, high = evaluate.bootstrap_interval(
+        lambda m, p: np.nan_to_num(evaluate.pearson(p, m)), measured, predicted, draws=draws
+    )
+    columns = {key: [getattr(t, key) for t in TRAITS] for key in ("short_name", "group", "unit")}
+    r = np.nan_to_num(evaluate.pearson(predicted, measured))  # a constant prediction counts as 0
+    return pd.DataFrame({**columns, "r": r, "low": low, "high": high, "n": (~np.isnan(measured)).sum(axis=0)})
+
+
+def score_figure(runs: Mapping[str, Run], synthetic: bool) -> Figure:
+    """ROC curves of a disease, or r per trait of the first run. runs: name to finished run of one task."""
+    first = next(iter(runs.values()))
+    if first.task == "traits":
+        chosen = traits(first)
+        chosen = chosen[chosen["short_name"].isin(OVERVIEW)]
+        return figures.fig2c_traits(chosen, n=first.metrics["n"]["test"], synthetic=synthetic)
+    curves = {}
+    for name, run in runs.items():
+        measured, predicted = measured_and_predicted(run)
+        auc, low, high = interval(run)
+        curves[name] = (measured[:, 0] > 0.5, predicted[:, 0], f"AUC {auc:.2f} (95 % interval {low:.2f} to {high:.2f})")
+    return figures.roc_curves(curves, synthetic=synthetic)
+
+
+def scatter(run: Run, names: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Measured and predicted values of some traits, in their units. names: short names."""
+    measured, predicted = measured_and_predicted(run)
+    position = {trait.short_name: k for k, trait in enumerate(TRAITS)}
+    return {name: (measured[:, position[name]], predicted[:, position[name]]) for name in names}
+
+
+def separation(features: np.ndarray, group: np.ndarray, person: np.ndarray | None = None) -> str:
+    """How far two groups lie apart, in words for a picture's title: 5-NN purity, 0.5 where mixed, 1 where apart."""
+    from eccl_lib import embedding
+
+    values = embedding.purity(features, group)
+    mean, low, high = embedding.balanced_interval(values, group, person)
+    return f"5-NN purity {mean:.2f} ({low:.2f} to {high:.2f}); 0.50 is mixed"
