@@ -106,3 +106,19 @@ def biobank(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_participant(root, eid)
     write_table(root, eids)
     return root
+
+
+@pytest.fixture
+def own_biobank(biobank: Path, tmp_path: Path) -> Path:
+    """A copy of ``biobank`` that a test may damage."""
+    return Path(shutil.copytree(biobank, tmp_path / "biobank"))
+
+
+@pytest.fixture(scope="session")
+def masked_zip(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, np.ndarray]:
+    """The example zip, a lopsided mask for it as ukbb_cardiac writes it, and that mask's labels (3, 50, 80, 72)."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 4, (3, 50, 80, 72)).astype(np.uint8)
+    target = tmp_path_factory.mktemp("mask") / "seg_sa.nii.gz"
+    as_ukbb_cardiac_writes(ZIP_EXAMPLE, labels, target)
+    return ZIP_EXAMPLE, target, labels

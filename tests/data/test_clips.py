@@ -1,0 +1,220 @@
+"""Slice choice, heart box, crop, views and augmentation of cines."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eccl_lib.config import AugmentConfig, StoreConfig, ViewConfig
+from eccl_lib.data import cmr
+from eccl_lib.data.records import CineRecord, UnreadableError
+
+
+def moving_heart(slices: int = 5, frames: int = 50, height: int = 96, width: int = 88) -> CineRecord:
+    """A disc in a ring with a neighbour, which contract once and come back; bright where labelled 1 or 3."""
+    y, x = np.mgrid[:height, :width]
+    labels = np.zeros((slices, frames, height, width), dtype=np.uint8)
+    for s in range(slices):
+        for f in range(frames):
+            inner = 12 - s + 3 * np.cos(2 * np.pi * f / frames)
+            away = np.hypot(y - 50, x - 45)
+            labels[s, f][np.hypot(y - 48, x - 28) < inner + 4] = 3
+            labels[s, f][away < inner + 6] = 2
+            labels[s, f][away < inner] = 1
+    noise = np.random.default_rng(0).normal(0, 5, labels.shape)
+    images = np.array([30, 240, 90, 230])[labels] + noise
+    return CineRecord(images.clip(0).astype(np.uint16), (1.8, 1.8), 10.0, 20.0, labels)
+
+
+def brute_force_box(labels: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = [], []
+    for frame in labels:
+        for r in range(frame.shape[0]):
+            for c in range(frame.shape[1]):
+                if frame[r, c]:
+                    rows.append(r)
+                    columns.append(c)
+    return min(rows), min(columns), max(rows) + 1, max(columns) + 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    boxes=st.lists(
+        st.tuples(st.integers(0, 14), st.integers(0, 9), st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=4
+    )
+)
+def test_heart_box_is_the_smallest_rectangle_over_all_frames(boxes):
+    labels = np.zeros((len(boxes), 20, 15), dtype=np.uint8)
+    for k, (top, left, height, width) in enumerate(boxes):
+        labels[k, top : top + height, left : left + width] = 1 + k % 3
+        labels[k, 8, :] = 1  # joins the parts, so that all are one heart
+        labels[k, min(top, 8) : max(top, 8) + 1, left] = 2
+    assert cmr.heart_box(labels) == brute_force_box(labels)
+
+
+def test_a_speck_away_from_the_heart_does_not_widen_its_box():
+    labels = moving_heart(1).labels[0].copy()
+    box = cmr.heart_box(labels)
+    labels[7, 2, 80] = 3
+    assert cmr.heart_box(labels) == box
+
+
+def test_an_empty_mask_is_refused():
+    with pytest.raises(UnreadableError, match="empty"):
+        cmr.heart_box(np.zeros((50, 20, 20), dtype=np.uint8))
+
+
+def test_middle_slice_is_half_way_between_base_and_apex_of_the_left_ventricle():
+    labels = np.zeros((11, 2, 8, 8), dtype=np.uint8)
+    labels[3:9, :, 2:5, 2:5] = 2
+    labels[0:2, :, 2:5, 2:5] = 3  # outflow tract: RV alone
+    assert cmr.choose_slice(labels, 11, "middle") == 5
+    assert cmr.choose_slice(None, 11, "middle") == 5
+    assert cmr.choose_slice(None, 3, "middle") == 1
+
+
+def test_rv_max_is_the_slice_with_most_rv_at_end_systole_one_further_when_basal():
+    labels = np.zeros((6, 3, 10, 10), dtype=np.uint8)
+    labels[:, :, :3, :3] = 1
+    labels[:, 1, 0, :3] = 0  # frame 1 has the smallest cavity
+    labels[4, 1, 5:9, 5:9] = 3
+    labels[2, 0, 4:10, 4:10] = 3  # larger, at another time
+    assert cmr.choose_slice(labels, 6, "rv_max") == 4
+    labels[1, 1, 4:10, 4:10] = 3
+    assert cmr.choose_slice(labels, 6, "rv_max") == 2
+
+
+@pytest.mark.parametrize(("length", "size"), [(60, 224), (41, 224), (224, 56), (60, 56), (61, 60), (100, 33), (7, 7)])
+def test_resize_is_torchs_antialiased_bilinear(length, size):
+    image = np.random.default_rng(length).normal(size=(length, 13)).astype(np.float32)
+    ours = cmr.resize(image, size, 0)
+    theirs = torch.nn.functional.interpolate(
+        torch.from_numpy(image)[None, None], (size, 13), mode="bilinear", antialias=True, align_corners=False
+    )
+    np.testing.assert_allclose(ours, theirs[0, 0], atol=2e-5)
+
+
+def test_frames_are_resampled_cyclically_and_fifty_stay_as_they_are():
+    phase = 2 * np.pi * np.arange(20) / 20
+    images = np.cos(phase)[:, None, None].astype(np.float32)
+    out = cmr.resample_frames(images, 50)[:, 0, 0]
+    np.testing.assert_allclose(out, np.cos(2 * np.pi * np.arange(50) / 50), atol=0.02)
+    assert out[-1] == pytest.approx(0.4 * images[19, 0, 0] + 0.6 * images[0, 0, 0], abs=1e-4)
+    fifty = np.random.default_rng(0).normal(size=(50, 2, 2))
+    assert cmr.resample_frames(fifty, 50) is fifty
+
+
+def test_linear_resampling_leads_from_the_last_frame_to_the_first():
+    images = np.array([0.0, 10.0], dtype=np.float32)[:, None, None]
+    np.testing.assert_allclose(cmr.resample_frames(images, 4)[:, 0, 0], [0, 5, 10, 5])
+
+
+def test_crop_fills_the_store_with_the_heart_from_edge_to_edge():
+    record = moving_heart()
+    clip = cmr.crop(record, StoreConfig())
+    assert clip.shape == (224, 224, 50)
+    assert clip.dtype == np.uint8
+    assert (clip == 0).any()
+    assert (clip == 255).any()
+    only_heart = dataclasses.replace(record, images=(record.labels > 0).astype(np.uint16) * 100)
+    painted = cmr.crop(only_heart, StoreConfig()).max(axis=2)
+    assert all(side.max() == 255 for side in (painted[0], painted[-1], painted[:, 0], painted[:, -1]))
+
+
+def test_crop_does_not_hang_on_brightness_scale_or_on_what_lies_outside_the_heart():
+    record = moving_heart()
+    clip = cmr.crop(record, StoreConfig())
+    brighter = dataclasses.replace(record, images=record.images.astype(np.float64) * 4 + 100)
+    assert np.abs(clip.astype(int) - cmr.crop(brighter, StoreConfig())).max() <= 1
+    box = cmr.heart_box(record.labels[cmr.middle_slice(record)])
+    other = record.images.copy()
+    other[:, :, : box[0]] = 4000
+    assert np.array_equal(clip, cmr.crop(dataclasses.replace(record, images=other), StoreConfig()))
+
+
+def test_fixed_box_is_eighty_pixels_around_the_heart_padded_with_black():
+    record = moving_heart()
+    box = cmr.fixed_box((0, 0, 30, 40))
+    assert box == (-25, -20, 55, 60)
+    cut = cmr.cut(record.images[0], box)
+    assert cut.shape == (50, 80, 80)
+    assert not cut[:, :25].any()
+    np.testing.assert_array_equal(cut[:, 25:, 20:], record.images[0][:, :55, :60])
+    assert cmr.crop(record, StoreConfig(crop="fixed_80px")).shape == (224, 224, 50)
+
+
+def test_without_a_mask_or_without_contrast_the_reason_is_said():
+    record = moving_heart()
+    with pytest.raises(UnreadableError, match="no segmentation"):
+        cmr.crop(dataclasses.replace(record, labels=None), StoreConfig())
+    with pytest.raises(UnreadableError, match="one brightness"):
+        cmr.crop(dataclasses.replace(record, images=np.full_like(record.images, 7)), StoreConfig())
+
+
+def test_view_is_the_mean_over_squares_of_every_kth_frame():
+    clip = np.random.default_rng(0).integers(0, 256, (224, 224, 50)).astype(np.uint8)
+    view = cmr.to_view(clip, ViewConfig(clip_frames=25, clip_size=56))
+    literal = clip[:, :, ::2].reshape(56, 4, 56, 4, 25).mean(axis=(1, 3))
+    np.testing.assert_array_equal(view, np.floor(literal + 0.5).astype(np.uint8))
+    assert cmr.to_view(clip, ViewConfig()) is clip
+
+
+def test_scale_is_minus_one_to_one_and_keeps_channels_last():
+    stored = torch.arange(256, dtype=torch.uint8).repeat(2 * 4 * 3).view(2, 64, 4, 12)  # (B, H, W, F)
+    scaled = cmr.scale(stored.permute(0, 3, 1, 2))
+    assert scaled.dtype == torch.float32
+    assert (scaled.min(), scaled.max()) == (-1, 1)
+    assert scaled.is_contiguous(memory_format=torch.channels_last)
+
+
+def still(n: int, angle=0.0, side=1.0, shift=(0.0, 0.0), mirror=False) -> tuple[torch.Tensor, ...]:
+    return (
+        torch.full((n,), angle),
+        torch.full((n,), side),
+        torch.tensor([shift] * n),
+        torch.full((n,), mirror),
+    )
+
+
+def test_no_rotation_and_full_scale_is_the_identity():
+    batch = torch.randn(3, 5, 16, 16)
+    np.testing.assert_allclose(cmr.transform(batch, *still(3)), batch, atol=1e-5)
+
+
+def test_quarter_turns_mirrors_and_crops_are_the_exact_pixel_moves():
+    batch = torch.randn(2, 5, 16, 16)
+    turned = cmr.transform(batch, *still(2, angle=np.pi / 2))
+    np.testing.assert_allclose(turned, torch.rot90(batch, 1, (2, 3)), atol=1e-4)
+    np.testing.assert_allclose(cmr.transform(batch, *still(2, mirror=True)), batch.flip(-1), atol=1e-5)
+    corner = cmr.transform(batch, *still(2, side=0.5, shift=(0.5, 0.5)))
+    zoomed = torch.nn.functional.interpolate(batch, (32, 32), mode="bilinear", align_corners=False)[:, :, 16:, 16:]
+    np.testing.assert_allclose(corner[:, :, 1:, 1:], zoomed[:, :, 1:, 1:], atol=1e-4)
+
+
+def test_a_batch_is_moved_as_its_samples_one_by_one():
+    batch = torch.randn(4, 3, 12, 12)
+    rng = torch.Generator().manual_seed(0)
+    moves = (
+        torch.rand(4, generator=rng),
+        0.9 + 0.1 * torch.rand(4, generator=rng),
+        0.1 * torch.rand(4, 2, generator=rng),
+        torch.tensor([True, False, True, False]),
+    )
+    together = cmr.transform(batch, *moves)
+    alone = torch.cat([cmr.transform(batch[k : k + 1], *(m[k : k + 1] for m in moves)) for k in range(4)])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_augment_off_changes_nothing_and_on_never_leaves_the_image():
+    batch = torch.rand(16, 2, 20, 20) + 1
+    off = AugmentConfig(cmr_rotation_degrees=0.0, cmr_scale_min=1.0)
+    np.testing.assert_allclose(cmr.augment(batch, off, torch.Generator().manual_seed(0)), batch, atol=1e-5)
+    moved = cmr.augment(batch, AugmentConfig(), torch.Generator().manual_seed(0))
+    assert (moved >= 1 - 1e-4).all()
+    assert torch.equal(moved, cmr.augment(batch, AugmentConfig(), torch.Generator().manual_seed(0)))
+    assert not torch.allclose(moved[0], batch[0])

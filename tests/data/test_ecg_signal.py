@@ -1,0 +1,222 @@
+"""Standardising, baseline, heart rate, quality, scaling and augmentation of ECGs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eccl_lib.config import AugmentConfig, ViewConfig
+from eccl_lib.data import ecg
+from eccl_lib.data.records import LEADS, EcgRecord, UnreadableError
+
+
+def beats(heart_rate: float, rate: float = 500, seconds: float = 10, seed: int = 0) -> np.ndarray:
+    """(12, T) mV: spikes of 30 ms with smaller, slower T waves, noise, and limb leads that obey Einthoven."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(int(seconds * rate)) / rate
+    wave = np.zeros_like(time)
+    for centre in np.arange(0.4, seconds, 60 / heart_rate):
+        wave += np.exp(-0.5 * ((time - centre) / 0.012) ** 2) + 0.3 * np.exp(
+            -0.5 * ((time - centre - 0.25) / 0.05) ** 2
+        )
+    electrodes = rng.uniform(0.4, 1.2, (8, 1)) * wave + 0.01 * rng.normal(size=(8, len(time)))
+    return np.concatenate([ecg.LIMB @ electrodes[:2], electrodes[2:]])
+
+
+@pytest.mark.parametrize("period", [2, 3, 150, 151, 375, 483, 500, 1000])
+def test_trend_is_statsmodels_inside_and_its_nearest_value_at_the_ends(period):
+    from statsmodels.tsa.seasonal import seasonal_decompose
+
+    signal = np.cumsum(np.random.default_rng(period).normal(size=(2, 5000)), axis=1)
+    ours = ecg.trend(signal, period)
+    for lead, found in zip(signal, ours, strict=True):
+        reference = seasonal_decompose(lead, model="additive", period=period).trend
+        known = np.flatnonzero(~np.isnan(reference))
+        assert (known[0], known[-1]) == (period // 2, len(lead) - 1 - period // 2)
+        np.testing.assert_allclose(found[known], reference[known], rtol=0, atol=1e-9)
+        assert (found[: known[0]] == found[known[0]]).all()
+        assert (found[known[-1] :] == found[known[-1]]).all()
+
+
+def test_one_beat_is_the_authors_integer_period():
+    assert [ecg.beat_period(rate) for rate in (62, 60, 59.9, 71)] == [int(5000 * 6 / r) for r in (62, 60, 59.9, 71)]
+
+
+def test_baseline_removal_leaves_no_slow_drift_and_the_beats_as_they_are():
+    clean = beats(60)
+    drift = 0.5 * np.sin(2 * np.pi * 0.1 * np.arange(5000) / 500)
+    without, with_drift = ecg.remove_baseline(clean, 60), ecg.remove_baseline(clean + drift, 60)
+    inner = slice(500, 4500)
+    assert np.abs(with_drift - without)[:, inner].max() < 0.1 * np.ptp(drift)
+
+
+@settings(max_examples=25, deadline=None)
+@given(heart_rate=st.floats(35, 180), rate=st.sampled_from([250, 500, 1000]), seed=st.integers(0, 10))
+def test_heart_rate_of_regular_beats_is_found_within_one_percent(heart_rate, rate, seed):
+    assert ecg.heart_rate(beats(heart_rate, rate, seed=seed), rate) == pytest.approx(heart_rate, rel=0.01)
+
+
+def test_heart_rate_of_nothing_is_nan_and_sixty_is_assumed_for_the_baseline():
+    silent = EcgRecord(np.zeros((12, 5000)), 500)
+    assert np.isnan(ecg.heart_rate(silent.signal))
+    stored, rate, flags = ecg.preprocess(silent)
+    assert (rate, flags["heart_rate_from"], flags["flat_leads"]) == (60.0, "none", " ".join(LEADS))
+    assert not stored.any()
+
+
+@pytest.mark.parametrize("stated", [None, 0.0, 12.0, 400.0, float("nan")])
+def test_a_device_rate_that_cannot_be_true_gives_way_to_r_peaks(stated):
+    record = EcgRecord(beats(72), 500, heart_rate=stated)
+    rate, source = ecg.usable_rate(record, ecg.standardise(record))
+    assert source == "peaks"
+    assert rate == pytest.approx(72, abs=1)
+
+
+@pytest.mark.parametrize("rate", [100, 128, 250, 257, 360, 500, 1000, 2000])
+def test_any_sampling_rate_gives_the_same_ten_seconds(rate):
+    time, wanted = np.arange(int(10.4 * rate)) / rate, np.arange(5000) / 500
+    tone = np.tile(np.sin(2 * np.pi * 5 * time), (12, 1))
+    found = ecg.standardise(EcgRecord(tone, rate))
+    assert found.shape == (12, 5000)
+    inner = slice(250, 4750)
+    np.testing.assert_allclose(found[0, inner], np.sin(2 * np.pi * 5 * wanted)[inner], atol=0.02)
+
+
+@pytest.mark.parametrize("missing", [(2,), (0,), (1, 4), (2, 3, 4, 5), (0, 1, 2, 3), (0, 1, 4, 5)])
+def test_missing_limb_leads_are_rebuilt_from_any_two(missing):
+    whole = beats(60)
+    holed = whole.copy()
+    holed[list(missing)] = np.nan
+    np.testing.assert_allclose(ecg.standardise(EcgRecord(holed, 500)), whole, atol=1e-12)
+
+
+def test_missing_chest_leads_become_zero_and_are_named():
+    holed = beats(60)
+    holed[[7, 11]] = np.nan
+    record = EcgRecord(holed, 500)
+    mv = ecg.standardise(record)
+    assert not mv[[7, 11]].any()
+    flags = ecg.quality(record, mv)
+    assert flags["missing_leads"] == "V2 V6"
+    assert flags["flat_leads"] == ""
+    assert any("V2 V6" in line for line in ecg.warnings(flags))
+
+
+def test_too_short_or_too_few_leads_are_refused_and_a_few_samples_short_is_filled():
+    with pytest.raises(UnreadableError, match=r"5\.0 s"):
+        ecg.standardise(EcgRecord(beats(60, seconds=5), 500))
+    lonely = np.full((12, 5000), np.nan)
+    lonely[1] = 0.1
+    with pytest.raises(UnreadableError, match="II"):
+        ecg.standardise(EcgRecord(lonely, 500))
+    nearly = ecg.standardise(EcgRecord(beats(60)[:, :4990], 500))
+    assert (nearly[:, 4990:] == nearly[:, 4989:4990]).all()
+
+
+def test_gaps_are_bridged_and_counted():
+    holed = beats(60)
+    holed[3, 100:150] = np.nan
+    record = EcgRecord(holed, 500)
+    mv = ecg.standardise(record)
+    assert np.isfinite(mv).all()
+    assert ecg.quality(record, mv)["gaps"] == pytest.approx(50 / 60_000, abs=1e-6)
+
+
+def test_quality_sees_flat_clipped_and_swapped_leads():
+    bad = beats(60)
+    bad[8] = 0.3
+    bad[9] = np.clip(3 * bad[9] + np.sin(np.arange(5000) / 300), -0.8, 0.8)
+    bad[2] = -bad[2]
+    record = EcgRecord(bad, 500)
+    flags = ecg.quality(record, ecg.standardise(record))
+    assert flags["flat_leads"] == "V3"
+    assert flags["clipped"] > 0.01
+    assert flags["einthoven_uv"] > 100
+    assert len(ecg.warnings(flags)) == 3
+    fine = EcgRecord(beats(60), 500)
+    assert ecg.warnings(ecg.quality(fine, ecg.standardise(fine))) == []
+
+
+def test_view_keeps_slow_waves_and_drops_what_the_coarser_rate_cannot_hold():
+    time = np.arange(5000) / 500
+    slow, fast = 1000 * np.sin(2 * np.pi * 5 * time), 1000 * np.sin(2 * np.pi * 90 * time)
+    coarse = ecg.to_view(np.stack([slow, fast]).astype(np.int16), 100)
+    assert coarse.shape == (2, 1000)
+    assert coarse.dtype == np.int16
+    np.testing.assert_allclose(coarse[0, 50:-50], slow[::5][50:-50], atol=10)
+    assert np.abs(coarse[1, 50:-50]).max() < 50
+
+
+def test_lead_scaling_maps_each_lead_to_its_own_range_and_a_flat_lead_to_zero():
+    batch = torch.from_numpy(ecg.to_microvolts(np.stack([beats(60), beats(80)])))
+    batch[1, 5] = 240
+    scaled = ecg.scale(batch, ViewConfig())
+    assert scaled.dtype == torch.float32
+    assert not scaled[1, 5].any()
+    live = torch.ones(2, 12, dtype=torch.bool)
+    live[1, 5] = False
+    np.testing.assert_allclose(scaled.amin(-1)[live], -1, atol=1e-6)
+    np.testing.assert_allclose(scaled.amax(-1)[live], 1, atol=1e-6)
+
+
+def test_fixed_scaling_keeps_voltage():
+    batch = torch.tensor([-3000, -2000, 0, 500, 2000, 9000], dtype=torch.int16).view(1, 1, -1)
+    scaled = ecg.scale(batch, ViewConfig(ecg_scaling="fixed"))
+    assert scaled.flatten().tolist() == [-1, -1, 0, 0.25, 1, 1]
+
+
+def run(batch: torch.Tensor, start=0, length=None, reverse=False, negate=False) -> torch.Tensor:
+    n = len(batch)
+    length = batch.shape[-1] if length is None else length
+    return ecg.transform(
+        batch, torch.full((n,), start), torch.full((n,), length), torch.full((n,), reverse), torch.full((n,), negate)
+    )
+
+
+def test_crop_keeps_samples_in_place_and_zeroes_the_rest():
+    batch = torch.randn(3, 12, 200)
+    out = run(batch, start=30, length=160)
+    assert torch.equal(out[..., 30:190], batch[..., 30:190])
+    assert not out[..., :30].any()
+    assert not out[..., 190:].any()
+
+
+def test_reversal_and_sign_flip_are_involutions_and_exact():
+    batch = torch.randn(3, 12, 200)
+    assert torch.equal(run(batch, reverse=True), batch.flip(-1))
+    assert torch.equal(run(run(batch, reverse=True), reverse=True), batch)
+    assert torch.equal(run(batch, negate=True), -batch)
+    assert torch.equal(run(batch), batch)
+
+
+def test_a_batch_is_transformed_as_its_samples_one_by_one():
+    batch = torch.randn(4, 12, 100)
+    given_ = [torch.tensor(v) for v in ([0, 10, 20, 5], [100, 80, 80, 95])]
+    flags = [torch.tensor(v) for v in ([True, False, True, False], [False, False, True, True])]
+    together = ecg.transform(batch, *given_, *flags)
+    alone = [ecg.transform(batch[k : k + 1], *(v[k : k + 1] for v in (*given_, *flags))) for k in range(4)]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_augment_keeps_at_least_the_smallest_crop_and_follows_its_generator():
+    config = AugmentConfig(ecg_crop_probability=1.0, ecg_reverse_probability=0.0, ecg_sign_probability=0.0)
+    batch = torch.ones(500, 1, 1000)
+    kept = ecg.augment(batch, config, torch.Generator().manual_seed(3))[:, 0]
+    lengths = kept.sum(-1)
+    assert lengths.min() >= 800
+    assert lengths.min() < 820
+    assert lengths.max() > 980
+    starts = kept.argmax(-1)
+    assert starts.min() == 0
+    assert (starts + lengths).max() == 1000
+    again = ecg.augment(batch, config, torch.Generator().manual_seed(3))[:, 0]
+    assert torch.equal(kept, again)
+
+
+def test_augment_without_probabilities_changes_nothing():
+    off = AugmentConfig(ecg_crop_probability=0.0, ecg_reverse_probability=0.0, ecg_sign_probability=0.0)
+    batch = torch.randn(5, 12, 100)
+    assert torch.equal(ecg.augment(batch, off, torch.Generator().manual_seed(0)), batch)
