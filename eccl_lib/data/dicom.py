@@ -15,7 +15,7 @@ from eccl_lib.data.records import UnreadableError
 
 LARGEST_MATRIX = 2048  # rows or columns; a cardiac cine has about 200
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
-DEFLATED = "1.2.840.10008.1.2.1.99"  # expands without limit when read
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # expands without limit when read
 TOWARDS_APEX = np.array([1.0, -1.0, -1.0]) / np.sqrt(3)  # patient's left, front, feet, in DICOM's axes
 SAME_PLACE_MM = 1.0
 
@@ -94,6 +94,7 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
     A study has hundreds of files and a general parser takes most of a millisecond for each; this takes a tenth.
     """
     values: dict = {}
+    syntax = b""
     at, end = 132, len(data)
     while at + 8 <= end:
         tag, vr = data[at : at + 4], data[at + 4 : at + 6]
@@ -104,13 +105,15 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
             (length,) = struct.unpack_from("<H", data, at + 6)
             at += 8
         if length == 0xFFFFFFFF or not vr.isalpha():
-            return None, -1
+            return _for_a_full_parser(syntax)
         if tag == _PIXELS:
             return values, at
         if at + length > end:
             raise UnreadableError("the DICOM file is cut short")
-        if tag == _SYNTAX and data[at : at + length].rstrip(b"\0 ") != EXPLICIT_LITTLE_ENDIAN:
-            return None, -1
+        if tag == _SYNTAX:
+            syntax = data[at : at + length].rstrip(b"\0 ")
+            if syntax != EXPLICIT_LITTLE_ENDIAN:
+                return _for_a_full_parser(syntax)
         name = _WANTED.get(tag)
         if name in _WORD:
             (values[name],) = struct.unpack_from("<H", data, at)
@@ -120,12 +123,17 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
     raise UnreadableError("the DICOM file has no pixels")
 
 
+def _for_a_full_parser(syntax: bytes) -> tuple[None, int]:
+    """Leave a file to pydicom, but not one that could expand without limit."""
+    if syntax in (b"", DEFLATED):
+        reason = "the DICOM file is deflated and can expand without limit" if syntax else "the DICOM header is damaged"
+        raise UnreadableError(reason, "Store it uncompressed." if syntax else "")
+    return None, -1
+
+
 def _read_with_pydicom(data: bytes) -> dict:
     import pydicom
 
-    meta = pydicom.filereader.read_file_meta_info(BytesIO(data))
-    if meta.get("TransferSyntaxUID") == DEFLATED:
-        raise UnreadableError("the DICOM file is deflated and can expand without limit", "Store it uncompressed.")
     dataset = pydicom.dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(TAGS.values()))
     found = {name: dataset.get(name) for name in TAGS.values() if dataset.get(name) not in (None, "")}
     return {
@@ -141,6 +149,9 @@ def _to_header(values: dict, pixel_start: int) -> Header:
             raise UnreadableError(f"the DICOM header lacks {name}")
         return found
 
+    def number(name: str, default: float) -> float:
+        return float(default if values.get(name) in (None, "") else values[name])
+
     rows, columns, bits = (int(values.get(name, 0)) for name in ("Rows", "Columns", "BitsAllocated"))
     if not (0 < rows <= LARGEST_MATRIX and 0 < columns <= LARGEST_MATRIX):
         raise UnreadableError(f"an image of {rows} x {columns} pixels cannot be a cine")
@@ -153,18 +164,18 @@ def _to_header(values: dict, pixel_start: int) -> Header:
         derived="DERIVED" in str(values.get("ImageType", "")),
         series_number=int(values.get("SeriesNumber") or 0),
         instance=int(values.get("InstanceNumber") or 0),
-        trigger_ms=float(values.get("TriggerTime") or np.nan),
-        interval_ms=float(values.get("NominalInterval") or np.nan),
+        trigger_ms=number("TriggerTime", np.nan),
+        interval_ms=number("NominalInterval", np.nan),
         position=numbers("ImagePositionPatient", 3),
         orientation=numbers("ImageOrientationPatient", 6),
         spacing=numbers("PixelSpacing", 2),
-        thickness=float(values.get("SliceThickness") or np.nan),
+        thickness=number("SliceThickness", np.nan),
         rows=rows,
         columns=columns,
         bits=bits,
         signed=bool(int(values.get("PixelRepresentation") or 0)),
-        slope=float(values.get("RescaleSlope") or 1),
-        intercept=float(values.get("RescaleIntercept") or 0),
+        slope=number("RescaleSlope", 1),
+        intercept=number("RescaleIntercept", 0),
         pixel_start=pixel_start,
     )
 

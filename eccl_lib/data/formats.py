@@ -114,7 +114,7 @@ def read_dicom_waveform(path: Path) -> EcgRecord:
     ukb.read_bytes(path, LARGEST_TEXT)
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
-        if meta.get("TransferSyntaxUID") == dicom.DEFLATED:
+        if str(meta.get("TransferSyntaxUID")).encode() == dicom.DEFLATED:
             raise UnreadableError("the DICOM file is deflated and can expand without limit", "Store it uncompressed.")
         dataset = pydicom.dcmread(path)
         groups = list(dataset.get("WaveformSequence") or [])

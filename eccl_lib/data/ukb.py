@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def _parse_xml(data: bytes):
     try:
         try:
             return fromstring(data, forbid_dtd=True)
-        except xml.etree.ElementTree.ParseError:
+        except (xml.etree.ElementTree.ParseError, LookupError):
             # A declaration that does not fit its bytes (a mark of another encoding, a wrong name of one).
             text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
             return fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text), forbid_dtd=True)
@@ -176,7 +177,7 @@ def read_cine(path: Path, segmentation: Path | None = None, choice: str | None =
     try:
         with zipfile.ZipFile(path) as archive:
             files = _members(archive)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         empty = path.is_file() and path.stat().st_size == 0
         reason = "the zip is empty" if empty else f"the zip is damaged or not there ({type(error).__name__})"
         raise UnreadableError(reason, DOWNLOAD_AGAIN) from error

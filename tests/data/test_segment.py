@@ -1,0 +1,117 @@
+"""Given masks: laid over the images by geometry alone."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+
+from eccl_lib.data import segment
+from eccl_lib.data.records import UnreadableError
+
+SHAPE = (3, 4, 7, 5)  # slices, frames, rows, columns: all different, so that no mix-up goes unseen
+
+
+def axes() -> np.ndarray:
+    """An oblique stack: per slice from (column, row, 1) to mm, DICOM axes."""
+    rotation, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))
+    row, column, normal = rotation.T
+    return np.stack(
+        [np.column_stack([1.5 * row, 1.8 * column, np.array([5.0, -7, 30]) + 10 * s * normal]) for s in range(3)]
+    )
+
+
+def labels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.uint8)
+
+
+def nifti_affine() -> np.ndarray:
+    """The affine of (column, row, slice) for ``axes``, NIfTI axes."""
+    a = axes()
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = segment.FLIP @ a[0][:, 0], segment.FLIP @ a[0][:, 1]
+    affine[:3, 2], affine[:3, 3] = segment.FLIP @ (a[1] - a[0])[:, 2], segment.FLIP @ a[0][:, 2]
+    return affine
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("flips", [(), (0,), (1,), (2,), (0, 1), (0, 1, 2)])
+def test_any_flip_or_transposition_with_its_affine_gives_the_same_labels(tmp_path, flips, transposed):
+    image = nibabel.Nifti1Image(labels().transpose(3, 2, 0, 1), nifti_affine())
+    for axis in flips:
+        flip = np.ones((3, 2))
+        flip[:, 0] = np.arange(3)
+        flip[axis, 1] = -1
+        image = image.as_reoriented(flip)
+    if transposed:
+        image = image.as_reoriented(np.array([[1, 1], [0, 1], [2, 1]]))
+    nibabel.save(image, tmp_path / "seg_sa.nii.gz")
+    np.testing.assert_array_equal(segment.given(tmp_path / "seg_sa.nii.gz", axes(), SHAPE), labels())
+
+
+def test_slices_are_found_by_place_when_their_order_or_number_differs(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(labels().transpose(3, 2, 0, 1), nifti_affine()), tmp_path / "a.nii.gz")
+    found = segment.given(tmp_path / "a.nii.gz", axes()[[2, 0]], (2, *SHAPE[1:]))
+    np.testing.assert_array_equal(found, labels()[[2, 0]])
+
+
+def test_a_smaller_mask_fills_its_part_of_the_images(tmp_path):
+    affine = nifti_affine()
+    affine[:3, 3] += 2 * affine[:3, 0] + affine[:3, 1]
+    part = labels()[:, :, 1:6, 2:]
+    nibabel.save(nibabel.Nifti1Image(part.transpose(3, 2, 0, 1), affine), tmp_path / "a.nii.gz")
+    wanted = np.zeros(SHAPE, dtype=np.uint8)
+    wanted[:, :, 1:6, 2:] = part
+    np.testing.assert_array_equal(segment.given(tmp_path / "a.nii.gz", axes(), SHAPE), wanted)
+
+
+def test_masks_of_some_frames_go_to_the_frames_named(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(labels()[:, :2].transpose(3, 2, 0, 1), nifti_affine()), tmp_path / "a.nii.gz")
+    found = segment.given(tmp_path / "a.nii.gz", axes(), SHAPE, (3, 1))
+    np.testing.assert_array_equal(found[:, [3, 1]], labels()[:, :2])
+    assert not found[:, [0, 2]].any()
+
+
+def shifted(mm: float) -> np.ndarray:
+    affine = nifti_affine()
+    affine[:3, 3] += mm * affine[:3, 2] / np.linalg.norm(affine[:3, 2])
+    return affine
+
+
+@pytest.mark.parametrize(
+    ("affine", "change", "reason"),
+    [
+        (shifted(5.0), lambda x: x, "elsewhere"),
+        (shifted(500.0), lambda x: x, "elsewhere"),
+        (np.diag([1.5, 1.8, 10, 1]), lambda x: x, "another geometry"),
+        (nifti_affine() @ np.diag([2, 2, 1, 1]), lambda x: x, "another geometry"),
+        (nifti_affine(), lambda x: x + 1, "labels outside"),
+        (nifti_affine(), lambda x: x[..., :3], "3 frames"),
+    ],
+)
+def test_masks_of_another_stack_are_refused(tmp_path, affine, change, reason):
+    nibabel.save(nibabel.Nifti1Image(change(labels().transpose(3, 2, 0, 1)), affine), tmp_path / "a.nii.gz")
+    with pytest.raises(UnreadableError, match=reason):
+        segment.given(tmp_path / "a.nii.gz", axes(), SHAPE)
+
+
+def test_no_mask_broken_masks_and_monsters_are_refused(tmp_path):
+    with pytest.raises(UnreadableError, match="no segmentation"):
+        segment.given(None, axes(), SHAPE)
+    with pytest.raises(UnreadableError, match="no segmentation"):
+        segment.given(tmp_path / "nowhere.nii.gz", axes(), SHAPE)
+    path = tmp_path / "a.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(labels().transpose(3, 2, 0, 1), nifti_affine()), path)
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(UnreadableError):
+        segment.given(path, axes(), SHAPE)
+    path.write_bytes(b"no NIfTI")
+    with pytest.raises(UnreadableError, match="NIfTI"):
+        segment.given(path, axes(), SHAPE)
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((2000, 2000, 200, 50))
+    header.set_data_dtype(np.uint8)
+    with (tmp_path / "big.nii").open("wb") as handle:
+        header.write_to(handle)
+    with pytest.raises(UnreadableError, match="larger"):
+        segment.given(tmp_path / "big.nii", axes(), SHAPE)

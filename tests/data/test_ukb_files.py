@@ -1,0 +1,296 @@
+"""UK Biobank's ECG XML and short-axis zip: the independent examples, and what goes wrong with such files."""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eccl_lib.data import ukb
+from eccl_lib.data.records import LEADS, UnreadableError
+
+
+@pytest.fixture(scope="module")
+def xml(shared: Path) -> bytes:
+    return (shared / "formats" / "example_9000001_20205_2_0.xml").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def archive(shared: Path) -> Path:
+    return shared / "formats" / "example_9000001_20209_2_0.zip"
+
+
+def read(folder: Path, content: bytes | str):
+    path = folder / "9000001_20205_2_0.xml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("latin-1"))
+    return ukb.read_ecg(path)
+
+
+def small_xml(leads: dict[str, str] | None = None, rate: str = "500", resolution: str = "5", more: str = "") -> str:
+    """A file of our own with a few samples; values of a lead may be any text."""
+    leads = {lead: "1,-2,3" for lead in LEADS} if leads is None else leads
+    waves = "".join(f'<WaveformData lead="{lead}">{values}</WaveformData>' for lead, values in leads.items())
+    return (
+        '<?xml version="1.0" encoding="ISO8859-1" ?>\n<CardiologyXML>'
+        f"<StripData><SampleRate units='Hz'>{rate}</SampleRate><Resolution>{resolution}</Resolution>{waves}</StripData>"
+        f"{more}</CardiologyXML>"
+    )
+
+
+def test_example_ecg_is_read_with_all_leads_in_millivolts(xml, tmp_path):
+    record = read(tmp_path, xml)
+    assert record.signal.shape == (12, 5000)
+    assert (record.rate, record.heart_rate) == (500, 62)
+    assert record.measurements["PQInterval"] == 160
+    assert record.notes == ()
+    strip = xml[xml.index(b"<StripData>") :].decode("latin-1")
+    for lead, signal in zip(LEADS, record.signal, strict=True):  # a reader of another kind
+        text = re.search(rf'<WaveformData lead="{lead}">(.*?)</WaveformData>', strip, re.DOTALL)[1]
+        counts = np.array([int(float(x)) for x in re.split(r"[,\s]+", text.strip(" \t\r\n,")) if x])
+        np.testing.assert_allclose(signal, counts * 0.005, atol=1e-12)
+    assert np.abs(record.signal[0] + record.signal[2] - record.signal[1]).max() <= 0.005 + 1e-9
+
+
+def test_nothing_that_identifies_a_person_is_kept(xml, tmp_path):
+    named = xml.replace(b"<PID>SYNTHETIC</PID>", b"<PID>SECRET</PID>").replace(
+        b"<FamilyName></", b"<FamilyName>SECRET</"
+    )
+    assert "SECRET" in named.decode("latin-1")
+    assert "SECRET" not in repr(read(tmp_path, named))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("1,-2,3", [1, -2, 3]),
+        ("\n\t\t1, -2,\n\t\t3,\n", [1, -2, 3]),
+        ("1,,2, ,3", [1, 2, 3]),
+        ("1\r\n-32768 32767", [1, -32768, 32767]),
+        ("1.0,2.7,-3e1", [1, 2, -30]),
+        ("+5,6", [5, 6]),
+        ("", []),
+    ],
+)
+def test_counts_are_parsed_whatever_lies_between_them(text, wanted):
+    np.testing.assert_array_equal(ukb.parse_counts(text), wanted)
+
+
+@pytest.mark.parametrize("text", ["1,?,3", "1,é,2", "1,nan,2", "1,--2", "1,2-,3", "9" * 400, "1,inf"])
+def test_counts_that_are_no_numbers_are_refused(text):
+    with pytest.raises(UnreadableError):
+        ukb.parse_counts(text)
+
+
+def test_resolution_scales_and_is_noted_when_unusual(tmp_path):
+    record = read(tmp_path, small_xml(resolution="4.88"))
+    np.testing.assert_allclose(record.signal[0], [0.00488, -0.00976, 0.01464])
+    assert "4.88" in record.notes[0]
+
+
+def test_leads_are_taken_by_name_in_any_order_and_case(tmp_path):
+    leads = {lead.upper(): str(k) for k, lead in reversed(list(enumerate(LEADS)))}
+    np.testing.assert_allclose(read(tmp_path, small_xml(leads)).signal[:, 0], 0.005 * np.arange(12))
+
+
+def test_absent_short_double_and_unknown_leads_are_survived_and_noted(tmp_path):
+    leads = {lead: "1,2,3" for lead in LEADS if lead != "V6"} | {"V1": "1,2", "X": "9"}
+    text = small_xml(leads).replace("</StripData>", '<WaveformData lead="II">7,7,7</WaveformData></StripData>')
+    record = read(tmp_path, text)
+    assert np.isnan(record.signal[11]).all()
+    np.testing.assert_array_equal(np.isnan(record.signal[6]), [False, False, True])
+    np.testing.assert_allclose(record.signal[1], [0.005, 0.01, 0.015])
+    assert len(record.notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("rate", "rr", "wanted"), [("", "1000", 60), ("0", "750", 80), ("?", "", None), ("", "", None), ("71", "1", 71)]
+)
+def test_heart_rate_falls_back_to_the_rr_interval_and_then_to_none(tmp_path, rate, rr, wanted):
+    more = (
+        f"<RestingECGMeasurements><VentricularRate units='BPM'>{rate}</VentricularRate><PQInterval></PQInterval>"
+        f"<RRInterval>{rr}</RRInterval></RestingECGMeasurements>"
+    )
+    record = read(tmp_path, small_xml(more=more))
+    assert record.heart_rate == wanted
+    assert "PQInterval" not in record.measurements
+
+
+def test_byte_order_marks_line_ends_and_wrong_declarations_are_survived(tmp_path):
+    text = small_xml(more="<Note>27\xb0, M\xfcller</Note>")
+    for content in (
+        text.encode("latin-1"),
+        text.replace("\n", "\r\n").encode("latin-1"),
+        b"\xef\xbb\xbf" + text.encode("latin-1"),
+        text.replace("ISO8859-1", "x-none").encode("latin-1"),
+        text.replace("ISO8859-1", "UTF-8").encode("latin-1"),
+    ):
+        assert read(tmp_path, content).signal.shape == (12, 3)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda x: b"", "empty"),
+        (lambda x: x[:50_000], "cut short"),
+        (lambda x: x.replace(b"StripData", b"OtherData"), "no StripData"),
+        (
+            lambda x: x.replace(b"<Resolution units", b"<Other units").replace(b"</Resolution>", b"</Other>"),
+            "Resolution",
+        ),
+        (lambda x: x.replace(b'uVperLsb">5<', b'uVperLsb">0<'), "Resolution"),
+        (lambda x: x.replace(b"CardiologyXML", b"RestingECG"), "RestingECG"),
+        (lambda x: x.replace(b"<StripData>", b"<StripData><Strip/>"), "exercise"),
+        (lambda x: x.replace(b"<CardiologyXML>", b"<!DOCTYPE a SYSTEM 'a.dtd'><CardiologyXML>", 1), "document type"),
+        (lambda x: b"PK\x03\x04" + x, "damaged"),
+    ],
+)
+def test_unusable_xml_is_refused_with_its_reason(xml, tmp_path, damage, reason):
+    with pytest.raises(UnreadableError, match=reason):
+        read(tmp_path, damage(xml))
+
+
+def test_entity_bombs_and_external_entities_are_never_expanded(tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("1,2,3")
+    bomb = '<!DOCTYPE b [<!ENTITY a "1,2"><!ENTITY b "&a;&a;&a;">]>'
+    outside = f'<!DOCTYPE b [<!ENTITY b SYSTEM "{secret.as_uri()}">]>'
+    for declared in (bomb, outside):
+        text = small_xml({lead: "&b;" for lead in LEADS}).replace("<CardiologyXML>", f"{declared}<CardiologyXML>")
+        with pytest.raises(UnreadableError, match="document type"):
+            read(tmp_path, text)
+
+
+def test_an_xml_larger_than_any_ecg_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "9000001_20205_2_0.xml"
+    with path.open("wb") as handle:
+        handle.truncate(ukb.LARGEST_XML + 1)
+    with pytest.raises(UnreadableError, match="MB"):
+        ukb.read_ecg(path)
+
+
+def test_example_zip_is_three_slices_of_fifty_frames(archive):
+    cine = ukb.read_cine(archive)
+    assert cine.images.shape == (3, 50, 80, 72)
+    assert cine.images.dtype == np.uint16
+    assert cine.spacing_mm == pytest.approx((1.8269, 1.8269), abs=1e-4)
+    assert cine.slice_step_mm == pytest.approx(10)
+    assert cine.frame_ms == pytest.approx(19.6)
+    assert cine.labels is None
+    assert cine.notes == ()
+
+
+def test_zip_pixels_are_pydicoms_sorted_by_series_name_and_trigger_time(archive):
+    import pydicom
+
+    cine = ukb.read_cine(archive)
+    with zipfile.ZipFile(archive) as opened:
+        images = [pydicom.dcmread(io.BytesIO(opened.read(n))) for n in opened.namelist() if n.endswith(".dcm")]
+    for image in images:
+        s = int(image.SeriesDescription.rsplit("_b", 1)[1]) - 1
+        f = round(float(image.TriggerTime) / 19.6)
+        np.testing.assert_array_equal(cine.images[s, f], image.pixel_array)
+
+
+def test_one_chosen_slice_is_what_reading_all_of_them_gives(masked_zip):
+    path, mask, labels = masked_zip
+    whole, one = ukb.read_cine(path, mask), ukb.read_cine(path, mask, "middle")
+    np.testing.assert_array_equal(whole.labels, labels)
+    np.testing.assert_array_equal(one.images[0], whole.images[1])
+    np.testing.assert_array_equal(one.labels[0], labels[1])
+
+
+def rewritten(source: Path, target: Path, change) -> Path:
+    """A copy of a zip in which ``change(name, data)`` gives the new pair, or None to leave a member out."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            pair = change(name, old.read(name))
+            if pair:
+                new.writestr(*pair)
+    return target
+
+
+def test_the_manifest_is_not_needed_and_file_names_mean_nothing(archive, tmp_path):
+    names = iter(np.random.default_rng(0).permutation(1000))
+    bare = rewritten(archive, tmp_path / "a.zip", lambda n, d: (f"x{next(names)}", d) if n.endswith("dcm") else None)
+    np.testing.assert_array_equal(ukb.read_cine(bare).images, ukb.read_cine(archive).images)
+
+
+@pytest.mark.parametrize("name", ["../evil.dcm", "/etc/evil.dcm", "C:/evil.dcm", "a/../../b.dcm", "..\\b.dcm"])
+def test_zip_members_that_lead_outside_are_refused(archive, tmp_path, name):
+    path = rewritten(archive, tmp_path / "a.zip", lambda n, d: (n, d))
+    with zipfile.ZipFile(path, "a") as opened:
+        opened.writestr(name, b"x")
+    with pytest.raises(UnreadableError, match="outside"):
+        ukb.read_cine(path)
+
+
+def test_links_in_a_zip_are_refused(archive, tmp_path):
+    path = rewritten(archive, tmp_path / "a.zip", lambda n, d: (n, d))
+    link = zipfile.ZipInfo("link.dcm")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "a") as opened:
+        opened.writestr(link, "/etc/passwd")
+    with pytest.raises(UnreadableError, match="link"):
+        ukb.read_cine(path)
+
+
+def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("a.dcm", bytes(60 * 2**20))
+    with pytest.raises(UnreadableError, match="unpack"):
+        ukb.read_cine(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty"), (b"PK\x03\x04 nonsense", "damaged"), (None, "not there")]
+)
+def test_empty_broken_and_absent_zips_are_refused(tmp_path, content, reason):
+    path = tmp_path / "9000001_20209_2_0.zip"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UnreadableError, match=reason):
+        ukb.read_cine(path)
+
+
+def test_a_zip_with_a_damaged_byte_is_refused(archive, tmp_path):
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    path = tmp_path / "a.zip"
+    path.write_bytes(data)
+    with pytest.raises(UnreadableError, match="damaged"):
+        ukb.read_cine(path)
+
+
+def test_a_zip_of_other_series_is_refused(archive, tmp_path):
+    long_axis = rewritten(
+        archive, tmp_path / "a.zip", lambda n, d: (n, d.replace(b"CINE_segmented_SAX_b", b"CINE_segmented_LAX_b"))
+    )
+    with pytest.raises(UnreadableError, match="CINE_segmented_SAX"):
+        ukb.read_cine(long_axis)
+
+
+def test_files_are_found_in_any_tree_and_the_last_array_counts(tmp_path):
+    for name in (
+        "a/9000001_20205_2_0.xml",
+        "a/9000001_20205_2_1.xml",
+        "b/c/9000001_20209_2_0.zip",
+        "b/9000001_20209_3_0.zip",
+        "b/9000002_6025_0_0.xml",
+        "segmentations/9000001/seg_sa.nii.gz",
+        "a/notes.txt",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = ukb.find_files(tmp_path)
+    assert list(found) == ["9000001"]
+    assert {kind: path.name for kind, path in found["9000001"].items()} == {
+        "ecg": "9000001_20205_2_1.xml",
+        "cine": "9000001_20209_2_0.zip",
+        "segmentation": "seg_sa.nii.gz",
+    }
