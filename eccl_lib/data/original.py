@@ -10,8 +10,6 @@ from eccl_lib.data import ukb
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.records import CineRecord, EcgRecord
 
-FIRST_SYNTHETIC = 9_000_001  # the id of the synthetic cohort's participant 0
-
 
 def ecg_of(config: Config, data: Cohort, row: int) -> EcgRecord:
     """The ECG file of a cohort's row, read anew; rendered anew where the cohort was made without files."""
@@ -49,4 +47,6 @@ def _files(config: Config, data: Cohort, row: int) -> dict[str, Path] | None:
 
 
 def _index(data: Cohort, row: int) -> int:
-    return int(data.table["eid"].iloc[row]) - FIRST_SYNTHETIC
+    from eccl_lib.data.synthetic import FIRST_EID
+
+    return int(data.table["eid"].iloc[row]) - FIRST_EID
