@@ -180,6 +180,8 @@ def build(config: Config, progress: Progress = print) -> Path:
         raise UnreadableError(f"no participant could be read; the first: {records[0]['quarantine']['reason']}")
     target = folder / "store"
     target.mkdir(exist_ok=True)
+    for left in target.glob(".*"):  # half a file of a call that was killed
+        left.unlink()
     for name in ("ecg", "clips"):
         store.keep_rows(folder / "build" / f"{name}.npy", target / f"{name}.npy", kept)
     rows = table.loc[[records[k]["eid"] for k in kept]]

@@ -12,6 +12,7 @@ from eccl_lib.data.records import UnreadableError
 LARGEST_VOXELS = 2**28  # 256 MB of uint8: a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million
 FLIP = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes (left, back, head) to NIfTI's (right to left, back to front, head)
 GIVE_MASKS = "Give a 4-D NIfTI of labels 1 LV cavity, 2 myocardium, 3 RV, as ukbb_cardiac writes it (seg_sa.nii.gz)."
+MAKE_AGAIN = "Make or download the file again."
 USE_ITS_MASK = "Use the mask made from this stack."
 
 
@@ -23,7 +24,7 @@ def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
         image = nibabel.load(path)
         shape = tuple(int(n) for n in image.shape)
     except Exception as error:
-        raise UnreadableError(f"not a readable NIfTI file ({type(error).__name__})") from error
+        raise UnreadableError(f"not a readable NIfTI file ({type(error).__name__})", MAKE_AGAIN) from error
     shape = (*shape, 1) if len(shape) == 3 else shape
     if len(shape) != 4 or min(shape) < 1:
         raise UnreadableError(f"the NIfTI has shape {shape}", "A cine is x, y, slice, frame.")
@@ -37,7 +38,9 @@ def voxels(image: object, shape: tuple[int, ...]) -> np.ndarray:
     try:
         return np.asanyarray(image.dataobj).reshape(shape)
     except Exception as error:
-        raise UnreadableError(f"the NIfTI's voxels are damaged or cut short ({type(error).__name__})") from error
+        raise UnreadableError(
+            f"the NIfTI's voxels are damaged or cut short ({type(error).__name__})", MAKE_AGAIN
+        ) from error
 
 
 def given(

@@ -93,10 +93,11 @@ def fill(participants: list[Participant], config: Config, build: Path, progress:
     """Write every participant's row into ``build``; returns one record per participant, in order."""
     rows, size = len(participants), config.store.clip_size
     shapes = {"ecg": (rows, 12, ecg.SAMPLES), "clips": (rows, size, size, config.store.clip_frames)}
-    build.mkdir(parents=True, exist_ok=True)
-    for name, shape in shapes.items():
-        _preallocate(build / f"{name}.npy", shape, np.int16 if name == "ecg" else np.uint8)
     blocks = [range(k, min(k + BLOCK, rows)) for k in range(0, rows, BLOCK)]
+    if not all(_record_path(build, block).is_file() for block in blocks):
+        # Arrays are moved on only when all records are there: a later call must not make them anew.
+        for name, shape in shapes.items():
+            _preallocate(build / f"{name}.npy", shape, np.int16 if name == "ecg" else np.uint8)
     todo = [block for block in blocks if not _record_path(build, block).is_file()]
     jobs = ((_fill_block, block, [participants[k] for k in block], config, build) for block in todo)
     run_all(jobs, len(todo), config.runtime.workers, progress, "preprocess", rows - sum(map(len, todo)), rows)
@@ -147,13 +148,14 @@ def run_all(
 
 
 def _preallocate(path: Path, shape: tuple[int, ...], dtype: type) -> None:
-    """A .npy of zeros (a sparse file), unless it is there in the right shape."""
+    """A .npy of zeros (a sparse file), unless it is there in the right shape; without it no record is true."""
     if path.is_file():
         with contextlib.suppress(ValueError, OSError):
             known = np.load(path, mmap_mode="r")
             if known.shape == shape and known.dtype == dtype:
                 return
-        shutil.rmtree(path.parent / "records", ignore_errors=True)
+    shutil.rmtree(path.parent / "records", ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     np.lib.format.open_memmap(beside, mode="w+", dtype=dtype, shape=shape).flush()
     beside.replace(path)
