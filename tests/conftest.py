@@ -1,0 +1,67 @@
+"""A tiny embedded cohort that every test of the stages shares, built once."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere
+
+import pytest
+
+from eccl_lib.config import load
+
+TINY = {
+    "synthetic.participants": 80,
+    "synthetic.prevalence_i21": 0.3,
+    "synthetic.prevalence_i42": 0.25,
+    "synthetic.prevalence_i48": 0.3,
+    "synthetic.prevalence_i50": 0.3,
+    "synthetic.write_tree": False,
+    "store.clip_frames": 25,
+    "store.clip_size": 56,
+    "ecg.width": 32,
+    "ecg.depth": 1,
+    "ecg.dropout": 0.1,
+    "cmr.width": 16,
+    "cmr.depths": [1, 1],
+    "cmr.dropout": 0.1,
+    "cmr.drop_path": 0.2,
+    "mae.decoder_width": 32,
+    **{f"{section}.epochs": 3 for section in ("mae", "cmr_training", "align")},
+    **{f"{section}.warmup_epochs": 1 for section in ("mae", "cmr_training", "align")},
+    **{f"{section}.batch": 16 for section in ("mae", "cmr_training", "align")},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory):
+    """The tiny cohort's folder; link it into other run folders, do not write there."""
+    from eccl_lib.data import cohort
+
+    folder = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECCL_RUNS", str(folder))
+        cohort.load(tiny_config(), lambda line: None)
+    return folder
+
+
+@pytest.fixture
+def tiny_runs(tiny_store, tmp_path, monkeypatch):
+    """An empty runs folder that holds the tiny cohort and nothing else."""
+    return link_cohort(tiny_store, tmp_path / "runs", monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def shared_runs(tiny_store, tmp_path_factory):
+    """As ``tiny_runs``, one for all tests of a module: what one trained the next finds done."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield link_cohort(tiny_store, tmp_path_factory.mktemp("shared") / "runs", patch)
+
+
+def link_cohort(store, runs, monkeypatch):
+    (runs / "demo-synthetic").mkdir(parents=True)
+    (runs / "demo-synthetic" / "cohort").symlink_to(store / "demo-synthetic" / "cohort")
+    monkeypatch.setenv("ECCL_RUNS", str(runs))
+    return runs
+
+
+def tiny_config(disease="I48", seed=0, **overrides):
+    return load("demo", disease=disease, seed=seed, overrides={**TINY, **overrides})

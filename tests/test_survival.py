@@ -1,0 +1,94 @@
+"""Real SIGKILLs, three points in each stage: the same call afterwards ends with byte-identical files."""
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from eccl_lib.runs import FILES
+from eccl_lib.storage import sha256
+
+from .conftest import link_cohort, tiny_config
+
+OVERRIDES = {"runtime.checkpoint_seconds": 0.0}
+STAGES = ("pretrain_ecg", "pretrain_cmr", "align", "finetune")
+POINTS = ("in the middle of an epoch", "between weights and manifest", "while the results are written")
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["eccl_lib.stages", "eccl_lib.methods"])
+
+
+def run_stage(stage, runs, point=None):
+    """In a process of its own: one stage, its parents first, killed at a point of its own course."""
+    os.environ["ECCL_RUNS"] = str(runs)
+    from eccl_lib import stages
+    from eccl_lib.methods import METHODS
+
+    config = tiny_config(**OVERRIDES)
+    if stage == "align":
+        stages.pretrain_cmr(config, quiet)
+    if stage in ("align", "finetune"):
+        stages.pretrain_ecg(config, quiet)
+    if point:
+        arrange(point)
+    arguments = {"finetune": (METHODS["ssl"].arm,), "align": (stages.ECCL,)}.get(stage, ())
+    getattr(stages, stage)(config, *arguments, log=quiet)
+
+
+def arrange(point):
+    """Let this process kill itself when it comes to the point."""
+    from eccl_lib import runs, train
+
+    if point == POINTS[0]:
+        replace_counted(train, "learning_rate", at=7)
+    elif point == POINTS[1]:
+        replace_counted(train, "write_json", at=5)
+    else:
+        replace_counted(runs, "write_json", at=3)
+
+
+def replace_counted(module, name, at):
+    original, calls = getattr(module, name), []
+
+    def counted(*arguments, **options):
+        calls.append(name)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
+    setattr(module, name, counted)
+
+
+def quiet(line):
+    pass
+
+
+def in_a_process(*arguments):
+    process = CONTEXT.Process(target=run_stage, args=arguments)
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
+def results(runs, stage):
+    (manifest,) = (runs / "demo-synthetic" / stage).glob("*/*/*/manifest.json")
+    return {name: sha256(manifest.parent / name) for name in FILES}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_store, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        runs = link_cohort(tiny_store, tmp_path_factory.mktemp("undisturbed") / "runs", patch)
+    for stage in STAGES:
+        assert in_a_process(stage, runs) == 0
+    return runs
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_stage_ends_with_the_same_bytes(stage, point, undisturbed, tiny_runs):
+    assert in_a_process(stage, tiny_runs, point) == -signal.SIGKILL
+    folder = next((tiny_runs / "demo-synthetic" / stage).glob("*/*/*"))
+    assert '"done"' not in (folder / "manifest.json").read_text()
+    assert in_a_process(stage, tiny_runs) == 0
+    assert results(tiny_runs, stage) == results(undisturbed, stage)
