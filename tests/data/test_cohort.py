@@ -263,7 +263,7 @@ def test_rendering_straight_into_the_store_gives_the_pixels_of_the_written_files
 def test_importing_the_readers_pulls_in_no_torch_and_no_file_libraries():
     code = (
         "import sys; from eccl_lib.data import ukb, formats, ecg, cmr, cohort, segment, store, tables, dicom;"
-        "late = {'torch', 'pydicom', 'nibabel', 'wfdb', 'scipy', 'joblib', 'defusedxml'}; print(late & set(sys.modules))"
+        "late={'torch', 'pydicom', 'nibabel', 'wfdb', 'scipy', 'joblib', 'defusedxml'};print(late & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paths.ROOT)
     assert out.stdout.strip() == "set()"
