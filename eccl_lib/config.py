@@ -227,6 +227,9 @@ DEMO: dict[str, Any] = {
     "align.epochs": 20,
     "align.warmup_epochs": 4,
     "align.batch": 40,
+    "variants.patch_samples": (20, 40, 100),
+    "variants.widths": (32, 64, 96),
+    "variants.heads": (1, 2, 3),
     "runtime.build_missing": True,
 }
 
@@ -245,6 +248,8 @@ STUDY: dict[str, Any] = {
     "mae.batch": 64,
     "cmr_training.batch": 32,
     "align.batch": 64,
+    "variants.widths": (48, 96, 144),
+    "variants.heads": (3, 3, 3),
     "runtime.build_missing": False,
 }
 
