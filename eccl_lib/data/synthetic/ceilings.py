@@ -1,8 +1,8 @@
 """What each modality can know at most: ridge on noise-free features, 3,000 participants to learn from, 1,000 to test.
 
-``python -m eccl_lib.data.synthetic.ceilings --scale demo`` prints mean Pearson r over the 82 measured traits and the AUC
-of each disease, for the ECG and the cine as rendered, for both as models see them after scaling and cropping, and for
-age, sex and body size alone. Seconds. It is the tool to tune the generator with: a network's score is to be read
+``python -m eccl_lib.data.synthetic.ceilings --scale demo`` prints mean Pearson r over the 82 measured traits and the
+AUC of each disease, for the ECG and the cine as rendered, for both as models see them after scaling and cropping,
+and for age, sex and body size alone. Seconds. It is the tool to tune the generator with: a network's score is to be read
 against it.
 """
 
@@ -12,7 +12,7 @@ import argparse
 
 import numpy as np
 
-from eccl_lib.config import DISEASES, DELTAS, SyntheticConfig, load
+from eccl_lib.config import DELTAS, DISEASES, SyntheticConfig, load
 from eccl_lib.data.synthetic.cine import turn
 from eccl_lib.data.synthetic.dipole import beats, electrodes, trace
 from eccl_lib.data.synthetic.geometry import ANGLES, contours, emptying
@@ -43,7 +43,7 @@ def ecg_features(config: SyntheticConfig, hearts: Hearts, voltage: bool) -> np.n
 
 
 def cine_features(config: SyntheticConfig, hearts: Hearts, cropped: bool) -> np.ndarray:
-    """(n, K): contours of the middle slice over the cycle, fat and the aorta; ``cropped``: in units of the heart's box."""
+    """(n, K): contours of the middle slice over the cycle, aorta, fat; ``cropped``: in units of the heart's box."""
     found = []
     for start in range(0, len(hearts), 500):
         part = hearts[start : start + 500]

@@ -14,9 +14,9 @@ from eccl_lib.data.synthetic.population import Hearts, draw, generator
 
 FRAMES = 50
 PIXEL_MM = 1.8269230769  # UK Biobank's 380 mm over 208, as the files state it
-RV_WALL_MM = 3.0
+RV_WALL_MM = 2.6
 _FINER = 16  # steps between two of the contours' angles when pixels look a radius up
-BLOOD, MUSCLE, FAT = 250.0, 84.0, 195.0  # scanner units before coil shading
+BLOOD, MUSCLE, FAT = 250.0, 84.0, 160.0  # scanner units before coil shading
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def render_cine(config: SyntheticConfig, index: int) -> CineRecord:
 def cine(config: SyntheticConfig, heart: Hearts) -> CineRecord:
     """The cine of one heart (n = 1)."""
     shape = contours(heart, config.slices, np.arange(FRAMES) / FRAMES)
-    shape = Contours(*(_blurred_in_time(part[0], heart) for part in (shape.inner, shape.outer, shape.rv)))
+    shape = Contours(*(part[0].astype(np.float32) for part in (shape.inner, shape.outer, shape.rv)))
     view = _view(config, heart)
     scene = _scene(heart, shape, view)
     images = np.empty((config.slices, FRAMES, config.rows, config.columns), np.uint16)
@@ -52,12 +52,8 @@ def cine(config: SyntheticConfig, heart: Hearts) -> CineRecord:
 
 
 def volume_ml(labels: np.ndarray, label: int, spacing_mm: tuple[float, float], slice_step_mm: float) -> np.ndarray:
-    """Volume over the cycle (F,) of one label in (S, F, H, W): areas times the step, as each slice stands for its slab."""
+    """Volume over the cycle (F,) of one label in (S, F, H, W): areas times the step; a slice stands for its slab."""
     return (labels == label).sum((0, 2, 3)) * spacing_mm[0] * spacing_mm[1] * slice_step_mm / 1000
-
-
-def _blurred_in_time(radius: np.ndarray, heart: Hearts) -> np.ndarray:
-    return radius.astype(np.float32)
 
 
 def turn(config: SyntheticConfig, hearts: Hearts) -> np.ndarray:
@@ -87,7 +83,7 @@ def _view(config, heart) -> View:
         noise=float(5.5 * np.exp(0.2 * z[4] + 0.10 * bmi)),
         gain=float(gain),
         shading=np.array([-0.0030, -0.0022]) * np.exp(0.3 * z[5:7]),
-        blur=float(np.clip(1.25 + 0.15 * z[7], 0.9, 1.8)),
+        blur=float(np.clip(1.25 + 0.15 * z[7], 0.9, 1.8)) * (1.7 if heart.af_rhythm[0] else 1.0),  # beats differ
         seed=rng,
     )
 
@@ -126,12 +122,12 @@ def _slice(images, labels, k, config, heart, shape: Contours, view: View, scene:
         _papillaries(painted, x.ravel()[near], y.ravel()[near], inner, view, rng)
     flat[:, near] = painted
     clip *= np.exp(view.shading[0] * y + view.shading[1] * x) * np.float32(view.gain)
-    images[:] = _scan(clip, view.noise, rng)
+    _scan(clip, images, view.noise, rng)
     labels.reshape(FRAMES, -1)[:, near] = marks
 
 
 def _rim(outer, rv, heart, z) -> np.ndarray:
-    """Outer edge of the fat around the heart, (F, A): thickest in the grooves, with body mass; follows the wall mostly."""
+    """Outer edge of the fat around the heart, (F, A): thickest in the grooves; follows the wall mostly."""
     fat = 1.2 + 0.7 * np.clip((heart.bmi[0] - 21) / 4, 0, 4)
     edge = np.where(rv > outer + 0.5, rv + RV_WALL_MM, outer)
     edge = 0.75 * edge + 0.25 * edge.max(0)
@@ -163,7 +159,7 @@ def _trabeculae(rng) -> np.ndarray:
     """Roughness of the inner border in the picture alone, (A,) relative to the radius."""
     z = rng.standard_normal((2, 9))
     order = np.arange(5, 14)[:, None]
-    return 0.011 * (z[0][:, None] * np.cos(order * ANGLES) + z[1][:, None] * np.sin(order * ANGLES)).sum(0)
+    return 0.007 * (z[0][:, None] * np.cos(order * ANGLES) + z[1][:, None] * np.sin(order * ANGLES)).sum(0)
 
 
 def _grain(rng, shape, near) -> tuple[np.ndarray, np.ndarray]:
@@ -188,7 +184,7 @@ def _layers(angle, *radii):
 def _marks(far, layers) -> np.ndarray:
     """Labels (F, P): 1 LV cavity (papillary muscles belong to it), 2 LV wall, 3 RV."""
     inner, outer, rv = layers[:3]
-    return np.where(far < inner, 1, np.where(far < outer, 2, np.where(far < rv, 3, 0))).astype(np.uint8)
+    return 3 * (far < rv).astype(np.uint8) - (far < outer) - (far < inner)
 
 
 def _paint(still, far, layers, grain, view) -> np.ndarray:
@@ -239,16 +235,18 @@ def _papillaries(painted, x, y, inner, view, rng) -> None:
         painted[:, near] = part
 
 
-def _scan(clip: np.ndarray, noise: float, rng) -> np.ndarray:
-    """Magnitude of a complex image with equal noise in both parts (Rician), as 12-bit integers."""
-    real = rng.standard_normal(clip.shape, dtype=np.float32)
-    real *= np.float32(noise)
-    # The imaginary part's noise is the real part's of another frame and place: independent at every pixel, half the cost.
-    other = np.roll(real[:, ::-1], 1, axis=0)
-    clip = clip + real
-    clip *= clip
-    other *= other
-    clip += other
-    np.sqrt(clip, out=clip)
-    clip += np.float32(0.5)
-    return np.minimum(clip, np.float32(4095), out=clip).astype(np.uint16)
+def _scan(clip: np.ndarray, images: np.ndarray, noise: float, rng) -> None:
+    """Magnitude of a complex image with equal noise in both parts (Rician), as 12-bit integers into ``images``."""
+    for start in range(0, FRAMES, 10):  # ten frames fit into the processor's cache
+        part = clip[start : start + 10]
+        real = rng.standard_normal(part.shape, dtype=np.float32)
+        real *= np.float32(noise)
+        # The imaginary part's noise is the real part's of another frame and place: independent at every pixel.
+        other = np.roll(real[:, ::-1], 1, axis=0)
+        part += real
+        part *= part
+        other *= other
+        part += other
+        np.sqrt(part, out=part)
+        part += np.float32(0.5)
+        images[start : start + 10] = np.minimum(part, np.float32(4095), out=part)

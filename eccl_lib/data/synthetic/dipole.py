@@ -41,7 +41,7 @@ _REST = np.array(
         [275, 62, 38, 0.27, 0.19, -0.24],
     ]
 )
-_NUISANCE = "gain width axis turn tilt t_gain t_turn p_width p_back p_gain pq qt".split()
+_NUISANCE = ["gain", "width", "axis", "turn", "tilt", "t_gain", "t_turn", "p_width", "p_back", "p_gain", "pq", "qt"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def beats(config: SyntheticConfig, hearts: Hearts) -> Beats:
     nuisance = dict(zip(_NUISANCE, normal.T, strict=False))
     rest = normal[:, len(_NUISANCE) :]
     leads = DOWER + 0.04 * rest[:, : DOWER.size].reshape(-1, *DOWER.shape)
-    leads = leads * np.exp(0.08 * rest[:, DOWER.size :])[:, :, None]
+    leads = leads * np.exp(0.10 * rest[:, DOWER.size :])[:, :, None]
     return Beats(_waves(hearts, nuisance), leads)
 
 
@@ -91,10 +91,11 @@ def _waves(hearts: Hearts, e: dict[str, np.ndarray]) -> np.ndarray:
 
 def _shape_qrs(waves, hearts, s, e) -> None:
     hf = hearts.manifest[:, 3]
-    gain = 0.14 * s["mass"] + 0.04 * s["edv"] - 0.07 * s["bmi"] + 0.05 * s["male"] - 0.08 * hf + 0.16 * e["gain"]
+    gain = 0.09 * s["mass"] + 0.04 * s["edv"] - 0.07 * s["bmi"] + 0.04 * s["male"] - 0.08 * hf + 0.21 * e["gain"]
     waves[:, 2:8, 3:] *= np.minimum(np.exp(gain), 1.7)[:, None, None]
     wide = 3.5 * s["mass"] + 3.5 * s["edv"] + 7 * s["weak"] + 8 * s["male"] + 5 * hf + 9 * hearts.dcm
-    factor = np.exp(wide / 95 + 0.09 * e["width"] + 0.36 * hearts.lbbb + 0.24 * hearts.rbbb)[:, None]
+    own = np.clip(wide / 95 + 0.08 * e["width"], -0.20, 0.32)
+    factor = np.exp(own + 0.36 * hearts.lbbb + 0.24 * hearts.rbbb)[:, None]
     waves[:, 2:8, 0] *= factor
     waves[:, 2:8, 1:3] *= factor[:, :, None]
     hcm = np.minimum(hearts.hcm, 1.2)[:, None]
@@ -138,12 +139,12 @@ def _scars(waves, hearts) -> None:
     """Forces lost in the first 40 ms point away from the scar; T follows."""
     a = hearts.scar
     anterior, inferior, lateral = (a * (hearts.territory == k) for k in range(3))
-    waves[:, 3, 5] += 0.60 * anterior
+    waves[:, 3, 5] += 0.66 * anterior
     waves[:, 4, 5] += 0.28 * anterior
-    waves[:, 8, 5] += 0.30 * anterior
-    waves[:, 3, 4] -= 0.42 * inferior
+    waves[:, 8, 5] += 0.42 * anterior
+    waves[:, 3, 4] -= 0.50 * inferior
     waves[:, 2, 4] -= 0.26 * inferior
-    waves[:, 8, 4] -= 0.30 * inferior
+    waves[:, 8, 4] -= 0.34 * inferior
     waves[:, 3, 3] -= 0.42 * lateral
     waves[:, 4, 3] *= 1 - 0.3 * lateral
     waves[:, 8, 3] -= 0.28 * lateral

@@ -16,13 +16,13 @@ STEP_UV = 5  # UK Biobank's resolution
 _MS = 1000 / RATE
 _BEAT = np.arange(-160, 240) * _MS  # window of one beat, ms from its R peak
 _ECTOPIC = np.array(  # a ventricular beat: broad, its T against it
-    [[0, 30, 26, 0.5, 0.75, 0.9], [48, 22, 30, 0.25, 0.35, 0.75], [260, 60, 50, -0.40, -0.42, -0.60]]
+    [[0, 19, 17, 0.45, 0.70, 0.95], [42, 16, 22, 0.25, 0.40, 0.70], [235, 55, 42, -0.26, -0.30, -0.42]]
 )
 
 
 @dataclass(frozen=True)
 class Strip:
-    """What the device has: counts (12, 5000) int16 of 5 uV, R peaks in ms, and its measurements (ms, per minute, degrees)."""
+    """What the device has: counts (12, 5000) int16 of 5 uV, R peaks in ms, and its measurements."""
 
     counts: np.ndarray
     peaks_ms: np.ndarray
@@ -59,10 +59,10 @@ def _rhythm(rng: np.random.Generator, heart: Hearts) -> tuple[np.ndarray, np.nda
     rr = 60_000 / heart.hr[0]
     count = int(10_000 / rr) + 6
     if heart.af_rhythm[0]:
-        gaps = rr * np.exp(rng.uniform(0.16, 0.24) * rng.standard_normal(count))
+        gaps = rr * np.exp(rng.uniform(0.18, 0.27) * rng.standard_normal(count))
         gaps = np.maximum(gaps, 330)
     else:
-        spread, phase, breath = rng.uniform(0.008, 0.035), rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.3)
+        spread, phase, breath = rng.uniform(0.006, 0.022), rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.3)
         beat_times = np.arange(count) * rr / 1000
         gaps = 1 + spread * np.sin(2 * np.pi * breath * beat_times + phase) + 0.35 * spread * rng.standard_normal(count)
         gaps = rr * gaps

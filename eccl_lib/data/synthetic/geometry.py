@@ -21,7 +21,7 @@ _STEP = ANGLES[1] - ANGLES[0]
 
 @dataclass(frozen=True)
 class Contours:
-    """Radii in mm, each (n, S, F, A): inner and outer LV wall, and the RV's outer border (equal to outer where no RV)."""
+    """Radii in mm, each (n, S, F, A): inner and outer LV wall, and the RV's outer border (outer where no RV)."""
 
     inner: np.ndarray
     outer: np.ndarray
@@ -98,7 +98,7 @@ def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
     """(n, 16) per segment to (n, S, A): smooth around each ring, linear between the three levels."""
     rings = []
     for level in range(3):
-        chosen = SEGMENT_LEVEL == level
+        chosen = level == SEGMENT_LEVEL
         gap = np.angle(np.exp(1j * (ANGLES[:, None] - np.deg2rad(SEGMENT_ANGLE[chosen])))) / np.deg2rad(
             27 if level < 2 else 38
         )

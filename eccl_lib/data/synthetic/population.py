@@ -19,13 +19,19 @@ REFERENCE = 20_000  # people who set the disease thresholds
 # One stream of random numbers per purpose: what ECG and MRI share is the heart alone.
 STREAMS = {"heart": 1, "ecg": 2, "cine": 3, "measurement": 4, "records": 5, "reference": 6}
 
-_NORMALS = (
-    "age height bmi sbp lvd la_f rvs gc ls aos sept apx lat i21 i42 i48 i50 mass ef hr hr_mri rvedv rvef la laef ra raef "
-    "aao dao stiff_a stiff_d kick ell"
-).split()
-_UNIFORMS = (
-    "male show_i21 show_i42 show_i48 show_i50 kind hfref severity territory extent lbbb rbbb af_rhythm pvc pac apical"
-).split()
+# One random number of each name a participant.
+_NORMALS = tuple(
+    """
+    age height bmi sbp lvd la_f rvs gc ls aos sept apx lat i21 i42 i48 i50 mass ef hr hr_mri rvedv rvef la laef ra 
+    raef aao dao stiff_a stiff_d kick ell
+    """.split()  # noqa: SIM905
+)
+_UNIFORMS = tuple(
+    """
+    male show_i21 show_i42 show_i48 show_i50 kind hfref severity territory extent lbbb rbbb af_rhythm pvc pac 
+    apical
+    """.split()  # noqa: SIM905
+)
 # AHA segment angles from the middle of the septum, degrees towards anterior (6 per ring, 4 at the apex), and level.
 SEGMENT_ANGLE = np.array([90, 30, -30, -90, -150, 150] * 2 + [90, 0, -90, 180], float)
 SEGMENT_LEVEL = np.array([0] * 6 + [1] * 6 + [2] * 4)
@@ -179,7 +185,7 @@ def _hearts(indices, normal, uniform, thresholds) -> Hearts:
 
 
 # Share of the diagnosed whose heart shows it: without this, disease would be far easier to see than in life.
-MANIFEST = {"I21": 0.50, "I42": 0.60, "I48": 0.70, "I50": 0.68}
+MANIFEST = {"I21": 0.52, "I42": 0.57, "I48": 0.70, "I50": 0.68}
 
 
 def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
@@ -213,13 +219,13 @@ def _volumes(b, z, c) -> dict[str, np.ndarray]:
     dcm, hcm, hfref, scar, af = c["dcm"], c["hcm"], c["hfref"], c["scar"], c["af_rhythm"].astype(float)
     af_ever = c["manifest"][:, 2].astype(float)
     big = (
-        0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.12 * hcm + 0.05 * (scar > 0)
+        0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.18 * hcm + 0.05 * (scar > 0)
     )
     edv = 142 * np.exp(np.clip(big, -0.75, 0.85))
     drop = 17 * dcm + 10 * hfref + 13 * scar + 4 * c["lbbb"] - 5 * hcm + 4 * af + 2.5 * af_ever
     ef = np.clip(60.2 - 2 * m + 5 * (0.8 * z["ef"] + 0.6 * z["gc"]) - np.clip(z["lvd"], 0, None) - drop, 18, 74)
     log_mass = 0.75 * lb + 0.17 * m + 0.07 * sbp + 0.35 * np.log(edv / 142) + 0.16 * z["mass"]
-    mass = 86 * np.exp(log_mass + 0.40 * hcm + 0.1 * dcm + 0.04 * hf)
+    mass = 86 * np.exp(log_mass + 0.58 * hcm + 0.1 * dcm + 0.04 * hf)
     hr = 62 + 8.5 * z["hr"] - 3.5 * (big / 0.24) + 0.15 * (60 - ef) + 5 * hf + 12 * af + 1.5 * bz
     rv = (
         0.9 * lb
@@ -275,7 +281,7 @@ def _regions(z, u, c, noise) -> dict[str, np.ndarray]:
         damage += np.where(inside, 1.0, 0.0) * (c["scar"] * (c["territory"] == k))[:, None]
     hcm = c["hcm"][:, None]
     apical = (u["apical"] < 0.2)[:, None]
-    extra = 0.45 * hcm * np.where(apical, level * 1.6 - 0.4, np.clip(to_septum, -0.2, 1))
+    extra = 0.60 * hcm * np.where(apical, level * 1.6 - 0.4, np.clip(to_septum, -0.2, 1))
     thick = (
         THICKNESS / THICKNESS.mean() * (1 + pattern + 0.07 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage) * (1 + extra)
     )

@@ -58,7 +58,7 @@ def write_table(config: SyntheticConfig, folder: Path) -> Path:
 
 
 def segmentation_nifti(record: CineRecord) -> bytes:
-    """Labels as ukbb_cardiac writes them: (x, y, slice, frame), affine to right-anterior-superior, time step in seconds."""
+    """Labels as ukbb_cardiac writes them: (x, y, slice, frame), RAS affine, time step in seconds."""
     import nibabel as nib
 
     along, down, apex = axes()
@@ -75,11 +75,8 @@ def segmentation_nifti(record: CineRecord) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Beside it first, then renamed: a file that exists is whole."""
+    """Beside it first, then renamed: a file that exists is whole, even if the writer was killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with beside.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(beside, path)
+    beside.write_bytes(content)
+    beside.replace(path)
