@@ -31,6 +31,8 @@ ORDER = (
     "09_predict",
 )
 REAL_ECG = "09_predict_real_ecg"  # one more run of the last notebook, on a recording from a person: never copied
+# The kernel's own remarks (transport, interrupt at the end) would stand between the progress lines.
+QUIET = {"progress_bar": False, "extra_arguments": ["--log-level=50"]}
 
 
 class NotebookError(RuntimeError):
@@ -46,7 +48,7 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> float:
     target.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     try:
-        papermill.execute_notebook(source, target, parameters=parameters, progress_bar=False, cwd=source.parent)
+        papermill.execute_notebook(source, target, parameters=parameters, **QUIET, cwd=source.parent)
     except PapermillExecutionError as error:
         raise NotebookError(
             f"{source.stem} stopped in cell [{error.exec_count}]: {error.ename}: {error.evalue}\n"
