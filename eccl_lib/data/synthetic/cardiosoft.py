@@ -13,14 +13,14 @@ _BEAT_SAMPLES, _BEAT_R = 600, 235  # the median beat: 1200 ms, its R peak at 470
 _PER_LINE = 20
 _MEASURED = tuple(
     """
-    VentricularRate PQInterval PDuration QRSDuration QTInterval QTCInterval RRInterval PPInterval PAxis RAxis 
+    VentricularRate PQInterval PDuration QRSDuration QTInterval QTCInterval RRInterval PPInterval PAxis RAxis
     TAxis
     """.split()  # noqa: SIM905
 )
 _UNITS = {"VentricularRate": "BPM", "PAxis": "degrees", "RAxis": "degrees", "TAxis": "degrees"}
 _TABLE = tuple(
     """
-    QDuration RDuration SDuration RpDuration PAmplitude QAmplitude RAmplitude SAmplitude R1Amplitude S1Amplitude 
+    QDuration RDuration SDuration RpDuration PAmplitude QAmplitude RAmplitude SAmplitude R1Amplitude S1Amplitude
     JAmplitude JXAmplitude TAmplitude JXSlope R1Duration P1Amplitude JXEAmplitude T1Amplitude
     """.split()  # noqa: SIM905
 )

@@ -1,8 +1,8 @@
 """What each modality can know at most: ridge on noise-free features, 3,000 participants to learn from, 1,000 to test.
 
 ``python -m eccl_lib.data.synthetic.ceilings --scale demo`` prints mean Pearson r over the 82 measured traits and the
-AUC of each disease, for the ECG and the cine as rendered, for both as models see them after scaling and cropping,
-and for age, sex and body size alone. Seconds. It is the tool to tune the generator with: a network's score is to be read
+AUC of each disease: for the ECG and the cine as rendered, for both as models see them after scaling and cropping, and
+for age, sex and body size alone. Seconds. It is the tool to tune the generator with: a network's score is to be read
 against it.
 """
 

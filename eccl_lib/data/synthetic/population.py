@@ -22,13 +22,13 @@ STREAMS = {"heart": 1, "ecg": 2, "cine": 3, "measurement": 4, "records": 5, "ref
 # One random number of each name a participant.
 _NORMALS = tuple(
     """
-    age height bmi sbp lvd la_f rvs gc ls aos sept apx lat i21 i42 i48 i50 mass ef hr hr_mri rvedv rvef la laef ra 
+    age height bmi sbp lvd la_f rvs gc ls aos sept apx lat i21 i42 i48 i50 mass ef hr hr_mri rvedv rvef la laef ra
     raef aao dao stiff_a stiff_d kick ell
     """.split()  # noqa: SIM905
 )
 _UNIFORMS = tuple(
     """
-    male show_i21 show_i42 show_i48 show_i50 kind hfref severity territory extent lbbb rbbb af_rhythm pvc pac 
+    male show_i21 show_i42 show_i48 show_i50 kind hfref severity territory extent lbbb rbbb af_rhythm pvc pac
     apical
     """.split()  # noqa: SIM905
 )

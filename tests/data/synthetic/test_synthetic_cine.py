@@ -1,0 +1,106 @@
+"""The rendered cine: volumes on its masks are the state's; its noise is its own."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from eccl_lib.config import load
+from eccl_lib.data.synthetic import draw, population, render_cine, render_ecg
+from eccl_lib.data.synthetic.cine import cine, volume_ml
+from eccl_lib.data.synthetic.measure import segments
+
+CONFIG = load("demo").synthetic
+HEARTS = draw(CONFIG, range(1_500))
+
+
+def _sample() -> list[int]:
+    """The first 32 and the odd ones: every disease, blocks, fibrillation, the smallest and largest."""
+    h = HEARTS
+    odd = [h.dcm > 0, h.hcm > 0, h.scar > 0.8, h.lbbb, h.rbbb, h.af_rhythm]
+    found = list(range(32)) + [int(i) for kind in odd for i in np.flatnonzero(kind)[:2]]
+    found += [int(f(v)) for v in (h.edv, h.ef, h.mass, h.rvedv) for f in (np.argmin, np.argmax)]
+    return sorted(set(found))
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Per participant: LV volumes (F,), RV volumes (F,), LV mass (g), labels at end diastole of the middle slice."""
+    found = {}
+    for index in _sample():
+        record = render_cine(CONFIG, index)
+        lv, wall, rv = (volume_ml(record.labels, k, record.spacing_mm, record.slice_step_mm) for k in (1, 2, 3))
+        edge = record.labels.copy()
+        edge[..., 2:-2, 2:-2] = 0
+        found[index] = (lv, rv, 1.05 * wall[0], record.labels[1, 0], bool(edge.any()))
+    return found
+
+
+def test_the_sample_is_forty_or_more():
+    assert len(_sample()) >= 40
+
+
+@pytest.mark.parametrize("index", _sample())
+def test_volumes_on_the_masks_are_the_states(measured, index):
+    lv, rv, mass, _, _ = measured[index]
+    h = HEARTS[index : index + 1]
+    assert lv[0] == pytest.approx(h.edv[0], rel=0.05)
+    assert lv.min() == pytest.approx(h.esv[0], rel=0.05)
+    assert rv[0] == pytest.approx(h.rvedv[0], rel=0.05)
+    assert rv.min() == pytest.approx(h.rvesv[0], rel=0.05)
+    assert mass == pytest.approx(h.mass[0], rel=0.05)
+    assert 100 * (1 - lv.min() / lv.max()) == pytest.approx(h.ef[0], abs=2)
+
+
+def test_every_heart_lies_inside_the_field(measured):
+    assert not any(edge for *_, edge in measured.values())
+
+
+def test_wall_thickness_on_the_masks_is_the_tables(measured):
+    for index, (*_, labels, _) in measured.items():
+        cavity, wall = (labels == 1).sum(), (labels == 2).sum()
+        pixel = 380 / 208
+        on_mask = pixel * (np.sqrt((cavity + wall) / np.pi) - np.sqrt(cavity / np.pi))
+        in_table = segments(HEARTS[index : index + 1])[0][0, 6:12].mean()
+        assert on_mask == pytest.approx(in_table, abs=0.4)
+
+
+def test_a_cine_rendered_alone_is_the_one_rendered_from_a_batch():
+    for index in (0, 11):
+        alone, batch = render_cine(CONFIG, index), cine(CONFIG, HEARTS[index : index + 1])
+        assert np.array_equal(alone.images, batch.images) and np.array_equal(alone.labels, batch.labels)
+
+
+def test_images_are_twelve_bit_and_blood_is_brighter_than_muscle_than_lung():
+    record = render_cine(CONFIG, 4)
+    assert record.images.dtype == np.uint16 and record.images.max() < 4_096
+    mean = [record.images[1][record.labels[1] == k].mean() for k in (1, 2, 3)]
+    assert mean[0] > 1.8 * mean[1] and mean[2] > 1.8 * mean[1]
+    assert np.quantile(record.images, 0.1) < 0.5 * mean[1]
+
+
+@pytest.mark.parametrize(("changed", "stays"), [("ecg", "cine"), ("cine", "ecg")])
+def test_one_modalitys_noise_leaves_the_other_alone(monkeypatch, changed, stays):
+    def render():
+        return {"ecg": render_ecg(CONFIG, 8).signal, "cine": render_cine(CONFIG, 8).images}
+
+    before = render()
+    monkeypatch.setitem(population.STREAMS, changed, 99)
+    after = render()
+    assert np.array_equal(before[stays], after[stays])
+    assert not np.array_equal(before[changed], after[changed])
+
+
+def test_noise_of_ecg_and_cine_is_uncorrelated_over_participants():
+    draws = [[population.generator(CONFIG, i, s).standard_normal(6) for i in range(800)] for s in ("ecg", "cine")]
+    r = np.corrcoef(np.hstack(draws).T)[:6, 6:]
+    assert np.abs(r).max() < 4.5 / np.sqrt(800)
+
+
+def test_paper_scale_renders_ten_slices_of_the_same_heart():
+    config = dataclasses.replace(CONFIG, slices=10, rows=208, columns=187)
+    record = render_cine(config, 2)
+    assert record.images.shape == (10, 50, 208, 187)
+    lv = volume_ml(record.labels, 1, record.spacing_mm, record.slice_step_mm)
+    assert lv[0] == pytest.approx(HEARTS.edv[2], rel=0.05)
+    assert 100 * (1 - lv.min() / lv.max()) == pytest.approx(HEARTS.ef[2], abs=2)
