@@ -21,10 +21,15 @@ COLUMNS = [str(trait.field_id) for trait in TRAITS]
 def plan(config: Config) -> list[tuple[str, Config]]:
     """Panel ("patches" or "size") and parameters of each point; the chosen encoder is a point of either."""
     base = replace(config, disease="traits")
-    sizes = zip(config.variants.widths, config.variants.heads, strict=True)
-    points = [("patches", replace(base.ecg, patch_samples=length)) for length in config.variants.patch_samples]
+    lengths = dict.fromkeys([*config.variants.patch_samples, base.ecg.patch_samples])
+    sizes = dict.fromkeys([*zip(config.variants.widths, config.variants.heads, strict=True), _size(base)])
+    points = [("patches", replace(base.ecg, patch_samples=length)) for length in lengths]
     points += [("size", replace(base.ecg, width=width, heads=heads)) for width, heads in sizes]
     return [(panel, replace(base, ecg=encoder)) for panel, encoder in points]
+
+
+def _size(config: Config) -> tuple[int, int]:
+    return config.ecg.width, config.ecg.heads
 
 
 def compare(config: Config, log: Log = print) -> pd.DataFrame:

@@ -108,8 +108,9 @@ def test_papers_variants_have_600_240_and_120_patches():
 
 
 @pytest.mark.parametrize("scale", ["demo", "study", "paper"])
-def test_chosen_encoder_is_a_point_of_both_panels(scale: str):
-    config = load(scale)
+@pytest.mark.parametrize("overrides", [{}, {"ecg.width": 384, "ecg.heads": 6}])
+def test_chosen_encoder_is_a_point_of_both_panels(scale: str, overrides: dict):
+    config = load(scale, overrides=overrides)
     plan = variants.plan(config)
     for panel in ("patches", "size"):
         assert config.ecg in [point.ecg for name, point in plan if name == panel]
