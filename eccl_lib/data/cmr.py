@@ -175,7 +175,8 @@ def transform(
     """One affine map for rotation, crop and mirror: (B, F, H, W), all frames of a clip alike, on the batch's device.
 
     angle: (B,) radians. side: (B,) share of the side that is kept and fills the frame. shift: (B, 2) centre of what is
-    kept, x and y, in half image sides. mirror: (B,) bool, left to right. What lies outside repeats the border.
+    kept, x and y, in half image sides. mirror: (B,) bool, left to right. What lies outside repeats the border; the
+    memory layout is kept.
     """
     import torch
     from torch.nn import functional
@@ -186,4 +187,6 @@ def transform(
         [torch.stack([cos * sign, -sin, shift[:, 0]], dim=1), torch.stack([sin * sign, cos, shift[:, 1]], dim=1)], dim=1
     ).to(batch.dtype)
     grid = functional.affine_grid(theta, list(batch.shape), align_corners=False)
-    return functional.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    moved = functional.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    layout = torch.channels_last if batch.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    return moved.contiguous(memory_format=layout)

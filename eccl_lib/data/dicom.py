@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import math
 import struct
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -99,10 +100,10 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
     while at + 8 <= end:
         tag, vr = data[at : at + 4], data[at + 4 : at + 6]
         if vr in _LONG_FORM:
-            (length,) = struct.unpack_from("<I", data, at + 8)
+            length = int.from_bytes(data[at + 8 : at + 12], "little")
             at += 12
         else:
-            (length,) = struct.unpack_from("<H", data, at + 6)
+            length = data[at + 6] | data[at + 7] << 8
             at += 8
         if length == 0xFFFFFFFF or not vr.isalpha():
             return _for_a_full_parser(syntax)
@@ -116,7 +117,7 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
                 return _for_a_full_parser(syntax)
         name = _WANTED.get(tag)
         if name in _WORD:
-            (values[name],) = struct.unpack_from("<H", data, at)
+            values[name] = int.from_bytes(data[at : at + 2], "little")
         elif name:
             values[name] = data[at : at + length].rstrip(b"\0 ").decode("latin-1").strip()
         at += length
@@ -142,10 +143,20 @@ def _read_with_pydicom(data: bytes) -> dict:
     }
 
 
+@lru_cache(maxsize=4096)
+def _floats(text: str) -> tuple[float, ...]:
+    """Finite decimals divided by backslashes, nothing where one is none; the frames of a slice repeat the same text."""
+    try:
+        found = tuple(float(part) for part in text.split("\\"))
+    except ValueError:
+        return ()
+    return found if all(math.isfinite(value) for value in found) else ()
+
+
 def _to_header(values: dict, pixel_start: int) -> Header:
     def numbers(name: str, count: int) -> tuple[float, ...]:
-        found = tuple(float(x) for x in re.split(r"\\|, ", str(values.get(name, "")).strip("[]")) if x)
-        if len(found) != count or not np.isfinite(found).all():
+        found = _floats(str(values.get(name, "")))
+        if len(found) != count:
             raise UnreadableError(f"the DICOM header lacks {name}")
         return found
 
@@ -254,7 +265,7 @@ def arrange(headers: Iterable[Header]) -> Stack:
     notes: list[str] = []
     series: dict[tuple, list[Header]] = defaultdict(list)
     for header in headers:
-        place = tuple(np.round(np.array(header.position) / SAME_PLACE_MM).astype(int))
+        place = tuple(round(value / SAME_PLACE_MM) for value in header.position)
         series[(header.series, place)].append(header)
     if not series:
         raise UnreadableError("there is no short-axis image")
@@ -283,7 +294,7 @@ def _plan(header: Header) -> tuple:
 
 def _in_time(group: list[Header], count: int, notes: list[str]) -> tuple[Header, ...]:
     """Frames by trigger time, then instance number; as many as the other slices have."""
-    ordered = sorted(group, key=lambda h: (np.nan_to_num(h.trigger_ms), h.instance))
+    ordered = sorted(group, key=lambda h: (0.0 if math.isnan(h.trigger_ms) else h.trigger_ms, h.instance))
     if len(ordered) != count:
         notes.append(f"a slice has {len(ordered)} frames where the others have {count}: the nearest in time are taken")
         pick = np.floor((np.arange(count) + 0.5) * len(ordered) / count).astype(int)

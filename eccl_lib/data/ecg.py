@@ -124,7 +124,7 @@ def r_peaks(mv: np.ndarray, rate: float) -> np.ndarray:
     # One QRS in every two seconds sets the usual height: robust to one giant artefact.
     window = int(2 * rate)
     tops = [envelope[k : k + window].max() for k in range(0, len(envelope) - window // 2, window)]
-    height = 0.4 * float(np.median(tops))
+    height = 0.2 * float(np.median(tops))
     peaks, _ = find_peaks(envelope, height=height, distance=max(1, round(0.25 * rate)), prominence=height / 2)
     return peaks
 

@@ -210,6 +210,14 @@ def test_a_batch_is_moved_as_its_samples_one_by_one():
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
+def test_augment_keeps_channels_last():
+    stored = torch.rand(2, 16, 16, 5).permute(0, 3, 1, 2)
+    moved = cmr.augment(stored, AugmentConfig(), torch.Generator().manual_seed(0))
+    assert moved.is_contiguous(memory_format=torch.channels_last)
+    plain = cmr.augment(stored.contiguous(), AugmentConfig(), torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(moved, plain, atol=1e-6)
+
+
 def test_augment_off_changes_nothing_and_on_never_leaves_the_image():
     batch = torch.rand(16, 2, 20, 20) + 1
     off = AugmentConfig(cmr_rotation_degrees=0.0, cmr_scale_min=1.0)

@@ -67,6 +67,16 @@ def test_heart_rate_of_nothing_is_nan_and_sixty_is_assumed_for_the_baseline():
     assert not stored.any()
 
 
+def test_synthetic_heart_rates_are_found_also_with_ectopic_beats_and_fibrillation():
+    from eccl_lib.config import load
+    from eccl_lib.data.synthetic import render_ecg
+
+    config = load("demo").synthetic
+    for index in range(60):
+        record = render_ecg(config, index)
+        assert ecg.heart_rate(record.signal, record.rate) == pytest.approx(record.heart_rate, abs=3)
+
+
 @pytest.mark.parametrize("stated", [None, 0.0, 12.0, 400.0, float("nan")])
 def test_a_device_rate_that_cannot_be_true_gives_way_to_r_peaks(stated):
     record = EcgRecord(beats(72), 500, heart_rate=stated)
