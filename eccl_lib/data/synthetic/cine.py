@@ -216,22 +216,29 @@ def _paint(still, far, layers, grain, view) -> np.ndarray:
 
 
 def _papillaries(painted, x, y, inner, view, rng) -> None:
-    """Two muscles inside the cavity, antero-lateral and postero-medial; they move and thicken with the wall."""
-    z = rng.standard_normal((2, 3))
-    for k, place in enumerate((2.25, -2.15)):
-        column = int(np.argmin(np.abs(ANGLES - (place + 0.12 * z[k, 0]))))
-        reach = inner[:, column].astype(np.float32)
-        size = np.float32(np.clip(4.0 + 0.5 * z[k, 1], 2.8, 5.2)) * (reach / reach.max()) ** 0.4
-        at = np.maximum(reach * np.float32(0.68 + 0.03 * z[k, 2]), 0)
-        theta = ANGLES[column] - view.turn
-        cx, cy = -np.cos(theta) * at, -np.sin(theta) * at  # (F,)
-        near = np.flatnonzero((np.hypot(x - cx.mean(), y - cy.mean())) < 16 + size.max())
-        distance = np.hypot(x[near] - cx[:, None].astype(np.float32), y[near] - cy[:, None].astype(np.float32))
-        cover = np.clip((size[:, None] - distance) / np.float32(1.3 * PIXEL_MM) + np.float32(0.5), 0, 1) * np.float32(
-            0.85
+    """Antero-lateral and postero-medial muscle inside the cavity, two or three heads each; they move with the wall."""
+    for place in (2.25, -2.15):
+        heads = 2 + int(rng.integers(0, 2))
+        theta = (
+            place + 0.12 * rng.standard_normal() + np.linspace(-0.19, 0.19, heads) + 0.05 * rng.standard_normal(heads)
         )
+        depth = np.clip(0.76 + 0.07 * rng.standard_normal(heads), 0.58, 0.9)
+        size = np.clip(3.0 + 0.6 * rng.standard_normal(heads), 1.8, 4.2)
+        column = np.argmin(np.abs(ANGLES[:, None] - theta), axis=0)
+        reach = inner[:, column]  # (F, heads)
+        angle = ANGLES[column] - view.turn
+        cx, cy = (f(angle) * reach * -depth for f in (np.cos, np.sin))
+        near = np.flatnonzero(np.hypot(x - cx.mean(), y - cy.mean()) < 17)
+        cover = np.zeros((FRAMES, len(near)), np.float32)
+        for k in range(heads):
+            across, down = x[near] - cx[:, k, None].astype(np.float32), y[near] - cy[:, k, None].astype(np.float32)
+            radius = np.float32(size[k]) * (reach[:, k, None] / reach[:, k].max()) ** np.float32(0.4)
+            edge = (radius - np.sqrt(across * across + down * down)) * np.float32(1 / (1.6 * PIXEL_MM)) + np.float32(
+                0.5
+            )
+            np.maximum(cover, edge, out=cover)
         part = painted[:, near]
-        part += cover * (np.float32(MUSCLE) - part)
+        part += np.minimum(cover, np.float32(0.88)) * (np.float32(MUSCLE) - part)
         painted[:, near] = part
 
 

@@ -111,7 +111,7 @@ def _shape_qrs(waves, hearts, s, e) -> None:
 
 def _shape_t(waves, hearts, s, e) -> None:
     gain = -0.12 * s["weak"] - 0.07 * s["mass"] + 0.12 * s["male"] - 0.04 * s["age"] - 0.12 * hearts.manifest[:, 3]
-    waves[:, 8, 3:] *= np.exp(gain + 0.30 * e["t_gain"])[:, None]
+    waves[:, 8, 3:] *= np.exp(np.clip(gain + 0.30 * e["t_gain"], -1.2, 0.35))[:, None]
     strain = 0.6 * np.clip((s["mass"] - 1.7) / 2, 0, 1) + 0.6 * np.minimum(hearts.hcm, 1.2)
     waves[:, 8, 3:] -= (0.6 * strain)[:, None] * np.array([0.5, 0.12, -0.25])
     angle = 16 * s["weak"] + 7 * hearts.latent["gc"] + 6 * np.clip(s["mass"] - 0.5, 0, None) + 20 * e["t_turn"]

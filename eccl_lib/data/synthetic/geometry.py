@@ -147,10 +147,10 @@ def _shrink(r0, pull, area):
 
 def _right(hearts, slices, outer, ejected, length):
     """Outer border of the RV: a crescent on the septal side whose slabs add up to the RV's volume."""
-    reach = np.deg2rad(np.interp((np.arange(slices) + 0.5) / slices, [0.17, 0.5, 0.83], [75, 72, 60]))[:, None]
+    reach = np.deg2rad(np.interp((np.arange(slices) + 0.5) / slices, [0.17, 0.5, 0.83], [84, 80, 66]))[:, None]
     x = (ANGLES + np.deg2rad(8)) / reach
-    bump = np.where(np.abs(x) < 1, np.cos(np.clip(x, -1, 1) * np.pi / 2), 0) ** 0.7
-    bump = (bump * (1 - 0.26 * np.clip(x, -1, 1)))[None, :, None, :]
+    bump = np.where(np.abs(x) < 1, np.cos(np.clip(x, -1, 1) * np.pi / 2), 0) ** 0.55
+    bump = (bump * (1 - 0.30 * np.clip(x, -1, 1)))[None, :, None, :]
     volume = hearts.rvedv[:, None, None] * (1 - hearts.rvef[:, None, None] / 100 * ejected)
     area = 1000 * volume * slab_share(slices, RV_TAPER)[None, :, None] / length[:, None, None]
     a = (bump**2).sum(-1) * _STEP / 2

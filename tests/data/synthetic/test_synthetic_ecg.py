@@ -31,7 +31,7 @@ def neurokit_peaks(signal: np.ndarray) -> np.ndarray:
         warnings.simplefilter("ignore")
         clean = neurokit2.ecg_clean(signal, sampling_rate=RATE)
         peaks = neurokit2.ecg_peaks(clean, sampling_rate=RATE)[1]["ECG_R_Peaks"]
-    return peaks[(peaks > 0.15 * RATE) & (peaks < len(signal) - 0.15 * RATE)]
+    return peaks[(peaks > 0.25 * RATE) & (peaks < len(signal) - 0.25 * RATE)]
 
 
 def neurokit_rate(counts: np.ndarray) -> float:
