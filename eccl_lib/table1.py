@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import joblib
 import pandas as pd
@@ -18,6 +21,7 @@ from eccl_lib.config import TASKS as TASK_KEYS
 from eccl_lib.config import Config
 from eccl_lib.data import cohort
 from eccl_lib.methods import METHODS
+from eccl_lib.relay import Relay, append
 from eccl_lib.runs import Run
 from eccl_lib.storage import MissingError, write_atomically
 from eccl_lib.tasks import TASKS
@@ -53,28 +57,35 @@ def expected_run(job: Job, data: cohort.Cohort) -> Run:
     return stages.cmr_run(config, data) if arm is None else stages.arm_run(config, arm, data)
 
 
-def run_jobs(waves: list[list[Job]], config: Config, log: Log = print) -> None:
-    """Run what is not done, ``config.runtime.workers`` processes side by side, one line a job with the time remaining."""
+def run_jobs(waves: list[list[Job]], config: Config, log: Log = print, epochs: Log | None = None) -> None:
+    """Run what is not done, ``config.runtime.workers`` processes side by side.
+
+    log: a line per run with the time remaining. epochs: also a line per epoch, as it comes from the workers.
+    """
     data = cohort.load(config, log)
     todo = [[job for job in wave if not expected_run(job, data).done] for wave in waves]
     total, done, start = sum(map(len, todo)), 0, time.monotonic()
     log(f"{total} of {sum(map(len, waves))} runs to do, {config.runtime.workers} at a time")
-    for wave in filter(None, todo):
-        parallel = joblib.Parallel(n_jobs=min(config.runtime.workers, len(wave)), return_as="generator_unordered")
-        for name, seconds in parallel(joblib.delayed(_timed)(job) for job in wave):
-            done += 1
-            left = (time.monotonic() - start) / done * (total - done)
-            log(f"run {done}/{total}  {name}  {seconds:.0f} s  about {left:.0f} s left")
+    with Relay(epochs or _silent) as relay, warnings.catch_warnings():
+        # loky renews a worker that grew by 300 MB, as one does that imports torch; no job is lost by that.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+        for wave in filter(None, todo):
+            workers = min(config.runtime.workers, len(wave))
+            parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+            for name, seconds in parallel(joblib.delayed(_timed)(job, relay.path) for job in wave):
+                done += 1
+                left = (time.monotonic() - start) / done * (total - done)
+                log(f"run {done}/{total}  {name}  {seconds:.0f} s  about {left:.0f} s left")
 
 
-def _timed(job: Job) -> tuple[str, float]:
+def _timed(job: Job, lines: Path) -> tuple[str, float]:
     start = time.monotonic()
-    run = run_job(job, log=_silent)
+    run = run_job(job, log=partial(append, lines))
     return run.name, time.monotonic() - start
 
 
 def _silent(line: str) -> None:
-    """A worker's lines would interleave; its result is reported by the parent."""
+    """For those who do not want the lines."""
 
 
 def table(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
@@ -142,9 +153,10 @@ def build(
     tasks: Sequence[str] = TASK_KEYS,
     seeds: Sequence[int] = (0,),
     log: Log = print,
+    epochs: Log | None = None,
 ) -> pd.DataFrame:
     """Run what is missing, then the table, also written as table1.csv under the run's figures."""
-    run_jobs(plan(config, rows, tasks, seeds), config, log)
+    run_jobs(plan(config, rows, tasks, seeds), config, log, epochs)
     result = table(config, rows, tasks, seeds)
     folder = paths.figures_dir(config.scale, config.cohort)
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     config = command.config(parsed)
     seeds = range(parsed.seed, parsed.seed + parsed.seeds)
-    print(wide(build(config, parsed.rows, parsed.tasks, seeds)).to_string())
+    print(wide(build(config, parsed.rows, parsed.tasks, seeds, epochs=print)).to_string())
 
 
 if __name__ == "__main__":
