@@ -113,7 +113,7 @@ def r_peaks(mv: np.ndarray, rate: float) -> np.ndarray:
     from scipy.signal import butter, find_peaks, sosfiltfilt
 
     leads = np.atleast_2d(np.nan_to_num(mv))
-    band = butter(2, (8.0, min(25.0, 0.45 * rate)), "bandpass", fs=rate, output="sos")
+    band = butter(2, (5.0, min(20.0, 0.45 * rate)), "bandpass", fs=rate, output="sos")
     slope = np.abs(np.gradient(sosfiltfilt(band, leads, axis=-1), axis=-1))
     slope = uniform_filter1d(slope, max(1, round(0.08 * rate)), axis=-1)
     size = np.quantile(slope, 0.98, axis=-1, keepdims=True)
@@ -124,7 +124,7 @@ def r_peaks(mv: np.ndarray, rate: float) -> np.ndarray:
     # One QRS in every two seconds sets the usual height: robust to one giant artefact.
     window = int(2 * rate)
     tops = [envelope[k : k + window].max() for k in range(0, len(envelope) - window // 2, window)]
-    height = 0.2 * float(np.median(tops))
+    height = 0.25 * float(np.median(tops))
     peaks, _ = find_peaks(envelope, height=height, distance=max(1, round(0.25 * rate)), prominence=height / 2)
     return peaks
 
