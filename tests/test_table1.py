@@ -45,7 +45,7 @@ def test_the_grid_in_workers_equals_one_process_and_is_not_run_twice(tiny_runs):
 
 
 def test_a_cell_that_was_not_trained_is_named_with_its_command(tiny_runs):
-    with pytest.raises(MissingError, match="python -m eccl_lib.methods eccl --scale demo .*--disease I42"):
+    with pytest.raises(MissingError, match=r"python -m eccl_lib.methods eccl --scale demo .*--disease I42"):
         table1.table(tiny_config(**FAST), ("eccl",), ("I42",), (0,))
 
 
