@@ -16,14 +16,14 @@ from pathlib import Path
 import joblib
 import pandas as pd
 
-from eccl_lib import command, methods, paths, stages
+from eccl_lib import command, demographics, methods, paths, stages
+from eccl_lib.config import DISEASES, Config
 from eccl_lib.config import TASKS as TASK_KEYS
-from eccl_lib.config import Config
 from eccl_lib.data import cohort
 from eccl_lib.methods import METHODS
 from eccl_lib.relay import Relay, append
 from eccl_lib.runs import Run
-from eccl_lib.storage import MissingError, write_atomically
+from eccl_lib.storage import MissingError, write_atomically, write_json
 from eccl_lib.tasks import TASKS
 
 Log = Callable[[str], None]
@@ -155,12 +155,21 @@ def build(
     log: Log = print,
     epochs: Log | None = None,
 ) -> pd.DataFrame:
-    """Run what is missing, then the table, also written as table1.csv under the run's figures."""
+    """Run what is missing, then the table with the line of sex and age alone below the rows.
+
+    Also written among the run's figures: table1.csv, and table1.json with n, prevalence and seeds.
+    """
     run_jobs(plan(config, rows, tasks, seeds), config, log, epochs)
-    result = table(config, rows, tasks, seeds)
+    data = cohort.load(config, _silent)
+    result = pd.concat([table(config, rows, tasks, seeds), demographics.table(data, tasks)], ignore_index=True)
     folder = paths.figures_dir(config.scale, config.cohort)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "table1.csv", lambda path: result.to_csv(path, index=False, float_format="%.4f"))
+    facts = {"participants": len(data.table), "test": len(data.index("test")), "seeds": len(seeds)}
+    prevalence = dict(zip(DISEASES, data.labels.mean(axis=0).round(4).tolist(), strict=True))
+    write_json(
+        folder / "table1.json", facts | {"prevalence": prevalence, "cohort": config.cohort, "scale": config.scale}
+    )
     return result
 
 
