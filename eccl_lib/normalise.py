@@ -18,6 +18,7 @@ LANGUAGE = {
     "pygments_lexer": "ipython3",
 }
 ADDED_BY_PAPERMILL = {"injected-parameters", "papermill-error-cell-tag"}
+PROGRESS = "progress"  # tag of cells that show how a long computation goes
 MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -39,7 +40,9 @@ def normalise(notebook: Any) -> Any:
             continue
         count += 1
         cell.execution_count = count
-        cell.outputs = [nbformat.from_dict(output) for output in _outputs(cell, count)]
+        outputs = _outputs(cell, count)
+        # A reused run and a new one leave the same notebook: lines of progress tell the two apart, so they go.
+        cell.outputs = [] if PROGRESS in cell.metadata.get("tags", []) else [nbformat.from_dict(o) for o in outputs]
     return clean
 
 

@@ -172,6 +172,16 @@ def test_normaliser_is_idempotent_and_leaves_its_input_alone(tiny: Path):
     assert nbformat.writes(executed) == before
 
 
+def test_a_new_run_and_a_reused_one_leave_the_same_notebook(tiny: Path):
+    kept = []
+    for line in ("epoch 1 of 2, 3.1 s", "done before, reused"):
+        executed = nbformat.read(tiny, as_version=4)
+        executed.cells[-1].metadata = nbformat.from_dict({"tags": ["nbval-ignore-output", "progress"]})
+        executed.cells[-1].outputs = [nbformat.v4.new_output("stream", name="stdout", text=line)]
+        kept.append(nbformat.writes(normalise(executed)))
+    assert kept[0] == kept[1]
+
+
 def test_normaliser_refuses_a_notebook_that_ended_in_an_error(tiny: Path):
     executed = _executed(tiny)
     executed.cells[-1].outputs = [nbformat.v4.new_output("error", ename="E", evalue="bad", traceback=[])]

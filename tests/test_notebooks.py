@@ -109,11 +109,11 @@ def test_check_cell_is_compared_by_nbval(notebook):
 
 def test_only_known_tags_are_used(notebook):
     tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
-    assert tags <= {"parameters", "nbval-ignore-output"}
+    assert tags <= {"parameters", "nbval-ignore-output", "progress"}
 
 
 def test_notebook_is_committed_executed(notebook):
-    silent = {"parameters"}
+    silent = {"parameters", "progress"}
     for cell in _code(notebook)[2:]:
         prints = any(word in cell.source for word in ("print(", "show_source(", "save_figure("))
         if prints and not silent & set(cell.metadata.get("tags", [])):
