@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from eccl_lib import command, stages
 from eccl_lib.config import Config, ConfigError
+from eccl_lib.data import cohort
 from eccl_lib.runs import Run
 from eccl_lib.stages import Arm, Log
+from eccl_lib.storage import MissingError
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,21 @@ def run(config: Config, key: str, log: Log = print) -> Run:
     if arm is None:
         return stages.pretrain_cmr(config, log)
     return (stages.align if arm.contrast else stages.finetune)(config, arm, log)
+
+
+def expected(config: Config, key: str, data: cohort.Cohort) -> Run:
+    """The run that ``run`` makes or finds, whether it is there or not."""
+    arm = METHODS[key].arm
+    return stages.cmr_run(config, data) if arm is None else stages.arm_run(config, arm, data)
+
+
+def finished(config: Config, key: str, log: Log = print) -> Run:
+    """For those who only read a run: trained now where the scale allows, else MissingError with the command."""
+    found = expected(config, key, cohort.load(config, log))
+    if not found.done and not config.runtime.build_missing:
+        line = f"python -m eccl_lib.methods {key} {command.line(config)}"
+        raise MissingError(f"{found.name} has not been trained. Train it first:\n  {line}")
+    return run(config, key, log)
 
 
 def main(arguments: list[str] | None = None) -> None:

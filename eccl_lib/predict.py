@@ -80,8 +80,8 @@ def predict_record(config: Config, record: EcgRecord, log: Log = print) -> Predi
 
 
 def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) -> np.ndarray:
-    """The model's outputs for one ECG, traits in their units, a disease as its logit. stored: (12, 5000). Returns (k,)."""
-    methods.run(config, "eccl", log)
+    """For one ECG, traits in their units, a disease as its logit. stored: (12, 5000) int16. Returns (outputs,)."""
+    methods.finished(config, "eccl", log)
     model = stages.trained_ecg(config, ECCL, data)
     view = torch.from_numpy(ecg.to_view(stored, config.view.ecg_rate)[None]).to(device(config))
     with torch.no_grad():

@@ -173,6 +173,13 @@ def finetune(config: Config, arm: Arm, log: Log = print) -> Run:
 # What a stage needs from upstream.
 
 
+def parents(config: Config, log: Log = print) -> tuple[Run, Run]:
+    """The finished runs of stage one, ECG and CMR: built first where the scale allows, else MissingError."""
+    data = cohort.load(config, log)
+    ecg_parent = _parent(pretrain_ecg, ecg_run(config, data), config, log)
+    return ecg_parent, _parent(pretrain_cmr, cmr_run(config, data), config, log)
+
+
 def cmr_features(config: Config, data: cohort.Cohort, log: Log = print) -> np.ndarray:
     """Features of every participant's clip from the frozen CMR encoder, computed once. Returns (N, D) float32."""
     teacher = _parent(pretrain_cmr, cmr_run(config, data), config, log)
