@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class View:
     shading: np.ndarray  # (2,) slope of coil shading per mm
     blur: float  # edge width in pixels
     seed: np.random.Generator
+    scene: Scene | None = None
 
 
 def render_cine(config: SyntheticConfig, index: int) -> CineRecord:
@@ -42,11 +43,11 @@ def cine(config: SyntheticConfig, heart: Hearts) -> CineRecord:
     shape = contours(heart, config.slices, np.arange(FRAMES) / FRAMES)
     shape = Contours(*(part[0].astype(np.float32) for part in (shape.inner, shape.outer, shape.rv)))
     view = _view(config, heart)
-    scene = _scene(heart, shape, view)
+    view = replace(view, scene=_scene(heart, shape, view))
     images = np.empty((config.slices, FRAMES, config.rows, config.columns), np.uint16)
     labels = np.zeros(images.shape, np.uint8)
     for k in range(config.slices):
-        _slice(images[k], labels[k], k, config, heart, shape, view, scene)
+        _slice(images[k], labels[k], k, heart, shape, view)
     step = round(float(length_mm(heart)[0]) / config.slices, 3)  # as the files state it
     return CineRecord(images, (PIXEL_MM, PIXEL_MM), step, round(60_000 / heart.hr_mri[0]) / FRAMES, labels)
 
@@ -99,8 +100,8 @@ def _scene(heart, shape: Contours, view: View) -> Scene:
     return Scene(front, below, float(np.clip((heart.bmi[0] - 21) / 4, 0, 5)), z)
 
 
-def _slice(images, labels, k, config, heart, shape: Contours, view: View, scene: Scene) -> None:
-    rows, columns = np.mgrid[: config.rows, : config.columns].astype(np.float32)
+def _slice(images, labels, k, heart, shape: Contours, view: View) -> None:
+    rows, columns = np.mgrid[: images.shape[1], : images.shape[2]].astype(np.float32)
     y = (rows - np.float32(view.centres[k, 0])) * np.float32(PIXEL_MM)
     x = (columns - np.float32(view.centres[k, 1])) * np.float32(PIXEL_MM)
     rng = view.seed
@@ -109,8 +110,8 @@ def _slice(images, labels, k, config, heart, shape: Contours, view: View, scene:
         np.pi
     )
     inner, outer, rv = shape.inner[k], shape.outer[k], shape.rv[k]  # (F, A)
-    rim = _rim(outer, rv, heart, scene.z)
-    still = chest(x, y, scene, rng)
+    rim = _rim(outer, rv, heart, view.scene.z)
+    still = chest(x, y, view.scene, rng)
     clip = np.repeat(still[None], FRAMES, axis=0)
     _aorta(clip, x, y, heart, view)
     near = np.flatnonzero(far < rim.max() + 4)
@@ -118,7 +119,7 @@ def _slice(images, labels, k, config, heart, shape: Contours, view: View, scene:
     layers = _layers(angle.ravel()[near], inner, outer, rv, rim, inner * (1 + _trabeculae(rng)))
     marks = _marks(far.ravel()[near], layers)
     painted = _paint(flat[:, near], far.ravel()[near], layers, _grain(rng, x.shape, near), view)
-    if config.slices == 1 or 0.25 < (k + 0.5) / config.slices < 0.9:
+    if 0.25 < (k + 0.5) / len(shape.inner) < 0.9:
         _papillaries(painted, x.ravel()[near], y.ravel()[near], inner, view, rng)
     flat[:, near] = painted
     clip *= np.exp(view.shading[0] * y + view.shading[1] * x) * np.float32(view.gain)

@@ -14,9 +14,9 @@ VOLUME_ERROR = {"lv": 0.10, "rv": 0.12, "la": 0.14, "ra": 0.16, "aao": 0.09, "da
 FRACTION_ERROR = {"lv": 3.4, "rv": 4.2, "la": 5.5, "ra": 6.5}  # points
 STIFFNESS_ERROR = {"aao": 0.45, "dao": 0.35}  # of its logarithm
 MASS_ERROR = 0.13
-THICKNESS_ERROR, THICKNESS_SHIFT = 0.65, 0.45  # mm, per segment and common
+THICKNESS_ERROR, THICKNESS_SHIFT = 0.70, 0.50  # mm, per segment and common
 ECC_ERROR, ECC_SHIFT = 3.5, 1.7  # points
-ERR_ERROR, ERR_SHIFT = 9.5, 4.5
+ERR_ERROR, ERR_SHIFT = 10.0, 4.5
 ELL_ERROR, ELL_SHIFT = 2.6, 0.9
 # Longitudinal strain by segment relative to its mean: basal septal, basal lateral, mid and apical likewise.
 ELL_PATTERN = np.array([14.5, 19.5, 17.5, 18.0, 21.5, 20.0]) / 18.5

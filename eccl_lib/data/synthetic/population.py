@@ -185,7 +185,7 @@ def _hearts(indices, normal, uniform, thresholds) -> Hearts:
 
 
 # Share of the diagnosed whose heart shows it: without this, disease would be far easier to see than in life.
-MANIFEST = {"I21": 0.52, "I42": 0.57, "I48": 0.70, "I50": 0.68}
+MANIFEST = {"I21": 0.55, "I42": 0.58, "I48": 0.70, "I50": 0.74}
 
 
 def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
@@ -215,57 +215,71 @@ def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
 
 def _volumes(b, z, c) -> dict[str, np.ndarray]:
     """Sizes and function of the chambers, heart rate, aorta."""
-    az, bz, lb, m, sbp, hf = b["az"], b["bz"], b["lb"], b["m"], b["sbp"], c["hf"]
+    left = _left_ventricle(b, z, c)
+    return left | _right_ventricle(b, z, c, left["ef"]) | _atria(b, z, c, left) | _vessels(b, z)
+
+
+def _left_ventricle(b, z, c) -> dict[str, np.ndarray]:
+    az, bz, lb, m, hf = b["az"], b["bz"], b["lb"], b["m"], c["hf"]
     dcm, hcm, hfref, scar, af = c["dcm"], c["hcm"], c["hfref"], c["scar"], c["af_rhythm"].astype(float)
-    af_ever = c["manifest"][:, 2].astype(float)
     big = (
         0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.18 * hcm + 0.05 * (scar > 0)
     )
     edv = 142 * np.exp(np.clip(big, -0.75, 0.85))
-    drop = 17 * dcm + 10 * hfref + 13 * scar + 4 * c["lbbb"] - 5 * hcm + 4 * af + 2.5 * af_ever
-    ef = np.clip(60.2 - 2 * m + 5 * (0.8 * z["ef"] + 0.6 * z["gc"]) - np.clip(z["lvd"], 0, None) - drop, 18, 74)
-    log_mass = 0.75 * lb + 0.17 * m + 0.07 * sbp + 0.35 * np.log(edv / 142) + 0.16 * z["mass"]
+    drop = 17 * dcm + 10 * hfref + 13 * scar + 4 * c["lbbb"] - 5 * hcm + 4 * af + 2.5 * c["manifest"][:, 2]
+    ef = 60.2 - 2 * m + 5 * (0.8 * z["ef"] + 0.6 * z["gc"]) - np.clip(z["lvd"], 0, None) - drop
+    ef = np.clip(ef, 18, 74)
+    log_mass = 0.75 * lb + 0.17 * m + 0.07 * b["sbp"] + 0.35 * np.log(edv / 142) + 0.16 * z["mass"]
     mass = 86 * np.exp(log_mass + 0.58 * hcm + 0.1 * dcm + 0.04 * hf)
     hr = 62 + 8.5 * z["hr"] - 3.5 * (big / 0.24) + 0.15 * (60 - ef) + 5 * hf + 12 * af + 1.5 * bz
-    rv = (
-        0.9 * lb
-        + 0.15 * m
-        - 0.05 * az
-        + 0.10 * z["lvd"]
-        + 0.11 * z["rvs"]
-        + 0.05 * z["rvedv"]
-        + 0.05 * hf
-        + 0.07 * af_ever
-    )
-    rvef = 56.5 - 2 * m + 0.3 * (ef - 59) + 4.5 * z["rvef"] - 2 * np.clip(z["rvs"], 0, None)
-    d_edv = np.log(edv / 142) - 0.9 * lb
-    la = 0.6 * lb + 0.25 * z["la_f"] + 0.03 * az + 0.2 * af_ever + 0.25 * af + 0.15 * hf + 0.25 * d_edv + 0.08 * sbp
-    ra = 0.6 * lb + 0.12 * m + 0.18 * z["la_f"] + 0.15 * z["ra"] + 0.12 * af_ever + 0.25 * af + 0.3 * 0.11 * z["rvs"]
-    falls = 2 * az + 5 * af_ever + 14 * af + 6 * hf
-    laef = np.clip(60 - falls + 0.25 * (ef - 59) - 3 * z["la_f"] + 5 * z["laef"], 12, 78)
-    raef = np.clip(43 - 0.7 * falls + 0.25 * (rvef - 56) - 2 * z["la_f"] + 6 * z["raef"], 8, 66)
-    size = 0.35 * lb + 0.06 * m + 0.04 * az
-    kick = np.clip(0.26 + 0.05 * az + 0.04 * z["kick"], 0.08, 0.45) * (1 - 0.35 * af_ever) * (1 - af)
-    ell = -18.8 * (0.45 + 0.55 * ef / 59.3 - 0.012 * bz - 0.03 * sbp + 0.08 * z["ls"]) * (1 + 0.06 * z["ell"])
+    ell = 0.45 + 0.55 * ef / 59.3 - 0.012 * bz - 0.03 * b["sbp"] + 0.08 * z["ls"]
     return dict(
         edv=edv,
         ef=ef,
         mass=np.clip(mass, 42, 260),
         hr=np.clip(hr, 42, 125),
         hr_mri=np.clip(hr + 2.5 * z["hr_mri"], 40, 130),
-        rvedv=150 * np.exp(np.clip(rv, -0.7, 0.75)),
-        rvef=np.clip(rvef, 18, 74),
+        ell=np.clip(-18.8 * ell * (1 + 0.06 * z["ell"]), -30, -5),
+    )
+
+
+def _right_ventricle(b, z, c, ef) -> dict[str, np.ndarray]:
+    size = 0.9 * b["lb"] + 0.15 * b["m"] - 0.05 * b["az"] + 0.10 * z["lvd"] + 0.11 * z["rvs"] + 0.05 * z["rvedv"]
+    size = size + 0.05 * c["hf"] + 0.07 * c["manifest"][:, 2]
+    fraction = 56.5 - 2 * b["m"] + 0.3 * (ef - 59) + 4.5 * z["rvef"] - 2 * np.clip(z["rvs"], 0, None)
+    return dict(rvedv=150 * np.exp(np.clip(size, -0.7, 0.75)), rvef=np.clip(fraction, 18, 74))
+
+
+def _atria(b, z, c, left) -> dict[str, np.ndarray]:
+    az, lb, hf = b["az"], b["lb"], c["hf"]
+    ever, now = c["manifest"][:, 2].astype(float), c["af_rhythm"].astype(float)
+    dilated = np.log(left["edv"] / 142) - 0.9 * lb
+    la = (
+        0.6 * lb + 0.25 * z["la_f"] + 0.03 * az + 0.2 * ever + 0.25 * now + 0.15 * hf + 0.25 * dilated + 0.08 * b["sbp"]
+    )
+    ra = 0.6 * lb + 0.12 * b["m"] + 0.18 * z["la_f"] + 0.15 * z["ra"] + 0.12 * ever + 0.25 * now + 0.033 * z["rvs"]
+    falls = 2 * az + 5 * ever + 14 * now + 6 * hf
+    laef = 60 - falls + 0.25 * (left["ef"] - 59) - 3 * z["la_f"] + 5 * z["laef"]
+    raef = 42 - 0.7 * falls + 0.08 * (left["ef"] - 59) - 2 * z["la_f"] + 6 * z["raef"]
+    kick = np.clip(0.26 + 0.05 * az + 0.04 * z["kick"], 0.08, 0.45)
+    return dict(
         la_max=66 * np.exp(np.clip(la + 0.08 * z["la"], -1.2, 1.2)),
-        laef=laef,
+        laef=np.clip(laef, 12, 78),
         ra_max=79 * np.exp(np.clip(ra, -1.2, 1.2)),
-        raef=raef,
+        raef=np.clip(raef, 8, 66),
+        kick=kick * (1 - 0.35 * ever) * (1 - now),
+    )
+
+
+def _vessels(b, z) -> dict[str, np.ndarray]:
+    az, sbp = b["az"], b["sbp"]
+    size = 0.35 * b["lb"] + 0.06 * b["m"] + 0.04 * az
+    return dict(
         aao_max=850 * np.exp(size + 0.14 * z["aos"] + 0.12 * z["aao"]),
         aao_stiff=np.clip(np.exp(np.log(0.085) - 0.33 * az - 0.16 * sbp + 0.35 * z["stiff_a"]), 0.01, 0.45),
         dao_max=490 * np.exp(size + 0.11 * z["aos"] + 0.09 * z["dao"]),
         dao_stiff=np.clip(np.exp(np.log(0.125) - 0.25 * az - 0.13 * sbp + 0.28 * z["stiff_d"]), 0.02, 0.45),
         pulse_pressure=np.clip(52 + 5 * az + 9 * sbp, 28, 110),
-        kick=kick,
-        ell=np.clip(ell, -30, -5),
     )
 
 

@@ -9,11 +9,11 @@ from eccl_lib.data.synthetic import ceilings
 
 @pytest.fixture(scope="module")
 def rows():
-    return ceilings.ceilings(load("demo").synthetic)
+    return ceilings.ceilings(load("demo").synthetic, folds=2)
 
 
 def test_trait_ceilings_are_where_the_cohort_wants_them(rows):
-    assert 0.40 <= rows["ECG"]["traits"] <= 0.48
+    assert 0.40 <= rows["ECG"]["traits"] <= 0.47
     assert 0.64 <= rows["CMR"]["traits"] <= 0.72
     assert rows["age, sex, height, BMI"]["traits"] < rows["ECG"]["traits"] - 0.08
 
@@ -21,7 +21,7 @@ def test_trait_ceilings_are_where_the_cohort_wants_them(rows):
 @pytest.mark.parametrize("disease", DISEASES)
 def test_disease_ceilings_leave_room_on_both_sides(rows, disease):
     for shown in ("ECG", "CMR"):
-        assert 0.72 < rows[shown][disease] < 0.92  # 1,000 to test: a standard error of about .025
+        assert 0.74 < rows[shown][disease] < 0.90  # 2,000 to test: a standard error of about .018
 
 
 def test_auc_is_the_share_of_pairs_in_order():
