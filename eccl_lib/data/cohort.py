@@ -23,6 +23,7 @@ from eccl_lib import paths
 from eccl_lib.config import DISEASES, Config, ViewConfig, digest
 from eccl_lib.data import cmr, ecg
 from eccl_lib.data.records import UnreadableError
+from eccl_lib.storage import DamagedError, MissingError, only_one, sha256, write_atomically, write_json
 
 FORMAT = 1  # raise when the generator or the preprocessing changes what is stored
 SPLITS = ("train", "val", "test")
@@ -30,10 +31,6 @@ BLOCK = ("train", "train", "train", "val", "test")  # 60/20/20, Sec. 3.1
 TABLES = ("participants.csv", "participants.tsv", "participants.txt", "participants.tab")
 
 Progress = Callable[[str], None]
-
-
-class MissingError(RuntimeError):
-    """The cohort is not built; the message has the command that builds it."""
 
 
 @dataclass
@@ -80,10 +77,9 @@ class Cohort:
         return self._view(name, self.clips, shape, lambda row: cmr.to_view(row, view))
 
     def _view(self, name: str, source: np.ndarray, shape: tuple[int, ...], coarser: Callable) -> np.ndarray:
-        from eccl_lib.data import store
-
         path = self.folder / "views" / f"{name}.npy"
         if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
             self.progress(f"making the models' view {name} of {len(self)} participants, once")
 
             def write(beside: Path) -> None:
@@ -92,7 +88,7 @@ class Cohort:
                     out[k] = coarser(row)
                 out.flush()
 
-            store.write_beside(path, write)
+            write_atomically(path, write)
         return np.load(path, mmap_mode="r")
 
 
@@ -131,7 +127,9 @@ def load(config: Config, progress: Progress = print) -> Cohort:
     if not (folder / "manifest.json").is_file():
         if not config.runtime.build_missing:
             raise MissingError(f"The cohort is not built yet. Build it first:\n  {command(config)}")
-        build(config, progress)
+        with only_one(folder, progress):
+            if not (folder / "manifest.json").is_file():
+                build(config, progress)
     return _open(folder, mark, progress)
 
 
@@ -151,7 +149,9 @@ def _open(folder: Path, mark: str, progress: Progress) -> Cohort:
     manifest = json.loads((folder / "manifest.json").read_text())
     for name, facts in manifest["files"].items():
         if not (store / name).is_file() or (store / name).stat().st_size != facts["bytes"]:
-            raise UnreadableError(f"{store / name} is not as it was built", f"Delete {folder} and build it again.")
+            raise DamagedError(
+                f"{store / name} is not as it was built. Remove {folder} and run the same command again."
+            )
     arrays = {name: np.load(store / f"{name}.npy", mmap_mode="r") for name in ("ecg", "clips")}
     return Cohort(
         folder=folder,
@@ -192,8 +192,8 @@ def build(config: Config, progress: Progress = print) -> Path:
     _save_frame(
         target / "quarantine.parquet", pd.DataFrame(left_out, columns=["eid", "file", "reason", "cure"], dtype=str)
     )
-    files = {p.name: {"bytes": p.stat().st_size, "sha256": store.sha256(p)} for p in sorted(target.iterdir())}
-    store.write_text(folder / "manifest.json", json.dumps({"format": FORMAT, "files": files}, indent=1))
+    files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in sorted(target.iterdir())}
+    write_json(folder / "manifest.json", {"format": FORMAT, "files": files})
     shutil.rmtree(folder / "build", ignore_errors=True)
     progress(f"cohort of {len(kept)} participants is built, {len(left_out)} in quarantine")
     return folder
@@ -256,19 +256,15 @@ def _facts(table: pd.DataFrame, records: list[dict], config: Config) -> pd.DataF
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:
-    from eccl_lib.data import store
-
     def write(beside: Path) -> None:
         with beside.open("wb") as handle:
             np.save(handle, array, allow_pickle=False)
 
-    store.write_beside(path, write)
+    write_atomically(path, write)
 
 
 def _save_frame(path: Path, frame: pd.DataFrame) -> None:
-    from eccl_lib.data import store
-
-    store.write_beside(path, lambda beside: frame.to_parquet(beside, index=False))
+    write_atomically(path, lambda beside: frame.to_parquet(beside, index=False))
 
 
 def main(words: list[str] | None = None) -> int:
@@ -286,7 +282,7 @@ def main(words: list[str] | None = None) -> int:
         overrides[name] = _literal(value)
     try:
         cohort = load(configuration.load(given.scale, cohort=given.cohort, overrides=overrides))
-    except (configuration.ConfigError, UnreadableError, LookupError, FileNotFoundError) as error:
+    except (configuration.ConfigError, UnreadableError, DamagedError, LookupError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     sizes = ", ".join(f"{split} {len(cohort.index(split))}" for split in SPLITS)

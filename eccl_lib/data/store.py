@@ -7,7 +7,6 @@ written beside and renamed: killed at any moment, the same call goes on where it
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ import numpy as np
 from eccl_lib.config import Config
 from eccl_lib.data import cmr, ecg, ukb
 from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
+from eccl_lib.storage import write_atomically, write_text
 
 BLOCK = 8  # participants in one write; 20 MB at the paper's shape
 MISSING_FILE = {
@@ -155,10 +155,8 @@ def _preallocate(path: Path, shape: tuple[int, ...], dtype: type) -> None:
             if known.shape == shape and known.dtype == dtype:
                 return
     shutil.rmtree(path.parent / "records", ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    np.lib.format.open_memmap(beside, mode="w+", dtype=dtype, shape=shape).flush()
-    beside.replace(path)
+    (path.parent / "records").mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda beside: np.lib.format.open_memmap(beside, "w+", dtype, shape).flush())
 
 
 def write_rows(path: Path, first: int, rows: np.ndarray) -> None:
@@ -170,21 +168,6 @@ def write_rows(path: Path, first: int, rows: np.ndarray) -> None:
         handle.write(np.ascontiguousarray(rows))
         handle.flush()
         os.fsync(handle.fileno())
-
-
-def write_text(path: Path, text: str) -> None:
-    """A small file, whole or not at all."""
-    write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-
-
-def write_beside(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, then put it in its place at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    write(beside)
-    with beside.open("rb") as handle:
-        os.fsync(handle.fileno())
-    beside.replace(path)
 
 
 def keep_rows(source: Path, target: Path, kept: np.ndarray) -> None:
@@ -203,11 +186,5 @@ def keep_rows(source: Path, target: Path, kept: np.ndarray) -> None:
             out[k : k + BLOCK] = rows[kept[k : k + BLOCK]]
         out.flush()
 
-    write_beside(target, copy)
+    write_atomically(target, copy)
     source.unlink()
-
-
-def sha256(path: Path) -> str:
-    """Digest of a file's content, in hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

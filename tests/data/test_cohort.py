@@ -19,6 +19,7 @@ from eccl_lib import config as configuration
 from eccl_lib import paths
 from eccl_lib.data import cmr, cohort, ecg, store, ukb
 from eccl_lib.data.records import UnreadableError
+from eccl_lib.storage import DamagedError, MissingError, sha256
 
 
 def small(cohort_name: str = "ukb", **overrides) -> configuration.Config:
@@ -180,7 +181,7 @@ def test_a_folder_without_table_or_readable_files_says_so(own_biobank, runs, mon
 
 def test_without_build_missing_the_exact_command_is_named(biobank, runs, monkeypatch):
     use(monkeypatch, biobank)
-    with pytest.raises(cohort.MissingError) as caught:
+    with pytest.raises(MissingError) as caught:
         cohort.load(small(**{"runtime.build_missing": False}))
     command = str(caught.value).splitlines()[-1].split()
     assert command[:3] == ["python", "-m", "eccl_lib.data.cohort"]
@@ -193,7 +194,7 @@ def test_a_store_with_a_file_cut_short_is_not_opened(biobank, runs, monkeypatch)
     folder = cohort.load(small(), lambda line: None).folder
     with (folder / "store" / "clips.npy").open("r+b") as handle:
         handle.truncate(1000)
-    with pytest.raises(UnreadableError, match="not as it was built"):
+    with pytest.raises(DamagedError, match="not as it was built"):
         cohort.load(small())
 
 
@@ -208,7 +209,7 @@ cohort.load(config.load("demo", overrides=json.loads(sys.argv[1])))
 
 def digests(folder: Path) -> dict[str, str]:
     """sha256 of every file of a store, computed anew and equal to what its manifest says."""
-    found = {path.name: store.sha256(path) for path in sorted((folder / "store").iterdir())}
+    found = {path.name: sha256(path) for path in sorted((folder / "store").iterdir())}
     stated = json.loads((folder / "manifest.json").read_text())["files"]
     assert found == {name: facts["sha256"] for name, facts in stated.items()}
     return found
@@ -258,6 +259,16 @@ def test_rendering_straight_into_the_store_gives_the_pixels_of_the_written_files
         np.testing.assert_array_equal(written[0], direct[0])
         np.testing.assert_array_equal(written[1], direct[1])
         assert written[2] == direct[2]
+
+
+def test_two_processes_that_need_one_cohort_build_it_once(biobank, runs, monkeypatch):
+    use(monkeypatch, biobank)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_cohort as t; t.cohort.load(t.small())"
+    words = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=paths.ROOT) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("is built" in text for text in said) == 1
 
 
 def test_importing_the_readers_pulls_in_no_torch_and_no_file_libraries():
