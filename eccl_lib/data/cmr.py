@@ -18,6 +18,8 @@ LV, MYOCARDIUM, RV = 1, 2, 3
 FIXED_BOX = 80  # pixels, authors' code
 WINDOW = (0.005, 0.995)  # quantiles of the clip that become black and white; ours: extremes hang on one pixel
 
+ROWS_AT_ONCE = 8  # of a clip in the making: what stays in a core's cache is done in half the time
+
 
 def choose_slice(labels: np.ndarray | None, slices: int, choice: str) -> int:
     """Which slice is kept. labels: (S, F, H, W), base to apex.
@@ -129,11 +131,15 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
         raise UnreadableError("the image is of one brightness inside the heart", "Look at the file: it holds no cine.")
     clip = resample_frames(images.astype(np.float32), store.clip_frames)
     clip = np.ascontiguousarray(clip.transpose(1, 2, 0))  # (h, w, F)
-    clip = resize(resize(clip, store.clip_size, 0), store.clip_size, 1)
-    clip -= np.float32(low)
-    clip *= np.float32(255 / (high - low))
-    np.clip(clip, 0, 255, out=clip)
-    return np.rint(clip, out=clip).astype(np.uint8)
+    rows = resize(clip, store.clip_size, 0)
+    out = np.empty((store.clip_size, store.clip_size, store.clip_frames), dtype=np.uint8)
+    for k in range(0, store.clip_size, ROWS_AT_ONCE):
+        part = resize(rows[k : k + ROWS_AT_ONCE], store.clip_size, 1)
+        part -= np.float32(low)
+        part *= np.float32(255 / (high - low))
+        np.clip(part, 0, 255, out=part)
+        out[k : k + ROWS_AT_ONCE] = np.rint(part, out=part)
+    return out
 
 
 def to_view(clip: np.ndarray, view: ViewConfig) -> np.ndarray:

@@ -119,6 +119,13 @@ def _signal(strip, notes: list[str]) -> np.ndarray:
     return signal
 
 
+_DIGIT, _BLANK, _MINUS, _OTHER = range(4)
+_KINDS = np.full(256, _OTHER, dtype=np.uint8)
+_KINDS[list(b"0123456789")] = _DIGIT
+_KINDS[list(b", \t\r\n\v\f")] = _BLANK
+_KINDS[list(b"-")] = _MINUS
+
+
 def parse_counts(text: str) -> np.ndarray:
     """Comma- or space-separated integers as float64; empty tokens are skipped. Raises UnreadableError.
 
@@ -129,14 +136,12 @@ def parse_counts(text: str) -> np.ndarray:
         byte = np.frombuffer(text.encode("ascii"), dtype=np.uint8)
     except UnicodeEncodeError as error:
         raise UnreadableError("WaveformData has characters that are no numbers", DOWNLOAD_AGAIN) from error
-    digit = byte - np.uint8(48)  # wraps round for what lies below "0"
-    is_digit = digit < 10
-    minus = byte == 45
-    blank = (byte == 44) | (byte == 32) | ((byte >= 9) & (byte <= 13))
-    if not (is_digit | minus | blank).all():
+    kind = _KINDS[byte]
+    is_digit, minus = kind == _DIGIT, kind == _MINUS
+    if (kind == _OTHER).any():
         return _parse_slowly(text)
-    edge = np.diff(np.concatenate([[False], is_digit, [False]]).astype(np.int8))
-    starts, ends = np.flatnonzero(edge == 1), np.flatnonzero(edge == -1)
+    edges = np.flatnonzero(np.diff(is_digit, prepend=False, append=False))
+    starts, ends = edges[::2], edges[1::2]
     lengths = ends - starts
     signed = minus[starts - 1] & (starts > 0)
     if signed.sum() != minus.sum() or (len(lengths) and lengths.max() > 9):
@@ -144,7 +149,7 @@ def parse_counts(text: str) -> np.ndarray:
     values = np.zeros(len(starts))
     for k in range(int(lengths.max()) if len(lengths) else 0):
         has = lengths > k
-        values[has] += digit[ends[has] - 1 - k] * 10.0**k
+        values[has] += (byte[ends[has] - 1 - k] - 48.0) * 10.0**k
     return np.where(signed, -values, values)
 
 
