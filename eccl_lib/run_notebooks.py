@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eccl_lib import config as config_module
-from eccl_lib import paths
+from eccl_lib import paths, readme
 from eccl_lib.config import ConfigError
 from eccl_lib.normalise import normalise
 
@@ -88,7 +88,7 @@ def real_ecg() -> str:
     return str(get_testdata_file("waveform_ecg.dcm", download=False))
 
 
-def refresh(executed: Sequence[Path], figures: Path) -> None:
+def refresh(executed: Sequence[Path], made: Sequence[Path]) -> None:
     """Copy executed notebooks and figures into the checkout, normalised: a second refresh changes next to nothing."""
     import nbformat
 
@@ -97,17 +97,24 @@ def refresh(executed: Sequence[Path], figures: Path) -> None:
             target = paths.NOTEBOOKS / path.name
             nbformat.write(normalise(nbformat.read(path, as_version=4)), target)
     paths.DEMO_FIGURES.mkdir(parents=True, exist_ok=True)
-    for path in sorted(figures.iterdir()):
-        if path.is_file() and not path.name.startswith((".", "real_")):
+    for path in made:
+        if not path.name.startswith("real_"):
             shutil.copyfile(path, paths.DEMO_FIGURES / path.name)
+    if (paths.DEMO_FIGURES / "table1.csv").is_file():
+        readme.update()
 
 
-def _report(figures: Path, executed: Sequence[Path], say: Callable[[str], None]) -> None:
-    made = sorted(figures.iterdir()) if figures.is_dir() else []
-    for title, suffixes in (("tables", {".csv", ".md"}), ("figures", {".png"})):
+def written_since(folder: Path, moment: float) -> list[Path]:
+    """Figures and tables that the notebooks wrote after a moment (seconds since the epoch)."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in files if path.is_file() and path.name[0] != "." and path.stat().st_mtime >= moment]
+
+
+def _report(made: Sequence[Path], executed: Sequence[Path], say: Callable[[str], None]) -> None:
+    for title, suffixes in (("tables", {".csv"}), ("figures, each also as SVG", {".png"})):
         say(f"{title}:")
         for path in made:
-            if path.suffix in suffixes and not path.name.startswith("."):
+            if path.suffix in suffixes:
                 say(f"  {_shown(path)}")
     say("executed notebooks:")
     for path in executed:
@@ -166,14 +173,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError("--refresh renews the committed demo: give it no other scale, cohort, seed or overrides")
         names = _chosen(arguments.only)
         folder = paths.notebooks_dir(arguments.scale, arguments.cohort)
-        figures = paths.figures_dir(arguments.scale, arguments.cohort)
+        moment = time.time() - 1  # a file system may round a time down
         executed = run_all(names, parameters, folder, _say)
+        made = written_since(paths.figures_dir(arguments.scale, arguments.cohort), moment)
         if arguments.refresh:
-            refresh(executed, figures)
+            refresh(executed, made)
     except (ConfigError, NotebookError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    _report(figures, executed, _say)
+    _report(made, executed, _say)
     _say(f"all in {time.perf_counter() - began:.0f} s")
     return 0
 

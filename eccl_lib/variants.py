@@ -41,7 +41,7 @@ def compare(config: Config, log: Log = print) -> pd.DataFrame:
     different = list(dict.fromkeys(point for _, point in points))
     waves = [[("pretrain_ecg", point) for point in different], [("eccl", point) for point in different]]
     waves[0].append(("cmr_sup", replace(config, disease="traits")))
-    table1.run_jobs(waves, config, log)
+    table1.run_jobs(waves, config, log, epochs=log)
     data = cohort.load(config, log)
     return pd.DataFrame([_point(panel, point, data) for panel, point in points])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -208,6 +209,14 @@ def test_refresh_is_for_the_plain_demo_alone(capsys):
     assert "--refresh" in capsys.readouterr().err
 
 
+def test_figures_of_an_earlier_run_are_left_out(tmp_path: Path):
+    for name, moment in (("old.png", 100.0), ("new.png", 300.0), (".part.png", 300.0)):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (moment, moment))
+    assert [path.name for path in run_notebooks.written_since(tmp_path, 200.0)] == ["new.png"]
+    assert run_notebooks.written_since(tmp_path / "none", 200.0) == []
+
+
 def test_real_ecg_is_never_copied_into_the_checkout(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(paths, "DEMO_FIGURES", tmp_path / "demo")
@@ -220,6 +229,6 @@ def test_real_ecg_is_never_copied_into_the_checkout(tmp_path: Path, monkeypatch)
     for name in ("09_predict", run_notebooks.REAL_ECG):
         executed.append(tmp_path / f"{name}.ipynb")
         nbformat.write(_notebook(PARAMETERS), executed[-1])
-    run_notebooks.refresh(executed, figures)
+    run_notebooks.refresh(executed, run_notebooks.written_since(figures, 0.0))
     assert [path.name for path in (tmp_path / "notebooks").iterdir()] == ["09_predict.ipynb"]
     assert [path.name for path in (tmp_path / "demo").iterdir()] == ["fig2a_latent.png"]
