@@ -28,6 +28,7 @@ from eccl_lib.storage import DamagedError, MissingError, only_one, sha256, write
 FORMAT = 1  # raise when the generator or the preprocessing changes what is stored
 SPLITS = ("train", "val", "test")
 BLOCK = ("train", "train", "train", "val", "test")  # 60/20/20, Sec. 3.1
+NO_ROW = {"reason": "the table has no row for this participant", "cure": "Export the table again with all ids."}
 TABLES = ("participants.csv", "participants.tsv", "participants.txt", "participants.tab")
 
 Progress = Callable[[str], None]
@@ -171,7 +172,7 @@ def build(config: Config, progress: Progress = print) -> Path:
 
     folder = paths.cohort_dir(config.scale, config.cohort, fingerprint(config))
     progress(f"building the {config.cohort} cohort in {folder}")
-    table, participants = _source(config, folder / "raw", progress)
+    table, participants, strangers = _source(config, folder / "raw", progress)
     if not participants:
         raise UnreadableError("there is no participant with an entry in the table and files")
     records = store.fill(participants, config, folder / "build", progress)
@@ -189,6 +190,7 @@ def build(config: Config, progress: Progress = print) -> Path:
     _save_array(target / "labels.npy", tables.labels(rows, config.store.labels))
     _save_frame(target / "table.parquet", _facts(rows, [records[k] for k in kept], config))
     left_out = [{"eid": record["eid"], **record["quarantine"]} for record in records if "quarantine" in record]
+    left_out += [{"eid": eid, "file": "", **NO_ROW} for eid in strangers]
     _save_frame(
         target / "quarantine.parquet", pd.DataFrame(left_out, columns=["eid", "file", "reason", "cure"], dtype=str)
     )
@@ -200,7 +202,10 @@ def build(config: Config, progress: Progress = print) -> Path:
 
 
 def _source(config: Config, raw: Path, progress: Progress):
-    """The table and the participants in the order of their rows; writes the synthetic files that are wanted."""
+    """The table, the participants in the order of their rows, and ids that have files but no row in the table.
+
+    Writes the synthetic files first where they are wanted.
+    """
     from eccl_lib.data import store, tables, ukb
 
     if config.cohort == "synthetic":
@@ -208,11 +213,12 @@ def _source(config: Config, raw: Path, progress: Progress):
     root = raw if config.cohort == "synthetic" else paths.data_root()
     table = tables.read_table(_find_table(root))
     if config.cohort == "synthetic" and not config.synthetic.write_tree:
-        return table, [store.Participant(eid, index=k) for k, eid in enumerate(table.index)]
+        return table, [store.Participant(eid, index=k) for k, eid in enumerate(table.index)], []
     found = ukb.find_files(root)
-    eids = sorted(eid for eid in found if eid in table.index and {"ecg", "cine"} & found[eid].keys())
-    files = {eid: tuple((kind, str(path)) for kind, path in sorted(found[eid].items())) for eid in eids}
-    return table, [store.Participant(eid, files[eid]) for eid in eids]
+    found = {eid: kinds for eid, kinds in found.items() if {"ecg", "cine"} & kinds.keys()}
+    known = sorted(found.keys() & set(table.index))
+    files = {eid: tuple((kind, str(path)) for kind, path in sorted(found[eid].items())) for eid in known}
+    return table, [store.Participant(eid, files[eid]) for eid in known], sorted(found.keys() - set(table.index))
 
 
 def _find_table(root: Path) -> Path:

@@ -123,12 +123,14 @@ def test_views_are_made_once_and_are_the_stored_rows_coarser(biobank, runs, monk
 
 
 def damage(root: Path) -> dict[str, str]:
-    """Spoil five of the ten participants in different ways; eid to the reason that must be given."""
+    """Spoil six of the ten participants in different ways; eid to the reason that must be given."""
     xml = root / "Bulk" / "Electrocardiogram" / "Resting" / "90"
     zips = root / "Bulk" / "Heart MRI" / "Short axis" / "90"
     (xml / "9000002_20205_2_0.xml").write_bytes((xml / "9000002_20205_2_0.xml").read_bytes()[:9999])
     (zips / "9000003_20209_2_0.zip").write_bytes(b"PK\x03\x04 this is no zip")
     (zips / "9000005_20209_2_0.zip").unlink()
+    table = root / "participants.csv"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if not line.startswith("9000010")))
     shutil.rmtree(root / "segmentations" / "9000006")
     mask = root / "segmentations" / "9000009" / "seg_sa.nii.gz"
     mask.write_bytes(mask.read_bytes()[:200])
@@ -138,6 +140,7 @@ def damage(root: Path) -> dict[str, str]:
         "9000005": "no short-axis cine",
         "9000006": "no segmentation",
         "9000009": "NIfTI",
+        "9000010": "no row",
     }
 
 
