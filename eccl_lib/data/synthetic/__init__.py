@@ -2,8 +2,17 @@
 
 from eccl_lib.data.synthetic.cine import render_cine
 from eccl_lib.data.synthetic.ecg import render_ecg
-from eccl_lib.data.synthetic.population import FIRST_EID, draw
+from eccl_lib.data.synthetic.population import FIRST_EID, GENERATOR, draw
 from eccl_lib.data.synthetic.table import render_table
 from eccl_lib.data.synthetic.ukb_tree import write_participant, write_table
 
-__all__ = ["FIRST_EID", "draw", "render_cine", "render_ecg", "render_table", "write_participant", "write_table"]
+__all__ = [
+    "FIRST_EID",
+    "GENERATOR",
+    "draw",
+    "render_cine",
+    "render_ecg",
+    "render_table",
+    "write_participant",
+    "write_table",
+]

@@ -95,9 +95,11 @@ def _shape_qrs(waves, hearts, s, e) -> None:
     waves[:, 2:8, 3:] *= np.minimum(np.exp(gain), 1.7)[:, None, None]
     wide = 3.5 * s["mass"] + 3.5 * s["edv"] + 7 * s["weak"] + 8 * s["male"] + 5 * hf + 9 * hearts.dcm
     own = np.clip(wide / 95 + 0.08 * e["width"], -0.20, 0.32)
-    factor = np.exp(own + 0.36 * hearts.lbbb + 0.24 * hearts.rbbb)[:, None]
-    waves[:, 2:8, 0] *= factor
-    waves[:, 2:8, 1:3] *= factor[:, :, None]
+    block = 0.36 * hearts.lbbb + 0.24 * hearts.rbbb  # delays what comes after the onset
+    for early, rows in ((True, slice(2, 4)), (False, slice(4, 8))):
+        factor = np.exp(own if early else own + block)[:, None]
+        waves[:, rows, 0] *= factor
+        waves[:, rows, 1:3] *= factor[:, :, None]
     hcm = np.minimum(hearts.hcm, 1.2)[:, None]
     waves[:, 2, 3:] += hcm * np.array([-0.22, -0.22, -0.12])  # narrow deep septal q
     waves[:, 4, 3:] *= 1 + 0.1 * hcm

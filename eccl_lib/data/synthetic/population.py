@@ -14,6 +14,7 @@ import numpy as np
 from eccl_lib.config import DISEASES, SyntheticConfig
 
 FIRST_EID = 9_000_001  # real ids start with 1 to 6
+GENERATOR = 1  # rises with every change of what a participant looks like, so that stores are built anew
 SEGMENTS = 16  # AHA: 6 basal, 6 mid, 4 apical
 REFERENCE = 20_000  # people who set the disease thresholds
 # One stream of random numbers per purpose: what ECG and MRI share is the heart alone.
