@@ -85,10 +85,11 @@ def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, syn
     """
     fig = new_figure(height=3.5)
     axes = np.atleast_1d(fig.subplots(1, len(pairs)))
-    for ax, (title, (z_ecg, z_cmr)) in zip(axes, pairs.items(), strict=True):
-        cosine = _unit(z_ecg) @ _unit(z_cmr).T  # (n, n)
+    matrices = {title: _unit(z_ecg) @ _unit(z_cmr).T for title, (z_ecg, z_cmr) in pairs.items()}  # (n, n)
+    reach = max(0.2, *(float(np.percentile(np.abs(cosine), 99.5)) for cosine in matrices.values()))
+    for ax, (title, cosine) in zip(axes, matrices.items(), strict=True):
         others = cosine[~np.eye(len(cosine), dtype=bool)]
-        image = ax.imshow(cosine, cmap="PuOr_r", vmin=-1, vmax=1, interpolation="nearest")
+        image = ax.imshow(cosine, cmap="PuOr_r", vmin=-reach, vmax=reach, interpolation="nearest")
         ax.set_title(f"{title}\nown heart {np.diag(cosine).mean():+.2f}, others {others.mean() + 0.0:+.2f}")
         ax.set(xlabel="CMR of participant", ylabel="ECG of participant")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
