@@ -25,7 +25,7 @@ from eccl_lib.data import cmr, ecg
 from eccl_lib.data.records import UnreadableError
 from eccl_lib.storage import DamagedError, MissingError, only_one, sha256, write_atomically, write_json
 
-FORMAT = 1  # raise when the generator or the preprocessing changes what is stored
+FORMAT = 1  # raise when the preprocessing changes what is stored; the generator has its own number
 SPLITS = ("train", "val", "test")
 BLOCK = ("train", "train", "train", "val", "test")  # 60/20/20, Sec. 3.1
 NO_ROW = {"reason": "the table has no row for this participant", "cure": "Export the table again with all ids."}
@@ -107,7 +107,12 @@ def split_of(eid: str, salt: str) -> str:
 def fingerprint(config: Config) -> str:
     """What the store hangs on: the format, the store's parameters, and the generator's or the user's files."""
     content = configuration.as_dict(config)
-    source = content["synthetic"] if config.cohort == "synthetic" else _manifest_of_files(paths.data_root())
+    if config.cohort == "synthetic":
+        from eccl_lib.data.synthetic import GENERATOR
+
+        source: object = [GENERATOR, content["synthetic"]]
+    else:
+        source = _manifest_of_files(paths.data_root())
     return digest({"format": FORMAT, "cohort": config.cohort, "store": content["store"], "source": source})
 
 
