@@ -89,10 +89,17 @@ def scatter(run: Run, names: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.
     return {name: (measured[:, position[name]], predicted[:, position[name]]) for name in names}
 
 
-def separation(features: np.ndarray, group: np.ndarray, person: np.ndarray | None = None) -> str:
-    """How far two groups lie apart, in words for a picture's title: 5-NN purity, 0.5 where mixed, 1 where apart."""
+def modality_gap(features: np.ndarray, group: np.ndarray, person: np.ndarray) -> str:
+    """How far two modalities lie apart, in words for a picture's title: silhouette, 0 where mixed, 1 where apart."""
     from eccl_lib import embedding
 
-    values = embedding.purity(features, group)
-    mean, low, high = embedding.balanced_interval(values, group, person)
+    mean, low, high = embedding.balanced_interval(embedding.silhouette(features, group), group, person)
+    return f"silhouette {mean:.2f} ({low:.2f} to {high:.2f}); 0 is mixed"
+
+
+def separation(features: np.ndarray, group: np.ndarray) -> str:
+    """How far the sick and the others lie apart, in words: 5-NN purity, each alike, 0.5 where mixed, 1 where apart."""
+    from eccl_lib import embedding
+
+    mean, low, high = embedding.balanced_interval(embedding.purity(features, group), group)
     return f"5-NN purity {mean:.2f} ({low:.2f} to {high:.2f}); 0.50 is mixed"

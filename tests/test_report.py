@@ -101,6 +101,12 @@ def test_separation_says_what_mixed_means():
     )
 
 
+def test_modality_gap_is_one_for_two_far_clouds():
+    points, kind = np.random.default_rng(0).standard_normal((60, 4)), np.repeat(["ECG", "CMR"], 30)
+    far = points + 1e4 * (kind == "ECG")[:, None]
+    assert report.modality_gap(far, kind, np.tile(np.arange(30), 2)).startswith("silhouette 1.00 (1.00 to 1.00)")
+
+
 def test_papers_variants_have_600_240_and_120_patches():
     config = load("paper")
     counts = [np.prod(grid(point.ecg, 5000)) for panel, point in variants.plan(config) if panel == "patches"]
