@@ -189,10 +189,10 @@ class Config:
 # What a laptop can do in minutes: small models on a coarser view, a higher rate for fewer updates.
 DEMO: dict[str, Any] = {
     "synthetic.participants": 600,
-    "synthetic.prevalence_i21": 0.10,
-    "synthetic.prevalence_i42": 0.08,
-    "synthetic.prevalence_i48": 0.12,
-    "synthetic.prevalence_i50": 0.10,
+    "synthetic.prevalence_i21": 0.115,
+    "synthetic.prevalence_i42": 0.11,
+    "synthetic.prevalence_i48": 0.11,
+    "synthetic.prevalence_i50": 0.115,
     "synthetic.slices": 3,
     "synthetic.rows": 96,
     "synthetic.columns": 88,
@@ -239,6 +239,10 @@ DEMO: dict[str, Any] = {
 STUDY: dict[str, Any] = {
     **DEMO,
     "synthetic.participants": 4_400,
+    "synthetic.prevalence_i21": 0.10,
+    "synthetic.prevalence_i42": 0.08,
+    "synthetic.prevalence_i48": 0.12,
+    "synthetic.prevalence_i50": 0.10,
     "synthetic.write_tree": False,
     "store.clip_frames": 25,
     "store.clip_size": 56,
