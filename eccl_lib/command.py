@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from eccl_lib.config import COHORTS, SCALES, TASKS, Config, ConfigError, as_dict, load
+from eccl_lib.data.records import UnreadableError
 from eccl_lib.storage import DamagedError, MissingError
 
 
@@ -21,9 +22,9 @@ def add_parameters(parser: argparse.ArgumentParser, disease: bool = True) -> Non
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as align.epochs=5")
 
 
-def config(parsed: argparse.Namespace) -> Config:
-    """The config of parsed arguments. A command builds what it lacks: whoever types it has asked for it."""
-    overrides = {"runtime.build_missing": True}
+def config(parsed: argparse.Namespace, build: bool = True) -> Config:
+    """The config of parsed arguments. build: also make what is missing upstream; else as the scale says."""
+    overrides = {"runtime.build_missing": True} if build else {}
     for item in parsed.set:
         name, equals, value = item.partition("=")
         if not equals:
@@ -61,7 +62,7 @@ def run(main: Callable[[], None]) -> None:
     """Run a command; what the user can mend ends in one line and status 2, not in a traceback."""
     try:
         main()
-    except (ConfigError, MissingError, DamagedError, LookupError, OSError) as error:
+    except (ConfigError, UnreadableError, MissingError, DamagedError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

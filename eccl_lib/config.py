@@ -156,7 +156,7 @@ class VariantsConfig:
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """How, not what: nothing here enters a fingerprint."""
+    """How, not what: nothing here enters a fingerprint. A GPU trains in bf16, a CPU in fp32."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1  # of torch, per process; another count differs in the last bits
@@ -279,10 +279,23 @@ def load(
     if not isinstance(scale, str) or scale not in DELTAS:
         raise ConfigError(f"scale is {scale!r}; choose one of {', '.join(SCALES)}")
     top = {"scale": scale, "cohort": cohort, "disease": disease, "seed": seed}
+    changes = _flatten(overrides or {})
+    for name in top.keys() & changes.keys():
+        raise ConfigError(f"{name} is a parameter of its own, not an override: give it as -p {name} or --{name}")
     config = _apply(Config(), {**top, **DELTAS[scale]})
-    config = _apply(config, _flatten(overrides or {}))
+    config = _apply(config, {**_shorter_warmups(config, changes), **changes})
     _validate(config)
     return config
+
+
+def _shorter_warmups(config: Config, changes: dict[str, Any]) -> dict[str, Any]:
+    """Where only the number of epochs is overridden, the warm-up stays at most a fifth of it, as in Sec. 3.1."""
+    found = {}
+    for section in ("mae", "cmr_training", "align"):
+        epochs = changes.get(f"{section}.epochs")
+        if isinstance(epochs, int) and epochs >= 0:
+            found[f"{section}.warmup_epochs"] = min(getattr(config, section).warmup_epochs, epochs // 5)
+    return found
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -357,6 +370,7 @@ def _validate(config: Config) -> None:
     """Ranges that a type cannot say. Raises ConfigError."""
     require = _Requirements(config)
     require("seed", config.seed >= 0, "0 or more")
+    _validate_kinds(require)
     require(
         "synthetic.participants", config.synthetic.participants >= 30, "30 or more, for three splits with both classes"
     )
@@ -382,7 +396,6 @@ def _validate(config: Config) -> None:
         "ecg.patch_samples", samples % config.ecg.patch_samples == 0, f"a divisor of {samples}, the samples in 10 s"
     )
     require("ecg.patch_leads", 12 % config.ecg.patch_leads == 0, "a divisor of 12")
-    require("ecg.heads", config.ecg.width % config.ecg.heads == 0, f"a divisor of ecg.width ({config.ecg.width})")
     require("variants.heads", len(config.variants.heads) == len(config.variants.widths), "as many as variants.widths")
     for length in config.variants.patch_samples:
         require("variants.patch_samples", samples % length == 0, f"divisors of {samples}, the samples in 10 s")
@@ -396,6 +409,24 @@ def _validate(config: Config) -> None:
     require("augment.ecg_crop_min", 0 < config.augment.ecg_crop_min <= 1, "above 0, at most 1")
     require("runtime.threads", config.runtime.threads >= 1, "1 or more")
     require("runtime.workers", config.runtime.workers >= 1, "1 or more")
+
+
+MAY_BE_ZERO = {"seed", "warmup_epochs", "patience"}
+
+
+def _validate_kinds(require: _Requirements) -> None:
+    """Sizes are positive, shares lie between 0 and 1, whatever field they are in."""
+    for name in names():
+        section, _, key = name.rpartition(".")
+        value = getattr(getattr(require.config, section) if section else require.config, key)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if key not in MAY_BE_ZERO and all(type(n) is int for n in numbers):
+            require(name, all(n >= 1 for n in numbers), "1 or more")
+        if key.endswith(("_probability", "dropout", "drop_path")):
+            require(name, 0 <= value <= 1, "between 0 and 1")
+    for width, heads in (("ecg.width", "ecg.heads"), ("mae.decoder_width", "mae.decoder_heads")):
+        wide, many = (getattr(getattr(require.config, n.split(".")[0]), n.split(".")[1]) for n in (width, heads))
+        require(width, wide % many == 0 and wide % 4 == 0, f"a multiple of {heads} ({many}) and of 4")
 
 
 class _Requirements:

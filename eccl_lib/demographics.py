@@ -40,8 +40,8 @@ def table(data: Cohort, tasks: Sequence[str] = TASK_KEYS) -> pd.DataFrame:
     records = []
     for key in tasks:
         goal = targets(TASKS[key], data.labels, data.traits, data.index("train"))
+        facts = {"row": ROW, "task": key, "column": goal.task.column, "metric": goal.task.metric}
+        positives = int(goal.values[rows].sum()) if goal.task.is_disease else None
         score = goal.score(predict(data, goal), rows)
-        records.append(
-            {"row": ROW, "task": key, "metric": goal.task.metric, "mean": score, "std": np.nan, "n": len(rows)}
-        )
-    return pd.DataFrame(records)
+        records.append(facts | {"mean": score, "std": np.nan, "seeds": 1, "n": len(rows), "positives": positives})
+    return pd.DataFrame(records).astype({"positives": "Int64"})

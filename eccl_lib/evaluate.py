@@ -43,8 +43,19 @@ def _centred(values: np.ndarray, present: np.ndarray, count: np.ndarray) -> np.n
 
 
 def mean_r(predicted: np.ndarray, measured: np.ndarray) -> float:
-    """Mean of the traits' Pearson r (the paper's Mean R); a constant prediction counts as 0. Both (n, k)."""
-    return float(np.nan_to_num(pearson(predicted, measured)).mean())
+    """Mean of the traits' Pearson r (the paper's Mean R). Both (n, k).
+
+    A constant prediction counts as 0; a trait that nobody here has, or that is the same for all, does not count.
+    """
+    counts = scorable(measured)
+    return float(np.nan_to_num(pearson(predicted, measured))[counts].mean()) if counts.any() else float("nan")
+
+
+def scorable(measured: np.ndarray) -> np.ndarray:
+    """Traits with at least two different measurements. measured: (n, k). Returns (k,) bool."""
+    present = ~np.isnan(measured)
+    low = np.where(present, measured, np.inf).min(axis=0)
+    return low < np.where(present, measured, -np.inf).max(axis=0)
 
 
 def bootstrap_interval(

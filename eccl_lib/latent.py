@@ -13,10 +13,7 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.inputs import Signals, in_batches
 from eccl_lib.models.heads import Aligned
 from eccl_lib.models.mae import MaskedAutoencoder
-from eccl_lib.models.vit import EcgEncoder, patchify, unpatchify
-from eccl_lib.runs import device
-from eccl_lib.tasks import TASKS
-from eccl_lib.train import seed_of
+from eccl_lib.models.vit import patchify, unpatchify
 
 
 @dataclass(frozen=True)
@@ -33,14 +30,7 @@ class Latent:
 
 def before_alignment(config: Config, data: Cohort, rows: np.ndarray) -> Latent:
     """As stage two finds them: the pre-trained encoders, the projections with their first weights."""
-    features = stages.cmr_features(config, data)
-    outputs = TASKS[config.disease].outputs
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(config.seed))
-        encoder = EcgEncoder(config.ecg, 10 * config.view.ecg_rate)
-        model = Aligned(encoder, config.ecg.width, outputs, features.shape[1], config.align)
-    model.encoder.load_state_dict(stages.ecg_run(config, data).weights("encoder"))
-    return _features(model.to(device(config)).eval(), config, data, rows)
+    return _features(stages.unaligned(config, data), config, data, rows)
 
 
 def after_alignment(config: Config, data: Cohort, rows: np.ndarray) -> Latent:

@@ -9,7 +9,9 @@ from torch import Tensor
 
 def similarity(z_ecg: Tensor, z_cmr: Tensor, temperature: float) -> Tensor:
     """z_e^T z_c / tau for every pair. z_ecg, z_cmr: (B, D), unit norm. Returns (B, B), row i for ECG i."""
-    return z_ecg @ z_cmr.T / temperature
+    full = torch.promote_types(z_ecg.dtype, torch.float32)  # bf16 has steps of 0.06 near 1 / tau
+    with torch.autocast(z_ecg.device.type, enabled=False):
+        return z_ecg.to(full) @ z_cmr.to(full).T / temperature
 
 
 def ecg_loss(logits: Tensor) -> Tensor:

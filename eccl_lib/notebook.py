@@ -13,7 +13,6 @@ import inspect
 import io
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,9 +167,3 @@ def _first_stderr() -> int:
         return sys.stderr.fileno()
     except (OSError, ValueError, AttributeError):
         return 2
-
-
-def timer() -> Callable[[], str]:
-    """Seconds since this call, as text."""
-    began = time.perf_counter()
-    return lambda: f"{time.perf_counter() - began:.0f} s"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from eccl_lib.config import ConfigError
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -14,10 +16,10 @@ def runs_root() -> Path:
 
 
 def data_root() -> Path:
-    """The user's UK Biobank folder. Raises LookupError without ECCL_DATA, FileNotFoundError where it is no folder."""
+    """The user's UK Biobank folder. Raises ConfigError without ECCL_DATA, FileNotFoundError where it is no folder."""
     value = os.environ.get("ECCL_DATA")
     if not value:
-        raise LookupError(
+        raise ConfigError(
             "cohort 'ukb' needs the folder with your UK Biobank files. Set it first: export ECCL_DATA=/path/to/folder"
         )
     folder = Path(value).expanduser().resolve()

@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("ecg", type=Path, help="WFDB header, DICOM waveform, UK Biobank XML or CSV")
     command.add_parameters(parser, disease=False)
     parsed = parser.parse_args(arguments)
-    found = predict(command.config(parsed), parsed.ecg)
+    found = predict(command.config(parsed, build=False), parsed.ecg)
     print(f"\nheart rate {found.heart_rate:.0f} per minute; " + ("; ".join(found.remarks) or "no remarks on quality"))
     columns = ["name", "value", "unit", "cohort_mean", "cohort_sd", "test_r"]
     print(found.traits[columns].to_string(index=False, float_format="%.2f"))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import eccl_lib
 from eccl_lib import paths
 from eccl_lib.config import Config, as_dict
-from eccl_lib.storage import DamagedError, read_json, sha256, verify, write_atomically, write_json
+from eccl_lib.storage import DamagedError, only_one, read_json, sha256, verify, write_atomically, write_json
 
 MANIFEST = "manifest.json"
 FILES = ("config.json", "metrics.json", "history.csv", "predictions.parquet", "model.safetensors")
@@ -96,10 +96,11 @@ class Run:
     def cached_array(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """An array that follows from this run's weights alone, kept beside them with its sum."""
         path, digest = self.folder / f"{name}.npy", self.folder / f"{name}.json"
-        if not digest.is_file():
-            array = compute()
-            write_atomically(path, lambda beside: _save_array(beside, array))
-            write_json(digest, {"sha256": sha256(path)})
+        with only_one(self.folder):
+            if not digest.is_file():
+                array = compute()
+                write_atomically(path, lambda beside: _save_array(beside, array))
+                write_json(digest, {"sha256": sha256(path)})
         verify(path, read_json(digest)["sha256"])
         return np.load(path, allow_pickle=False)
 

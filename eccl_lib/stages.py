@@ -30,7 +30,7 @@ from eccl_lib.tasks import TASKS, Targets, balanced_chunks, targets
 from eccl_lib.train import Recipe, Step, even_batches, fit, seed_of
 
 Log = Callable[[str], None]
-FORMAT = "stages 1"  # raise it when a stage's arithmetic changes: finished runs of the old kind are then made again
+FORMAT = "stages 2"  # raise it when a stage's arithmetic changes: finished runs of the old kind are then made again
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,15 @@ def trained_ecg(config: Config, arm: Arm, data: cohort.Cohort) -> Aligned | Supe
     return _load(_build(config, lambda: _aligned_model(config, samples, goal, width)), arm_run(config, arm, data))
 
 
+def unaligned(config: Config, data: cohort.Cohort, log: Log = print) -> Aligned:
+    """The model that ``align`` starts from: pre-trained ECG encoder, projections and head at their first weights."""
+    goal, samples = _goal(config, data), 10 * config.view.ecg_rate
+    width = _cmr_model(config, goal).head.in_features
+    model = _build(config, lambda: _aligned_model(config, samples, goal, width))
+    _start_encoder(model, ECCL, config, data, log)
+    return model.requires_grad_(False).eval()
+
+
 def pretrained_ecg(config: Config, data: cohort.Cohort) -> MaskedAutoencoder:
     """The finished masked autoencoder, frozen."""
     model = _build(config, lambda: MaskedAutoencoder(config.ecg, config.mae, 10 * config.view.ecg_rate))
@@ -271,6 +280,8 @@ def _once(run: Run, config: Config, train: Callable[[], None], log: Log) -> Run:
     with only_one(run.folder, log):
         if not run.done:
             log(f"{run.name}: training")
+            for left in run.folder.glob(".*.partial"):  # by a process that was killed while it wrote
+                left.unlink()
             train()
     return run
 

@@ -17,7 +17,7 @@ import joblib
 import pandas as pd
 
 from eccl_lib import command, demographics, methods, paths, stages
-from eccl_lib.config import DISEASES, Config
+from eccl_lib.config import DISEASES, Config, ConfigError
 from eccl_lib.config import TASKS as TASK_KEYS
 from eccl_lib.data import cohort
 from eccl_lib.methods import METHODS
@@ -96,7 +96,7 @@ def table(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequ
         for task in tasks:
             cells = [replace(reading, disease=task, seed=seed) for seed in seeds]
             records.append(_cell(key, task, [methods.finished(cell, key, _silent).metrics for cell in cells]))
-    return pd.DataFrame(records)
+    return pd.DataFrame(records).astype({"positives": "Int64"})
 
 
 def _cell(key: str, task: str, metrics: list[dict]) -> dict[str, object]:
@@ -156,7 +156,12 @@ def build(
     folder = paths.figures_dir(config.scale, config.cohort)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "table1.csv", lambda path: result.to_csv(path, index=False, float_format="%.4f"))
-    facts = {"participants": len(data.table), "test": len(data.index("test")), "seeds": len(seeds)}
+    facts = {
+        "cohort_fingerprint": data.fingerprint,
+        "participants": len(data.table),
+        "test": len(data.index("test")),
+        "seeds": len(seeds),
+    }
     prevalence = dict(zip(DISEASES, data.labels.mean(axis=0).round(4).tolist(), strict=True))
     write_json(
         folder / "table1.json", facts | {"prevalence": prevalence, "cohort": config.cohort, "scale": config.scale}
@@ -173,6 +178,8 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_parameters(parser, disease=False)
     parsed = parser.parse_args(arguments)
     config = command.config(parsed)
+    if parsed.seeds < 1:
+        raise ConfigError(f"--seeds is {parsed.seeds}; give 1 or more")
     seeds = range(parsed.seed, parsed.seed + parsed.seeds)
     print(wide(build(config, parsed.rows, parsed.tasks, seeds, epochs=print)).to_string())
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eccl_lib import evaluate, losses
-from eccl_lib.config import DISEASES
+from eccl_lib.config import DISEASES, ConfigError
 from eccl_lib.data.traits import TRAITS
 
 
@@ -78,21 +78,21 @@ def targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.ndarra
     """Targets of a cohort, scaler fitted on its training participants alone.
 
     labels: (N, 4) bool in the order of DISEASES; traits: (N, 82), NaN where not measured; train: row numbers.
-    Raises ValueError where the training participants have one class only, or no measured trait.
+    Raises ConfigError where the training participants have one class only, or no measured trait.
     """
     if task.is_disease:
         values = labels[:, [DISEASES.index(task.key)]].astype(np.float32)
         positives = int(values[train].sum())
         if positives in (0, len(train)):
-            raise ValueError(
-                f"{task.key}: {positives} of {len(train)} training participants have it; both kinds are needed. "
+            raise ConfigError(
+                f"{task.key}: {positives} of {len(train)} training participants have it; both are needed. "
                 "Use a larger cohort or another disease."
             )
         return Targets(task, values, np.zeros(1, np.float32), np.ones(1, np.float32))
     values = np.asarray(traits, dtype=np.float32)
     empty = np.isnan(values[train]).all(axis=0)
     if empty.all():
-        raise ValueError("no training participant has any of the 82 traits; check the table that was read")
+        raise ConfigError("no training participant has any of the 82 traits; check the table that was read")
     centre = np.where(empty, 0, np.nanmean(np.where(empty, 0, values[train]), axis=0)).astype(np.float32)
     spread = np.nanstd(np.where(empty, 0, values[train]), axis=0).astype(np.float32)
     return Targets(task, values, centre, np.where(spread > 0, spread, 1).astype(np.float32))
@@ -103,9 +103,10 @@ def balanced_chunks(
 ) -> list[np.ndarray]:
     """All positives beside a random share of the negatives, K times: every negative is seen once (Sec. 3.1).
 
-    positive: (n,) bool. K = floor(negatives / (ratio x positives)), at least 1. Returns K shuffled arrays of positions.
+    positive: (n,) bool. K = negatives / (ratio x positives), rounded, at least 1.
+    Returns K shuffled arrays of positions.
     """
     cases, controls = np.flatnonzero(positive), np.flatnonzero(~positive)
-    chunks = max(1, len(controls) // max(1, negatives_per_positive * len(cases)))
+    chunks = max(1, round(len(controls) / max(1, negatives_per_positive * len(cases))))
     shares = np.array_split(generator.permutation(controls), chunks)
     return [generator.permutation(np.concatenate([cases, share])) for share in shares]

@@ -19,14 +19,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from eccl_lib.config import TrainingConfig
+from eccl_lib.config import ConfigError, TrainingConfig
 from eccl_lib.runs import MANIFEST, save_tensors
 from eccl_lib.storage import read_json, sha256, verify, write_json
 
 Step = Callable[[np.ndarray, torch.Generator], tuple[Tensor, dict[str, Tensor]]]
 
 
-class DivergedError(RuntimeError):
+class DivergedError(ConfigError):
     """The loss is no longer a number; the message names the batch, the last good state is kept."""
 
 
@@ -123,9 +123,9 @@ class _Loop:
 
     def run_step(self, rows: np.ndarray, progress: float) -> None:
         """One update. rows: of the cohort; progress: epochs so far, with the fraction."""
-        step_seed = seed_of(self.seed, self.state.epoch, self.state.step)
-        torch.manual_seed(step_seed)  # dropout and drop path draw from the global generator
-        generator = torch.Generator(self.device).manual_seed(step_seed)
+        place = self.seed, self.state.epoch, self.state.step
+        torch.manual_seed(seed_of(*place, 1))  # dropout and drop path draw from the global generator
+        generator = torch.Generator(self.device).manual_seed(seed_of(*place, 2))
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, progress)
         with autocast(self.device):

@@ -45,6 +45,10 @@ def test_every_scale_loads_and_its_delta_names_real_fields(scale):
         ({"overrides": {"cmr.depths": [2, 2, 2]}}, "as many as cmr.depths"),
         ({"overrides": {"ecg.patch_samples": 33}}, "a divisor of"),
         ({"overrides": "align.epochs=3"}, "fields and values"),
+        ({"overrides": {"scale": "paper"}}, "a parameter of its own"),
+        ({"overrides": {"ecg.width": 66}}, "a multiple of"),
+        ({"overrides": {"view.ecg_rate": 0}}, "1 or more"),
+        ({"overrides": {"ecg.dropout": 2.0}}, "between 0 and 1"),
         ({"overrides": {"runtime.build_missing": "true"}}, "a bool"),
     ],
 )
@@ -57,6 +61,14 @@ def test_overrides_may_be_dotted_or_nested():
     dotted = load(overrides={"align.epochs": 6, "cmr.depths": [1, 1], "align.lr": 1})
     nested = load(overrides={"align": {"epochs": 6, "lr": 1.0}, "cmr": {"depths": (1, 1)}})
     assert dotted == nested
+
+
+def test_fewer_epochs_bring_a_shorter_warm_up_unless_it_is_given():
+    assert load("paper", overrides={"align.epochs": 3}).align.warmup_epochs == 0
+    assert load("paper", overrides={"align.epochs": 30}).align.warmup_epochs == 6
+    assert load("paper", overrides={"align.epochs": 400}).align.warmup_epochs == 40
+    with pytest.raises(ConfigError, match="warmup_epochs is 5"):
+        load("paper", overrides={"align.epochs": 3, "align.warmup_epochs": 5})
 
 
 def test_config_cannot_be_changed_in_place():

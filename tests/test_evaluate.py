@@ -35,6 +35,16 @@ def test_constant_prediction_scores_zero():
     assert evaluate.mean_r(np.ones((30, 4)), measured) == 0
 
 
+def test_a_trait_that_nobody_has_does_not_count():
+    generator = np.random.default_rng(5)
+    predicted, measured = generator.normal(size=(2, 40, 4))
+    measured[:, 2] = np.nan
+    measured[:, 3] = 7.0
+    expected = evaluate.pearson(predicted[:, :2], measured[:, :2]).mean()
+    assert evaluate.mean_r(predicted, measured) == pytest.approx(expected)
+    assert np.isnan(evaluate.mean_r(predicted, np.full((40, 4), np.nan)))
+
+
 def test_retrieval_of_identical_embeddings_is_perfect_and_of_strangers_at_chance():
     z = np.eye(40)
     assert evaluate.retrieval(z, z) == {"median_rank": 1, "recall_at_1": 1, "recall_at_5": 1, "recall_at_10": 1}

@@ -1,19 +1,26 @@
 """The README says what is there."""
 
+import json
 import re
 
 import pytest
 
 from eccl_lib import readme
-from eccl_lib.config import SCALES, TASKS
+from eccl_lib.config import SCALES, TASKS, load
+from eccl_lib.data import cohort
 from eccl_lib.methods import METHODS
-from eccl_lib.paths import NOTEBOOKS, ROOT
+from eccl_lib.paths import DEMO_FIGURES, NOTEBOOKS, ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_table_is_the_committed_results():
     assert readme.with_section(TEXT) == TEXT
+
+
+def test_the_committed_results_are_of_this_generator_and_these_defaults():
+    facts = json.loads((DEMO_FIGURES / "table1.json").read_text())
+    assert facts["cohort_fingerprint"] == cohort.fingerprint(load("demo"))
 
 
 def test_a_lost_marker_is_named():

@@ -7,8 +7,9 @@ import torch
 
 from eccl_lib import evaluate, methods, stages
 from eccl_lib.data import cohort
+from eccl_lib.inputs import Clips, Signals
 from eccl_lib.methods import METHODS
-from eccl_lib.storage import DamagedError, MissingError, sha256
+from eccl_lib.storage import DamagedError, MissingError
 
 from .conftest import tiny_config
 
@@ -45,15 +46,18 @@ def test_all_arms_get_the_same_number_of_updates(disease):
 def test_frozen_cmr_encoder_does_not_move_and_gives_one_feature_per_clip():
     config = tiny_config()
     teacher = stages.pretrain_cmr(config, quiet)
-    before = sha256(teacher.folder / "model.safetensors")
-    stages.align(config, log=quiet)
-    assert sha256(teacher.folder / "model.safetensors") == before
     data = cohort.load(config, quiet)
-    model = stages.frozen_cmr(config, data)
-    assert not any(p.requires_grad for p in model.parameters())
-    from eccl_lib.inputs import Clips
-
     clip = Clips(data, config).of(np.arange(4))
+    before = stages.frozen_cmr(config, data).encoder(clip)
+    aligned = stages.align(config, log=quiet)
+    model = stages.frozen_cmr(config, data)
+    assert torch.equal(model.encoder(clip), before)
+    assert not any(p.requires_grad for p in model.parameters())
+    learned = aligned.weights()
+    assert not any(
+        w.shape == p.shape and torch.equal(w, p) for w in learned.values() for p in model.encoder.parameters()
+    )
+    assert teacher.done
     assert torch.equal(model.encoder(clip), model.encoder(clip))
     cached = stages.cmr_features(config, data, quiet)
     assert np.allclose(model.encoder(clip).numpy(), cached[:4], atol=1e-5)
@@ -74,17 +78,22 @@ def test_the_aligned_encoder_starts_from_the_autoencoder_and_scratch_does_not():
     assert len(data.index("train")) == 48
 
 
-def test_alignment_never_sees_validation_or_test_participants_in_training(monkeypatch):
-    config = tiny_config("traits", **{"align.epochs": 1, "align.warmup_epochs": 0})
-    data = cohort.load(config, quiet)
-    goal = stages._goal(config, data)
-    seen = set()
-    for task in ("traits", "I48"):
-        goal = stages._goal(tiny_config(task), data)
-        for epoch in range(3):
-            for batch in stages.task_batches(goal, data.index("train"), config.align, 0)(epoch):
-                seen |= set(batch.tolist())
-    assert seen == set(data.index("train").tolist())
+@pytest.mark.parametrize("disease", ["I48", "traits"])
+def test_alignment_never_sees_validation_or_test_participants_in_training(disease, monkeypatch):
+    config = tiny_config(disease, seed=7)
+    data, seen = cohort.load(config, quiet), {"train": set(), "eval": set()}
+    original = Signals.of
+
+    def watched(self, rows):
+        seen["eval" if torch.is_inference_mode_enabled() or not torch.is_grad_enabled() else "train"] |= set(
+            rows.tolist()
+        )
+        return original(self, rows)
+
+    monkeypatch.setattr(Signals, "of", watched)
+    stages.align(config, log=quiet)
+    assert seen["train"] == set(data.index("train").tolist())
+    assert seen["eval"] == set(data.index("val").tolist()) | set(data.index("test").tolist())
 
 
 def test_a_finished_run_is_reused_and_says_so():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eccl_lib.config import SyntheticConfig
-from eccl_lib.data.synthetic.geometry import ANGLES, Contours, contours, end_systole
+from eccl_lib.data.synthetic.geometry import ANGLES, contours, end_systole
 from eccl_lib.data.synthetic.population import SEGMENT_ANGLE, SEGMENT_LEVEL, SEGMENTS, Hearts, generator
 
 FRAMES = 50
@@ -100,8 +100,3 @@ def _by_segment(values: np.ndarray) -> np.ndarray:
         inside = np.abs(np.angle(np.exp(1j * (ANGLES - angle)))) <= half
         found.append(values[:, level, inside].mean(-1))
     return np.stack(found, axis=1)
-
-
-def cavity_area(shape: Contours) -> np.ndarray:
-    """(n, S, F) mm2 of the LV cavity."""
-    return (shape.inner**2).sum(-1) * (ANGLES[1] - ANGLES[0]) / 2
