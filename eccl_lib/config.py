@@ -371,9 +371,7 @@ def _validate(config: Config) -> None:
     require = _Requirements(config)
     require("seed", config.seed >= 0, "0 or more")
     _validate_kinds(require)
-    require(
-        "synthetic.participants", config.synthetic.participants >= 30, "30 or more, for three splits with both classes"
-    )
+    require("synthetic.participants", config.synthetic.participants >= 30, "30 or more; rare diseases need many more")
     require("synthetic.slices", 1 <= config.synthetic.slices <= 20, "between 1 and 20")
     for disease in DISEASES:
         name = f"synthetic.prevalence_{disease.lower()}"

@@ -32,7 +32,10 @@ def _standard(features: np.ndarray) -> np.ndarray:
 
 
 def purity(features: np.ndarray, group: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """Share of each point's nearest neighbours, itself left out, that are of its own group. (n, D), (n,) to (n,)."""
+    """Share of each point's nearest neighbours, itself left out, that are of its own group.
+
+    features: (n, D); group: (n,). Returns (n,).
+    """
     from sklearn.neighbors import NearestNeighbors
 
     group = np.asarray(group)

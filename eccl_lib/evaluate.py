@@ -28,7 +28,8 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
 def pearson(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
     """Pearson r per column over the rows where the measurement is there.
 
-    predicted, measured: (n, k), NaN in measured is missing. Returns (k,), NaN where nothing varies.
+    predicted, measured: (n, k), NaN in measured is missing.
+    Returns (k,), NaN where nothing varies.
     """
     present = ~np.isnan(measured)
     count = present.sum(axis=0)

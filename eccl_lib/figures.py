@@ -68,6 +68,9 @@ def training_curves(
     for ax, (label, columns) in zip(np.atleast_1d(fig.subplots(1, len(panels))), panels.items(), strict=True):
         for column in columns:
             ax.plot(epochs, history[column], marker="o", markersize=2.5, label=column.replace("_", " "))
+        if history[list(columns)].isna().all(axis=None):
+            ax.text(0.5, 0.5, "not defined: one class in validation", ha="center", transform=ax.transAxes)
+        ax.set_xlim(0.5, len(epochs) + 0.5)
         if best_epoch is not None:
             ax.axvline(best_epoch, color=GREY, linewidth=1, linestyle="--", label=f"best epoch, {best_epoch}")
         ax.set(xlabel="epoch", ylabel=label)

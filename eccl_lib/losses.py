@@ -25,13 +25,19 @@ def cmr_loss(logits: Tensor) -> Tensor:
 
 
 def clip_loss(z_ecg: Tensor, z_cmr: Tensor, temperature: float) -> Tensor:
-    """L_CL, half of each direction (Eq. 3). z_ecg, z_cmr: (B, D), unit norm. Equal similarities give log B."""
+    """L_CL, half of each direction (Eq. 3); equal similarities give log B.
+
+    z_ecg, z_cmr: (B, D), unit norm.
+    """
     logits = similarity(z_ecg, z_cmr, temperature)
     return 0.5 * ecg_loss(logits) + 0.5 * cmr_loss(logits)
 
 
 def trait_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over the traits that are there (Eq. 4). Both (B, 82), z-scored; NaN in target: missing."""
+    """Mean squared error over the traits that are there (Eq. 4).
+
+    predicted, target: (B, 82), z-scored; NaN in target is a missing trait.
+    """
     present = ~torch.isnan(target)
     error = torch.where(present, predicted - torch.nan_to_num(target), 0.0)
     return error.square().sum() / present.sum().clamp(min=1)
@@ -48,5 +54,8 @@ def total_loss(contrastive: Tensor, task: Tensor, task_weight: float) -> Tensor:
 
 
 def masked_patch_mse(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error over masked patches (Sec. 2.1). predicted, target: (B, L, P); mask: (B, L), 1 is masked."""
+    """Mean squared error over masked patches (Sec. 2.1).
+
+    predicted, target: (B, L, P); mask: (B, L), 0 is visible, 1 is masked.
+    """
     return ((predicted - target).square().mean(dim=-1) * mask).sum() / mask.sum()

@@ -30,7 +30,10 @@ def normalise(notebook: Any) -> Any:
     import nbformat
 
     clean = nbformat.from_dict(notebook)
-    clean.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": LANGUAGE})
+    # The kernel's version stays: without it JupyterLab adds it on opening and marks the notebook as changed.
+    version = notebook["metadata"].get("language_info", {}).get("version")
+    language = LANGUAGE | ({"version": version} if version else {})
+    clean.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": language})
     clean.cells = [cell for cell in clean.cells if not ADDED_BY_PAPERMILL & set(cell.metadata.get("tags", []))]
     count = 0
     for cell in clean.cells:

@@ -76,8 +76,12 @@ def fit(
     devices = [loop.device] if loop.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         loop.resume()
-        while loop.state.epoch < config.epochs and not loop.out_of_patience():
-            loop.run_epoch()
+        try:
+            while loop.state.epoch < config.epochs and not loop.out_of_patience():
+                loop.run_epoch()
+        except KeyboardInterrupt:
+            log(f"interrupted in epoch {loop.state.epoch + 1}; run it again and it goes on from the last checkpoint")
+            raise
     recipe.model.load_state_dict(loop.best)
     recipe.model.eval()
     timing = {"seconds": round(loop.state.seconds, 3), "cpu_seconds": round(loop.state.cpu_seconds, 3)}
@@ -159,10 +163,10 @@ class _Loop:
         state.history.append({"epoch": state.epoch + 1, "lr": lr, **means, **measures})
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         seconds = self.save()
-        self.log(
-            f"epoch {state.epoch}/{self.config.epochs}  loss {means['loss']:.4f}  score {measures['score']:.4f}  "
-            f"best {state.best_score:.4f} (epoch {state.best_epoch})  {seconds:.1f} s"
-        )
+        score = f"score {measures['score']:.4f}  best {state.best_score:.4f} (epoch {state.best_epoch})"
+        if undecided:
+            score = "score not defined (one class in validation), latest weights kept"
+        self.log(f"epoch {state.epoch}/{self.config.epochs}  loss {means['loss']:.4f}  {score}  {seconds:.1f} s")
 
     def out_of_patience(self) -> bool:
         patience = self.config.patience

@@ -88,10 +88,11 @@ def beat_period(heart_rate: float) -> int:
 
 
 def trend(signal: np.ndarray, period: int) -> np.ndarray:
-    """Moving average over one period, as additive seasonal decomposition defines its trend; (..., T), same shape.
+    """Moving average over one period, the trend of additive seasonal decomposition (Sec. 3.1).
 
-    An even period takes half weights at both ends. The first and last period // 2 samples, where the window leaves the
-    signal, take the nearest value that is defined.
+    signal: (..., T); returns the same shape. An even period takes half weights at both ends.
+    The first and last period // 2 samples, where the window leaves the signal, take the
+    nearest value that is defined.
     """
     half = period // 2
     total = np.concatenate([np.zeros((*signal.shape[:-1], 1)), np.cumsum(signal, axis=-1)], axis=-1)
