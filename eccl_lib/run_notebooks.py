@@ -131,7 +131,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cohort", default="synthetic", choices=config_module.COHORTS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", metavar="NN", help="notebooks by number or name, such as 04")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as align.epochs=2")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as align.epochs=5")
     parser.add_argument("--refresh", action="store_true", help="also renew notebooks/ and figures/demo")
     return parser.parse_args(argv)
 
@@ -150,9 +150,10 @@ def _chosen(only: Sequence[str] | None) -> list[str]:
     everything = [*ORDER, REAL_ECG]
     if not only:
         return everything
-    names = [name for name in everything if any(name == wish or name.split("_")[0] == wish for wish in only)]
-    if not names:
-        raise ConfigError(f"no notebook is called {' or '.join(only)}; there are {', '.join(everything)}")
+    for wish in only:
+        if not any(wish in (name, name.split("_")[0]) for name in everything):
+            raise ConfigError(f"no notebook is called {wish}; there are {', '.join(everything)}")
+    names = [name for name in everything if name in only or name.split("_")[0] in only]
     return names
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -117,13 +116,13 @@ def fingerprint(config: Config) -> str:
 
 
 def _manifest_of_files(root: Path) -> str:
-    """Digest of names, sizes and times of all files under a folder."""
-    lines = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            facts = (Path(folder) / name).stat()
-            lines.append(f"{Path(folder).relative_to(root) / name}\t{facts.st_size}\t{facts.st_mtime_ns}")
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    """Digest of names, sizes and times of the table and of every file that is read; others do not count."""
+    from eccl_lib.data import ukb
+
+    used = [_find_table(root), *(path for files in ukb.find_files(root).values() for path in files.values())]
+    facts = ((path.relative_to(root).as_posix(), path.stat()) for path in used)
+    lines = sorted(f"{name}\t{fact.st_size}\t{fact.st_mtime_ns}" for name, fact in facts)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def load(config: Config, progress: Progress = print) -> Cohort:
