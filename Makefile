@@ -37,7 +37,7 @@ notebooks: install
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=3600 notebooks
 
 lab: install
-	$(BIN)/jupyter lab --notebook-dir notebooks
+	$(BIN)/jupyter lab --notebook-dir notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 table1: install
 	$(BIN)/python -m eccl_lib.table1 --scale demo --seeds 5
