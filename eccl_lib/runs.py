@@ -16,7 +16,16 @@ from safetensors.torch import load_file, save_file
 import eccl_lib
 from eccl_lib import paths
 from eccl_lib.config import Config, as_dict
-from eccl_lib.storage import DamagedError, only_one, read_json, sha256, verify, write_atomically, write_json
+from eccl_lib.storage import (
+    DamagedError,
+    only_one,
+    read_json,
+    sha256,
+    verify,
+    write_array,
+    write_atomically,
+    write_json,
+)
 
 MANIFEST = "manifest.json"
 FILES = ("config.json", "metrics.json", "history.csv", "predictions.parquet", "model.safetensors")
@@ -99,7 +108,7 @@ class Run:
         with only_one(self.folder):
             if not digest.is_file():
                 array = compute()
-                write_atomically(path, lambda beside: _save_array(beside, array))
+                write_array(path, array)
                 write_json(digest, {"sha256": sha256(path)})
         verify(path, read_json(digest)["sha256"])
         return np.load(path, allow_pickle=False)
@@ -135,11 +144,6 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Atomically, as contiguous copies on the CPU."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, lambda beside: save_file(plain, beside))
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
 
 
 def made_with(config: Config) -> dict[str, Any]:

@@ -50,6 +50,17 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
+def write_array(path: Path, array: Any) -> None:
+    """Atomically, a numpy array as .npy, without pickle."""
+    import numpy as np
+
+    def write(beside: Path) -> None:
+        with beside.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+
+    write_atomically(path, write)
+
+
 def read_json(path: Path) -> Any:
     """Raises DamagedError where the file is not JSON."""
     try:

@@ -7,15 +7,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from eccl_lib import evaluate, stages, table1
+from eccl_lib import report, stages, table1
 from eccl_lib.config import Config
 from eccl_lib.data import cohort
-from eccl_lib.data.traits import TRAITS
 from eccl_lib.models.heads import on_meta, parameters_in_millions
 from eccl_lib.models.vit import EcgEncoder, grid
 
 Log = Callable[[str], None]
-COLUMNS = [str(trait.field_id) for trait in TRAITS]
 
 
 def plan(config: Config) -> list[tuple[str, Config]]:
@@ -48,10 +46,7 @@ def compare(config: Config, log: Log = print) -> pd.DataFrame:
 
 def _point(panel: str, config: Config, data: cohort.Cohort) -> dict[str, object]:
     run = stages.arm_run(config, stages.ECCL, data)
-    found = run.predictions
-    predicted = found[[f"score_{c}" for c in COLUMNS]].to_numpy()
-    measured = found[[f"target_{c}" for c in COLUMNS]].to_numpy()
-    low, high = evaluate.bootstrap_interval(evaluate.mean_r, predicted, measured, draws=200)
+    r, low, high = report.interval(run, draws=200)
     samples = 10 * config.view.ecg_rate
     rows, columns = grid(config.ecg, samples)
     return {
@@ -59,7 +54,7 @@ def _point(panel: str, config: Config, data: cohort.Cohort) -> dict[str, object]
         "tokens": rows * columns,
         "parameters": round(1e6 * parameters_in_millions(on_meta(EcgEncoder, config.ecg, samples))),
         "seconds": run.timing["cpu_seconds"] + stages.ecg_run(config, data).timing["cpu_seconds"],
-        "r": run.metrics["test"],
-        "low": float(low),
-        "high": float(high),
+        "r": r,
+        "low": low,
+        "high": high,
     }

@@ -22,7 +22,7 @@ from eccl_lib import paths
 from eccl_lib.config import DISEASES, Config, ViewConfig, digest
 from eccl_lib.data import cmr, ecg
 from eccl_lib.data.records import UnreadableError
-from eccl_lib.storage import DamagedError, MissingError, only_one, sha256, write_atomically, write_json
+from eccl_lib.storage import DamagedError, MissingError, only_one, sha256, write_array, write_atomically, write_json
 
 FORMAT = 1  # raise when the preprocessing changes what is stored; the generator has its own number
 SPLITS = ("train", "val", "test")
@@ -190,8 +190,8 @@ def build(config: Config, progress: Progress = print) -> Path:
     for name in ("ecg", "clips"):
         store.keep_rows(folder / "build" / f"{name}.npy", target / f"{name}.npy", kept)
     rows = table.loc[[records[k]["eid"] for k in kept]]
-    _save_array(target / "traits.npy", tables.traits(rows))
-    _save_array(target / "labels.npy", tables.labels(rows, config.store.labels))
+    write_array(target / "traits.npy", tables.traits(rows))
+    write_array(target / "labels.npy", tables.labels(rows, config.store.labels))
     _save_frame(target / "table.parquet", _facts(rows, [records[k] for k in kept], config))
     left_out = [{"eid": record["eid"], **record["quarantine"]} for record in records if "quarantine" in record]
     left_out += [{"eid": eid, "file": "", **NO_ROW} for eid in strangers]
@@ -263,14 +263,6 @@ def _facts(table: pd.DataFrame, records: list[dict], config: Config) -> pd.DataF
     split = [split_of(eid, config.store.split_salt) for eid in eids]
     first = {"eid": eids, "split": split, "sex": tables.sex(table).to_numpy(), "age": age}
     return pd.concat([pd.DataFrame(first), facts], axis=1)
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    def write(beside: Path) -> None:
-        with beside.open("wb") as handle:
-            np.save(handle, array, allow_pickle=False)
-
-    write_atomically(path, write)
 
 
 def _save_frame(path: Path, frame: pd.DataFrame) -> None:

@@ -236,13 +236,6 @@ def _short_axis(files: list[bytes]) -> list[dicom.Header]:
     return headers
 
 
-def read_table(path: Path):
-    """A tabular export as a DataFrame indexed by eid; see ``tables.read_table``."""
-    from eccl_lib.data import tables
-
-    return tables.read_table(path)
-
-
 def find_files(root: Path, visit: int = 2) -> dict[str, dict[str, Path]]:
     """Per eid the files of one imaging visit under any folder layout: keys ``ecg``, ``cine``, ``segmentation``.
 
