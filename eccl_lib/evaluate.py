@@ -1,8 +1,11 @@
-"""Scores, from saved predictions: AUC, Pearson r, retrieval."""
+"""Scores, from saved predictions: AUC, average precision, Pearson r, retrieval."""
 
 from __future__ import annotations
 
 import numpy as np
+
+RECALLS = (1, 5, 10)
+TIE = 1e-6  # cosines of float32 features differ by rounding below this
 
 
 def auc(score: np.ndarray, positive: np.ndarray) -> float:
@@ -16,6 +19,21 @@ def auc(score: np.ndarray, positive: np.ndarray) -> float:
         return float("nan")
     ranks = average_ranks(np.asarray(score, dtype=np.float64))
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
+    """Mean precision at the recall of each positive, equal scores taken together; a guess has the prevalence.
+
+    score, positive: (n,). NaN without a positive.
+    """
+    positive = np.asarray(positive, dtype=bool)
+    if not positive.any():
+        return float("nan")
+    order = np.argsort(-np.asarray(score, dtype=np.float64), kind="stable")
+    found = np.cumsum(positive[order])
+    last = np.append(np.flatnonzero(np.diff(np.asarray(score)[order])), len(order) - 1)  # of each run of equal scores
+    gained = np.diff(found[last], prepend=0)
+    return float((gained * found[last] / (last + 1)).sum() / found[-1])
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
@@ -76,9 +94,26 @@ def bootstrap_interval(
 def retrieval(z_query: np.ndarray, z_gallery: np.ndarray) -> dict[str, float]:
     """How well each query finds its own partner. Both (n, D), unit norm, row i belongs to row i.
 
-    Returns the median rank (1 is best) and the recall at 1, 5 and 10; chance gives (n + 1) / 2 and k / n.
+    Returns the median rank (1 is best) and the recall at 1, 5 and 10; ``retrieval_chance`` gives those of a guess.
     """
-    scores = z_query @ z_gallery.T
-    own = np.diagonal(scores)[:, None]
-    ranks = 1 + (scores > own).sum(axis=1)
-    return {"median_rank": float(np.median(ranks))} | {f"recall_at_{k}": float((ranks <= k).mean()) for k in (1, 5, 10)}
+    ranks, recalls = ranks_of_own(z_query, z_gallery)
+    return {"median_rank": float(np.median(ranks))} | {name: float(hit.mean()) for name, hit in recalls.items()}
+
+
+def ranks_of_own(z_query: np.ndarray, z_gallery: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Each query's rank of its own partner (n,), and its recall at 1, 5 and 10, each (n,) from 0 to 1.
+
+    Cosines closer than float rounding are ties, and ties count as in a random order: the rank is the middle of the tied
+    ones, the recall the chance to be among the first k. So features that are the same for all score as a guess.
+    """
+    scores = np.asarray(z_query, dtype=np.float64) @ np.asarray(z_gallery, dtype=np.float64).T
+    ahead = scores - np.diagonal(scores)[:, None]
+    better = (ahead > TIE).sum(axis=1)
+    tied = (np.abs(ahead) <= TIE).sum(axis=1)  # itself among them
+    recalls = {f"recall_at_{k}": np.clip((k - better) / tied, 0, 1) for k in RECALLS}
+    return better + (tied + 1) / 2, recalls
+
+
+def retrieval_chance(n: int) -> dict[str, float]:
+    """What a guess among n scores in ``retrieval``."""
+    return {"median_rank": (n + 1) / 2} | {f"recall_at_{k}": min(1.0, k / n) for k in RECALLS}

@@ -1,0 +1,124 @@
+"""How often the intervals hold the truth, simulated: AUC at few and many positives, mean r at the demo's size.
+
+Command: ``python -m eccl_lib.coverage --out figures/demo/coverage.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from eccl_lib import command, delong, resampling
+from eccl_lib.storage import write_atomically
+
+LEVEL = 0.95
+SHARED = 0.7  # share of a score's variance within a class that the seeds have in common; ours
+TRAITS, TRAITS_SHARED = 82, 0.5  # traits of one heart go together; ours
+MEAN_R_DRAWS, MEAN_R_REPEATS = 1000, 1000  # each repeat is a bootstrap of its own
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study to simulate. metric: AUC or mean r; truth: its true value; positives: 0 for mean r."""
+
+    metric: str
+    participants: int
+    positives: int
+    truth: float
+    seeds: int = 1
+
+
+DESIGNS = (
+    *(Design("AUC", 8308, positives, truth) for positives in (33, 300) for truth in (0.7, 0.8)),
+    Design("AUC", 8308, 33, 0.8, seeds=5),
+    *(Design("AUC", 120, 11, truth) for truth in (0.7, 0.8)),  # the demo's test participants
+    *(Design("mean r", n, 0, 0.35) for n in (120, 880)),
+)
+
+
+def binormal(design: Design, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (seeds, n) of one study, normal in either class, and who is positive (n,): AUC = Phi(shift / sqrt 2)."""
+    positive = np.arange(design.participants) < design.positives
+    shift = np.sqrt(2) * NormalDist().inv_cdf(design.truth)
+    common = generator.standard_normal(design.participants)
+    own = generator.standard_normal((design.seeds, design.participants))
+    return np.sqrt(SHARED) * common + np.sqrt(1 - SHARED) * own + shift * positive, positive
+
+
+def hearts(design: Design, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions (seeds, n, traits) of one study and what is measured (n, traits): every trait's r is the truth."""
+    measured, error = (
+        np.sqrt(TRAITS_SHARED) * generator.standard_normal((design.participants, 1))
+        + np.sqrt(1 - TRAITS_SHARED) * generator.standard_normal((design.seeds, design.participants, TRAITS))
+        for _ in range(2)
+    )
+    measured = measured[0]
+    return design.truth * measured + np.sqrt(1 - design.truth**2) * error, measured
+
+
+def auc_intervals(design: Design, generator: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """Both intervals of one simulated study."""
+    score, positive = binormal(design, generator)
+    found = delong.estimate(score, positive)
+    return {scale: found.interval(LEVEL, scale) for scale in ("logit", "plain")}
+
+
+def mean_r_intervals(design: Design, generator: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """The bootstrap interval of one simulated study."""
+    predicted, measured = hearts(design, generator)
+    drawn = resampling.mean_r_draws(predicted, measured, MEAN_R_DRAWS, seed=int(generator.integers(2**31)))
+    low, high = resampling.percentile(drawn, LEVEL)
+    return {"bootstrap": (float(low), float(high))}
+
+
+def simulate(design: Design, repeats: int, seed: int = 0) -> pd.DataFrame:
+    """One row an interval: coverage, its standard error, how often the truth lay below and above, mean width."""
+    generator = np.random.default_rng(seed)
+    intervals = auc_intervals if design.metric == "AUC" else mean_r_intervals
+    found = [intervals(design, generator) for _ in range(repeats)]
+    rows = []
+    for name in found[0]:
+        low, high = np.array([one[name] for one in found]).T
+        covered = float(((low <= design.truth) & (design.truth <= high)).mean())
+        facts = {**vars(design), "interval": name, "coverage": covered}
+        facts["standard_error"] = float(np.sqrt(covered * (1 - covered) / repeats))
+        facts |= {"truth_below": float((design.truth < low).mean()), "truth_above": float((design.truth > high).mean())}
+        rows.append(facts | {"width": float((high - low).mean()), "repeats": repeats})
+    return pd.DataFrame(rows)
+
+
+def table(repeats: int, designs: Sequence[Design] = DESIGNS, seed: int = 0, log: Log = print) -> pd.DataFrame:
+    """All designs, a line each as it ends."""
+    parts = []
+    for design in designs:
+        part = simulate(design, repeats if design.metric == "AUC" else min(repeats, MEAN_R_REPEATS), seed)
+        for row in part.itertuples():
+            log(f"{design}: {row.interval} {row.coverage:.3f} +- {row.standard_error:.3f}")
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """``python -m eccl_lib.coverage --repeats 10000 --out figures/demo/coverage.csv``."""
+    parser = argparse.ArgumentParser(prog="python -m eccl_lib.coverage", description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=10_000, help="simulated studies per design")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="CSV to write; without it the table is printed")
+    parsed = parser.parse_args(arguments)
+    result = table(parsed.repeats, seed=parsed.seed)
+    if parsed.out is None:
+        print(result.to_string(index=False))
+    else:
+        write_atomically(parsed.out, lambda path: result.to_csv(path, index=False, float_format="%.4f"))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,48 @@
+"""The simulated studies have the truth they claim, and the intervals hold it about as often as they say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eccl_lib import coverage, evaluate
+from eccl_lib.coverage import Design
+
+
+def test_simulated_scores_have_the_true_auc_in_every_seed():
+    score, positive = coverage.binormal(Design("AUC", 60_000, 20_000, 0.8, seeds=2), np.random.default_rng(0))
+    assert [evaluate.auc(one, positive) for one in score] == pytest.approx([0.8, 0.8], abs=0.006)
+    assert positive.sum() == 20_000
+
+
+def test_simulated_traits_have_the_true_r_and_go_together():
+    predicted, measured = coverage.hearts(Design("mean r", 20_000, 0, 0.35), np.random.default_rng(0))
+    np.testing.assert_allclose(evaluate.pearson(predicted[0], measured), 0.35, atol=0.04)
+    assert np.corrcoef(measured[:, 0], measured[:, 1])[0, 1] == pytest.approx(coverage.TRAITS_SHARED, abs=0.03)
+
+
+@pytest.mark.parametrize(("positives", "low", "high"), [(33, 0.92, 0.97), (300, 0.93, 0.97)])
+def test_the_logit_interval_holds_the_true_auc(positives, low, high):
+    # 2,000 studies: a standard error of 0.5 %; participants fewer than in figures/demo/coverage.csv, positives alike.
+    result = coverage.simulate(Design("AUC", 1200, positives, 0.8), 2000).set_index("interval")
+    assert low <= result.loc["logit", "coverage"] <= high
+    assert result.loc["plain", "coverage"] < result.loc["logit", "coverage"] + 0.005
+
+
+def test_the_bootstrap_holds_the_true_mean_r(monkeypatch):
+    monkeypatch.setattr(coverage, "MEAN_R_DRAWS", 200)
+    result = coverage.simulate(Design("mean r", 120, 0, 0.35), 200)
+    assert result["coverage"].item() == pytest.approx(0.94, abs=0.05)
+
+
+def test_misses_on_either_side_are_what_coverage_leaves():
+    result = coverage.simulate(Design("AUC", 120, 11, 0.8), 300)
+    assert result[["coverage", "truth_below", "truth_above"]].sum(axis=1).tolist() == pytest.approx([1, 1])
+
+
+def test_the_command_writes_a_row_for_each_design_and_interval(tmp_path, monkeypatch):
+    monkeypatch.setattr(coverage, "MEAN_R_REPEATS", 2)
+    monkeypatch.setattr(coverage, "MEAN_R_DRAWS", 20)
+    coverage.main(["--repeats", "3", "--out", str(tmp_path / "coverage.csv")])
+    written = pd.read_csv(tmp_path / "coverage.csv")
+    assert len(written) == sum(2 if design.metric == "AUC" else 1 for design in coverage.DESIGNS)
+    assert written["coverage"].between(0, 1).all()
