@@ -1,25 +1,32 @@
-"""Lines from worker processes to the one that started them: each appends to a file, the parent follows it."""
+"""Lines from many processes to the one that waits for them: each job appends to a file of its own, which is followed.
+
+A file has one writer, so this holds on a network file system too. The folder goes when the listener ends: a job that
+can no longer append ends there as well, right after the checkpoint that the line speaks of.
+"""
 
 from __future__ import annotations
 
-import tempfile
+import os
+import shutil
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-INTERVAL = 0.3  # seconds between two looks at the file
+INTERVAL = 0.3  # seconds between two looks at the files
 
 
 class Relay:
-    """``with Relay(log) as relay``: hand ``relay.path`` to workers, whose ``append`` then reaches ``log`` here."""
+    """``with Relay(root, hear) as relay``: what a job appends to ``relay.path(k)`` reaches ``hear(k, line)`` here."""
 
-    def __init__(self, log: Callable[[str], None]) -> None:
-        self._log, self._over = log, threading.Event()
+    def __init__(self, root: Path, hear: Callable[[int, str], None]) -> None:
+        self.folder, self._hear = root / f"{_prefix()}{os.getpid()}", hear
+        self._read: dict[int, int] = {}  # bytes heard of each file
+        self._over, self._looking = threading.Event(), threading.Lock()
 
     def __enter__(self) -> Relay:
-        self._folder = tempfile.TemporaryDirectory(prefix="eccl-")
-        self.path = Path(self._folder.name) / "lines"
-        self.path.touch()
+        _remove_orphans(self.folder.parent)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
         return self
@@ -27,18 +34,50 @@ class Relay:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
-        self._folder.cleanup()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def path(self, number: int) -> Path:
+        """Where job ``number`` appends."""
+        return self.folder / str(number)
 
     def _follow(self) -> None:
-        with self.path.open(encoding="utf-8") as lines:
-            over = False
-            while not over:
-                over = self._over.wait(INTERVAL)  # one more look after the end
-                for line in lines:
-                    self._log(line.rstrip("\n"))
+        while not self._over.wait(INTERVAL):
+            self.look()
+        self.look()
+
+    def look(self) -> None:
+        """Hear every whole line that has come since the last look."""
+        with self._looking:
+            for path in sorted(self.folder.iterdir(), key=lambda path: int(path.name)):
+                number = int(path.name)
+                with path.open("rb") as file:
+                    file.seek(self._read.get(number, 0))
+                    whole = file.read().rpartition(b"\n")[0]
+                if whole:
+                    self._read[number] = self._read.get(number, 0) + len(whole) + 1
+                    for line in whole.decode().splitlines():
+                        self._hear(number, line)
 
 
 def append(path: Path, line: str) -> None:
-    """One whole line: short appends do not mix, whoever else writes."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    """One whole line. Raises FileNotFoundError where nobody listens any more."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def _prefix() -> str:
+    return f".grid-{socket.gethostname()}-"
+
+
+def _remove_orphans(root: Path) -> None:
+    """Folders that listeners of this machine left when they were killed."""
+    for folder in root.glob(f"{_prefix()}*"):
+        try:
+            os.kill(int(folder.name.removeprefix(_prefix())), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            pass  # another user's, alive

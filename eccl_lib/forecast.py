@@ -1,0 +1,132 @@
+"""How long a grid takes: seconds a job of each kind from finished runs or trial steps, and the time that is left."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from eccl_lib.config import Config, as_dict
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.jobs import FEATURES, Job
+from eccl_lib.storage import DamagedError, read_json
+
+EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # in a training's lines
+Like = tuple[str, Config]  # what jobs of one cost have in common
+
+
+def like(job: Job) -> Like:
+    """The job's kind and its parameters but for seed and disease."""
+    return job.kind, replace(job.config, seed=0, disease="I21")
+
+
+@dataclass
+class Forecast:
+    """CPU seconds of jobs that are alike. trial: those known from trial steps; the others come from finished runs."""
+
+    seconds: dict[Like, float] = field(default_factory=dict)
+    trial: set[Like] = field(default_factory=set)
+
+    def add_trial(self, job: Job, seconds: float) -> None:
+        self.seconds[like(job)] = seconds
+        self.trial.add(like(job))
+
+    def knows(self, job: Job) -> bool:
+        return like(job) in self.seconds
+
+    def of(self, job: Job) -> float:
+        """Seconds of one job; one that could not be tried counts as an average one."""
+        known = self.seconds.values()
+        return self.seconds.get(like(job), sum(known) / len(known) if known else 1.0)
+
+    def table(self, jobs: Sequence[Job], todo: Sequence[Job]) -> str:
+        """A line a kind, the longest first: jobs, those to do, seconds each and in all, where they come from."""
+        lines = [f"{'kind':32} {'jobs':>5} {'to do':>6} {'s each':>7} {'CPU s':>8}"]
+        totals = {kind: sum(map(self.of, _of_kind(todo, kind))) for kind in {job.kind for job in todo}}
+        for kind in sorted(totals, key=totals.get, reverse=True):
+            count = len(_of_kind(todo, kind))
+            figures = f"{len(_of_kind(jobs, kind)):5} {count:6} {totals[kind] / count:7.1f} {totals[kind]:8.0f}"
+            lines.append(f"{kind:32} {figures}  {self._source(_of_kind(todo, kind)[0])}")
+        lines.append(f"{'all':32} {len(jobs):5} {len(todo):6} {'':7} {sum(totals.values()):8.0f}")
+        return "\n".join(lines)
+
+    def _source(self, job: Job) -> str:
+        return "a guess" if not self.knows(job) else "trial steps" if like(job) in self.trial else "finished runs"
+
+
+def _of_kind(jobs: Sequence[Job], kind: str) -> list[Job]:
+    return [job for job in jobs if job.kind == kind]
+
+
+def from_finished_runs(jobs: Iterable[Job], data: Cohort) -> Forecast:
+    """Mean CPU seconds of the runs here that differ from the jobs in nothing but seed or disease."""
+    places = {(like(job), job.expected(data).folder.parent): job for job in jobs if job.key != FEATURES}
+    found: dict[Like, list[float]] = {}
+    for (kind, folder), job in places.items():
+        wanted = _but_for_seed(as_dict(job.config))
+        for path in sorted(folder.glob("seed*-*/timing.json")):
+            try:
+                if _but_for_seed(read_json(path.with_name("config.json"))) == wanted:
+                    found.setdefault(kind, []).append(float(read_json(path)["cpu_seconds"]))
+            except (OSError, DamagedError):
+                continue  # a run under way, or one that its own reader will complain of
+    return Forecast({kind: sum(seconds) / len(seconds) for kind, seconds in found.items()})
+
+
+def _but_for_seed(config: dict) -> dict:
+    return {name: value for name, value in config.items() if name not in ("seed", "disease", "runtime")}
+
+
+def wall_seconds(waves: Sequence[Sequence[float]], workers: int) -> float:
+    """Time of waves of jobs in their order, each on the worker that is free first. waves: seconds of each job."""
+    total = 0.0
+    for wave in waves:
+        free = [0.0] * workers
+        for seconds in wave:
+            heapq.heapreplace(free, free[0] + seconds)
+        total += max(free)
+    return total
+
+
+class Progress:
+    """How far a grid is, by predicted seconds rather than by count. seconds: of each job; wall: predicted for all."""
+
+    def __init__(self, seconds: Sequence[float], wall: float) -> None:
+        self._seconds, self._wall, self._began = list(seconds), wall, time.monotonic()
+        self._parts = [0.0] * len(self._seconds)
+
+    def hear(self, number: int, line: str) -> bool:
+        """Take a line of a job; whether it told of an epoch."""
+        found = EPOCH.search(line)
+        if found:
+            self._parts[number] = max(self._parts[number], int(found[1]) / int(found[2]))
+        return bool(found)
+
+    def end(self, number: int) -> None:
+        self._parts[number] = 1.0
+
+    @property
+    def share(self) -> float:
+        """Of the predicted seconds, what is behind us: 0 to 1."""
+        total = sum(self._seconds)
+        return sum(s * part for s, part in zip(self._seconds, self._parts, strict=True)) / total if total else 1.0
+
+    def left(self, elapsed: float | None = None) -> float:
+        """Seconds that remain: the prediction, stretched by the pace so far. elapsed: seconds since it began."""
+        elapsed = time.monotonic() - self._began if elapsed is None else elapsed
+        trust = 0.05 * self._wall  # so much of the prediction is believed before the first seconds are behind us
+        pace = (elapsed + trust) / (self._wall * self.share + trust) if self._wall else 1.0
+        return self._wall * (1 - self.share) * pace
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%}, about {duration(self.left())} left"
+
+
+def duration(seconds: float) -> str:
+    """As a person would say it: 45 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
