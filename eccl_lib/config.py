@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 Task = Literal["I21", "I42", "I48", "I50", "traits"]
 DISEASES = ("I21", "I42", "I48", "I50")
 TASKS = (*DISEASES, "traits")
-SCALES = ("demo", "study", "paper")
+SCALES = ("demo", "study", "paper", "authors")
 COHORTS = ("synthetic", "ukb")
 
 
@@ -91,9 +91,9 @@ class EcgEncoderConfig:
 
 @dataclass(frozen=True)
 class CmrEncoderConfig:
-    """Swin Transformer over a cine's frames as channels (Sec. 3.1)."""
+    """Which CMR encoder is pre-trained, and the Swin Transformer over a cine's frames as channels (Sec. 3.1)."""
 
-    architecture: Literal["swin"] = "swin"  # Sec. 3.1
+    architecture: Literal["swin", "resnet50", "vit"] = "swin"  # Sec. 3.1; the others: rows ResNet50 and ViT of Table 1
     patch: int = 4  # Sec. 3.1
     window: int = 7  # Sec. 3.1
     width: int = 96  # Swin-T; authors' code
@@ -102,6 +102,26 @@ class CmrEncoderConfig:
     dropout: float = 0.1  # authors' code
     attention_dropout: float = 0.1  # authors' code
     drop_path: float = 0.2  # authors' code
+
+
+@dataclass(frozen=True)
+class CmrResnetConfig:
+    """CMR encoder of the row ResNet50 (He et al. 2016)."""
+
+    width: int = 64  # ResNet50: 64, 128, 256, 512 inside the bottlenecks, four times as many outside
+    layers: tuple[int, ...] = (3, 4, 6, 3)  # ResNet50; four stages
+    stem: Literal["plain", "deep"] = "plain"  # one 7 x 7 to 64 channels; deep: three 3 x 3 to ``width``, far cheaper
+
+
+@dataclass(frozen=True)
+class CmrVitConfig:
+    """CMR encoder of the row ViT (Dosovitskiy et al. 2021)."""
+
+    patch: int = 16  # ViT-B/16; the paper does not name the size
+    width: int = 768  # ViT-B
+    depth: int = 12  # ViT-B
+    heads: int = 12  # ViT-B
+    dropout: float = 0.1  # as the Swin's
 
 
 @dataclass(frozen=True)
@@ -123,6 +143,8 @@ class MaeConfig(TrainingConfig):
 
     lr: float = 8e-4  # Sec. 3.1
     mask_ratio: float = 0.8  # Sec. 3.1
+    loss_on: Literal["masked", "all"] = "masked"  # Sec. 2.1; all patches: authors' code
+    correlation_weight: float = 0.0  # share of 1 - r in the loss; authors' code has such a term
     decoder_width: int = 512  # authors' code
     decoder_depth: int = 8  # authors' code
     decoder_heads: int = 16  # authors' code
@@ -134,8 +156,11 @@ class AlignConfig(TrainingConfig):
 
     shared_width: int = 256  # Sec. 3.1
     temperature: float = 0.1  # not stated; authors' code
+    learn_temperature: bool = False  # ours; as CLIP (Radford et al. 2021), from ``temperature`` on
+    triplet_margin: float = 2.5  # of the row Triplet; authors' code
     task_weight: float = 1.0  # lambda, Sec. 3.1
     negatives_per_positive: int = 2  # Sec. 3.1
+    chunks: Literal["drawn", "fixed"] = "drawn"  # Sec. 3.1: random; fixed, in file order: authors' code
 
 
 @dataclass(frozen=True)
@@ -143,6 +168,30 @@ class CmrTrainingConfig(TrainingConfig):
     """Supervised pre-training of the CMR encoder (Sec. 2.1)."""
 
     negatives_per_positive: int = 2  # Sec. 3.1
+    chunks: Literal["drawn", "fixed"] = "drawn"  # Sec. 3.1: random; fixed, in file order: authors' code
+
+
+@dataclass(frozen=True)
+class ThirdStageConfig(TrainingConfig):
+    """Fine-tuning the traits once more after alignment; the paper has no such stage."""
+
+    enabled: bool = False  # authors' code has it for the traits
+    lr: float = 8e-6  # authors' code
+
+
+@dataclass(frozen=True)
+class CmaeConfig(TrainingConfig):
+    """Cross-modal autoencoder of the row CMAE (Radhakrishnan et al. 2023): each modality alone, then the pair."""
+
+    lr: float = 5e-5  # Radhakrishnan et al. 2023
+    latent: int = 256  # Radhakrishnan et al. 2023
+    contrastive_weight: float = 0.1  # Radhakrishnan et al. 2023
+    temperature: float = 0.07  # where the learned temperature starts; as CLIP (Radford et al. 2021)
+    ecg_width: int = 32  # channels of the first residual block, doubled at each of the next; ours
+    ecg_blocks: int = 5  # each halves the length; ours
+    cmr_width: int = 64  # channels after the stem; ours
+    cmr_growth: int = 32  # DenseNet (Huang et al. 2017)
+    cmr_layers: tuple[int, ...] = (4, 4, 4, 4)  # of each dense block, each followed by halving; ours
 
 
 @dataclass(frozen=True)
@@ -169,7 +218,7 @@ class RuntimeConfig:
 class Config:
     """One run's parameters. Make it with ``load``."""
 
-    scale: Literal["demo", "study", "paper"] = "paper"
+    scale: Literal["demo", "study", "paper", "authors"] = "paper"
     cohort: Literal["synthetic", "ukb"] = "synthetic"
     disease: Task = "I21"
     seed: int = 0
@@ -179,9 +228,13 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     ecg: EcgEncoderConfig = field(default_factory=EcgEncoderConfig)
     cmr: CmrEncoderConfig = field(default_factory=CmrEncoderConfig)
+    cmr_resnet: CmrResnetConfig = field(default_factory=CmrResnetConfig)
+    cmr_vit: CmrVitConfig = field(default_factory=CmrVitConfig)
     mae: MaeConfig = field(default_factory=MaeConfig)
     cmr_training: CmrTrainingConfig = field(default_factory=CmrTrainingConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
+    third_stage: ThirdStageConfig = field(default_factory=ThirdStageConfig)
+    cmae: CmaeConfig = field(default_factory=CmaeConfig)
     variants: VariantsConfig = field(default_factory=VariantsConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -229,6 +282,27 @@ DEMO: dict[str, Any] = {
     "align.epochs": 20,
     "align.warmup_epochs": 4,
     "align.batch": 20,
+    "third_stage.epochs": 5,
+    "third_stage.warmup_epochs": 1,
+    "third_stage.lr": 1e-4,
+    "third_stage.batch": 20,
+    "cmr_resnet.width": 16,
+    "cmr_resnet.layers": (1, 1, 1, 1),
+    "cmr_resnet.stem": "deep",
+    "cmr_vit.patch": 8,
+    "cmr_vit.width": 64,
+    "cmr_vit.depth": 2,
+    "cmr_vit.heads": 2,
+    "cmr_vit.dropout": 0.0,
+    "cmae.lr": 1e-3,
+    "cmae.epochs": 20,
+    "cmae.warmup_epochs": 4,
+    "cmae.batch": 20,
+    "cmae.ecg_width": 8,
+    "cmae.ecg_blocks": 4,
+    "cmae.cmr_width": 16,
+    "cmae.cmr_growth": 8,
+    "cmae.cmr_layers": (2, 2),
     "variants.patch_samples": (20, 40, 100),
     "variants.widths": (32, 64, 96),
     "variants.heads": (1, 2, 3),
@@ -251,6 +325,14 @@ STUDY: dict[str, Any] = {
     "ecg.heads": 3,
     "ecg.dropout": 0.1,
     "cmr.width": 64,
+    "cmr_resnet.width": 24,
+    "cmr_resnet.layers": (2, 2, 2, 2),
+    "cmr_vit.width": 96,
+    "cmr_vit.depth": 4,
+    "cmr_vit.heads": 3,
+    "cmr_vit.dropout": 0.1,
+    "cmae.batch": 64,
+    "third_stage.batch": 64,
     "mae.batch": 64,
     "cmr_training.batch": 32,
     "align.batch": 64,
@@ -260,7 +342,27 @@ STUDY: dict[str, Any] = {
 }
 
 PAPER: dict[str, Any] = {}
-DELTAS = {"demo": DEMO, "study": STUDY, "paper": PAPER}
+
+# Where the authors' code departs from the paper, at the paper's sizes.
+AUTHORS: dict[str, Any] = {
+    "store.slice_choice": "rv_max",
+    "store.crop": "fixed_80px",
+    "augment.ecg_crop_probability": 0.0,
+    "augment.cmr_flip_probability": 0.5,
+    "mae.epochs": 400,
+    "mae.loss_on": "all",
+    "mae.correlation_weight": 0.1,  # the term is there; its weight is not known to us, 0.1 as Turgut et al. 2023
+    "mae.beta2": 0.95,
+    "mae.weight_decay": 0.05,
+    "cmr_training.lr": 3.2e-5,
+    "cmr_training.chunks": "fixed",
+    "align.batch": 32,
+    "align.weight_decay": 0.05,  # AdamW; how much is not known to us, as in its autoencoder
+    "align.patience": 10,
+    "align.chunks": "fixed",
+    "third_stage.enabled": True,
+}
+DELTAS = {"demo": DEMO, "study": STUDY, "paper": PAPER, "authors": AUTHORS}
 
 
 def load(
@@ -288,10 +390,13 @@ def load(
     return config
 
 
+TRAININGS = ("mae", "cmr_training", "align", "third_stage", "cmae")
+
+
 def _shorter_warmups(config: Config, changes: dict[str, Any]) -> dict[str, Any]:
     """Where only the number of epochs is overridden, the warm-up stays at most a fifth of it, as in Sec. 3.1."""
     found = {}
-    for section in ("mae", "cmr_training", "align"):
+    for section in TRAININGS:
         epochs = changes.get(f"{section}.epochs")
         if isinstance(epochs, int) and epochs >= 0:
             found[f"{section}.warmup_epochs"] = min(getattr(config, section).warmup_epochs, epochs // 5)
@@ -376,7 +481,7 @@ def _validate(config: Config) -> None:
     for disease in DISEASES:
         name = f"synthetic.prevalence_{disease.lower()}"
         require(name, 0 < getattr(config.synthetic, name.split(".")[1]) < 0.5, "between 0 and 0.5")
-    for section in ("mae", "cmr_training", "align"):
+    for section in TRAININGS:
         part = getattr(config, section)
         require(f"{section}.epochs", part.epochs >= 1, "1 or more")
         require(
@@ -387,7 +492,10 @@ def _validate(config: Config) -> None:
         require(f"{section}.lr", part.lr > 0, "above 0")
         require(f"{section}.batch", part.batch >= 2, "2 or more")
     require("mae.mask_ratio", 0 < config.mae.mask_ratio < 1, "between 0 and 1")
+    require("mae.correlation_weight", 0 <= config.mae.correlation_weight <= 1, "between 0 and 1")
     require("align.temperature", config.align.temperature > 0, "above 0")
+    require("align.triplet_margin", config.align.triplet_margin > 0, "above 0")
+    require("cmae.temperature", config.cmae.temperature > 0, "above 0")
     require("view.ecg_rate", 500 % config.view.ecg_rate == 0, "a divisor of 500")
     samples = 10 * config.view.ecg_rate
     require(
@@ -397,13 +505,13 @@ def _validate(config: Config) -> None:
     require("variants.heads", len(config.variants.heads) == len(config.variants.widths), "as many as variants.widths")
     for length in config.variants.patch_samples:
         require("variants.patch_samples", samples % length == 0, f"divisors of {samples}, the samples in 10 s")
+    require("cmr_resnet.layers", len(config.cmr_resnet.layers) == 4, "four numbers of blocks")
     require("cmr.heads", len(config.cmr.heads) == len(config.cmr.depths), "as many as cmr.depths")
     for axis in ("clip_frames", "clip_size"):
         stored, seen = getattr(config.store, axis), getattr(config.view, axis)
         require(f"view.{axis}", stored % seen == 0, f"a divisor of store.{axis} ({stored})")
-    require(
-        "view.clip_size", config.view.clip_size % config.cmr.patch == 0, f"a multiple of cmr.patch ({config.cmr.patch})"
-    )
+    for name, patch in (("cmr.patch", config.cmr.patch), ("cmr_vit.patch", config.cmr_vit.patch)):
+        require("view.clip_size", config.view.clip_size % patch == 0, f"a multiple of {name} ({patch})")
     require("augment.ecg_crop_min", 0 < config.augment.ecg_crop_min <= 1, "above 0, at most 1")
     require("runtime.threads", config.runtime.threads >= 1, "1 or more")
     require("runtime.workers", config.runtime.workers >= 1, "1 or more")
@@ -422,7 +530,8 @@ def _validate_kinds(require: _Requirements) -> None:
             require(name, all(n >= 1 for n in numbers), "1 or more")
         if key.endswith(("_probability", "dropout", "drop_path")):
             require(name, 0 <= value <= 1, "between 0 and 1")
-    for width, heads in (("ecg.width", "ecg.heads"), ("mae.decoder_width", "mae.decoder_heads")):
+    pairs = (("ecg.width", "ecg.heads"), ("mae.decoder_width", "mae.decoder_heads"), ("cmr_vit.width", "cmr_vit.heads"))
+    for width, heads in pairs:
         wide, many = (getattr(getattr(require.config, n.split(".")[0]), n.split(".")[1]) for n in (width, heads))
         require(width, wide % many == 0 and wide % 4 == 0, f"a multiple of {heads} ({many}) and of 4")
 

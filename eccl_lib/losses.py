@@ -1,13 +1,15 @@
-"""The paper's losses, Eq. 1 to 5 in order, then the masked autoencoder's."""
+"""The paper's losses, Eq. 1 to 5 in order, then the autoencoders' and the triplet loss of Table 1's other rows."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def similarity(z_ecg: Tensor, z_cmr: Tensor, temperature: float) -> Tensor:
+def similarity(z_ecg: Tensor, z_cmr: Tensor, temperature: float | Tensor) -> Tensor:
     """z_e^T z_c / tau for every pair. z_ecg, z_cmr: (B, D), unit norm. Returns (B, B), row i for ECG i."""
     full = torch.promote_types(z_ecg.dtype, torch.float32)  # bf16 has steps of 0.06 near 1 / tau
     with torch.autocast(z_ecg.device.type, enabled=False):
@@ -24,7 +26,7 @@ def cmr_loss(logits: Tensor) -> Tensor:
     return ecg_loss(logits.T)
 
 
-def clip_loss(z_ecg: Tensor, z_cmr: Tensor, temperature: float) -> Tensor:
+def clip_loss(z_ecg: Tensor, z_cmr: Tensor, temperature: float | Tensor) -> Tensor:
     """L_CL, half of each direction (Eq. 3); equal similarities give log B.
 
     z_ecg, z_cmr: (B, D), unit norm.
@@ -59,3 +61,40 @@ def masked_patch_mse(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     predicted, target: (B, L, P); mask: (B, L), 0 is visible, 1 is masked.
     """
     return ((predicted - target).square().mean(dim=-1) * mask).sum() / mask.sum()
+
+
+def patch_mse(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error over all patches, visible ones too (authors' code). Both (B, L, P)."""
+    return (predicted - target).square().mean()
+
+
+def patch_decorrelation(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 - Pearson r of each ECG with its reconstruction, mean over the batch (authors' code). Both (B, L, P)."""
+    x, y = (part.flatten(1) - part.flatten(1).mean(dim=1, keepdim=True) for part in (predicted, target))
+    return 1 - F.cosine_similarity(x, y, dim=1).mean()
+
+
+def log_cosh(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean of log cosh of the error: squared where small, absolute where large (CMAE's loss on the ECG)."""
+    error = predicted - target
+    return (error + F.softplus(-2 * error) - math.log(2)).mean()
+
+
+def triplet_loss(z_ecg: Tensor, z_cmr: Tensor, margin: float) -> Tensor:
+    """An ECG nearer to its own CMR than to a semi-hard other one, by ``margin`` (FaceNet; row Triplet).
+
+    mean_i max(0, d(e_i, c_i) - d(e_i, c_n) + margin), d Euclidean. n is the nearest of the semi-hard negatives, those
+    with d(e_i, c_i) < d(e_i, c_n) < d(e_i, c_i) + margin; where there is none, the hardest, that is the nearest; in a
+    batch of one there is no negative, and the loss is 0. z_ecg, z_cmr: (B, D), not normed.
+    """
+    distance = torch.cdist(z_ecg, z_cmr, compute_mode="donot_use_mm_for_euclid_dist")  # (B, B), row i for ECG i
+    positive = distance.diagonal()
+    if len(distance) == 1:
+        return 0.0 * positive.sum()  # with a gradient, so that a step can be taken
+    own = torch.eye(len(distance), dtype=torch.bool, device=distance.device)
+    semi_hard = (distance > positive[:, None]) & (distance < positive[:, None] + margin) & ~own
+    far = torch.inf
+    hardest = distance.masked_fill(own, far).min(dim=1).values
+    nearest = distance.masked_fill(~semi_hard, far).min(dim=1).values
+    negative = torch.where(semi_hard.any(dim=1), nearest, hardest)
+    return F.relu(positive - negative + margin).mean()

@@ -5,32 +5,50 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from eccl_lib import command, stages
+from eccl_lib import command, lineage, stages
 from eccl_lib.config import Config, ConfigError
 from eccl_lib.data import cohort
+from eccl_lib.lineage import Arm
 from eccl_lib.runs import Run
-from eccl_lib.stages import Arm, Log
+from eccl_lib.stages import Log
 from eccl_lib.storage import MissingError
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row. arm: how its ECG encoder is trained; None for the reference that reads CMR."""
+    """One row. arm: how its ECG model is trained; None for the reference that reads CMR."""
 
-    key: str
     row: str  # the paper's name
     arm: Arm | None
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """Encoder, pre-training, objective and what is frozen, in words."""
+        if self.arm is None:
+            return {"encoder": "Swin on CMR", "pretraining": "none", "objective": "task", "frozen": "nothing"}
+        encoder = {"vit": "ViT on ECG", "convolution": "convolutions on ECG"}[self.arm.encoder]
+        pretraining = {"none": "none", "mae": "masked autoencoder", "cmae": "cross-modal autoencoder"}
+        objective = {"task": "task", "clip": "task + CLIP loss", "triplet": "task + triplet loss"}
+        frozen = {None: "nothing", "swin": "CMR Swin", "resnet50": "CMR ResNet50", "vit": "CMR ViT"}
+        return {
+            "encoder": encoder,
+            "pretraining": pretraining[self.arm.pretraining],
+            "objective": objective[self.arm.objective],
+            "frozen": frozen[self.arm.teacher],
+        }
 
+
+# In the order of Table 1.
 METHODS = {
-    method.key: method
-    for method in (
-        Method("scratch", "W/O SSL; W/O CL", Arm("scratch", ecg_pretraining=False, contrast=False)),
-        Method("ssl", "W/ SSL; W/O CL", Arm("ssl", ecg_pretraining=True, contrast=False)),
-        Method("cl", "W/O SSL; W/ CL", Arm("cl", ecg_pretraining=False, contrast=True)),
-        Method("eccl", "ECCL", stages.ECCL),
-        Method("cmr_sup", "CMR_Sup", None),
-    )
+    "cmae": Method("CMAE", Arm("cmae", encoder="convolution", pretraining="cmae")),
+    "resnet50": Method("ResNet50", Arm("resnet50", pretraining="mae", objective="clip", teacher="resnet50")),
+    "vit": Method("ViT", Arm("vit", pretraining="mae", objective="clip", teacher="vit")),
+    "triplet": Method("Triplet", Arm("triplet", pretraining="mae", objective="triplet", teacher="swin")),
+    "scratch": Method("W/O SSL; W/O CL", Arm("scratch")),
+    "ssl": Method("W/ SSL; W/O CL", Arm("ssl", pretraining="mae")),
+    "cl": Method("W/O SSL; W/ CL", Arm("cl", objective="clip", teacher="swin")),
+    "eccl": Method("ECCL", lineage.ECCL),
+    "cmr_sup": Method("CMR_Sup", None),
 }
 
 
@@ -40,14 +58,16 @@ def run(config: Config, key: str, log: Log = print) -> Run:
         raise ConfigError(f"method is {key!r}; choose one of {', '.join(METHODS)}")
     arm = METHODS[key].arm
     if arm is None:
-        return stages.pretrain_cmr(config, log)
-    return (stages.align if arm.contrast else stages.finetune)(config, arm, log)
+        return stages.pretrain_cmr(lineage.with_cmr(config, "swin"), log)
+    return stages.train_arm(config, arm, log)
 
 
 def expected(config: Config, key: str, data: cohort.Cohort) -> Run:
     """The run that ``run`` makes or finds, whether it is there or not."""
     arm = METHODS[key].arm
-    return stages.cmr_run(config, data) if arm is None else stages.arm_run(config, arm, data)
+    if arm is None:
+        return lineage.cmr_run(lineage.with_cmr(config, "swin"), data)
+    return lineage.result_run(config, arm, data)
 
 
 def finished(config: Config, key: str, log: Log = print) -> Run:

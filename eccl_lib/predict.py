@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from eccl_lib import command, methods, stages
+from eccl_lib import command, lineage, methods, trained
 from eccl_lib.config import DISEASES, Config
 from eccl_lib.data import cohort, ecg, formats
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.traits import TRAITS
+from eccl_lib.lineage import ECCL
 from eccl_lib.runs import device
-from eccl_lib.stages import ECCL
 from eccl_lib.tasks import DISEASE_NAMES, TASKS, targets
 
 Log = Callable[[str], None]
@@ -82,7 +82,7 @@ def predict_record(config: Config, record: EcgRecord, log: Log = print) -> Predi
 def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) -> np.ndarray:
     """For one ECG, traits in their units, a disease as its logit. stored: (12, 5000) int16. Returns (outputs,)."""
     methods.finished(config, "eccl", log)
-    model = stages.trained_ecg(config, ECCL, data)
+    model = trained.ecg_model(config, ECCL, data)
     view = torch.from_numpy(ecg.to_view(stored, config.view.ecg_rate)[None]).to(device(config))
     with torch.no_grad():
         outputs = model(ecg.scale(view, config.view)).float().cpu().numpy()
@@ -94,7 +94,7 @@ def _traits(config: Config, data: cohort.Cohort, values: np.ndarray) -> pd.DataF
     """Predicted values beside the training participants' mean and spread and the test participants' r."""
     measured = data.traits[data.index("train")]
     mean, spread = np.nanmean(measured, axis=0), np.nanstd(measured, axis=0)
-    found = stages.arm_run(config, ECCL, data).predictions
+    found = lineage.result_run(config, ECCL, data).predictions
     columns = [str(trait.field_id) for trait in TRAITS]
     r = [found[f"score_{c}"].corr(found[f"target_{c}"]) for c in columns]
     frame = pd.DataFrame(
@@ -106,7 +106,7 @@ def _traits(config: Config, data: cohort.Cohort, values: np.ndarray) -> pd.DataF
 
 def _test_scores(config: Config, data: cohort.Cohort) -> tuple[np.ndarray, np.ndarray]:
     """Scores in 0 to 1 and labels of the test participants, both (n,)."""
-    found = stages.arm_run(config, ECCL, data).predictions
+    found = lineage.result_run(config, ECCL, data).predictions
     return _sigmoid(found[f"score_{config.disease}"].to_numpy()), found[f"target_{config.disease}"].to_numpy() > 0.5
 
 
@@ -119,7 +119,7 @@ def _disease(
         "name": DISEASE_NAMES[code],
         "score": score,
         "percentile": 100 * float((others < score).mean()),
-        "test_auc": stages.arm_run(replace(config, disease=code), ECCL, data).metrics["test"],
+        "test_auc": lineage.result_run(replace(config, disease=code), ECCL, data).metrics["test"],
         "test_n": len(sick),
         "test_positives": int(sick.sum()),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,14 +103,24 @@ class Run:
             return weights
         return {name.removeprefix(f"{prefix}."): w for name, w in weights.items() if name.startswith(f"{prefix}.")}
 
+    def has_cached(self, name: str) -> bool:
+        """Whether ``cached_array`` would find this array."""
+        return (self.folder / f"{name}.json").is_file()
+
+    def cached_seconds(self, name: str) -> float:
+        """CPU seconds that a cached array took."""
+        return float(read_json(self.folder / f"{name}.json")["cpu_seconds"])
+
     def cached_array(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """An array that follows from this run's weights alone, kept beside them with its sum."""
         path, digest = self.folder / f"{name}.npy", self.folder / f"{name}.json"
         with only_one(self.folder):
-            if not digest.is_file():
+            if not self.has_cached(name):
+                began = time.process_time()
                 array = compute()
+                seconds = round(time.process_time() - began, 3)
                 write_array(path, array)
-                write_json(digest, {"sha256": sha256(path)})
+                write_json(digest, {"sha256": sha256(path), "cpu_seconds": seconds})
         verify(path, read_json(digest)["sha256"])
         return np.load(path, allow_pickle=False)
 

@@ -110,3 +110,15 @@ def balanced_chunks(
     chunks = max(1, round(len(controls) / max(1, negatives_per_positive * len(cases))))
     shares = np.array_split(generator.permutation(controls), chunks)
     return [generator.permutation(np.concatenate([cases, share])) for share in shares]
+
+
+def fixed_chunks(positive: np.ndarray, negatives_per_positive: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """The authors' code: the negatives cut in the order of the file, the same chunks in every epoch.
+
+    positive: (n,) bool. K = floor(negatives / (ratio x positives)), at least 1 (theirs stops at 0).
+    Returns K arrays of positions, each shuffled.
+    """
+    cases, controls = np.flatnonzero(positive), np.flatnonzero(~positive)
+    chunks = max(1, len(controls) // max(1, negatives_per_positive * len(cases)))
+    shares = np.array_split(controls, chunks)
+    return [generator.permutation(np.concatenate([cases, share])) for share in shares]

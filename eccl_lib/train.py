@@ -222,6 +222,19 @@ class _Loop:
             self.log(f"going on at {where}")
 
 
+def step_seconds(recipe: Recipe, config: TrainingConfig, trials: int = 4) -> float:
+    """CPU seconds of one update: the median of a few, after one that warms up. Nothing is written, weights move."""
+    loop = _Loop(recipe, config, 0, Path(), "", math.inf, lambda line: None)
+    batches = recipe.batches(0)
+    recipe.model.train()
+    marks = [time.process_time()]
+    for trial in range(trials + 1):
+        loop.run_step(batches[trial % len(batches)], config.warmup_epochs)
+        marks.append(time.process_time())
+    recipe.model.eval()
+    return float(np.median(np.diff(marks)[1:]))
+
+
 def optimiser(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam as in Sec. 3.1, in one fused update; AdamW where weight decay is above 0."""
     kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from eccl_lib import report, stages, table1
+from eccl_lib import grid as scheduling
+from eccl_lib import lineage, report
 from eccl_lib.config import Config
 from eccl_lib.data import cohort
+from eccl_lib.jobs import Job
 from eccl_lib.models.heads import on_meta, parameters_in_millions
 from eccl_lib.models.vit import EcgEncoder, grid
 
@@ -37,15 +39,13 @@ def compare(config: Config, log: Log = print) -> pd.DataFrame:
     """
     points = plan(config)
     different = list(dict.fromkeys(point for _, point in points))
-    waves = [[("pretrain_ecg", point) for point in different], [("eccl", point) for point in different]]
-    waves[0].append(("cmr_sup", replace(config, disease="traits")))
-    table1.run_jobs(waves, config, log, epochs=log)
+    scheduling.run_jobs(scheduling.waves([Job("eccl", point) for point in different]), config, log, epochs=log)
     data = cohort.load(config, log)
     return pd.DataFrame([_point(panel, point, data) for panel, point in points])
 
 
 def _point(panel: str, config: Config, data: cohort.Cohort) -> dict[str, object]:
-    run = stages.arm_run(config, stages.ECCL, data)
+    run = lineage.arm_run(config, lineage.ECCL, data)
     r, low, high = report.interval(run, draws=200)
     samples = 10 * config.view.ecg_rate
     rows, columns = grid(config.ecg, samples)
@@ -53,7 +53,7 @@ def _point(panel: str, config: Config, data: cohort.Cohort) -> dict[str, object]
         "panel": panel,
         "tokens": rows * columns,
         "parameters": round(1e6 * parameters_in_millions(on_meta(EcgEncoder, config.ecg, samples))),
-        "seconds": run.timing["cpu_seconds"] + stages.ecg_run(config, data).timing["cpu_seconds"],
+        "seconds": run.timing["cpu_seconds"] + lineage.ecg_run(config, data).timing["cpu_seconds"],
         "r": r,
         "low": low,
         "high": high,

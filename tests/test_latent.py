@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from eccl_lib import evaluate, latent, losses, methods, stages, variants
+from eccl_lib import evaluate, latent, losses, methods, trained, variants
 from eccl_lib.config import DISEASES
 from eccl_lib.data import cohort, ecg, original
 from eccl_lib.inputs import Signals
@@ -42,7 +42,7 @@ def test_before_is_what_stage_two_starts_from(config, data):
     """The autoencoder's encoder, and projections that know nothing: a loss near log B."""
     rows = data.index("train")
     found = latent.before_alignment(config, data, rows)
-    encoder = stages.pretrained_ecg(config, data).encoder
+    encoder = trained.masked_autoencoder(config, data).encoder
     with torch.no_grad():
         np.testing.assert_allclose(found.ecg, encoder(Signals(data, config).of(rows)).numpy(), atol=1e-5)
     loss = losses.clip_loss(torch.from_numpy(found.z_ecg), torch.from_numpy(found.z_cmr), config.align.temperature)

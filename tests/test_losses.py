@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from eccl_lib import losses
@@ -68,3 +69,61 @@ def test_masked_mse_ignores_visible_patches():
     predicted = target + mask[:, :, None] * 0.5
     predicted[mask == 0] += 100
     assert torch.isclose(losses.masked_patch_mse(predicted, target, mask), torch.tensor(0.25))
+
+
+def test_log_cosh_is_the_logarithm_of_the_hyperbolic_cosine_and_does_not_overflow():
+    error = torch.linspace(-5, 5, 41, dtype=torch.float64)
+    assert torch.isclose(losses.log_cosh(error, torch.zeros_like(error)), error.cosh().log().mean())
+    far = losses.log_cosh(torch.tensor([1e4, -1e4]), torch.zeros(2))
+    assert math.isclose(float(far), 1e4 - math.log(2), rel_tol=1e-6)
+
+
+def literal_triplet(z_ecg, z_cmr, margin):
+    """FaceNet's rule, one anchor and one candidate at a time; also which kind of negative each anchor got."""
+    total, kinds = 0.0, []
+    for i in range(len(z_ecg)):
+        own = math.dist(z_ecg[i].tolist(), z_cmr[i].tolist())
+        nearest, nearest_semi_hard = math.inf, math.inf
+        for j in range(len(z_cmr)):
+            if j == i:
+                continue
+            other = math.dist(z_ecg[i].tolist(), z_cmr[j].tolist())
+            nearest = min(nearest, other)
+            if own < other < own + margin:
+                nearest_semi_hard = min(nearest_semi_hard, other)
+        if nearest == math.inf:
+            kinds.append("none")
+            continue
+        chosen = nearest_semi_hard if nearest_semi_hard < math.inf else nearest
+        kinds.append("semi-hard" if nearest_semi_hard < math.inf else "hardest")
+        total += max(0.0, own - chosen + margin)
+    return total / len(z_ecg), kinds
+
+
+@pytest.mark.parametrize(("margin", "batch"), [(2.5, 2), (2.5, 17), (0.3, 40), (1e-6, 12), (50.0, 12)])
+def test_triplet_loss_equals_a_double_loop(margin, batch):
+    generator = torch.Generator().manual_seed(batch)
+    z_ecg, z_cmr = (torch.randn(batch, 16, generator=generator, dtype=torch.float64) for _ in range(2))
+    literal, _ = literal_triplet(z_ecg, z_cmr, margin)
+    assert math.isclose(float(losses.triplet_loss(z_ecg, z_cmr, margin)), literal, rel_tol=1e-10)
+
+
+def test_triplet_loss_falls_back_to_the_hardest_negative_anchor_by_anchor():
+    z_ecg = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], dtype=torch.float64)
+    z_cmr = torch.tensor([[60.0, 0.0], [10.0, 1.0], [3.0, 9.0]], dtype=torch.float64)
+    literal, kinds = literal_triplet(z_ecg, z_cmr, 11.0)
+    assert set(kinds) == {"semi-hard", "hardest"}  # the case holds both, else the test would show nothing
+    assert math.isclose(float(losses.triplet_loss(z_ecg, z_cmr, 11.0)), literal, rel_tol=1e-12)
+
+
+def test_triplet_loss_of_a_single_pair_is_zero_and_takes_a_gradient():
+    z_ecg = torch.randn(1, 8, requires_grad=True)
+    loss = losses.triplet_loss(z_ecg, torch.randn(1, 8), 2.5)
+    loss.backward()
+    assert float(loss.detach()) == 0 and (z_ecg.grad == 0).all()
+
+
+def test_triplet_gradient_is_finite_where_an_ecg_lies_on_its_cmr():
+    z = torch.randn(5, 8, requires_grad=True)
+    losses.triplet_loss(z, z.detach().clone(), 2.5).backward()
+    assert torch.isfinite(z.grad).all()

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from eccl_lib import evaluate, methods, stages
+from eccl_lib import course, evaluate, lineage, methods, stages, trained
 from eccl_lib.data import cohort
 from eccl_lib.inputs import Clips, Signals
 from eccl_lib.methods import METHODS
-from eccl_lib.storage import DamagedError, MissingError
+from eccl_lib.storage import DamagedError, MissingError, sha256
 
 from .conftest import tiny_config
 
@@ -48,9 +48,9 @@ def test_frozen_cmr_encoder_does_not_move_and_gives_one_feature_per_clip():
     teacher = stages.pretrain_cmr(config, quiet)
     data = cohort.load(config, quiet)
     clip = Clips(data, config).of(np.arange(4))
-    before = stages.frozen_cmr(config, data).encoder(clip)
-    aligned = stages.align(config, log=quiet)
-    model = stages.frozen_cmr(config, data)
+    before = trained.frozen_cmr(config, data).encoder(clip)
+    aligned = stages.train_arm(config, log=quiet)
+    model = trained.frozen_cmr(config, data)
     assert torch.equal(model.encoder(clip), before)
     assert not any(p.requires_grad for p in model.parameters())
     learned = aligned.weights()
@@ -63,6 +63,41 @@ def test_frozen_cmr_encoder_does_not_move_and_gives_one_feature_per_clip():
     assert np.allclose(model.encoder(clip).numpy(), cached[:4], atol=1e-5)
     model.train()
     assert not torch.equal(model.encoder(clip), model.encoder(clip))  # what "frozen" alone would leave
+
+
+@pytest.mark.parametrize("key", ["resnet50", "vit"])
+def test_other_cmr_encoders_really_carry_their_supervised_weights_and_are_frozen(key):
+    config = tiny_config()
+    data = cohort.load(config, quiet)
+    cmr_config = lineage.with_cmr(config, key)
+    supervised = stages.pretrain_cmr(cmr_config, quiet)
+    untrained = trained.new_cmr_model(course.Problem.of(cmr_config, data)).eval()
+    teacher = trained.frozen_cmr(cmr_config, data)
+    weights = supervised.weights()
+    assert all(torch.equal(value, weights[name]) for name, value in teacher.state_dict().items())
+    assert any(not torch.equal(value, weights[name]) for name, value in untrained.state_dict().items())
+    stamp = sha256(supervised.folder / "model.safetensors")
+    methods.run(config, key, quiet)
+    clip = Clips(data, config).of(np.arange(6))
+    cached = stages.cmr_features(cmr_config, data, quiet)[:6]
+    assert np.allclose(teacher.encoder(clip).numpy(), cached, atol=1e-4)
+    with torch.no_grad():
+        assert not np.allclose(untrained.encoder(clip).numpy(), cached, atol=1e-2)
+    assert not any(p.requires_grad for p in teacher.parameters()) and not teacher.training
+    assert sha256(supervised.folder / "model.safetensors") == stamp
+    assert teacher.head.in_features == methods.run(config, key, quiet).weights("project_cmr")["weight"].shape[1]
+
+
+def test_cmae_starts_each_step_from_the_one_before():
+    tiny_steps = {f"{s}.{n}": v for s in ("align", "cmae") for n, v in (("epochs", 1), ("warmup_epochs", 0))}
+    config = tiny_config(**tiny_steps, **{"align.lr": 1e-12})
+    alone = stages.autoencode(config, "ecg", quiet).weights("encoder")
+    pair = stages.pretrain_pair(config, quiet).weights("ecg.encoder")
+    tuned = methods.run(config, "cmae", quiet).weights("encoder")
+    learned = [name for name in alone if name.endswith("weight") and alone[name].dim() > 1]
+    assert all(torch.allclose(tuned[name], pair[name], atol=1e-6) for name in learned)
+    assert any(not torch.equal(alone[name], pair[name]) for name in learned)
+    assert all((alone[name] - pair[name]).abs().max() < 0.1 for name in learned)  # few steps away, not drawn anew
 
 
 def test_the_aligned_encoder_starts_from_the_autoencoder_and_scratch_does_not():
@@ -91,7 +126,7 @@ def test_alignment_never_sees_validation_or_test_participants_in_training(diseas
         return original(self, rows)
 
     monkeypatch.setattr(Signals, "of", watched)
-    stages.align(config, log=quiet)
+    stages.train_arm(config, log=quiet)
     assert seen["train"] == set(data.index("train").tolist())
     assert seen["eval"] == set(data.index("val").tolist()) | set(data.index("test").tolist())
 
@@ -108,18 +143,18 @@ def test_a_finished_run_is_reused_and_says_so():
 def test_fingerprints_hang_on_parents_and_not_on_what_they_do_not_read():
     data = cohort.load(tiny_config(), quiet)
     base, other_mae = tiny_config(), tiny_config(**{"mae.epochs": 2})
-    assert stages.ecg_run(base, data) == stages.ecg_run(tiny_config("traits"), data)
-    assert stages.cmr_run(base, data) == stages.cmr_run(other_mae, data)
-    assert stages.arm_run(base, stages.ECCL, data) != stages.arm_run(other_mae, stages.ECCL, data)
-    assert stages.arm_run(base, METHODS["cl"].arm, data) == stages.arm_run(other_mae, METHODS["cl"].arm, data)
+    assert lineage.ecg_run(base, data) == lineage.ecg_run(tiny_config("traits"), data)
+    assert lineage.cmr_run(base, data) == lineage.cmr_run(other_mae, data)
+    assert lineage.arm_run(base, lineage.ECCL, data) != lineage.arm_run(other_mae, lineage.ECCL, data)
+    assert lineage.arm_run(base, METHODS["cl"].arm, data) == lineage.arm_run(other_mae, METHODS["cl"].arm, data)
     workers = tiny_config(**{"runtime.workers": 1})
-    assert stages.arm_run(base, stages.ECCL, data) == stages.arm_run(workers, stages.ECCL, data)
+    assert lineage.arm_run(base, lineage.ECCL, data) == lineage.arm_run(workers, lineage.ECCL, data)
 
 
 def test_a_missing_parent_is_named_with_the_command_that_makes_it():
     config = tiny_config("I50", **{"runtime.build_missing": False, "align.epochs": 2})
     with pytest.raises(MissingError, match=r"python -m eccl_lib.stages pretrain_cmr --scale demo .*--disease I50"):
-        stages.align(config, log=quiet)
+        stages.train_arm(config, log=quiet)
 
 
 def test_a_damaged_weight_file_is_refused():
@@ -133,7 +168,7 @@ def test_a_damaged_weight_file_is_refused():
 
 
 def test_nothing_a_run_leaves_needs_pickle():
-    run = stages.align(tiny_config(), log=quiet)
+    run = stages.train_arm(tiny_config(), log=quiet)
     suffixes = {path.suffix for path in run.folder.iterdir() if not path.name.startswith(".")}
     assert suffixes <= {".json", ".csv", ".parquet", ".safetensors", ".npy"}
     assert isinstance(run.history, pd.DataFrame) and {"contrastive", "task"} <= set(run.history)

@@ -12,27 +12,32 @@ from eccl_lib.storage import sha256
 from .conftest import link_cohort, tiny_config
 
 OVERRIDES = {"runtime.checkpoint_seconds": 0.0}
-STAGES = ("pretrain_ecg", "pretrain_cmr", "align", "finetune")
+# A job of each stage, and the folder of its run.
+STAGES = {
+    "pretrain_ecg": "pretrain_ecg",
+    "cmr_sup": "pretrain_cmr",
+    "pretrain_pair": "pretrain_pair",
+    "eccl": "align",
+    "ssl": "finetune",
+}
 POINTS = ("in the middle of an epoch", "between weights and manifest", "while the results are written")
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["eccl_lib.stages", "eccl_lib.methods"])
+CONTEXT.set_forkserver_preload(["eccl_lib.jobs"])
 
 
 def run_stage(stage, runs, point=None):
     """In a process of its own: one stage, its parents first, killed at a point of its own course."""
     os.environ["ECCL_RUNS"] = str(runs)
-    from eccl_lib import stages
-    from eccl_lib.methods import METHODS
+    from eccl_lib.jobs import Job
 
-    config = tiny_config(**OVERRIDES)
-    if stage == "align":
-        stages.pretrain_cmr(config, quiet)
-    if stage in ("align", "finetune"):
-        stages.pretrain_ecg(config, quiet)
+    job = Job(stage, tiny_config(**OVERRIDES))
+    for parent in job.parents():
+        for grandparent in parent.parents():
+            grandparent.run(quiet)
+        parent.run(quiet)
     if point:
         arrange(point)
-    arguments = {"finetune": (METHODS["ssl"].arm,), "align": (stages.ECCL,)}.get(stage, ())
-    getattr(stages, stage)(config, *arguments, log=quiet)
+    job.run(quiet)
 
 
 def arrange(point):
@@ -71,7 +76,7 @@ def in_a_process(*arguments):
 
 
 def results(runs, stage):
-    (manifest,) = (runs / "demo-synthetic" / stage).glob("*/*/*/manifest.json")
+    (manifest,) = (runs / "demo-synthetic" / STAGES[stage]).glob("*/*/*/manifest.json")
     return {name: sha256(manifest.parent / name) for name in FILES}
 
 
@@ -88,7 +93,7 @@ def undisturbed(tiny_store, tmp_path_factory):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_ends_with_the_same_bytes(stage, point, undisturbed, tiny_runs):
     assert in_a_process(stage, tiny_runs, point) == -signal.SIGKILL
-    folder = next((tiny_runs / "demo-synthetic" / stage).glob("*/*/*"))
+    folder = next((tiny_runs / "demo-synthetic" / STAGES[stage]).glob("*/*/*"))
     assert '"done"' not in (folder / "manifest.json").read_text()
     assert in_a_process(stage, tiny_runs) == 0
     assert results(tiny_runs, stage) == results(undisturbed, stage)

@@ -1,5 +1,7 @@
 """Targets and balanced subsets."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,18 @@ def test_chunks_are_drawn_afresh():
     positive = np.arange(100) < 10
     first, second = (tasks.balanced_chunks(positive, 2, np.random.default_rng(s))[0] for s in (0, 1))
     assert set(first) != set(second)
+
+
+def test_fixed_chunks_cut_the_negatives_in_file_order_and_never_change():
+    positive = np.zeros(100, bool)
+    positive[[3, 50]] = True
+    first, again = (tasks.fixed_chunks(positive, 2, np.random.default_rng(s)) for s in (0, 1))
+    assert len(first) == 24  # floor of 98 negatives over 2 x 2
+    assert [sorted(chunk) for chunk in first] == [sorted(chunk) for chunk in again]
+    negatives = [sorted(set(chunk) - {3, 50}) for chunk in first]
+    assert negatives[0] == [0, 1, 2, 4, 5]
+    assert list(itertools.chain(*negatives)) == sorted(set(range(100)) - {3, 50})
+    assert len(tasks.fixed_chunks(np.arange(10) < 8, 2, np.random.default_rng(0))) == 1
 
 
 def test_too_few_negatives_for_one_chunk_still_give_one():

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from eccl_lib.config import AlignConfig
 
+COLDEST = 0.01  # a learned temperature stops here, as in CLIP (Radford et al. 2021)
+
+
+class Temperature(nn.Module):
+    """tau of the contrastive loss: fixed, or learned through its logarithm, so that it stays above 0."""
+
+    def __init__(self, start: float, *, learned: bool) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(math.log(start)), requires_grad=learned)
+
+    def forward(self) -> Tensor:
+        """tau, a scalar."""
+        return self.log.exp().clamp(min=COLDEST)
+
 
 class Projection(nn.Linear):
-    """One linear layer into the shared space, on the unit sphere (g_e, g_c; Sec. 2.2)."""
+    """One linear layer into the shared space (g_e, g_c; Sec. 2.2), on the unit sphere where ``unit`` is set."""
+
+    def __init__(self, width: int, shared: int, *, unit: bool = True) -> None:
+        super().__init__(width, shared)
+        self.unit = unit
 
     def forward(self, features: Tensor) -> Tensor:
-        """features: (B, D). Returns (B, shared width), unit norm."""
-        return nn.functional.normalize(super().forward(features), dim=-1)
+        """features: (B, D). Returns (B, shared width)."""
+        z = super().forward(features)
+        return nn.functional.normalize(z, dim=-1) if self.unit else z
 
 
 class Supervised(nn.Module):
@@ -30,12 +51,17 @@ class Supervised(nn.Module):
 
 
 class Aligned(Supervised):
-    """Stage two on the ECG: encoder, task head, both projections. The CMR encoder is frozen and stays outside."""
+    """Stage two on the ECG: encoder, task head, both projections. The CMR encoder is frozen and stays outside.
 
-    def __init__(self, encoder: nn.Module, width: int, outputs: int, cmr_width: int, config: AlignConfig) -> None:
-        super().__init__(encoder, width, outputs)
-        self.project_ecg = Projection(width, config.shared_width)
-        self.project_cmr = Projection(cmr_width, config.shared_width)
+    unit: z on the unit sphere, as the contrastive loss wants them; the triplet loss takes them as they come.
+    """
+
+    def __init__(self, supervised: Supervised, cmr_width: int, config: AlignConfig, *, unit: bool = True) -> None:
+        super().__init__(supervised.encoder, supervised.head.in_features, supervised.head.out_features)
+        self.head = supervised.head
+        self.project_ecg = Projection(self.head.in_features, config.shared_width, unit=unit)
+        self.project_cmr = Projection(cmr_width, config.shared_width, unit=unit)
+        self.temperature = Temperature(config.temperature, learned=config.learn_temperature)
 
     def forward_pair(self, ecg: Tensor, cmr_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """ecg: (B, 12, T); cmr_features: (B, D) from the frozen encoder. Returns logits, z_ecg, z_cmr."""

@@ -16,7 +16,7 @@ class MaskedAutoencoder(nn.Module):
 
     def __init__(self, ecg: EcgEncoderConfig, mae: MaeConfig, samples: int) -> None:
         super().__init__()
-        self.ecg_config, self.mask_ratio = ecg, mae.mask_ratio
+        self.ecg_config, self.mae_config = ecg, mae
         self.encoder = EcgEncoder(ecg, samples, dropout=0.0)  # masking is the noise
         self.to_decoder = nn.Linear(ecg.width, mae.decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, mae.decoder_width))
@@ -33,10 +33,16 @@ class MaskedAutoencoder(nn.Module):
 
         Returns the loss, the predicted patches (B, L, P) and the mask (B, L): 0 is visible, 1 is masked.
         """
-        ids_keep, ids_restore, mask = random_mask(noise, self.mask_ratio)
+        ids_keep, ids_restore, mask = random_mask(noise, self.mae_config.mask_ratio)
         visible = take(self.encoder.tokens(ecg), ids_keep)  # (B, L_v, D)
         predicted = self.decode(self.encoder.encode(visible), ids_restore)
-        return losses.masked_patch_mse(predicted, patchify(ecg, self.ecg_config), mask), predicted, mask
+        return self.loss(predicted, patchify(ecg, self.ecg_config), mask), predicted, mask
+
+    def loss(self, predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """Masked-patch error (Sec. 2.1), or what the authors' code has. predicted, target: (B, L, P); mask: (B, L)."""
+        everywhere, weight = self.mae_config.loss_on == "all", self.mae_config.correlation_weight
+        error = losses.patch_mse(predicted, target) if everywhere else losses.masked_patch_mse(predicted, target, mask)
+        return error if not weight else (1 - weight) * error + weight * losses.patch_decorrelation(predicted, target)
 
     def decode(self, encoded: Tensor, ids_restore: Tensor) -> Tensor:
         """encoded: (B, 1 + L_v, D); ids_restore: (B, L). Returns patches (B, L, P)."""

@@ -5,8 +5,9 @@ import torch
 
 from eccl_lib.config import load
 from eccl_lib.models import heads, mae, vit
+from eccl_lib.models.cmae import CmrAutoencoder, CrossModalAutoencoder, EcgAutoencoder
+from eccl_lib.models.cmr_encoders import cmr_encoder
 from eccl_lib.models.mae import MaskedAutoencoder
-from eccl_lib.models.swin import CmrEncoder
 from eccl_lib.models.vit import EcgEncoder
 
 PAPER, DEMO = load("paper"), load("demo")
@@ -23,11 +24,60 @@ def test_paper_vit_has_600_tokens_and_85_6_million_parameters_none_of_them_alloc
     assert learned + fixed == pytest.approx(85.6, abs=0.1)
 
 
-def test_paper_swin_has_27_6_million_parameters():
+@pytest.mark.parametrize(
+    ("architecture", "millions", "width"), [("swin", 27.6, 768), ("resnet50", 23.7, 2048), ("vit", 95.0, 768)]
+)
+def test_cmr_encoders_of_the_paper_have_50_channels_and_their_published_sizes(architecture, millions, width):
+    """Without classifiers Swin-T has 27.5 million weights, ResNet50 23.5, ViT-B/16 85.8; 50 channels add the rest."""
     with torch.device("meta"):
-        encoder = CmrEncoder(PAPER.cmr, PAPER.view)
-    assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(27.6, abs=0.1)
-    assert encoder.num_features == 768
+        encoder = cmr_encoder(load("paper", overrides={"cmr.architecture": architecture}))
+    assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
+    assert encoder.num_features == width
+    assert next(p for p in encoder.parameters() if p.dim() == 4).shape[1] == 50
+
+
+@pytest.mark.parametrize("architecture", ["swin", "resnet50", "vit"])
+def test_every_cmr_encoder_gives_one_feature_a_clip_and_looks_at_every_frame(architecture):
+    config = load("demo", overrides={"cmr.architecture": architecture})
+    encoder = cmr_encoder(config).eval()
+    clip = torch.randn(2, 25, 56, 56, requires_grad=True)
+    feature = encoder(clip)
+    assert feature.shape == (2, encoder.num_features)
+    feature[:, : encoder.num_features // 2].square().sum().backward()
+    assert (clip.grad.abs().amax(dim=(0, 2, 3)) > 0).all()
+
+
+@pytest.mark.parametrize("size", [56, 60, 224])
+def test_cross_modal_autoencoder_gives_back_what_it_takes_in_whatever_the_size(size):
+    sizes = {"store.clip_size": 60 if size == 60 else 224, "view.clip_size": size, "cmr.patch": 2, "cmr_vit.patch": 2}
+    config = load("demo", overrides=sizes)
+    cine = CmrAutoencoder(config.cmae, config.view)
+    frames = torch.randn(2, 25, size, size)
+    assert cine.decode(cine.encoder(frames)).shape == frames.shape
+    assert cine.encoder(frames).shape == (2, config.cmae.latent) == (2, 256)
+    signal = EcgAutoencoder(config.cmae, 1000)
+    assert signal.decode(signal.encoder(torch.randn(2, 12, 1000))).shape == (2, 12, 1000)
+
+
+def test_modality_dropout_draws_both_modalities_from_the_one_that_is_kept():
+    model = CrossModalAutoencoder(DEMO.cmae, DEMO.view).eval()
+    ecg, cmr = torch.randn(2, 12, 1000), torch.randn(2, 25, 56, 56)
+    from_ecg = torch.tensor([True, False])
+    _, parts = model(ecg, cmr, from_ecg)
+    kept = torch.stack([model.ecg.encoder(ecg)[0], model.cmr.encoder(cmr)[1]])
+    literal = (model.cmr.decode(kept) - cmr).square().mean()
+    assert torch.allclose(parts["cmr"], literal, rtol=1e-4)
+    always = torch.tensor([True, True])
+    other, same = model(ecg, cmr.roll(1, 1) * 2, always)[1], model(ecg, cmr, always)[1]
+    assert torch.allclose(other["ecg"], same["ecg"])  # the CMR's latent is not used where the ECG's is kept
+
+
+def test_cross_modal_loss_is_both_reconstructions_and_a_tenth_of_the_contrast():
+    model = CrossModalAutoencoder(DEMO.cmae, DEMO.view)
+    loss, parts = model(torch.randn(4, 12, 1000), torch.randn(4, 25, 56, 56), torch.tensor([True, False, True, False]))
+    assert torch.isclose(loss, parts["ecg"] + parts["cmr"] + 0.1 * parts["contrastive"])
+    loss.backward()
+    assert model.temperature.log.grad.abs() > 0
 
 
 def test_mae_of_the_paper_sees_120_of_600_tokens():
@@ -85,6 +135,32 @@ def test_projections_lie_on_the_unit_sphere():
     assert z.shape == (5, 256) and torch.allclose(z.norm(dim=1), torch.ones(5))
 
 
+def test_a_temperature_is_learned_only_where_asked_for_and_never_colder_than_a_hundredth():
+    fixed, learned = (heads.Temperature(0.1, learned=choice) for choice in (False, True))
+    assert not fixed.log.requires_grad and learned.log.requires_grad
+    assert float(fixed().detach()) == pytest.approx(0.1)
+    with torch.no_grad():
+        learned.log.fill_(-20)
+    assert float(learned().detach()) == pytest.approx(0.01)
+
+
+def test_autoencoder_loss_follows_the_config():
+    predicted, target, mask = torch.randn(2, 50, 240), torch.randn(2, 50, 240), torch.zeros(2, 50)
+    mask[:, :40] = 1
+
+    def loss(**changes):
+        config = load("demo", overrides={f"mae.{name}": value for name, value in changes.items()})
+        return float(MaskedAutoencoder(config.ecg, config.mae, 1000).loss(predicted, target, mask))
+
+    error = (predicted - target).square()
+    assert loss() == pytest.approx(float(error[:, :40].mean()), rel=1e-5)
+    assert loss(loss_on="all") == pytest.approx(float(error.mean()), rel=1e-5)
+    both = zip(predicted.flatten(1), target.flatten(1), strict=True)
+    r = [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in both]
+    mixed = 0.75 * float(error.mean()) + 0.25 * (1 - sum(r) / 2)
+    assert loss(loss_on="all", correlation_weight=0.25) == pytest.approx(mixed, rel=1e-5)
+
+
 @pytest.mark.slow
 def test_one_training_step_at_paper_scale():
     autoencoder = MaskedAutoencoder(PAPER.ecg, PAPER.mae, 5000)
@@ -92,7 +168,7 @@ def test_one_training_step_at_paper_scale():
     assert predicted.shape == (1, 600, 100)
     loss.backward()
     torch.optim.Adam(autoencoder.parameters(), fused=True).step()
-    swin = CmrEncoder(PAPER.cmr, PAPER.view)
+    swin = cmr_encoder(PAPER)
     features = swin(torch.randn(1, 50, 224, 224))
     assert features.shape == (1, 768)
     features.square().mean().backward()

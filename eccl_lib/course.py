@@ -1,0 +1,183 @@
+"""The course of every stage: train unless it is done, choose the epoch on validation, score every test participant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from eccl_lib.config import Config, TrainingConfig
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.traits import TRAITS
+from eccl_lib.inputs import in_batches
+from eccl_lib.runs import Run
+from eccl_lib.storage import only_one
+from eccl_lib.tasks import TASKS, Targets, balanced_chunks, fixed_chunks, targets
+from eccl_lib.train import Recipe, Step, even_batches, fit, seed_of, step_seconds
+
+Log = Callable[[str], None]
+SPLITS = ("train", "val", "test")
+
+
+class Inputs(Protocol):
+    """``Signals`` or ``Clips``: what a model reads, by row of the cohort."""
+
+    def of(self, rows: np.ndarray) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A cohort seen as one task under one config."""
+
+    config: Config
+    data: Cohort
+    goal: Targets
+
+    @classmethod
+    def of(cls, config: Config, data: Cohort) -> Problem:
+        """The config's task. Raises ConfigError where the training participants cannot teach it."""
+        return cls(config, data, targets(TASKS[config.disease], data.labels, data.traits, data.index("train")))
+
+
+@dataclass(frozen=True)
+class Course:
+    """One training, ready to go. judge: the fitted model's metrics, and its predictions of the test participants."""
+
+    recipe: Recipe
+    training: TrainingConfig
+    judge: Callable[[], tuple[dict[str, object], pd.DataFrame]]
+
+
+def once(run: Run, config: Config, make: Callable[[], Course], log: Log) -> Run:
+    """Train what ``make`` prepares unless it is done; one process at a time."""
+    torch.set_num_threads(config.runtime.threads)
+    if run.done:
+        log(f"{run.name}: done before, reused")
+        return run
+    with only_one(run.folder, log):
+        if not run.done:
+            log(f"{run.name}: training")
+            for left in run.folder.glob(".*.partial"):  # by a process that was killed while it wrote
+                left.unlink()
+            _train(run, config, make(), log)
+    return run
+
+
+def _train(run: Run, config: Config, course: Course, log: Log) -> None:
+    seconds = config.runtime.checkpoint_seconds
+    options = {"seed": config.seed, "folder": run.folder, "fingerprint": run.fingerprint, "checkpoint_seconds": seconds}
+    prefix = f"{run.stage}/{run.variant}/{run.task}/seed{run.seed}"
+    history, timing = fit(course.recipe, course.training, log=lambda line: log(f"{prefix}  {line}"), **options)
+    metrics, predictions = course.judge()
+    metrics |= {"epochs": len(history), "best_epoch": _chosen(history)}
+    metrics["updates"] = sum(len(course.recipe.batches(epoch)) for epoch in range(len(history)))
+    run.finish(config, course.recipe.model, history, metrics, predictions, timing)
+
+
+def _chosen(history: pd.DataFrame) -> int:
+    """The epoch whose weights were kept: the first of the best, or the last without any score."""
+    scores = history["score"].to_numpy()
+    return 1 + (len(scores) - 1 if np.isnan(scores).all() else int(np.nanargmax(scores)))
+
+
+def estimate(course: Course) -> float:
+    """CPU seconds the training will take, from a few trial steps and one validation; the model is spoilt by that."""
+    steps = sum(len(course.recipe.batches(epoch)) for epoch in range(course.training.epochs))
+    validation = cpu_seconds(course.recipe.validate)
+    return steps * step_seconds(course.recipe, course.training) + course.training.epochs * validation
+
+
+def cpu_seconds(function: Callable[[], object]) -> float:
+    """Of one call without gradient, after one that warms up."""
+    with torch.no_grad():
+        function()
+        began = time.process_time()
+        function()
+    return time.process_time() - began
+
+
+def task_course(problem: Problem, training: TrainingConfig, model: nn.Module, inputs: Inputs, step: Step) -> Course:
+    """A task's model: balanced chunks or shuffled passes, AUC or mean r on validation and test."""
+    data, goal = problem.data, problem.goal
+
+    def predict(split: str) -> np.ndarray:
+        return goal.unscaled(in_batches(lambda part: model(inputs.of(part)), data.index(split)))
+
+    def score(split: str) -> float:
+        return goal.score(predict(split), data.index(split))
+
+    def judge() -> tuple[dict[str, object], pd.DataFrame]:
+        metrics = {"metric": goal.task.metric, "val": score("val"), "test": score("test"), "n": counts(data)}
+        if goal.task.is_disease:
+            metrics["positives"] = {split: int(goal.values[data.index(split)].sum()) for split in SPLITS}
+        return metrics, _predictions(data, goal, predict("test"))
+
+    batches = task_batches(goal, data.index("train"), training, problem.config.seed)
+    return Course(Recipe(model, batches, step, lambda: {"score": score("val")}), training, judge)
+
+
+def error_course(
+    config: Config, data: Cohort, training: TrainingConfig, model: nn.Module, step: Step, error: Callable[[str], float]
+) -> Course:
+    """A model without labels: shuffled passes; ``error`` of a split, lower is better, is its measure."""
+    name = "masked MSE" if training is config.mae else "reconstruction error"
+
+    def judge() -> tuple[dict[str, object], pd.DataFrame]:
+        return {"metric": name, "val": error("val"), "test": error("test"), "n": counts(data)}, who(data)
+
+    recipe = Recipe(model, passes(data.index("train"), training, config.seed), step, lambda: {"score": -error("val")})
+    return Course(recipe, training, judge)
+
+
+def mean_error(error: Callable[[np.ndarray], Tensor], rows: np.ndarray) -> float:
+    """Mean of a per-batch error over rows, batch by batch, without gradient. error: rows -> scalar."""
+    with torch.no_grad():
+        return sum(float(error(part)) * len(part) for part in even_batches(rows, 128)) / len(rows)
+
+
+def task_batches(
+    goal: Targets, train: np.ndarray, training: TrainingConfig, seed: int
+) -> Callable[[int], list[np.ndarray]]:
+    """epoch -> batches of rows: balanced chunks for a disease (Sec. 3.1), one shuffled pass for the traits."""
+    if not goal.task.is_disease:
+        return passes(train, training, seed)
+    cases = goal.values[train, 0] > 0.5
+
+    def batches(epoch: int) -> list[np.ndarray]:
+        generator = np.random.default_rng(seed_of(seed, epoch))
+        cut = fixed_chunks if training.chunks == "fixed" else balanced_chunks
+        chunks = cut(cases, training.negatives_per_positive, generator)
+        return [batch for chunk in chunks for batch in even_batches(train[chunk], training.batch)]
+
+    return batches
+
+
+def passes(rows: np.ndarray, training: TrainingConfig, seed: int) -> Callable[[int], list[np.ndarray]]:
+    """epoch -> batches of one shuffled pass over rows."""
+    return lambda epoch: even_batches(np.random.default_rng(seed_of(seed, epoch)).permutation(rows), training.batch)
+
+
+def counts(data: Cohort) -> dict[str, int]:
+    """Participants per split."""
+    return {split: len(data.index(split)) for split in SPLITS}
+
+
+def who(data: Cohort) -> pd.DataFrame:
+    """The test participants: eid and row of the cohort."""
+    rows = data.index("test")
+    return pd.DataFrame({"eid": data.table["eid"].to_numpy()[rows], "row": rows})
+
+
+def _predictions(data: Cohort, goal: Targets, scores: np.ndarray) -> pd.DataFrame:
+    """eid, row, then target and score per output: a disease's logit, a trait in its unit."""
+    rows = data.index("test")
+    names = [goal.task.key] if goal.task.is_disease else [str(trait.field_id) for trait in TRAITS]
+    columns = {f"target_{name}": goal.values[rows, i] for i, name in enumerate(names)}
+    columns |= {f"score_{name}": scores[:, i].astype(np.float32) for i, name in enumerate(names)}
+    return pd.concat([who(data), pd.DataFrame(columns)], axis=1)

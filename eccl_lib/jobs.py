@@ -1,0 +1,124 @@
+"""A run of the grid as data: what it is called, what it needs first, what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from eccl_lib import course, lineage, methods, stages, trained
+from eccl_lib.config import Config, load
+from eccl_lib.course import Log, Problem
+from eccl_lib.data import cohort
+from eccl_lib.inputs import Clips
+from eccl_lib.lineage import with_cmr
+from eccl_lib.methods import METHODS
+from eccl_lib.models.cmr_encoders import cmr_encoder
+from eccl_lib.runs import Run
+
+FEATURES = "cmr_features"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run. key: a row of Table 1, a stage that rows share, or the features of a CMR encoder."""
+
+    key: str
+    config: Config
+
+    def run(self, log: Log = print) -> Run:
+        """Here and now, or the finished run."""
+        if self.key in METHODS:
+            return methods.run(self.config, self.key, log)
+        if self.key == FEATURES:
+            data = cohort.load(self.config, log)
+            stages.cmr_features(self.config, data, log)
+            return self.expected(data)
+        return stages.STAGES[self.key](self.config, log=log)
+
+    def expected(self, data: cohort.Cohort) -> Run:
+        """The folder its result is or will be in."""
+        if self.key in METHODS:
+            return methods.expected(self.config, self.key, data)
+        if self.key.startswith("autoencode_"):
+            return lineage.autoencoder_run(self.config, self.key.removeprefix("autoencode_"), data)
+        runs = {"pretrain_ecg": lineage.ecg_run, "pretrain_pair": lineage.pair_run}
+        return runs.get(self.key, lineage.cmr_run)(self.config, data)
+
+    def done(self, data: cohort.Cohort) -> bool:
+        """Whether there is nothing left to do."""
+        run = self.expected(data)
+        return run.done and (self.key != FEATURES or run.has_cached("features"))
+
+    def seconds(self, data: cohort.Cohort) -> float:
+        """CPU seconds that a finished one took, its parents not counted."""
+        run = self.expected(data)
+        return run.cached_seconds("features") if self.key == FEATURES else float(run.timing["cpu_seconds"])
+
+    def parents(self) -> tuple[Job, ...]:
+        """What has to be finished first. Jobs that share a parent give equal parents."""
+        if self.key == FEATURES:
+            return (_shared("pretrain_cmr", self.config),)
+        if self.key == "pretrain_pair":
+            return _shared("autoencode_ecg", self.config), _shared("autoencode_cmr", self.config)
+        arm = METHODS[self.key].arm if self.key in METHODS else None
+        if arm is None:
+            return ()
+        first = {"none": (), "mae": ("pretrain_ecg",), "cmae": ("pretrain_pair",)}[arm.pretraining]
+        found = tuple(_shared(key, self.config) for key in first)
+        return found + ((_shared(FEATURES, with_cmr(self.config, arm.teacher)),) if arm.teacher else ())
+
+    @property
+    def kind(self) -> str:
+        """Jobs of one kind cost about the same."""
+        sort = "traits" if self.config.disease == "traits" else "disease"
+        if self.key in METHODS and self.key != "cmr_sup":
+            return f"{self.key}/{sort}"
+        if self.key in ("pretrain_cmr", "cmr_sup"):
+            return f"pretrain_cmr/{self._cmr().cmr.architecture}/{sort}"
+        return f"{self.key}/{self.config.cmr.architecture}" if self.key == FEATURES else self.key
+
+    def _cmr(self) -> Config:
+        return with_cmr(self.config, "swin") if self.key == "cmr_sup" else self.config
+
+    def estimate(self, data: cohort.Cohort) -> float:
+        """CPU seconds it will take, from a few trial steps on this machine. Nothing is written but the models' views.
+
+        Needs no parent: where a finished run would give first weights or features, random ones cost as much.
+        """
+        torch.set_num_threads(self.config.runtime.threads)
+        if self.key == FEATURES:
+            return _features_seconds(self.config, data)
+        return course.estimate(self._course(data))
+
+    def _course(self, data: cohort.Cohort) -> course.Course:
+        config, arm = self._cmr(), METHODS[self.key].arm if self.key in METHODS else None
+        if arm is not None:
+            model, features = trained.new_ecg_model(Problem.of(config, data), arm), None
+            if arm.teacher:
+                width = model.project_cmr.in_features
+                features = np.random.default_rng(0).normal(size=(len(data), width)).astype(np.float32)
+            return stages.arm_course(config, arm, data, model, features)
+        if self.key == "pretrain_ecg":
+            return stages.ecg_course(config, data)
+        if self.key == "pretrain_pair":
+            return stages.pair_course(config, data, {})
+        if self.key.startswith("autoencode_"):
+            return stages.autoencoder_course(config, self.key.removeprefix("autoencode_"), data)
+        return stages.cmr_course(config, data)
+
+
+def _shared(key: str, config: Config) -> Job:
+    """A parent, its config stripped of what its result does not hang on: rows that share it then name one job."""
+    if key in ("pretrain_ecg", "pretrain_pair", "autoencode_ecg", "autoencode_cmr"):
+        config = with_cmr(replace(config, disease=load(config.scale).disease), "swin")
+    if key == "pretrain_cmr" and config.cmr.architecture == "swin":
+        key = "cmr_sup"  # the paper's encoder is itself a row
+    return Job(key, config)
+
+
+def _features_seconds(config: Config, data: cohort.Cohort) -> float:
+    rows, clips = np.arange(min(64, len(data))), Clips(data, config)
+    model = trained.built(config, lambda: cmr_encoder(config)).eval()
+    return course.cpu_seconds(lambda: model(clips.of(rows))) * len(data) / len(rows)

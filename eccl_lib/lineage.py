@@ -1,0 +1,96 @@
+"""What each run hangs on: its parents and its part of the config, in one fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from eccl_lib.config import Config, fingerprint
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.runs import Run
+
+FORMAT = "stages 3"  # raise it when a stage's arithmetic changes: finished runs of the old kind are then made again
+
+Architecture = Literal["swin", "resnet50", "vit"]
+Modality = Literal["ecg", "cmr"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How an ECG model is trained: what sets the ECG rows of Table 1 apart. key: the row's fixed key."""
+
+    key: str
+    encoder: Literal["vit", "convolution"] = "vit"  # of the ECG
+    pretraining: Literal["none", "mae", "cmae"] = "none"  # where that encoder's first weights come from
+    objective: Literal["task", "clip", "triplet"] = "task"  # what it is trained for beside the task
+    teacher: Architecture | None = None  # the supervised CMR encoder whose frozen features it is aligned with
+
+
+ECCL = Arm("eccl", pretraining="mae", objective="clip", teacher="swin")
+
+
+def with_cmr(config: Config, architecture: Architecture) -> Config:
+    """The same parameters with this CMR encoder."""
+    return replace(config, cmr=replace(config.cmr, architecture=architecture))
+
+
+def ecg_run(config: Config, data: Cohort) -> Run:
+    """The masked autoencoder: hangs on the signals, not on any label."""
+    digest = fingerprint(config, "seed", "view", "augment", "ecg", "mae", parents=(FORMAT, data.fingerprint))
+    return Run.of(config, "pretrain_ecg", "vit", "ecg", digest)
+
+
+def cmr_run(config: Config, data: Cohort) -> Run:
+    """The supervised CMR encoder of one task and one architecture."""
+    architecture = config.cmr.architecture
+    own = {"swin": "cmr", "resnet50": "cmr_resnet", "vit": "cmr_vit"}[architecture]
+    sections = ("seed", "disease", "view", "augment", own, "cmr_training")
+    digest = fingerprint(config, *sections, parents=(FORMAT, data.fingerprint, architecture))
+    return Run.of(config, "pretrain_cmr", architecture, config.disease, digest)
+
+
+def autoencoder_run(config: Config, modality: Modality, data: Cohort) -> Run:
+    """CMAE's autoencoder of one modality, alone."""
+    parents = (FORMAT, data.fingerprint, modality)
+    return Run.of(config, "autoencode", modality, modality, fingerprint(config, *_CMAE, parents=parents))
+
+
+def pair_run(config: Config, data: Cohort) -> Run:
+    """CMAE's pair of autoencoders."""
+    alone = tuple(autoencoder_run(config, modality, data).fingerprint for modality in ("ecg", "cmr"))
+    digest = fingerprint(config, *_CMAE, parents=(FORMAT, data.fingerprint, *alone))
+    return Run.of(config, "pretrain_pair", "cmae", "pair", digest)
+
+
+_CMAE = ("seed", "view", "augment", "cmae")
+
+
+def arm_run(config: Config, arm: Arm, data: Cohort) -> Run:
+    """Stage two, or the task alone: hangs on the arm's parents as well."""
+    parents = [FORMAT, data.fingerprint, arm.key]
+    if arm.pretraining == "mae":
+        parents.append(ecg_run(config, data).fingerprint)
+    if arm.pretraining == "cmae":
+        parents.append(pair_run(config, data).fingerprint)
+    if arm.teacher:
+        parents.append(cmr_run(with_cmr(config, arm.teacher), data).fingerprint)
+    encoder = "ecg" if arm.encoder == "vit" else "cmae"
+    digest = fingerprint(config, "seed", "disease", "view", "augment", encoder, "align", parents=tuple(parents))
+    return Run.of(config, "align" if arm.teacher else "finetune", arm.key, config.disease, digest)
+
+
+def third_run(config: Config, arm: Arm, data: Cohort) -> Run:
+    """The third stage of the authors' code, after an alignment."""
+    parents = (FORMAT, data.fingerprint, arm_run(config, arm, data).fingerprint)
+    digest = fingerprint(config, "seed", "view", "augment", "third_stage", parents=parents)
+    return Run.of(config, "third_stage", arm.key, config.disease, digest)
+
+
+def has_third_stage(config: Config, arm: Arm) -> bool:
+    """Whether the arm goes through one: only where switched on, only aligned models of the traits (authors' code)."""
+    return config.third_stage.enabled and arm.teacher is not None and config.disease == "traits"
+
+
+def result_run(config: Config, arm: Arm, data: Cohort) -> Run:
+    """The last stage of an arm: the one that is scored and predicts."""
+    return (third_run if has_third_stage(config, arm) else arm_run)(config, arm, data)

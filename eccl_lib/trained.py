@@ -1,0 +1,114 @@
+"""Models of finished runs, frozen; and every model as it is before its first update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from eccl_lib.config import Config
+from eccl_lib.course import Problem
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.lineage import ECCL, Arm, cmr_run, ecg_run, pair_run, result_run, with_cmr
+from eccl_lib.models.cmae import CrossModalAutoencoder, EcgAutoencoder
+from eccl_lib.models.cmr_encoders import cmr_encoder
+from eccl_lib.models.heads import Aligned, Supervised
+from eccl_lib.models.mae import MaskedAutoencoder
+from eccl_lib.models.vit import EcgEncoder
+from eccl_lib.runs import Run, device
+from eccl_lib.train import seed_of
+
+# First weights.
+
+
+def built(config: Config, make: Callable[[], nn.Module]) -> nn.Module:
+    """The model on its device, first weights from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(config.seed))
+        return make().to(device(config))
+
+
+def samples(config: Config) -> int:
+    """T of the ECGs that models see."""
+    return 10 * config.view.ecg_rate
+
+
+def new_autoencoder(config: Config) -> MaskedAutoencoder:
+    """The masked autoencoder of the ECG."""
+    return built(config, lambda: MaskedAutoencoder(config.ecg, config.mae, samples(config)))
+
+
+def new_cmr_model(problem: Problem) -> Supervised:
+    """The CMR encoder of ``config.cmr.architecture`` with a head."""
+
+    def make() -> Supervised:
+        encoder = cmr_encoder(problem.config)
+        return Supervised(encoder, encoder.num_features, problem.goal.task.outputs).to(
+            memory_format=torch.channels_last
+        )
+
+    return built(problem.config, make)
+
+
+def new_ecg_model(problem: Problem, arm: Arm) -> Supervised | Aligned:
+    """An arm's ECG encoder with its head; with both projections where the arm has a teacher."""
+    config = problem.config
+
+    def make() -> Supervised:
+        if arm.encoder == "convolution":
+            encoder, width = EcgAutoencoder(config.cmae, samples(config)).encoder, config.cmae.latent
+        else:
+            encoder, width = EcgEncoder(config.ecg, samples(config)), config.ecg.width
+        model = Supervised(encoder, width, problem.goal.task.outputs)
+        if arm.teacher is None:
+            return model
+        with torch.device("meta"):
+            cmr_width = cmr_encoder(with_cmr(config, arm.teacher)).num_features
+        return Aligned(model, cmr_width, config.align, unit=arm.objective == "clip")
+
+    return built(config, make)
+
+
+def new_pair(config: Config) -> CrossModalAutoencoder:
+    """CMAE's pair of autoencoders."""
+    return built(config, lambda: CrossModalAutoencoder(config.cmae, config.view)).to(memory_format=torch.channels_last)
+
+
+def start_encoder(model: Supervised, arm: Arm, config: Config, data: Cohort) -> None:
+    """Copy the pre-trained encoder's weights where the arm has one (Sec. 2.2). Its run has to be finished."""
+    if arm.pretraining == "mae":
+        model.encoder.load_state_dict(ecg_run(config, data).weights("encoder"))
+    if arm.pretraining == "cmae":
+        model.encoder.load_state_dict(pair_run(config, data).weights("ecg.encoder"))
+
+
+# Finished, frozen: no gradient, no dropout, no drop path.
+
+
+def masked_autoencoder(config: Config, data: Cohort) -> MaskedAutoencoder:
+    """The finished masked autoencoder."""
+    return frozen(new_autoencoder(config), ecg_run(config, data))
+
+
+def frozen_cmr(config: Config, data: Cohort) -> Supervised:
+    """The finished CMR encoder and head (Sec. 2.2)."""
+    return frozen(new_cmr_model(Problem.of(config, data)), cmr_run(config, data))
+
+
+def ecg_model(config: Config, arm: Arm, data: Cohort) -> Supervised | Aligned:
+    """The finished ECG model of an arm."""
+    return frozen(new_ecg_model(Problem.of(config, data), arm), result_run(config, arm, data))
+
+
+def unaligned(config: Config, data: Cohort) -> Aligned:
+    """The model that ECCL's alignment starts from: pre-trained encoder, projections and head at first weights."""
+    model = new_ecg_model(Problem.of(config, data), ECCL)
+    start_encoder(model, ECCL, config, data)
+    return model.requires_grad_(False).eval()
+
+
+def frozen(model: nn.Module, run: Run) -> nn.Module:
+    """The model with a finished run's weights, in eval mode, without gradient."""
+    model.load_state_dict(run.weights())
+    return model.requires_grad_(False).eval()
