@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from eccl_lib.config import COHORTS, SCALES, TASKS, Config, ConfigError, as_dict, load
 from eccl_lib.data.records import UnreadableError
@@ -24,14 +24,21 @@ def add_parameters(parser: argparse.ArgumentParser, disease: bool = True) -> Non
 
 def config(parsed: argparse.Namespace, build: bool = True) -> Config:
     """The config of parsed arguments. build: also make what is missing upstream; else as the scale says."""
-    overrides = {"runtime.build_missing": True} if build else {}
-    for item in parsed.set:
+    given = {"runtime.build_missing": True} if build else {}
+    given |= overrides(parsed.set)
+    disease = getattr(parsed, "disease", "I21")
+    return load(parsed.scale, cohort=parsed.cohort, disease=disease, seed=parsed.seed, overrides=given)
+
+
+def overrides(items: Iterable[str]) -> dict[str, object]:
+    """Fields and values of FIELD=VALUE, each value as JSON or else as text. Raises ConfigError without the sign."""
+    found = {}
+    for item in items:
         name, equals, value = item.partition("=")
         if not equals:
             raise ConfigError(f"--set {item}: give FIELD=VALUE, such as align.epochs=5")
-        overrides[name] = _value(value)
-    disease = getattr(parsed, "disease", "I21")
-    return load(parsed.scale, cohort=parsed.cohort, disease=disease, seed=parsed.seed, overrides=overrides)
+        found[name] = _value(value)
+    return found
 
 
 def _value(text: str) -> object:
