@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from eccl_lib import lineage, methods, stages, trained
-from eccl_lib.config import AUTHORS, as_dict, load
+from eccl_lib.config import as_dict, load
 from eccl_lib.course import task_batches
 from eccl_lib.data import cmr, cohort, ecg, synthetic
 from eccl_lib.models.heads import Aligned
+from eccl_lib.scales import AUTHORS
 from eccl_lib.tasks import TASKS, targets
 from eccl_lib.train import optimiser
 
