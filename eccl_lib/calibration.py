@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 
 BINS = 10
+
+
+@dataclass(frozen=True)
+class Prior:
+    """How common a disease is among the training participants, and in what an epoch showed the model."""
+
+    prevalence: float
+    trained_share: float
+
+    @property
+    def shift(self) -> float:
+        """What the model's logits lack."""
+        return prior_shift(self.prevalence, self.trained_share)
 
 
 def log_odds(share: float) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from eccl_lib import cells, resampling
+from eccl_lib.calibration import Prior
 from eccl_lib.config import TASKS as TASK_KEYS
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.tasks import TASKS, Targets, targets
@@ -34,14 +36,19 @@ def predict(data: Cohort, goal: Targets) -> np.ndarray:
     return goal.unscaled(model.predict(x[test]))
 
 
-def table(data: Cohort, tasks: Sequence[str] = TASK_KEYS) -> pd.DataFrame:
-    """One row per task in the long form of ``table1.table``; the fit has no seed, hence no spread."""
-    rows = data.index("test")
+def table(data: Cohort, tasks: Sequence[str] = TASK_KEYS, draws: int = resampling.DRAWS) -> pd.DataFrame:
+    """One row per task as ``results.cells`` has them; the fit has no seed, hence no spread."""
     records = []
     for key in tasks:
         goal = targets(TASKS[key], data.labels, data.traits, data.index("train"))
         facts = {"row": ROW, "task": key, "column": goal.task.column, "metric": goal.task.metric}
-        positives = int(goal.values[rows].sum()) if goal.task.is_disease else None
-        score = goal.score(predict(data, goal), rows)
-        records.append(facts | {"mean": score, "std": np.nan, "seeds": 1, "n": len(rows), "positives": positives})
-    return pd.DataFrame(records).astype({"positives": "Int64"})
+        records.append(facts | _cell(data, goal, draws))
+    return pd.DataFrame(records).astype({"positives": "Int64"} if "positives" in records[0] else {})
+
+
+def _cell(data: Cohort, goal: Targets, draws: int) -> dict[str, float]:
+    predicted, measured = predict(data, goal), goal.values[data.index("test")].astype(np.float64)
+    if goal.task.is_disease:
+        prevalence = float(goal.values[data.index("train")].mean())  # every training participant is seen: no shift
+        return cells.of_disease(predicted.T, measured[:, 0] > 0.5, Prior(prevalence, prevalence))
+    return cells.of_traits(predicted[None], measured, resampling.r_draws(predicted[None], measured, draws))

@@ -77,20 +77,6 @@ def scorable(measured: np.ndarray) -> np.ndarray:
     return low < np.where(present, measured, -np.inf).max(axis=0)
 
 
-def bootstrap_interval(
-    score: object, *arrays: np.ndarray, seed: int = 0, draws: int = 500, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of ``score(*arrays)`` over participants drawn with replacement. arrays: (n, ...)."""
-    generator = np.random.default_rng(seed)
-    n = len(arrays[0])
-    values = []
-    for _ in range(draws):
-        rows = generator.integers(0, n, n)
-        values.append(score(*(a[rows] for a in arrays)))
-    low, high = np.nanquantile(np.stack(values), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
-
-
 def retrieval(z_query: np.ndarray, z_gallery: np.ndarray) -> dict[str, float]:
     """How well each query finds its own partner. Both (n, D), unit norm, row i belongs to row i.
 

@@ -8,34 +8,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from eccl_lib import evaluate, figures
+from eccl_lib import delong, evaluate, figures, resampling
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.runs import Run
+from eccl_lib.scores import measured_and_predicted
 
-DRAWS = 500
+DRAWS = 2000  # of participants, for one run's intervals; ours
 # One whole-heart trait beside its segments: what fits on a page and is read first.
 OVERVIEW = tuple(t.short_name for t in TRAITS if "_AHA_" not in t.short_name and not t.short_name[-1].isdigit())
 
 
-def measured_and_predicted(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Of every test participant: measured (NaN: missing) and predicted, both (n, outputs)."""
-    found = run.predictions
-    names = [column.removeprefix("target_") for column in found if column.startswith("target_")]
-    measured, predicted = (found[[f"{kind}_{name}" for name in names]] for kind in ("target", "score"))
-    return measured.to_numpy(np.float64), predicted.to_numpy(np.float64)
-
-
 def interval(run: Run, draws: int = DRAWS) -> tuple[float, float, float]:
-    """The run's test score, AUC or mean r, with its 95 % bootstrap interval over participants."""
+    """The run's test score with its 95 % interval over participants.
+
+    An AUC's is DeLong's on the logit scale; that of mean r is a bootstrap of ``draws`` draws.
+    """
     measured, predicted = measured_and_predicted(run)
-    low, high = evaluate.bootstrap_interval(_score(run), measured, predicted, draws=draws)
+    if run.task != "traits":
+        return delong.interval(predicted[:, 0], measured[:, 0] > 0.5)
+    low, high = resampling.percentile(resampling.mean_r_draws(predicted[None], measured, draws))
     return float(run.metrics["test"]), float(low), float(high)
-
-
-def _score(run: Run):
-    if run.task == "traits":
-        return lambda measured, predicted: evaluate.mean_r(predicted, measured)
-    return lambda measured, predicted: evaluate.auc(predicted[:, 0], measured[:, 0] > 0.5)
 
 
 def summary(runs: Mapping[str, Run]) -> pd.DataFrame:
@@ -59,9 +51,7 @@ def summary(runs: Mapping[str, Run]) -> pd.DataFrame:
 def traits(run: Run, draws: int = DRAWS) -> pd.DataFrame:
     """A row a trait: short_name, group, unit, r, low, high (95 % interval over test participants), n."""
     measured, predicted = measured_and_predicted(run)
-    low, high = evaluate.bootstrap_interval(
-        lambda m, p: np.nan_to_num(evaluate.pearson(p, m)), measured, predicted, draws=draws
-    )
+    low, high = resampling.percentile(resampling.r_draws(predicted[None], measured, draws))
     columns = {key: [getattr(t, key) for t in TRAITS] for key in ("short_name", "group", "unit")}
     r = np.nan_to_num(evaluate.pearson(predicted, measured))  # a constant prediction counts as 0
     return pd.DataFrame({**columns, "r": r, "low": low, "high": high, "n": (~np.isnan(measured)).sum(axis=0)})

@@ -82,10 +82,21 @@ def _divide(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     return total / np.maximum(count, 1)
 
 
+def r_draws(predicted: np.ndarray, measured: np.ndarray, count: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """``resampled_r`` of ``count`` draws. Returns (count, traits)."""
+    return np.concatenate([resampled_r(predicted, measured, weights) for weights in draws(len(measured), count, seed)])
+
+
 def mean_r_draws(predicted: np.ndarray, measured: np.ndarray, count: int = DRAWS, seed: int = 0) -> np.ndarray:
     """Mean r over the traits, averaged over seeds, in each draw. predicted: (seeds, n, traits). Returns (count,)."""
-    parts = draws(len(measured), count, seed)
-    return np.concatenate([np.nanmean(resampled_r(predicted, measured, weights), axis=1) for weights in parts])
+    return mean_over_traits(r_draws(predicted, measured, count, seed))
+
+
+def mean_over_traits(r: np.ndarray) -> np.ndarray:
+    """Mean over the traits that have a value. r: (..., traits), NaN without. Returns (...), NaN where none has."""
+    there = ~np.isnan(r)
+    total = np.nan_to_num(r).sum(axis=-1)
+    return np.divide(total, there.sum(axis=-1), out=np.full(total.shape, np.nan), where=there.any(axis=-1))
 
 
 def auc_draws(score: np.ndarray, positive: np.ndarray, count: int = DRAWS, seed: int = 0) -> np.ndarray:

@@ -92,9 +92,3 @@ def test_average_precision_equals_scikit_learn_with_and_without_ties(levels):
 def test_average_precision_of_a_constant_score_is_the_prevalence():
     assert evaluate.average_precision(np.zeros(50), np.arange(50) < 5) == pytest.approx(0.1)
     assert np.isnan(evaluate.average_precision(np.arange(5.0), np.zeros(5, bool)))
-
-
-def test_bootstrap_interval_of_a_mean_has_the_width_theory_gives():
-    values = np.random.default_rng(4).normal(size=400)
-    low, high = evaluate.bootstrap_interval(np.mean, values, draws=2000)
-    assert high - low == pytest.approx(2 * 1.96 / 20 * values.std(), rel=0.1)
