@@ -1,4 +1,4 @@
-"""Pictures of one participant: ECG paper, cine, crop, reconstruction, predictions. Arrays in, Figure out."""
+"""Pictures of one participant: ECG paper, cine, crop, predictions. Arrays in, Figure out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from eccl_lib.data.records import LEADS
 from eccl_lib.figures_style import (
     BLACK,
     BLUE,
-    DISEASE_NAMES,
     GREEN,
     ORANGE,
     ORGAN_COLOURS,
@@ -26,6 +25,7 @@ from eccl_lib.figures_style import (
     new_figure,
     pretty_unit,
     styled,
+    task_title,
 )
 
 MM_PER_SECOND, MM_PER_MV = 25.0, 10.0  # the clinical standard
@@ -33,6 +33,8 @@ COLUMN_SECONDS = 2.5
 LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 RHYTHM = "II"
 PULSE_MM = 9.0  # room left of the traces for the calibration pulse
+LARGE = 10.5  # points; a page this wide is often printed at two thirds
+LABEL_MM = 9.0  # width of a lead's name
 LEAD_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
 PAPER_THIN, PAPER_THICK = "#F6D5D5", "#E8A9A9"
 LABELS = {2: ("LV wall", GREEN), 3: ("RV cavity", SKY), 1: ("LV cavity", VERMILION)}  # drawn in this order
@@ -62,10 +64,10 @@ def ecg_paper(
         for column, lead in enumerate(row):
             _trace(ax, signal[LEADS.index(lead)], rate, lead, column * seconds, seconds, base)
     if flags:
-        ax.set_title(f"flags: {', '.join(flags)}", color=VERMILION)
-    fig.text(0.01, 1 - 1.5 / page[1], title, ha="left", va="top", fontsize=9.5)
+        ax.set_title(f"flags: {', '.join(flags)}", color=VERMILION, fontsize=LARGE)
+    fig.text(0.01, 1 - 1.5 / page[1], title, ha="left", va="top", fontsize=LARGE)
     note = f"25 mm/s, 10 mm/mV; large square 0.2 s x 0.5 mV; {signal.shape[1] / rate:.3g} s at {rate:g} Hz"
-    footer(fig, note, synthetic)
+    footer(fig, note, synthetic, size=LARGE)
     return fig
 
 
@@ -109,7 +111,9 @@ def _trace(ax, lead_mv: np.ndarray, rate: float, name: str, start: float, second
     ax.plot(x0 + np.arange(len(piece)) / rate * MM_PER_SECOND, base + piece * MM_PER_MV, color=BLACK, linewidth=0.75)
     if start > 0:
         ax.plot([x0, x0], [base - 2, base + 2], color=BLACK, linewidth=0.9)
-    ax.text(x0 + 1, base + 6.2, label, fontsize=8.5, fontweight="bold", va="bottom", bbox=LEAD_BOX)
+    under = piece[: round(LABEL_MM / MM_PER_SECOND * rate)]  # a beat may begin there: the name stands above it
+    peak = np.nanmax(under) * MM_PER_MV if np.isfinite(under).any() else 0.0
+    ax.text(x0 + 1, base + max(6.2, peak + 0.8), label, fontsize=LARGE, fontweight="bold", va="bottom", bbox=LEAD_BOX)
 
 
 @styled
@@ -126,10 +130,10 @@ def baseline(
     bottom.plot(t, cleaned_mv[row], color=BLACK, linewidth=0.7)
     bottom.axhline(0, color=VERMILION, linewidth=0.8)
     for ax, title in ((top, f"lead {lead} as recorded"), (bottom, "without its trend, as the store keeps it")):
-        ax.set(ylabel="mV", title=title, xlim=(0, t[-1]))
+        ax.set(ylabel="mV", title=title, xlim=(0, len(t) / rate))
     bottom.set_xlabel("time (s)")
     fig.legend(*top.get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    footer(fig, f"one participant, {t[-1]:.0f} s at {rate:g} Hz", synthetic)
+    footer(fig, f"one participant, {len(t) / rate:g} s at {rate:g} Hz", synthetic)
     return fig
 
 
@@ -139,7 +143,7 @@ def cine_frames(
 ) -> Figure:
     """n frames of a cine, evenly spaced over the cycle. clip: (H, W, F); frame_ms: time between frames, if known."""
     frames = np.linspace(0, clip.shape[2], n, endpoint=False).astype(int)
-    fig = new_figure(height=1.75)
+    fig = new_figure(height=1.9)
     low, high = np.percentile(clip, (0.5, 99.5))
     for position, (frame, ax) in enumerate(zip(frames, np.atleast_1d(fig.subplots(1, n)), strict=True)):
         ax.imshow(clip[:, :, frame], cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
@@ -186,43 +190,6 @@ def crop_overlay(
         axes[1].set(title=f"kept: {cropped.shape[0]} x {cropped.shape[1]} px", xlabel="column (px)", ylabel="row (px)")
     fig.legend(loc="outside upper left", ncols=4)
     footer(fig, "frame 0 of one participant", synthetic)
-    return fig
-
-
-@styled
-def mae_reconstruction(
-    original: np.ndarray,
-    reconstructed: np.ndarray,
-    mask: np.ndarray,
-    rate: float,
-    leads: Sequence[str] = ("I", "II", "V2", "V5"),
-    *,
-    seconds: float = 5.0,
-    synthetic: bool = False,
-) -> Figure:
-    """What the masked autoencoder makes of an ECG it sees a fifth of.
-
-    original, reconstructed: (12, T) as the model sees them; mask: (12, T), 1 is removed, 0 is kept; rate: Hz.
-    """
-    stop = min(round(seconds * rate), original.shape[1])
-    t = np.arange(stop) / rate
-    removed = np.asarray(mask, dtype=bool)
-    fig = new_figure(height=0.95 * len(leads) + 1.0)
-    axes = np.atleast_1d(fig.subplots(len(leads), 1, sharex=True))
-    for ax, lead in zip(axes, leads, strict=True):
-        row = LEADS.index(lead)
-        kept = ~removed[row, :stop]
-        ax.fill_between(t, 0, 1, where=kept, step="post", transform=ax.get_xaxis_transform(), color=PALE, linewidth=0)
-        ax.plot(t, original[row, :stop], color=BLACK, linewidth=0.9, label="recorded")
-        guess = np.where(kept, np.nan, reconstructed[row, :stop])
-        ax.plot(t, guess, color=VERMILION, linewidth=1.3, label="reconstructed where masked")
-        ax.set(ylabel=lead, xlim=(0, stop / rate))
-    axes[-1].set_xlabel("time (s)")
-    fig.supylabel("amplitude (scaled to -1 ... 1)", fontsize=9)
-    handles, names = axes[0].get_legend_handles_labels()
-    handles.append(Rectangle((0, 0), 1, 1, color=PALE))
-    fig.legend(handles, [*names, "what the encoder saw"], loc="outside upper left", ncols=3)
-    footer(fig, f"one test ECG, {removed.mean():.0%} of its patches masked", synthetic)
     return fig
 
 
@@ -277,7 +244,7 @@ def risk_panel(
         ax.hist(others[sick], bins, weights=shares[1], histtype="step", color=BLUE, linewidth=1.6, label="with it")
         ax.axvline(score, color=BLACK, linewidth=2, label="this ECG")
         ax.set_title(
-            f"{DISEASE_NAMES.get(code, code)}: {score:.2f}, above {np.mean(others < score):.0%} of them "
+            f"{task_title(code)}: {score:.2f}, above {np.mean(others < score):.0%} of them "
             f"(n = {len(sick):,}, {int(sick.sum())} with it)"
         )
         ax.set(ylabel="share (%)", xlim=(0, 1))

@@ -9,6 +9,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from eccl_lib.tasks import DISEASE_NAMES, TASKS
+
 # Okabe and Ito (2008): distinct for the three common kinds of colour blindness, and in grey.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -39,13 +41,10 @@ ORGAN_NAMES = {
     "Err": "radial strain",
     "Ell": "longitudinal strain",
 }
-DISEASE_NAMES = {
-    "I21": "myocardial infarction (I21)",
-    "I42": "cardiomyopathy (I42)",
-    "I48": "atrial fibrillation (I48)",
-    "I50": "heart failure (I50)",
-}
+# Tasks keep their colour on every page.
+TASK_COLOURS = {"I21": BLUE, "I42": ORANGE, "I48": GREEN, "I50": VERMILION, "traits": PURPLE}
 WIDTH = 6.9  # inches; two columns of a paper, one of a notebook
+SMALL = 7.5  # points; the smallest type that a page of this width carries
 STAMP = "synthetic cohort"
 
 STYLE = {
@@ -87,12 +86,27 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     return fig
 
 
-def footer(fig: Figure, note: str, synthetic: bool) -> None:
+def footer(fig: Figure, note: str, synthetic: bool, size: float = 8.0) -> None:
     """One line under the panels: what was counted on the left, where the data come from on the right."""
     y = 0.07 / fig.get_figheight()
-    fig.text(0.01, y, note, ha="left", va="bottom", fontsize=8, color=GREY)
+    fig.text(0.01, y, note, ha="left", va="bottom", fontsize=size, color=GREY)
     if synthetic:
-        fig.text(0.99, y, STAMP, ha="right", va="bottom", fontsize=8, color=VERMILION, fontweight="bold")
+        fig.text(0.99, y, STAMP, ha="right", va="bottom", fontsize=size, color=VERMILION, fontweight="bold")
+
+
+def task_title(task: str) -> str:
+    """A task's name for a panel: the disease with its code, or the traits."""
+    return f"{DISEASE_NAMES[task]} ({task})" if task in DISEASE_NAMES else "82 cardiac traits"
+
+
+def score_name(task: str) -> str:
+    """What a task is scored by, for an axis."""
+    return "AUC" if TASKS[task].is_disease else "mean Pearson r"
+
+
+def signed(value: float) -> str:
+    """With its sign, to two places, as printed: a true minus, no minus before zero."""
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def pretty_unit(unit: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from eccl_lib import figures
+from eccl_lib.config import DISEASES
 from eccl_lib.data.records import LEADS
-from eccl_lib.figures_style import CYCLE, ORGAN_COLOURS, ORGAN_NAMES, STAMP
+from eccl_lib.data.traits import TRAITS
+from eccl_lib.figures_style import CYCLE, ORGAN_COLOURS, ORGAN_NAMES, STAMP, TASK_COLOURS
 
 N = 40
 
@@ -54,8 +57,58 @@ def _flat(points: int = N) -> np.ndarray:
 def _mae() -> Figure:
     x = _ecg(100)
     mask = np.ones_like(x)
-    mask[:, ::2] = 0
-    return figures.mae_reconstruction(x, 0.9 * x, mask, 100, synthetic=True)
+    mask[:, 200:240] = 0
+    return figures.mae_reconstructions([(x, 0.9 * x, mask), (x, 0.5 * x, mask)], 100, synthetic=True)
+
+
+def _stages() -> Figure:
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "score": [0.1, 0.2, 0.15]})
+    stages = [figures.StageCurves("autoencoder", "masked MSE", "score", {"": [history]})]
+    per_task = {task: [history, history] for task in TASK_COLOURS}
+    stages += [figures.StageCurves(f"alignment {k}", "loss", "AUC, mean r", per_task) for k in range(4)]
+    return figures.training_stages(stages, synthetic=True)
+
+
+def _attention(rows: int) -> Figure:
+    share = _generator().dirichlet(np.ones(rows * 10)).reshape(rows, 10)
+    maps = {"class token, last block": share, "attention rollout": share}
+    fallen = _generator().standard_normal((12, 10))
+    return figures.attention_maps(_ecg(100), maps, fallen, 100, output="fall of the I21 logit", synthetic=True)
+
+
+def _retrieval() -> Figure:
+    rows = [(e, rank, 0.5 - 0.1 * rank, rank == 3, "LVM 104 g") for e in range(2) for rank in (3, 1, 2, 3, 4, 5)]
+    found = pd.DataFrame(rows, columns=["example", "rank", "similarity", "own", "note"])
+    hearts = _generator().random((len(found), 8, 8))
+    return figures.retrieval_examples(np.stack([_ecg(100)] * 2), hearts, found, 100, n=N, synthetic=True)
+
+
+def _differences() -> pd.DataFrame:
+    others = ["CMAE", "ResNet50", "ViT", "Triplet", "W/O SSL; W/O CL", "W/ SSL; W/O CL", "W/O SSL; W/ CL", "CMR_Sup"]
+    rows = [(task, other) for task in TASK_COLOURS for other in others]
+    frame = pd.DataFrame(rows, columns=["task", "other"])
+    frame["difference"] = np.linspace(-0.1, 0.1, len(frame))
+    frame["low"], frame["high"] = frame["difference"] - 0.05, frame["difference"] + 0.05
+    return frame.assign(p_holm=np.where(frame["low"] > 0, 0.0004, 0.5))
+
+
+def _reliability() -> Figure:
+    bins = pd.DataFrame({"predicted": [0.1, 0.3, 0.6], "observed": [0.05, 0.1, 0.3], "n": N // 3})
+    bins["low"], bins["high"] = bins["observed"] - 0.05, bins["observed"] + 0.1
+    panels = {code: {"as trained: Brier 0.200": bins, "after the prior shift: Brier 0.100": bins} for code in DISEASES}
+    return figures.reliability_curves(panels, n=N, synthetic=True)
+
+
+def _roc_panels(rows: int = 4) -> Figure:
+    curve = (np.arange(N) > 30, np.arange(N), "AUC 1.00 (0.98 to 1.00)")
+    curves = {f"W/O SSL; W/O CL {k}": curve for k in range(rows)}
+    return figures.roc_panels(dict.fromkeys(DISEASES, curves), banded="W/O SSL; W/O CL 0", synthetic=True)
+
+
+def _all_traits() -> pd.DataFrame:
+    r = np.linspace(-0.1, 0.6, len(TRAITS))
+    columns = {key: [getattr(trait, key) for trait in TRAITS] for key in ("short_name", "group", "unit")}
+    return pd.DataFrame({**columns, "r": r, "low": r - 0.1, "high": r + 0.1})
 
 
 def _risk() -> Figure:
@@ -71,15 +124,32 @@ DRAWINGS = {
         _generator().random((20, 20)), np.pad(np.ones((6, 6), int), 7), (5, 5, 15, 15), np.ones((8, 8)), synthetic=True
     ),
     "training_curves": _curves,
-    "mae_reconstruction": _mae,
+    "training_stages": _stages,
+    "mae_reconstructions": _mae,
+    "attention_maps": lambda: _attention(1),
+    "attention_maps (a lead a token)": lambda: _attention(12),
+    "retrieval_examples": _retrieval,
     "similarity_matrix": lambda: figures.similarity_matrix({"before": (np.eye(N), np.eye(N))}, synthetic=True),
     "fig2a_latent": lambda: figures.fig2a_latent(_flat(), _flat(), _flat(), _flat(), synthetic=True),
     "fig2b_patches_and_size": _fig2b,
     "fig2c_traits": lambda: figures.fig2c_traits(
         _traits(), {"LV_trait": (np.arange(N * 1.0), np.arange(N * 1.0))}, n=N, synthetic=True
     ),
-    "fig2c_traits_bars_only": lambda: figures.fig2c_traits(_traits(), n=N, synthetic=True),
+    "fig2c_traits (bars only)": lambda: figures.fig2c_traits(_traits(), n=N, synthetic=True),
     "fig2d_umap": lambda: figures.fig2d_umap(_flat(), _flat(), np.arange(N) < 5, "I42", synthetic=True),
+    "umap_diseases": lambda: figures.umap_diseases(
+        {code: (_flat(), _flat(), np.arange(N) < 5) for code in DISEASES},
+        {
+            code: dict.fromkeys(("before", "after"), "5-NN purity 0.51 (0.48 to 0.55); 0.50 is mixed")
+            for code in DISEASES
+        },
+        synthetic=True,
+    ),
+    "traits_by_organ": lambda: figures.traits_by_organ(_all_traits(), n=N, synthetic=True),
+    "differences_forest": lambda: figures.differences_forest(_differences(), n=N, seeds=5, synthetic=True),
+    "reliability_curves": _reliability,
+    "roc_panels": _roc_panels,
+    "roc_panels (nine rows)": lambda: _roc_panels(9),
     "roc_curves": lambda: figures.roc_curves({"ECCL": (np.arange(N) > 30, np.arange(N), "AUC 1.00")}, synthetic=True),
     "trait_panel": lambda: figures.trait_panel(
         _traits().assign(value=1.0), _generator().standard_normal((N, len(ORGAN_NAMES))), synthetic=True
@@ -88,13 +158,34 @@ DRAWINGS = {
 }
 
 
+class Drawn(NamedTuple):
+    """A figure and every text that the drawing put on it: what, its size in points, its box in pixels."""
+
+    figure: Figure
+    words: list[tuple[str, float, mpl.transforms.Bbox]]
+
+
 @pytest.fixture(params=DRAWINGS, scope="module")
-def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Figure:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+def drawing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    words, draw = {}, mpl.text.Text.draw  # by artist: a layout pass draws before the last one does
+
+    def record(text: mpl.text.Text, renderer, *args, **kwargs):
+        if text.get_visible() and text.get_text().strip():
+            words[text] = (text.get_text(), text.get_fontsize(), text.get_window_extent(renderer))
+        return draw(text, renderer, *args, **kwargs)
+
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("error")  # layout warnings come with the drawing
         figure = DRAWINGS[request.param]()
-        figure.savefig(tmp_path_factory.mktemp("figures") / "figure.png")  # layout warnings come with the drawing
-    return figure
+        figure.set_dpi(100)
+        patch.setattr(mpl.text.Text, "draw", record)
+        figure.savefig(tmp_path_factory.mktemp("figures") / "figure.png", dpi=100)
+    return Drawn(figure, list(words.values()))
+
+
+@pytest.fixture(scope="module")
+def drawn(drawing: Drawn) -> Figure:
+    return drawing.figure
 
 
 def _texts(figure: Figure) -> list[str]:
@@ -102,7 +193,7 @@ def _texts(figure: Figure) -> list[str]:
 
 
 def test_every_public_figure_is_drawn_here():
-    assert {name.removesuffix("_bars_only") for name in DRAWINGS} == set(figures.__all__)
+    assert {name.partition(" ")[0] for name in DRAWINGS} == set(figures.__all__) - {"StageCurves"}
 
 
 def test_figure_is_stamped_synthetic(drawn: Figure):
@@ -114,9 +205,30 @@ def test_figure_says_what_was_counted(drawn: Figure):
     assert any(word in note for word in ("n = ", " of ", "one ", "10 s")), note
 
 
+def test_no_text_is_cut_off_at_the_edge(drawing: Drawn):
+    width, height = drawing.figure.get_size_inches() * 100
+    for text, _, box in drawing.words:
+        inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
+        assert inside, f"{text!r} at {box} leaves the page of {width:.0f} x {height:.0f}"
+
+
+def test_no_text_lies_on_another(drawing: Drawn):
+    for k, (text, _, box) in enumerate(drawing.words):
+        for other, _, there in drawing.words[:k]:
+            across = min(box.x1, there.x1) - max(box.x0, there.x0)
+            down = min(box.y1, there.y1) - max(box.y0, there.y0)
+            assert across < 1.5 or down < 1.5, f"{text!r} lies on {other!r}"
+
+
+def test_type_is_seven_points_or_more_at_column_width(drawing: Drawn):
+    shrunk = min(1.0, 7.0 / drawing.figure.get_figwidth())
+    for text, size, _ in drawing.words:
+        assert size * shrunk >= 7, text
+
+
 def test_axes_with_numbers_have_labels(drawn: Figure):
     shared = {t.get_text() for t in (drawn._supylabel,) if t}
-    for ax in drawn.axes:
+    for ax in (ax for ax in drawn.axes if ax.axison):
         if len(ax.get_xticks()) and ax.xaxis.get_tick_params().get("labelbottom", True):
             assert ax.get_xlabel() or ax.get_ylabel() == "cosine similarity", ax
         if len(ax.get_yticks()):

@@ -57,14 +57,54 @@ def test_after_gives_the_runs_own_predictions(config, data):
     assert evaluate.auc(logits[:, 0], data.labels[rows, DISEASES.index("I48")]) == pytest.approx(run.metrics["test"])
 
 
-def test_reconstruction_shows_the_ecg_as_seen_and_hides_the_stated_share(config, data):
-    row = int(data.index("test")[0])
-    x, guess, mask = latent.reconstruction(config, data, row)
-    np.testing.assert_array_equal(x, Signals(data, config).of(np.array([row]))[0].numpy())
-    assert guess.shape == mask.shape == x.shape
-    assert mask.mean() == pytest.approx(config.mae.mask_ratio, abs=0.01)
-    blocks = mask.reshape(12, -1, config.ecg.patch_samples)
-    assert (blocks == blocks[:, :, :1]).all()  # whole patches
+def test_reconstructions_show_the_ecgs_as_seen_and_hide_the_stated_share(config, data):
+    rows = data.index("test")[:3]
+    for row, (x, guess, mask) in zip(rows, latent.reconstructions(config, data, rows), strict=True):
+        np.testing.assert_array_equal(x, Signals(data, config).of(np.array([row]))[0].numpy())
+        assert guess.shape == mask.shape == x.shape
+        assert mask.mean() == pytest.approx(config.mae.mask_ratio, abs=0.01)
+        blocks = mask.reshape(12, -1, config.ecg.patch_samples)
+        assert (blocks == blocks[:, :, :1]).all()  # whole patches
+
+
+def test_reconstruction_errors_are_the_autoencoders_own_loss(config, data):
+    rows = data.index("test")
+    errors = [np.square(guess - x)[mask > 0].mean() for x, guess, mask in latent.reconstructions(config, data, rows)]
+    tokens = Signals(data, config).samples // config.ecg.patch_samples
+    noise = torch.rand(len(rows), tokens, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        loss = trained.masked_autoencoder(config, data)(Signals(data, config).of(rows), noise)[0]
+    assert np.mean(errors) == pytest.approx(loss.item(), rel=1e-4)
+
+
+def test_nearest_hearts_are_those_of_a_literal_sort():
+    generator = np.random.default_rng(0)
+    z_ecg, z_cmr = generator.standard_normal((2, 9, 4))
+    found = latent.nearest_hearts(z_ecg, z_cmr, np.array([3, 7]), k=2)
+    assert found["example"].tolist() == [0, 0, 0, 1, 1, 1]
+    for example, query in enumerate((3, 7)):
+        likeness = {heart: float(z_ecg[query] @ z_cmr[heart]) for heart in range(9)}
+        ranked = sorted(likeness, key=likeness.get, reverse=True)
+        mine = found[found["example"] == example]
+        assert mine["heart"].tolist() == [query, *ranked[:2]]
+        assert mine["rank"].tolist() == [ranked.index(query) + 1, 1, 2]
+        assert mine["own"].tolist() == [True, *(heart == query for heart in ranked[:2])]
+        np.testing.assert_allclose(mine["similarity"], [likeness[heart] for heart in mine["heart"]])
+
+
+def test_examples_run_from_easy_to_hard():
+    z_cmr = np.eye(11)
+    z_ecg = np.zeros((11, 11))
+    for query in range(11):  # query k prefers k other hearts to its own
+        z_ecg[query, [(query + step) % 11 for step in range(1, query + 1)]] = 2
+        z_ecg[query, query] = 1
+    chosen = latent.easy_to_hard(z_ecg, z_cmr)
+    assert chosen.tolist() == [1, 5, 9]
+    assert latent.nearest_hearts(z_ecg, z_cmr, chosen).query("own").groupby("example")["rank"].first().tolist() == [
+        2,
+        6,
+        10,
+    ]
 
 
 def test_original_recordings_give_what_the_store_holds(config, data):

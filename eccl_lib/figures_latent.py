@@ -1,0 +1,139 @@
+"""Pictures of the space that ECG and CMR share: Fig. 2a, 2d, similarity. Arrays in, Figure out, no disk touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from eccl_lib.figures_style import (
+    BLUE,
+    ORANGE,
+    PALE,
+    VERMILION,
+    bare,
+    footer,
+    new_figure,
+    signed,
+    styled,
+    task_title,
+)
+
+
+@styled
+def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, synthetic: bool = False) -> Figure:
+    """Cosine similarity of every ECG with every CMR.
+
+    pairs: panel title to (z_ecg, z_cmr), both (n, D); row i and column i are one heart.
+    """
+    fig = new_figure(height=3.5)
+    axes = np.atleast_1d(fig.subplots(1, len(pairs)))
+    matrices = {title: _unit(z_ecg) @ _unit(z_cmr).T for title, (z_ecg, z_cmr) in pairs.items()}  # (n, n)
+    reach = max(0.2, *(float(np.percentile(np.abs(cosine), 99.5)) for cosine in matrices.values()))
+    for ax, (title, cosine) in zip(axes, matrices.items(), strict=True):
+        others = cosine[~np.eye(len(cosine), dtype=bool)]
+        image = ax.imshow(cosine, cmap="PuOr_r", vmin=-reach, vmax=reach, interpolation="nearest")
+        ax.set_title(f"{title}\nmean: own heart {signed(np.diag(cosine).mean())}, others {signed(others.mean())}")
+        ax.set(xlabel="CMR of test participant", ylabel="ECG of test participant")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    fig.colorbar(image, ax=axes, label="cosine similarity", shrink=0.8)
+    footer(fig, f"n = {len(cosine)} test participants; the diagonal is one heart's own pair", synthetic)
+    return fig
+
+
+def _unit(z: np.ndarray) -> np.ndarray:
+    return z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+
+
+@styled
+def fig2a_latent(
+    before_ecg: np.ndarray,
+    before_cmr: np.ndarray,
+    after_ecg: np.ndarray,
+    after_cmr: np.ndarray,
+    scores: Mapping[str, str] | None = None,
+    *,
+    synthetic: bool = False,
+) -> Figure:
+    """t-SNE of ECG and CMR features before and after alignment (Fig. 2a). All (n, 2); row i of each is one heart.
+
+    scores: a line under the title of "before" and of "after", such as a separation with its interval.
+    """
+    scores = scores or {}
+    fig = new_figure(height=3.5)
+    panels = {"before alignment": (before_ecg, before_cmr), "after alignment": (after_ecg, after_cmr)}
+    for ax, (title, (ecg, cmr)) in zip(fig.subplots(1, 2), panels.items(), strict=True):
+        ax.plot([ecg[:, 0], cmr[:, 0]], [ecg[:, 1], cmr[:, 1]], color=PALE, linewidth=0.5, zorder=1)
+        ax.scatter(*ecg.T, s=14, color=BLUE, marker="o", linewidths=0, label="ECG", zorder=2)
+        ax.scatter(
+            *cmr.T, s=26, facecolors="none", edgecolors=ORANGE, marker="^", linewidths=1.0, label="CMR", zorder=2
+        )
+        ax.set_title(_with_score(title, scores.get(title.split()[0])))
+        ax.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
+        bare(ax)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    footer(fig, f"n = {len(ecg):,} test participants; a line joins one heart's ECG and CMR", synthetic)
+    return fig
+
+
+def _with_score(title: str, score: str | None) -> str:
+    return f"{title}\n{score}" if score else title
+
+
+@styled
+def fig2d_umap(
+    before: np.ndarray,
+    after: np.ndarray,
+    positive: np.ndarray,
+    disease: str,
+    scores: Mapping[str, str] | None = None,
+    *,
+    synthetic: bool = False,
+) -> Figure:
+    """UMAP of ECG features of one disease before and after alignment (Fig. 2d); blue with it, red without.
+
+    before, after: (n, 2). positive: (n,) bool. scores: a line under the title of "before" and of "after".
+    """
+    fig = new_figure(height=3.5)
+    _before_after(fig.subplots(1, 2), before, after, positive, scores or {})
+    fig.suptitle(task_title(disease), x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    footer(fig, f"n = {len(positive):,} test participants, {int(np.sum(positive))} with the diagnosis", synthetic)
+    return fig
+
+
+@styled
+def umap_diseases(
+    diseases: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    scores: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    synthetic: bool = False,
+) -> Figure:
+    """``fig2d_umap`` of all diseases on one page (the paper's supplement), a row a disease.
+
+    diseases: code to before (n, 2), after (n, 2), positive (n,). scores: code to the lines of "before" and "after".
+    """
+    fig = new_figure(height=2.05 * len(diseases) + 0.7)
+    rows = fig.subfigures(len(diseases), 1, squeeze=False)[:, 0]
+    for row, (code, (before, after, positive)) in zip(rows, diseases.items(), strict=True):
+        title = f"{task_title(code)}, {int(np.sum(positive))} with it"
+        row.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+        _before_after(row.subplots(1, 2), before, after, positive, (scores or {}).get(code, {}), named=row is rows[0])
+    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    footer(fig, f"n = {len(positive):,} test participants; each row with its own disease's encoders", synthetic)
+    return fig
+
+
+def _before_after(axes, before, after, positive, scores: Mapping[str, str], *, named: bool = True) -> None:
+    """Two clouds side by side. before, after: (n, 2); positive: (n,). named: say which is which."""
+    positive = np.asarray(positive, bool)
+    for ax, when, xy in zip(axes, ("before", "after"), (before, after), strict=True):
+        ax.scatter(*xy[~positive].T, s=12, color=VERMILION, marker="o", alpha=0.55, linewidths=0, label="without")
+        ax.scatter(*xy[positive].T, s=30, color=BLUE, marker="D", edgecolors="white", linewidths=0.5, label="with")
+        lines = [f"{when} alignment" if named else "", scores.get(when, "")]
+        ax.set_title("\n".join(line for line in lines if line))
+        ax.set(xlabel="UMAP 1", ylabel="UMAP 2")
+        bare(ax)

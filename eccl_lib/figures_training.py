@@ -1,0 +1,93 @@
+"""Pictures of trainings: one run, or every stage on a page. Frames in, Figure out, no disk touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from eccl_lib.figures_style import BLACK, GREY, SMALL, TASK_COLOURS, footer, new_figure, styled, task_title
+
+ACROSS = 2  # stages side by side, each with its loss and its score
+
+
+@styled
+def training_curves(
+    history: pd.DataFrame,
+    panels: Mapping[str, Sequence[str]],
+    *,
+    best_epoch: int | None = None,
+    synthetic: bool = False,
+) -> Figure:
+    """How a training went. history: one row an epoch, column epoch; panels: y label to the columns drawn in it."""
+    fig = new_figure(height=2.6)
+    epochs = history["epoch"]
+    for ax, (label, columns) in zip(np.atleast_1d(fig.subplots(1, len(panels))), panels.items(), strict=True):
+        for column in columns:
+            ax.plot(epochs, history[column], marker="o", markersize=2.5, label=column.replace("_", " "))
+        if history[list(columns)].isna().all(axis=None):
+            ax.text(0.5, 0.5, "not defined: one class in validation", ha="center", transform=ax.transAxes)
+        ax.set_xlim(0.5, len(epochs) + 0.5)
+        if best_epoch is not None:
+            ax.axvline(best_epoch, color=GREY, linewidth=1, linestyle="--", label=f"best epoch, {best_epoch}")
+        ax.set(xlabel="epoch", ylabel=label)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        ax.legend()
+    footer(fig, f"n = {len(history)} epochs", synthetic)
+    return fig
+
+
+@dataclass(frozen=True)
+class StageCurves:
+    """The trainings of one stage.
+
+    loss, score: what the histories' columns of these names are, as y labels.
+    histories: task ("I21" ... "traits", or "" where the stage has none) to one history a seed.
+    """
+
+    title: str
+    loss: str
+    score: str
+    histories: Mapping[str, Sequence[pd.DataFrame]]
+
+
+@styled
+def training_stages(stages: Sequence[StageCurves], *, synthetic: bool = False) -> Figure:
+    """Every stage's training loss and validation score on one page, a thin line a run, a dot where its weights stop."""
+    rows = -(-len(stages) // ACROSS)
+    fig = new_figure(height=1.45 * rows + 0.6)
+    pages = np.atleast_1d(fig.subfigures(rows, ACROSS, wspace=0.04)).ravel()
+    for page, stage in zip(pages, stages, strict=False):
+        page.suptitle(stage.title, x=0.02, ha="left", fontsize=8.5, fontweight="bold")
+        left, right = page.subplots(1, 2)
+        for task, histories in stage.histories.items():
+            for history in histories:
+                _course(left, right, history, TASK_COLOURS.get(task, BLACK))
+        for ax, label in ((left, stage.loss), (right, stage.score)):
+            ax.set_xlabel("epoch", fontsize=SMALL)
+            ax.set_ylabel(label, fontsize=SMALL)
+            ax.tick_params(labelsize=SMALL)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+            ax.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    tasks = dict.fromkeys(task for stage in stages for task in stage.histories)
+    names = {task: task_title(task).replace("82 cardiac ", "") if task else "no task" for task in tasks}
+    lines = [Line2D([], [], color=TASK_COLOURS.get(task, BLACK)) for task in tasks]
+    fig.legend(lines, names.values(), loc="outside upper left", ncols=3, fontsize=8)
+    runs = sum(len(histories) for stage in stages for histories in stage.histories.values())
+    footer(fig, f"n = {runs} trainings, a line each; dot: the epoch whose weights are kept", synthetic)
+    return fig
+
+
+def _course(left, right, history: pd.DataFrame, colour: str) -> None:
+    """One run: its loss, its score, and the best epoch by that score, as the run itself chose it."""
+    epochs, score = history["epoch"].to_numpy(), history["score"].to_numpy(float)
+    left.plot(epochs, history["loss"], color=colour, linewidth=0.8, alpha=0.8)
+    right.plot(epochs, score, color=colour, linewidth=0.8, alpha=0.8)
+    best = len(score) - 1 if np.isnan(score).all() else int(np.nanargmax(score))
+    left.plot(epochs[best], history["loss"].iloc[best], "o", color=colour, markersize=3)
+    right.plot(epochs[best], score[best], "o", color=colour, markersize=3)

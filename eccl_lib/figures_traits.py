@@ -1,0 +1,186 @@
+"""Pictures of the 82 traits: Fig. 2b, Fig. 2c and all of them on a page. Arrays and frames in, Figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from eccl_lib.figures_style import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORGAN_COLOURS,
+    ORGAN_NAMES,
+    PALE,
+    SMALL,
+    footer,
+    new_figure,
+    pretty_unit,
+    styled,
+)
+
+INTERVAL = "lines: 95 % interval over participants"
+
+
+@styled
+def fig2b_patches_and_size(points: pd.DataFrame, *, n: int, synthetic: bool = False) -> Figure:
+    """Mean Pearson r against the number of ECG patches and against the ViT's size (Fig. 2b).
+
+    points: one row a run, columns panel ("patches" or "size"), tokens, parameters, seconds, r, low, high.
+    n: test participants.
+    """
+    fig = new_figure(height=2.9)
+    axes = fig.subplots(1, 2, sharey=True)
+    for ax, (panel, title) in zip(axes, (("patches", "number of patches"), ("size", "size of the ViT")), strict=True):
+        rows = points[points["panel"] == panel].sort_values("tokens" if panel == "patches" else "parameters")
+        x = np.arange(len(rows))
+        reach = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["r"].to_numpy(float))
+        ax.errorbar(x, rows["r"], yerr=reach, fmt="o-", color=BLUE, ecolor=GREY, capsize=3, markersize=5)
+        ax.set_xticks(x, [_run_label(row, panel) for row in rows.itertuples()], fontsize=8)
+        ax.set_xlim(-0.5, len(rows) - 0.5)
+        ax.set_xlabel("patches of one ECG" if panel == "patches" else "weights of the encoder")
+        ax.set_title(title)
+    axes[0].set_ylabel("mean Pearson r, 82 traits")
+    footer(fig, f"n = {n:,} test participants; {INTERVAL}; time: processor, both stages", synthetic)
+    return fig
+
+
+def _run_label(row, panel: str) -> str:
+    """What a run varies first, then what it costs."""
+    millions = row.parameters / 1e6
+    weights = f"{millions:,.0f} M" if millions >= 10 else f"{millions:.2g} M"
+    patches, weights = (
+        (f"{row.tokens:,}", f"{weights} weights") if panel == "patches" else (f"{row.tokens:,} patches", weights)
+    )
+    first, second = (patches, weights) if panel == "patches" else (weights, patches)
+    return f"{first}\n{second}\n{_duration(row.seconds)}"
+
+
+def _duration(seconds: float) -> str:
+    """As one reads it off a watch: 38 s, 2.5 min, 7.1 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@styled
+def fig2c_traits(
+    traits: pd.DataFrame,
+    scatter: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    *,
+    n: int,
+    synthetic: bool = False,
+) -> Figure:
+    """Pearson r per trait, grouped by organ, and predicted against measured for chosen traits (Fig. 2c).
+
+    traits: columns short_name, group, unit, r, low, high. scatter: short_name to (measured (n,), predicted (n,)).
+    """
+    rows = by_organ(traits)
+    fig = new_figure(height=max(0.155 * len(rows) + 1.0, 1.75 * len(scatter or ()) + 0.3))
+    left, right = fig.subfigures(1, 2, width_ratios=(1.45, 1)) if scatter else (fig, None)
+    _bars(left.add_subplot(), rows)
+    if scatter:
+        units = rows.set_index("short_name")["unit"]
+        scores = rows.set_index("short_name")["r"]
+        axes = np.atleast_1d(right.subplots(len(scatter), 1))
+        for ax, (name, (measured, predicted)) in zip(axes, scatter.items(), strict=True):
+            _agreement(ax, name, units[name], scores[name], measured, predicted)
+    note = f"n = {n:,} test participants; {INTERVAL}"
+    footer(fig, f"{note}; dashes: predicted = measured" if scatter else note, synthetic)
+    return fig
+
+
+def by_organ(traits: pd.DataFrame) -> pd.DataFrame:
+    """Traits in the order they are drawn: organ by organ, the best first."""
+    order = {group: k for k, group in enumerate(ORGAN_NAMES)}
+    return traits.assign(organ=traits["group"].map(order)).sort_values(["organ", "r"], ascending=[True, False])
+
+
+def _bars(ax, rows: pd.DataFrame) -> None:
+    """One horizontal bar a trait, a gap between organs."""
+    groups = rows["group"].to_numpy()
+    y = np.arange(len(rows)) + 0.7 * np.concatenate([[0], np.cumsum(groups[1:] != groups[:-1])])
+    r = rows["r"].to_numpy(float)
+    reach = np.abs(rows[["low", "high"]].to_numpy(float).T - r)
+    ax.barh(y, r, color=[ORGAN_COLOURS[group] for group in groups], height=0.8)
+    ax.errorbar(r, y, xerr=reach, fmt="none", ecolor=BLACK, elinewidth=0.8)
+    ax.set_yticks(y, [readable(name) for name in rows["short_name"]], fontsize=SMALL)
+    ax.set_ylim(y[-1] + 0.8, -0.8)
+    edge = max(float(np.nanmax(rows["high"])), 0.05)
+    for group in dict.fromkeys(groups):
+        middle = y[groups == group].mean()
+        ax.text(1.02, middle, ORGAN_NAMES[group], transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL)
+    ax.axvline(0, color=BLACK, linewidth=0.8)
+    ax.set_xlim(min(0.0, 1.05 * float(np.nanmin(rows["low"]))), edge * 1.02)
+    ax.set_xlabel("Pearson r")
+
+
+def readable(short_name: str) -> str:
+    """``LAV_max`` as people write it."""
+    return short_name.replace("_", " ")
+
+
+def _agreement(ax, name: str, unit: str, r: float, measured: np.ndarray, predicted: np.ndarray) -> None:
+    both = np.isfinite(measured) & np.isfinite(predicted)
+    ax.scatter(measured[both], predicted[both], s=6, color=BLUE, alpha=0.6, linewidths=0)
+    low = min(measured[both].min(), predicted[both].min())
+    high = max(measured[both].max(), predicted[both].max())
+    ax.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle="--")
+    ax.set_title(f"{readable(name)}: r = {r:.2f}, n = {both.sum():,}", fontsize=8.5)
+    ax.set_xlabel(f"measured ({pretty_unit(unit)})", fontsize=8)
+    ax.set_ylabel(f"predicted ({pretty_unit(unit)})", fontsize=8)
+    ax.tick_params(labelsize=SMALL)
+
+
+@styled
+def traits_by_organ(traits: pd.DataFrame, *, n: int, synthetic: bool = False) -> Figure:
+    """r of every trait with its interval on one page, grouped by organ, best first; for the supplement.
+
+    traits: columns short_name, group, r, low, high.
+    """
+    rows = by_organ(traits)
+    halves = _halves(rows["group"].tolist())
+    columns = [rows[rows["group"].isin(half)] for half in halves if half]
+    longest = max(len(column) + 1.4 * column["group"].nunique() for column in columns)
+    fig = new_figure(height=0.148 * longest + 0.9)
+    edges = np.nanmin(rows["low"]), np.nanmax(rows["high"])
+    for ax, column in zip(fig.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+        _dots(ax, column, longest)
+        ax.set_xlim(min(0.0, edges[0]) - 0.03, max(0.05, edges[1]) + 0.03)
+    note = f"n = {n:,} test participants; {INTERVAL}"
+    footer(fig, f"{note}; mean r of {len(rows)}: {rows['r'].mean():.3f}", synthetic)
+    return fig
+
+
+def _halves(groups: list[str]) -> tuple[list[str], list[str]]:
+    """The organs in two columns, whole and in order, lengths as equal as can be."""
+    names = list(dict.fromkeys(groups))
+    above = [sum(groups.count(name) for name in names[:k]) for k in range(len(names) + 1)]
+    cut = int(np.argmin([abs(2 * count - len(groups)) for count in above]))
+    return names[:cut], names[cut:]
+
+
+def _dots(ax, rows: pd.DataFrame, longest: float) -> None:
+    """One dot with its interval a trait, below the organ's name."""
+    y, places, labels = 0.0, [], []
+    for group in dict.fromkeys(rows["group"]):
+        organ = rows[rows["group"] == group]
+        place = y + 1 + np.arange(len(organ))
+        ax.hlines(place, organ["low"], organ["high"], color=ORGAN_COLOURS[group], linewidth=2.2)
+        ax.plot(organ["r"], place, "o", color=BLACK, markersize=2.8)
+        places += [y, *place]
+        labels += [ORGAN_NAMES[group], *(readable(name) for name in organ["short_name"])]
+        y = place[-1] + 1.4
+    ax.axvline(0, color=BLACK, linewidth=0.8)
+    ax.grid(axis="x", color=PALE, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.set_yticks(places, labels, fontsize=7)
+    for label in ax.get_yticklabels():
+        if label.get_text() in ORGAN_NAMES.values():
+            label.set(fontweight="bold", fontsize=SMALL)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(longest + 0.3, -0.7)
+    ax.set_xlabel("Pearson r")
