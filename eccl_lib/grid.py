@@ -15,7 +15,7 @@ import torch
 from eccl_lib import paths
 from eccl_lib.config import Config, ConfigError
 from eccl_lib.data import cohort
-from eccl_lib.forecast import EPOCH, Forecast, Progress, duration, from_finished_runs, like, wall_seconds
+from eccl_lib.forecast import Forecast, Progress, duration, from_finished_runs, like, wall_seconds
 from eccl_lib.jobs import Job
 from eccl_lib.relay import Relay, append
 from eccl_lib.storage import DamagedError, MissingError
@@ -173,12 +173,11 @@ def _run(number: int, job: Job, lines: Path, setting: Setting) -> Outcome:
 
 
 def _start(lines: Path) -> None:
-    """Note that the job begins here. Raises GridError where it twice took its worker down without an epoch done."""
+    """Note that the job begins here. Raises GridError where it took two workers down and came no further meanwhile."""
     if not lines.parent.is_dir():
         raise MissingError(f"{lines.parent} is not seen here: this worker has another disk than the others")
-    earlier = lines.read_text().splitlines() if lines.is_file() else []
-    ends = [line for line in earlier if line == STARTED or EPOCH.search(line)][-2:]
-    if ends == [STARTED, STARTED]:
+    tries = lines.read_text().split(f"{STARTED}\n")[1:] if lines.is_file() else []
+    if len(tries) > 1 and tries[-1] == tries[-2]:
         raise GridError("its worker process was killed twice, most often for lack of memory; run fewer side by side")
     append(lines, STARTED)
 
