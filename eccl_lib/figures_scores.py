@@ -65,7 +65,7 @@ def roc_panels(
     heights = (2.9, 0.2 + 0.145 * most)
     fig = new_figure(height=rows * (sum(heights) + 0.1) + 0.3)
     grid = fig.subplots(2 * rows, 2, squeeze=False, height_ratios=heights * rows)
-    for ax in grid[1::2].ravel():
+    for ax in (*grid[1::2].ravel(), *grid[::2].ravel()[len(panels) :]):
         ax.set_axis_off()
     for k, (code, curves) in enumerate(panels.items()):
         ax, legend = grid[2 * (k // 2) : 2 * (k // 2) + 2, k % 2]
@@ -111,7 +111,10 @@ def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: i
     """
     rows = -(-len(panels) // 2)
     fig = new_figure(height=rows * 2.9 + 0.3)
-    for ax, (code, curves) in zip(np.ravel(fig.subplots(rows, 2, squeeze=False)), panels.items(), strict=True):
+    axes = fig.subplots(rows, 2, squeeze=False).ravel()
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    for ax, (code, curves) in zip(axes, panels.items(), strict=False):
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="as predicted")
         for colour, marker, (name, bins) in zip((VERMILION, BLUE, *CYCLE), "oDs^vP", curves.items(), strict=False):
             bins = bins.sort_values("predicted")
