@@ -31,7 +31,7 @@ demo: install
 test: unit notebooks
 
 unit: install
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 notebooks: install
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=3600 notebooks
