@@ -28,18 +28,29 @@ PROGRESS_FILE = "ECCL_PROGRESS"  # environment: progress lines are appended to t
 def start(*, scale: str, cohort: str, disease: str, seed: int, overrides: dict[str, Any], **more: Any) -> Config:
     """The notebook's parameters as a Config.
 
-    more: parameters that this notebook alone has (05: method, 09: ecg); declared here, checked where they are used.
+    more: parameters that this notebook alone has (05: method, 06: seeds, 09: ecg), the last checked where it is used.
     Raises ConfigError on an unknown name, a wrong type or a wrong value, however it was given.
     """
     declared = ("scale", "cohort", "disease", "seed", "overrides", *more)
     try:
         _refuse_unknown(_history(), declared)
         loaded = config_module.load(scale, cohort=cohort, disease=disease, seed=seed, overrides=overrides)
+        _check_own(more)
     except ConfigError as error:
         raise ConfigError(str(error)) from None  # the reader needs the message, not the way to it
     if cohort == "ukb":
         paths.data_root()
     return loaded
+
+
+def _check_own(more: dict[str, Any]) -> None:
+    if "method" in more:
+        from eccl_lib.methods import METHODS
+
+        if more["method"] not in METHODS:
+            raise ConfigError(f"method is {more['method']!r}; choose one of {', '.join(METHODS)}")
+    if "seeds" in more and (type(more["seeds"]) is not int or more["seeds"] < 1):
+        raise ConfigError(f"seeds is {more['seeds']!r}; give how many, 1 or more")
 
 
 def _history() -> list[str]:

@@ -7,7 +7,6 @@ notebooks and the figures are copied, normalised, to ``notebooks/`` and ``figure
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import time
@@ -15,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from eccl_lib import command, paths, readme
 from eccl_lib import config as config_module
-from eccl_lib import paths, readme
 from eccl_lib.config import ConfigError
 from eccl_lib.normalise import normalise
 
@@ -25,6 +24,7 @@ ORDER = (
     "02_pretrain_ecg",
     "03_pretrain_cmr",
     "04_align",
+    "05_baselines",
     "06_table1",
     "07_latent_space",
     "08_patches_traits",
@@ -127,23 +127,10 @@ def _shown(path: Path) -> str:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m eccl_lib.run_notebooks", description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", default="demo", choices=config_module.SCALES)
-    parser.add_argument("--cohort", default="synthetic", choices=config_module.COHORTS)
-    parser.add_argument("--seed", type=int, default=0)
+    command.add_parameters(parser, disease=False)
     parser.add_argument("--only", nargs="+", metavar="NN", help="notebooks by number or name, such as 04")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as align.epochs=5")
     parser.add_argument("--refresh", action="store_true", help="also renew notebooks/ and figures/demo")
     return parser.parse_args(argv)
-
-
-def _override(item: str) -> tuple[str, Any]:
-    name, equals, text = item.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {item}: give FIELD=VALUE, such as align.epochs=5")
-    try:
-        return name, json.loads(text)
-    except json.JSONDecodeError:
-        return name, text
 
 
 def _chosen(only: Sequence[str] | None) -> list[str]:
@@ -166,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A parameter that equals the notebook's own is not passed, so that no cell is added for it.
     parameters: dict[str, Any] = {name: value for name, value in given.items() if value != defaults[name]}
     try:
-        overrides = dict(_override(item) for item in arguments.set)
+        overrides = command.overrides(arguments.set)
         config_module.load(**given, overrides=overrides)
         if overrides:
             parameters["overrides"] = overrides

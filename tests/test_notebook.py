@@ -77,6 +77,10 @@ def test_papermill_passes_right_parameters_and_progress_reaches_the_terminal(tin
         ({"overrides": {"align.epoks": 5}}, ("align.epoks", "did you mean align.epochs")),
         ({"overrides": "align.epochs=5"}, ("overrides", "fields and values")),
         ({"cohort": "ukbb"}, ("cohort", "synthetic, ukb")),
+        ({"method": "tripplet"}, ("method is 'tripplet'", "cmae, resnet50, vit, triplet")),
+        ({"method": 4}, ("method is 4", "choose one of")),
+        ({"seeds": 0}, ("seeds is 0", "1 or more")),
+        ({"seeds": "5"}, ("seeds is '5'", "1 or more")),
     ],
 )
 def test_start_refuses_wrong_types_and_values(given: dict, words: tuple):
@@ -84,6 +88,14 @@ def test_start_refuses_wrong_types_and_values(given: dict, words: tuple):
     with pytest.raises(ConfigError) as caught:
         notebook.start(**{**plain, **given})
     assert all(word in str(caught.value) for word in words)
+
+
+def test_start_takes_every_row_of_table_1_as_method():
+    from eccl_lib.methods import METHODS
+
+    plain = {"scale": "demo", "cohort": "synthetic", "disease": "I48", "seed": 3, "overrides": {}}
+    assert len(METHODS) == 9
+    assert all(notebook.start(**plain, method=method).disease == "I48" for method in METHODS)
 
 
 def test_a_config_field_given_as_parameter_is_told_its_place():
