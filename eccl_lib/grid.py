@@ -16,7 +16,7 @@ from eccl_lib import paths
 from eccl_lib.config import Config, ConfigError
 from eccl_lib.data import cohort
 from eccl_lib.forecast import Forecast, Progress, duration, from_finished_runs, like, wall_seconds
-from eccl_lib.jobs import Job
+from eccl_lib.jobs import FEATURES, Job
 from eccl_lib.relay import Relay, append
 from eccl_lib.storage import DamagedError, MissingError
 from eccl_lib.workers import Pool, Setting, Workers, entered, pool
@@ -189,6 +189,12 @@ def reason(error: Exception) -> str:
     return first if known else f"{type(error).__name__}: {first}"
 
 
+def name(job: Job, data: cohort.Cohort) -> str:
+    """The run's place below ``runs/<scale>-<cohort>``; features lie in that of their encoder."""
+    place = job.expected(data).name
+    return f"{FEATURES} of {place}" if job.key == FEATURES else place
+
+
 class _Course:
     """One going through the waves."""
 
@@ -197,7 +203,7 @@ class _Course:
     ) -> None:
         self.waves, self.forecast, self.crew, self.log, self.epochs = waves, forecast, crew, log, epochs
         self.jobs = [job for wave in waves for job in wave]
-        self.names = [job.expected(data).name for job in self.jobs]
+        self.names = [name(job, data) for job in self.jobs]
         self.number = {job: k for k, job in enumerate(self.jobs)}
         self.wall = _wall(waves, forecast, crew)
         self.progress = Progress([forecast.of(job) for job in self.jobs], self.wall)
@@ -230,7 +236,7 @@ class _Course:
                 if self.starts == begun:
                     raise GridError("worker processes end before their first job begins: too little memory?") from None
                 suspects = [job for job in rest if job in self.started] if self.crew.local else []
-                self.log(f"a worker process was killed; going on with {len(rest)} runs from their last checkpoints")
+                self.log(f"a worker process was killed; {len(rest)} runs go on from their last checkpoints")
                 rest = [job for job in rest if job not in suspects]
                 groups = [*([job] for job in suspects), *([rest] if rest else []), *groups]
 

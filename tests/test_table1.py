@@ -1,70 +1,80 @@
-"""The grid: order of need, the table, the published values."""
-
-import re
+"""The command behind Table 1: plans, runs what is missing, writes the table, and says what failed."""
 
 import pandas as pd
 import pytest
 
 from eccl_lib import methods, table1
-from eccl_lib.config import TASKS
-from eccl_lib.methods import METHODS
-from eccl_lib.storage import MissingError
+from eccl_lib.config import ConfigError
+from eccl_lib.grid import GridError
+from eccl_lib.workers import Workers
 
-from .conftest import tiny_config
+from .conftest import TINY, tiny_config
 
-FAST = {f"{section}.epochs": 1 for section in ("mae", "cmr_training", "align")}
-FAST |= {f"{section}.warmup_epochs": 0 for section in ("mae", "cmr_training", "align")}
-ROWS = ("ssl", "eccl", "cmr_sup")
-
-
-def quiet(line):
-    pass
+CELLS = {"rows": ("scratch", "cmr_sup"), "tasks": ("I48",), "seeds": (0, 1)}
+HERE = Workers(jobs=1)
 
 
-def test_no_job_comes_before_what_it_needs():
-    shared, cells = table1.plan(tiny_config(), tuple(METHODS), TASKS, (0, 1))
-    assert len(shared) == 2 * 5 + 2 and len(cells) == 2 * 5 * 4
-    assert {key for key, _ in shared} == {"pretrain_ecg", "cmr_sup"}
-    (nothing, scratch) = table1.plan(tiny_config(), ("scratch",), TASKS, (0,))
-    assert not nothing and len(scratch) == 5
+def words(*more):
+    given = [f"{name}={str(value).lower()}" for name, value in TINY.items()]
+    return ["--jobs", "1", "--tasks", "I48", *(word for item in given for word in ("--set", item)), *more]
 
 
-def test_the_grid_in_workers_equals_one_process_and_is_not_run_twice(tiny_runs):
-    config = tiny_config("traits", **FAST)
-    said, epochs = [], []
-    built = table1.build(config, ROWS, ("traits", "I21"), (0,), said.append, epochs.append)
-    assert sum(line.startswith("run ") for line in said) == 7
-    assert any(re.match(r"align/eccl/traits  epoch 1/1", line) for line in epochs)
-    again = []
-    assert table1.build(config, ROWS, ("traits", "I21"), (0,), again.append).equals(built)
-    assert any("0 of 7 runs to do" in line for line in again)
-    here = [table1.run_job(("eccl", tiny_config(task, **FAST)), quiet).metrics["test"] for task in ("traits", "I21")]
-    assert list(built.loc[built["row"] == "ECCL", "mean"]) == here
+def test_the_table_is_made_of_what_was_run_and_nothing_is_run_twice(tiny_runs):
+    said, again = [], []
+    built = table1.build(tiny_config(), **CELLS, log=said.append, workers=HERE)
+    assert sum(line.startswith("run ") for line in said) == 4
+    assert list(built["row"]) == ["W/O SSL; W/O CL", "CMR_Sup"]
+    runs = [methods.run(tiny_config("I48", seed), "scratch", again.append) for seed in (0, 1)]
+    assert built.loc[0, "mean"] == pytest.approx(sum(run.metrics["test"] for run in runs) / 2)
     written = pd.read_csv(tiny_runs / "demo-synthetic" / "figures" / "table1.csv")
     assert list(written["row"]) == list(built["row"])
+    assert table1.build(tiny_config(), **CELLS, log=again.append, workers=HERE).equals(built)
+    assert "0 of 4 runs to do" in again
 
 
-def test_a_cell_that_was_not_trained_is_named_with_its_command(tiny_runs):
-    with pytest.raises(MissingError, match=r"python -m eccl_lib.methods eccl --scale demo .*--disease I42"):
-        table1.table(tiny_config(**FAST), ("eccl",), ("I42",), (0,))
+def test_a_plan_trains_nothing(tiny_runs, capsys):
+    table1.main(words("--rows", "ssl", "--seeds", "2", "--plan"))
+    said = capsys.readouterr().out
+    rows = {line.split()[0]: line.split()[1:3] for line in said.splitlines() if line.endswith("  trial steps")}
+    assert rows == {"ssl/disease": ["2", "2"], "pretrain_ecg": ["2", "2"]}
+    assert "with 1 at a time" in said
+    assert not list(tiny_runs.glob("demo-synthetic/*/*/*/*/manifest.json"))
 
 
-def test_published_values_are_the_papers():
-    paper = table1.published().set_index(["row", "task"])
-    assert paper.loc[("ECCL", "traits"), "mean"] == 0.407
-    assert paper.loc[("CMR_Sup", "I42"), "std"] == 0.052
-    assert len(paper) == 45
-    assert {method.row for method in METHODS.values()} <= set(paper.index.get_level_values("row"))
+def test_where_a_cell_fails_there_is_no_table_and_the_status_says_so(tiny_runs, monkeypatch, capsys):
+    trained = methods.run
+
+    def fails(config, key, log):
+        if config.seed == 1:
+            raise ConfigError("no case of this disease")
+        return trained(config, key, log)
+
+    monkeypatch.setattr(methods, "run", fails)
+    with pytest.raises(SystemExit) as ended:
+        table1.main(words("--rows", "scratch", "--seeds", "2"))
+    assert ended.value.code == 1
+    assert "finetune/scratch/I48/seed1" in capsys.readouterr().err
+    assert not (tiny_runs / "demo-synthetic" / "figures").exists()
+    assert methods.expected(tiny_config(), "scratch", table1.grid.cohort.load(tiny_config())).done
+    with pytest.raises(GridError, match="1 of 1 runs failed"):
+        table1.build(tiny_config(), ("scratch",), ("I48",), (0, 1), print, HERE)
 
 
-def test_the_wide_table_keeps_the_papers_order_and_shows_spread_only_where_there_is_one():
-    rows = [("ECCL", "traits", 0.2, float("nan")), ("ECCL", "I21", 0.71, 0.012)]
-    cells = pd.DataFrame([{"row": r, "task": t, "mean": m, "std": s} for r, t, m, s in rows])
-    wide = table1.wide(cells)
-    assert list(wide.columns) == ["MI AUC", "Mean R"]
-    assert list(wide.loc["ECCL"]) == ["0.710 ± 0.012", "0.200"]
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--seeds", "0"], "--seeds is 0"),
+        (["--jobs", "0"], "--jobs is 0"),
+        (["--backend", "dask"], "--scheduler ADDRESS"),
+        (["--resource", "GPU"], "--resource GPU: give NAME=AMOUNT"),
+        (["--resource", "GPU=many"], "--resource GPU=many: give NAME=AMOUNT"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(given, said):
+    with pytest.raises(ConfigError, match=said):
+        table1.main(given)
 
 
 def test_an_unknown_method_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="scratch, ssl, cl, eccl, cmr_sup"):
-        methods.run(tiny_config(), "ecl", quiet)
+    with pytest.raises(ConfigError, match="cmae, resnet50, vit, triplet, scratch, ssl, cl, eccl, cmr_sup"):
+        methods.run(tiny_config(), "ecl", print)
