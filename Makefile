@@ -1,7 +1,7 @@
 # make demo   install into .venv and run the notebooks on the embedded cohort (about ten minutes on two cores)
 # make test   unit tests, then every committed notebook against its own outputs
 # make lab    JupyterLab on notebooks/
-# make table1 every cell of Table 1 that the suite has, with five seeds
+# make table1 all 225 cells of Table 1: nine rows, five tasks, five seeds; run again it goes on where it was stopped
 # make study  the traits column at study scale (an hour on two cores)
 # make refresh  the only command that writes notebooks/ and figures/demo
 # make lint   ruff over code and notebooks
