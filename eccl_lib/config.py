@@ -201,6 +201,7 @@ class CmaeConfig(TrainingConfig):
 class VariantsConfig:
     """The ECG encoders that Fig. 2b compares: other patch lengths, then other sizes."""
 
+    patch_leads: int = 1  # Sec. 3.1
     patch_samples: tuple[int, ...] = (100, 250, 500)  # 600, 240 and 120 patches, Fig. 2b
     widths: tuple[int, ...] = (192, 384, 768)  # ViT-Ti, S, B; Fig. 2b shows sizes, the text does not name them
     heads: tuple[int, ...] = (3, 6, 12)  # of each width, 64 wide as in ViT

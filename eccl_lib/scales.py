@@ -68,6 +68,7 @@ DEMO: dict[str, Any] = {
     "cmae.cmr_width": 16,
     "cmae.cmr_growth": 8,
     "cmae.cmr_layers": (2, 2),
+    "variants.patch_leads": 12,
     "variants.patch_samples": (20, 40, 100),
     "variants.widths": (32, 64, 96),
     "variants.heads": (1, 2, 3),

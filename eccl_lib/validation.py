@@ -73,6 +73,7 @@ def _shapes(config: Config) -> Iterator[Rule]:
     samples = 10 * config.view.ecg_rate
     yield "ecg.patch_samples", samples % config.ecg.patch_samples == 0, f"a divisor of {samples}, the samples in 10 s"
     yield "ecg.patch_leads", 12 % config.ecg.patch_leads == 0, "a divisor of 12"
+    yield "variants.patch_leads", 12 % config.variants.patch_leads == 0, "a divisor of 12"
     for length in config.variants.patch_samples:
         yield "variants.patch_samples", samples % length == 0, f"divisors of {samples}, the samples in 10 s"
     yield "variants.heads", len(config.variants.heads) == len(config.variants.widths), "as many as variants.widths"

@@ -21,9 +21,10 @@ Log = Callable[[str], None]
 def plan(config: Config) -> list[tuple[str, Config]]:
     """Panel ("patches" or "size") and parameters of each point; the chosen encoder is a point of either."""
     base = replace(config, disease="traits")
-    lengths = dict.fromkeys([*config.variants.patch_samples, base.ecg.patch_samples])
+    leads = config.variants.patch_leads
     sizes = dict.fromkeys([*zip(config.variants.widths, config.variants.heads, strict=True), _size(base)])
-    points = [("patches", replace(base.ecg, patch_samples=length)) for length in lengths]
+    cuts = [replace(base.ecg, patch_leads=leads, patch_samples=length) for length in config.variants.patch_samples]
+    points = [("patches", encoder) for encoder in dict.fromkeys([*cuts, base.ecg])]
     points += [("size", replace(base.ecg, width=width, heads=heads)) for width, heads in sizes]
     return [(panel, replace(base, ecg=encoder)) for panel, encoder in points]
 
