@@ -70,9 +70,11 @@ def pool(workers: Workers, shared: Path, log: Callable[[str], None] = print) -> 
             warnings.filterwarnings("ignore", message=".*tasks (which were still|have been successfully)")
             yield Pool(workers.jobs, lambda: "loky", BrokenProcessPool, local=True)
         return
-    from distributed import Client
-    from distributed.scheduler import KilledWorker
-
+    try:
+        from distributed import Client
+        from distributed.scheduler import KilledWorker
+    except ImportError:
+        raise ConfigError("--backend dask needs dask and distributed: pip install 'eccl-lib[cluster]'") from None
     from eccl_lib.dask_backend import SteadyDask
 
     try:
@@ -103,7 +105,7 @@ def _check(client: Any, shared: Path) -> None:
     path = shared / f".seen-{token}"
     write_text(path, token)
     try:
-        answers = client.run(_reads, path, token, on_error="return")
+        answers = client.run(_unseen, path, token, os.environ.get("ECCL_DATA", ""), on_error="return")
     finally:
         path.unlink()
     for address, answer in answers.items():
@@ -111,14 +113,16 @@ def _check(client: Any, shared: Path) -> None:
             raise ConfigError(f"Dask worker {address} cannot run jobs: {type(answer).__name__}: {answer}")
         if answer:
             raise ConfigError(
-                f"Dask worker {address} on {answer} does not see {shared}. All workers need the folder of runs "
-                f"under one path: put it on a disk they share, export ECCL_RUNS=/that/folder"
+                f"Dask worker {address} does not see {answer}. All workers need the folder of runs, and that of the "
+                f"data, under one path: put them on a disk they share, export ECCL_RUNS=/that/folder"
             )
 
 
-def _reads(path: Path, token: str) -> str:
-    """The machine's name where it does not read the token, else nothing."""
-    return "" if path.is_file() and path.read_text() == token else socket.gethostname()
+def _unseen(path: Path, token: str, data: str) -> str:
+    """On a worker: the folder that it does not see, with the machine's name. token: what ``path`` holds."""
+    if not path.is_file() or path.read_text() != token:
+        return f"{path.parent} on {socket.gethostname()}"
+    return f"{data} on {socket.gethostname()}" if data and not Path(data).is_dir() else ""
 
 
 @dataclass(frozen=True)

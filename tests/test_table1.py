@@ -1,9 +1,12 @@
 """The command behind Table 1: plans, runs what is missing, writes the table, and says what failed."""
 
+import ast
+import re
+
 import pandas as pd
 import pytest
 
-from eccl_lib import methods, table1
+from eccl_lib import methods, paths, table1
 from eccl_lib.config import ConfigError
 from eccl_lib.grid import GridError
 from eccl_lib.workers import Workers
@@ -78,3 +81,15 @@ def test_arguments_that_do_not_fit_are_named(given, said):
 def test_an_unknown_method_is_refused_with_the_choices():
     with pytest.raises(ConfigError, match="cmae, resnet50, vit, triplet, scratch, ssl, cl, eccl, cmr_sup"):
         methods.run(tiny_config(), "ecl", print)
+
+
+def test_the_commands_of_the_cluster_page_are_understood():
+    page = (paths.ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    commands = [line.split() for line in page.splitlines() if line.startswith("python -m eccl_lib.table1 ")]
+    assert len(commands) == 2
+    for words in commands:
+        given = table1._arguments(words[3:])
+        there = table1._workers(given, tiny_config())
+        assert there == Workers("dask", tiny_config().runtime.workers, "tcp://HOST:8786", {"GPU": 1.0})
+    (script,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    ast.parse(script)

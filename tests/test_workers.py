@@ -117,6 +117,16 @@ def test_a_worker_that_does_not_see_the_folder_of_runs_is_named(cluster, tmp_pat
         pass
 
 
+def test_a_worker_that_does_not_see_the_data_is_named(cluster, tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("ECCL_DATA", str(tmp_path / "data"))
+    with workers.pool(cluster, tmp_path, quiet):
+        pass
+    monkeypatch.setenv("ECCL_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(ConfigError, match=r"does not see .*elsewhere on "), workers.pool(cluster, tmp_path, quiet):
+        pass
+
+
 def test_a_scheduler_that_is_not_there_is_named(tmp_path):
     nowhere = Workers("dask", scheduler="tcp://127.0.0.1:1")
     refused = pytest.raises(ConfigError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1")
