@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
-from eccl_lib import notebook, paths, run_notebooks
+from eccl_lib import notebook, paths, run_notebooks, variants
 from eccl_lib.config import ConfigError, load
+from eccl_lib.models.vit import grid
 from eccl_lib.normalise import normalise
 
 DECLARED = ("scale", "cohort", "disease", "seed", "overrides")
@@ -227,6 +229,19 @@ def test_figures_of_an_earlier_run_are_left_out(tmp_path: Path):
         os.utime(tmp_path / name, (moment, moment))
     assert [path.name for path in run_notebooks.written_since(tmp_path, 200.0)] == ["new.png"]
     assert run_notebooks.written_since(tmp_path / "none", 200.0) == []
+
+
+def test_a_refresh_ends_with_all_seeds_and_all_patches_in_the_figures(tmp_path: Path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(run_notebooks, "execute", lambda source, target, given: ran.append((source.stem, given)) or 0.0)
+    names = run_notebooks._chosen(["06", "08"], refresh=True)
+    assert run_notebooks._chosen(["06", "08"], refresh=False) == ["06_table1", "08_patches_traits"]
+    run_notebooks.run_all(names, {}, tmp_path, lambda line: None)
+    assert [stem for stem, _ in ran] == ["06_table1", "08_patches_traits", "06_table1", "08_patches_traits"]
+    assert ran[2][1] == {"seeds": 5}
+    config = load("demo", overrides=ran[3][1]["overrides"])
+    tokens = [int(np.prod(grid(point.ecg, 1000))) for panel, point in variants.plan(config) if panel == "patches"]
+    assert tokens[:3] == [600, 240, 120]
 
 
 def test_real_ecg_is_never_copied_into_the_checkout(tmp_path: Path, monkeypatch):
