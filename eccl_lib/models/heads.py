@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ def parameters_in_millions(module: nn.Module) -> float:
     return sum(p.numel() for p in module.parameters()) / 1e6
 
 
-def on_meta(build: type[nn.Module], *arguments: object) -> nn.Module:
+def on_meta(build: Callable[..., nn.Module], *arguments: object) -> nn.Module:
     """The module without memory for its weights: its sizes can be read at once."""
     with torch.device("meta"):
         return build(*arguments)
