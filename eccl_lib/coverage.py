@@ -1,4 +1,4 @@
-"""How often the intervals hold the truth, simulated: AUC at few and many positives, mean r at the demo's size.
+"""How often the intervals hold the truth, simulated: AUC at few and many positives, mean r, differences of rows.
 
 Command: ``python -m eccl_lib.coverage --out figures/demo/coverage.csv``.
 """
@@ -7,27 +7,29 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 
-from eccl_lib import command, delong, resampling
+from eccl_lib import command, comparison, delong, evaluate, resampling
 from eccl_lib.storage import write_atomically
 
 LEVEL = 0.95
 SHARED = 0.7  # share of a score's variance within a class that the seeds have in common; ours
 TRAITS, TRAITS_SHARED = 82, 0.5  # traits of one heart go together; ours
-MEAN_R_DRAWS, MEAN_R_REPEATS = 1000, 1000  # each repeat is a bootstrap of its own
+ROWS_AUC = 0.8  # of two rows that do not differ; ours
+DRAWS = 1000  # of participants, in each repeat that is a bootstrap of its own
 
 Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Design:
-    """A study to simulate. metric: AUC or mean r; truth: its true value; positives: 0 for mean r."""
+    """A study to simulate. metric: one of STUDIES; truth: its true value; positives: 0 for mean r."""
 
     metric: str
     participants: int
@@ -41,6 +43,7 @@ DESIGNS = (
     Design("AUC", 8308, 33, 0.8, seeds=5),
     *(Design("AUC", 120, 11, truth) for truth in (0.7, 0.8)),  # the demo's test participants
     *(Design("mean r", n, 0, 0.35) for n in (120, 880)),
+    *(Design("AUC difference", n, positives, 0.0, seeds=5) for n, positives in ((120, 11), (8308, 33))),
 )
 
 
@@ -74,15 +77,42 @@ def auc_intervals(design: Design, generator: np.random.Generator) -> dict[str, t
 def mean_r_intervals(design: Design, generator: np.random.Generator) -> dict[str, tuple[float, float]]:
     """The bootstrap interval of one simulated study."""
     predicted, measured = hearts(design, generator)
-    drawn = resampling.mean_r_draws(predicted, measured, MEAN_R_DRAWS, seed=int(generator.integers(2**31)))
+    drawn = resampling.mean_r_draws(predicted, measured, DRAWS, seed=int(generator.integers(2**31)))
     low, high = resampling.percentile(drawn, LEVEL)
     return {"bootstrap": (float(low), float(high))}
+
+
+def difference_intervals(design: Design, generator: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """The interval of the difference between two rows that have the same true AUC."""
+    both = replace(design, truth=ROWS_AUC, seeds=2 * design.seeds)
+    score, positive = binormal(both, generator)
+    drawn = np.array([resampling.resampled_auc(one, positive, _weights(design.participants)) for one in score])
+    whole = np.array([evaluate.auc(one, positive) for one in score])
+    first, second = np.split(whole, 2), np.split(drawn, 2)
+    difference = float(first[0].mean() - first[1].mean())
+    strayed = second[0].mean(axis=0) - second[1].mean(axis=0)
+    return {"symmetric bootstrap": comparison.symmetric_interval(difference, strayed, LEVEL)}
+
+
+@cache
+def _weights(n: int) -> np.ndarray:
+    """One set of draws for all repeats: the studies differ, and drawing is the cost."""
+    return np.concatenate(list(resampling.draws(n, DRAWS)), axis=1)
+
+
+# Intervals of one simulated study, and the most repeats it gets.
+STUDIES = {
+    "AUC": (auc_intervals, 1_000_000),
+    "mean r": (mean_r_intervals, 1000),
+    "AUC difference": (difference_intervals, 500),
+}
 
 
 def simulate(design: Design, repeats: int, seed: int = 0) -> pd.DataFrame:
     """One row an interval: coverage, its standard error, how often the truth lay below and above, mean width."""
     generator = np.random.default_rng(seed)
-    intervals = auc_intervals if design.metric == "AUC" else mean_r_intervals
+    intervals, most = STUDIES[design.metric]
+    repeats = min(repeats, most)
     found = [intervals(design, generator) for _ in range(repeats)]
     rows = []
     for name in found[0]:
@@ -99,7 +129,7 @@ def table(repeats: int, designs: Sequence[Design] = DESIGNS, seed: int = 0, log:
     """All designs, a line each as it ends."""
     parts = []
     for design in designs:
-        part = simulate(design, repeats if design.metric == "AUC" else min(repeats, MEAN_R_REPEATS), seed)
+        part = simulate(design, repeats, seed)
         for row in part.itertuples():
             log(f"{design}: {row.interval} {row.coverage:.3f} +- {row.standard_error:.3f}")
         parts.append(part)

@@ -28,6 +28,7 @@ Log = Callable[[str], None]
 BASE = "eccl"  # the row that all others are compared with
 STEMS = {"I21": "mi_auc", "I42": "cm_auc", "I48": "af_auc", "I50": "hf_auc", "traits": "mean_r"}  # figures/paper
 KINDS = ("raw", "shifted")
+PARTIAL = {"table1_traits.csv", "retrieval.csv"}  # not made where the traits or ECCL are left out
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,8 @@ def write(
     frames |= {"retrieval.csv": retrieval(config, data, tasks, seeds)} if BASE in rows else {}
     facts = provenance.facts(config, data, found)
     folder.mkdir(parents=True, exist_ok=True)
+    for name in PARTIAL - set(frames):  # of an earlier, fuller table
+        (folder / name).unlink(missing_ok=True)
     for name, frame in frames.items():
         _save(frame, folder / name)
     write_json(folder / "table1.json", facts)

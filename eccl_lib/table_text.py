@@ -106,7 +106,12 @@ def _differences(found: pd.DataFrame) -> str:
 
 def _difference(one: pd.Series) -> str:
     p = "p < 0.001" if one["p_holm"] < 0.001 else f"p = {one['p_holm']:.2g}"
-    return f"{one['difference']:+.3f}<br>({one['low']:+.2f} to {one['high']:+.2f})<br>{p}"
+    low, high = _signed(one["low"], 2), _signed(one["high"], 2)
+    return f"{_signed(one['difference'], 3)}<br>({low} to {high})<br>{p}"
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # -0.0 + 0.0 is 0.0
 
 
 def _retrieval(found: pd.DataFrame) -> str:

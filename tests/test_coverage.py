@@ -1,11 +1,14 @@
 """The simulated studies have the truth they claim, and the intervals hold it about as often as they say."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from eccl_lib import coverage, evaluate
 from eccl_lib.coverage import Design
+from eccl_lib.paths import DEMO_FIGURES, ROOT
 
 
 def test_simulated_scores_have_the_true_auc_in_every_seed():
@@ -29,9 +32,15 @@ def test_the_logit_interval_holds_the_true_auc(positives, low, high):
 
 
 def test_the_bootstrap_holds_the_true_mean_r(monkeypatch):
-    monkeypatch.setattr(coverage, "MEAN_R_DRAWS", 200)
+    monkeypatch.setattr(coverage, "DRAWS", 200)
     result = coverage.simulate(Design("mean r", 120, 0, 0.35), 200)
     assert result["coverage"].item() == pytest.approx(0.94, abs=0.05)
+
+
+def test_the_interval_of_a_difference_holds_zero_where_two_rows_do_not_differ():
+    coverage._weights.cache_clear()
+    result = coverage.simulate(Design("AUC difference", 120, 20, 0.0, seeds=2), 300)
+    assert result["coverage"].item() == pytest.approx(0.945, abs=0.04)
 
 
 def test_misses_on_either_side_are_what_coverage_leaves():
@@ -40,9 +49,36 @@ def test_misses_on_either_side_are_what_coverage_leaves():
 
 
 def test_the_command_writes_a_row_for_each_design_and_interval(tmp_path, monkeypatch):
-    monkeypatch.setattr(coverage, "MEAN_R_REPEATS", 2)
-    monkeypatch.setattr(coverage, "MEAN_R_DRAWS", 20)
+    monkeypatch.setattr(coverage, "DRAWS", 20)
+    coverage._weights.cache_clear()
     coverage.main(["--repeats", "3", "--out", str(tmp_path / "coverage.csv")])
     written = pd.read_csv(tmp_path / "coverage.csv")
     assert len(written) == sum(2 if design.metric == "AUC" else 1 for design in coverage.DESIGNS)
     assert written["coverage"].between(0, 1).all()
+    coverage._weights.cache_clear()
+
+
+COMMITTED = pd.read_csv(DEMO_FIGURES / "coverage.csv")
+
+
+def test_the_committed_table_has_every_design_and_holds_what_is_asked_of_the_logit_interval():
+    designs = [tuple(vars(design).values()) for design in coverage.DESIGNS]
+    assert set(COMMITTED[list(vars(coverage.DESIGNS[0]))].itertuples(index=False, name=None)) == set(designs)
+    logit = COMMITTED[(COMMITTED["interval"] == "logit") & (COMMITTED["participants"] == 8308)]
+    assert (logit.loc[logit["positives"] == 33, "coverage"] >= 0.92).all()
+    assert logit.loc[logit["positives"] == 300, "coverage"].between(0.94, 0.96).all()
+
+
+def test_the_page_on_statistics_quotes_the_committed_table():
+    text = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"(?<=\| )\.\d{3}(?= \|)", text)
+    assert [float(number) for number in quoted] == pytest.approx(COMMITTED["coverage"].tolist(), abs=6e-4)
+
+
+def test_every_file_the_page_on_statistics_names_exists():
+    text = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    made_later = {"table1.md"}  # with the results
+    for name in re.findall(r"`(\w+\.py)`", text):
+        assert (ROOT / "eccl_lib" / name).is_file(), name
+    for target in re.findall(r"\]\(\.\./([^)]+)\)", text):
+        assert (ROOT / target).is_file() or target.rsplit("/")[-1] in made_later, target
