@@ -143,7 +143,7 @@ def differences_forest(differences: pd.DataFrame, *, n: int, seeds: int, synthet
     fig = new_figure(height=0.36 * len(others) + 1.9)
     axes = fig.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for ax, task in zip(axes, tasks, strict=True):
-        ax.axvline(0, color=GREY, linewidth=0.8, linestyle="--")
+        ax.axvline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
         for found in differences[differences["task"] == task].itertuples():
             _comparison(ax, found, others.index(found.other))
         ax.set_title(task_title(task).replace(" ", "\n"), fontsize=8)

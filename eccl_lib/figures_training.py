@@ -60,7 +60,7 @@ class StageCurves:
 def training_stages(stages: Sequence[StageCurves], *, synthetic: bool = False) -> Figure:
     """Every stage's training loss and validation score on one page, a thin line a run, a dot where its weights stop."""
     rows = -(-len(stages) // ACROSS)
-    fig = new_figure(height=1.45 * rows + 0.6)
+    fig = new_figure(height=1.24 * rows + 0.7)
     pages = np.atleast_1d(fig.subfigures(rows, ACROSS, wspace=0.04)).ravel()
     for page, stage in zip(pages, stages, strict=False):
         page.suptitle(stage.title, x=0.02, ha="left", fontsize=8.5, fontweight="bold")
@@ -69,7 +69,6 @@ def training_stages(stages: Sequence[StageCurves], *, synthetic: bool = False) -
             for history in histories:
                 _course(left, right, history, TASK_COLOURS.get(task, BLACK))
         for ax, label in ((left, stage.loss), (right, stage.score)):
-            ax.set_xlabel("epoch", fontsize=SMALL)
             ax.set_ylabel(label, fontsize=SMALL)
             ax.tick_params(labelsize=SMALL)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
@@ -78,8 +77,13 @@ def training_stages(stages: Sequence[StageCurves], *, synthetic: bool = False) -
     names = {task: task_title(task).replace("82 cardiac ", "") if task else "no task" for task in tasks}
     lines = [Line2D([], [], color=TASK_COLOURS.get(task, BLACK)) for task in tasks]
     fig.legend(lines, names.values(), loc="outside upper left", ncols=3, fontsize=8)
+    for page in pages[max(0, len(stages) - ACROSS) : len(stages)]:  # the last of each column
+        for ax in page.axes:
+            ax.set_xlabel("epoch", fontsize=SMALL)
     runs = sum(len(histories) for stage in stages for histories in stage.histories.values())
-    footer(fig, f"n = {runs} trainings, a line each; dot: the epoch whose weights are kept", synthetic)
+    footer(
+        fig, f"n = {runs} trainings, a line each; left training, right validation; dot: epoch that is kept", synthetic
+    )
     return fig
 
 
