@@ -41,14 +41,14 @@ def roc_curves(
     curves: name to labels (n,), scores (n,) or (seeds, n), text of AUC and interval. banded: the name that gets its
     pointwise band. Of several seeds the mean curve is drawn.
     """
-    fig = new_figure(height=3.5 + 0.17 * len(curves), width=4.2)
+    fig = new_figure(height=3.5 + 0.17 * len(curves), width=4.2)  # for one column of a paper, 3.5 inches
     ax = fig.add_subplot()
     _roc(ax, curves, banded)
     ax.set_title(title)
     fig.legend(loc="outside upper left")
     if banded:
-        ax.text(1.0, 0.02, f"band of {banded}:\n95 %, pointwise", ha="right", fontsize=SMALL, color=GREY)
-    footer(fig, _counted([curves]), synthetic)
+        ax.text(1.0, 0.02, f"band of {banded}:\n95 %, pointwise", ha="right", fontsize=8.5, color=GREY)
+    footer(fig, _counted([curves]), synthetic, size=8.5)
     return fig
 
 
@@ -99,7 +99,7 @@ def _counted(panels: Iterable[Mapping[str, Curve]]) -> str:
     labels = [curve[0] for curves in panels for curve in curves.values()]
     fewest, most = min(map(np.sum, labels)), max(map(np.sum, labels))
     spread = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    return f"n = {len(labels[0]):,} test participants, {spread} with the diagnosis"
+    return f"n = {len(labels[0]):,} tested, {spread} with the diagnosis"
 
 
 @styled

@@ -65,7 +65,20 @@ def test_umaps_of_all_diseases_are_drawn_in_their_rows_with_their_numbers(genera
     assert [f"({code}), {4 + k} with it" in title for k, (code, title) in enumerate(zip(DISEASES, titles, strict=True))]
 
 
+def test_similarity_of_equal_features_is_one_on_the_diagonal(generator):
+    z = generator.standard_normal((N, 5))
+    image = figures.similarity_matrix({"after": (z, 3 * z)}).axes[0].images[0]
+    np.testing.assert_allclose(np.diag(image.get_array()), 1)
+
+
 # Scores.
+
+
+def test_roc_curve_moves_once_where_scores_are_equal():
+    labels = np.array([True, False, True, False])
+    figure = figures.roc_curves({"constant": (labels, np.zeros(4), "AUC 0.50")})
+    line = figure.axes[0].lines[1]
+    np.testing.assert_array_equal(line.get_xydata(), [[0, 0], [1, 1]])
 
 
 def test_roc_panels_draw_scikit_learns_curve_of_each_row(generator):
@@ -84,7 +97,7 @@ def test_roc_panels_draw_scikit_learns_curve_of_each_row(generator):
             assert line.get_label() == f"{name}: AUC of {name}"
         assert len(ax.collections) == 1  # one band, and of the row asked for
         np.testing.assert_allclose(ax.collections[0].get_facecolor()[0][:3], mpl.colors.to_rgb(ax.lines[1].get_color()))
-    assert f"n = {N} test participants, {labels.sum()} with the diagnosis" in note(figure)
+    assert f"n = {N} tested, {labels.sum()} with the diagnosis" in note(figure)
 
 
 def test_reliability_draws_each_bin_with_its_interval():
