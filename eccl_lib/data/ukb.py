@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 import zlib
@@ -10,11 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eccl_lib.data import cmr, dicom, segment
+from eccl_lib.data import cmr, dicom, files, segment
 from eccl_lib.data.records import LEADS, CineRecord, EcgRecord, UnreadableError
-
-FILE_NAME = re.compile(r"^(\d+)_(\d+)_(\d+)_(\d+)\.(xml|zip)$")  # eid, field, instance, array
-ECG_FIELD, CINE_FIELD, EXERCISE_FIELD = 20205, 20209, 6025
 
 LARGEST_XML = 8 * 2**20  # bytes; a real one has 0.3 to 1.5 MB
 LARGEST_ZIP = 2 * 2**30  # bytes unpacked; a full stack has 40 MB
@@ -51,7 +47,9 @@ def read_ecg(path: Path) -> EcgRecord:
     if root.tag != "CardiologyXML":
         raise UnreadableError(f"the XML is a {root.tag[:40]}, not a CardiologyXML", "Field 20205 is what is read.")
     if root.find("./StripData/Strip") is not None or root.find("./Protocol") is not None:
-        raise UnreadableError(f"this is an exercise ECG (field {EXERCISE_FIELD})", "Use the resting ECG, field 20205.")
+        raise UnreadableError(
+            f"this is an exercise ECG (field {files.EXERCISE_FIELD})", "Use the resting ECG, field 20205."
+        )
     strip = root.find("./StripData")
     if strip is None:
         raise UnreadableError("the XML has no StripData, the ten seconds of twelve leads", DOWNLOAD_AGAIN)
@@ -181,17 +179,17 @@ def read_cine(path: Path, segmentation: Path | None = None, choice: str | None =
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            files = _members(archive)
+            members = _members(archive)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         empty = path.is_file() and path.stat().st_size == 0
         reason = "the zip is empty" if empty else f"the zip is damaged or not there ({type(error).__name__})"
         raise UnreadableError(reason, DOWNLOAD_AGAIN) from error
-    stack = dicom.arrange(_short_axis(files))
+    stack = dicom.arrange(_short_axis(members))
     labels = segment.given(segmentation, stack.pixel_axes(), stack.shape) if segmentation or choice else None
     chosen = range(stack.shape[0])
     if choice is not None:
         chosen = [cmr.choose_slice(labels, stack.shape[0], choice)]
-    images = np.stack([[dicom.read_pixels(files[h.source], h) for h in stack.frames[s]] for s in chosen])
+    images = np.stack([[dicom.read_pixels(members[h.source], h) for h in stack.frames[s]] for s in chosen])
     return CineRecord(
         images,
         stack.frames[0][0].spacing,
@@ -218,16 +216,16 @@ def _members(archive: zipfile.ZipFile) -> list[bytes]:
         if info.file_size > LARGEST_MEMBER:
             raise UnreadableError("the zip has a file larger than any image")
     wanted = [info for info in members if not info.filename.lower().endswith((".cvs", ".csv", ".txt"))]
-    files = []
+    contents = []
     for info in wanted:
         with archive.open(info) as member:
-            files.append(member.read(LARGEST_MEMBER + 1))
-    return files
+            contents.append(member.read(LARGEST_MEMBER + 1))
+    return contents
 
 
-def _short_axis(files: list[bytes]) -> list[dicom.Header]:
+def _short_axis(members: list[bytes]) -> list[dicom.Header]:
     headers = []
-    for k, data in enumerate(files):
+    for k, data in enumerate(members):
         header = dicom.read_header(data)
         if SHORT_AXIS.match(header.description.strip()):
             headers.append(dicom.with_source(header, k))
@@ -237,23 +235,6 @@ def _short_axis(files: list[bytes]) -> list[dicom.Header]:
 
 
 def find_files(root: Path, visit: int = 2) -> dict[str, dict[str, Path]]:
-    """Per eid the files of one imaging visit under any folder layout: keys ``ecg``, ``cine``, ``segmentation``.
-
-    Of several arrays of one visit the last counts: it is the repeated measurement. Segmentations are files named
-    seg_sa.nii.gz in a folder named after the eid, as ukbb_cardiac leaves them.
-    """
-    found: dict[str, dict[str, tuple[int, Path]]] = {}
-    for folder, _, names in os.walk(root):
-        for name in names:
-            match = FILE_NAME.match(name)
-            if match and int(match[3]) == visit and int(match[2]) in (ECG_FIELD, CINE_FIELD):
-                kind = "ecg" if int(match[2]) == ECG_FIELD else "cine"
-                eid, array = match[1], int(match[4])
-            elif name == "seg_sa.nii.gz":
-                kind, eid, array = "segmentation", Path(folder).name, 0
-            else:
-                continue
-            known = found.setdefault(eid, {})
-            if kind not in known or array > known[kind][0]:
-                known[kind] = (array, Path(folder) / name)
-    return {eid: {kind: path for kind, (_, path) in kinds.items()} for eid, kinds in sorted(found.items())}
+    """Of ``files.find`` the first path per eid and kind."""
+    found = files.find(root, visit).participants
+    return {eid: {kind: paths[0] for kind, paths in kinds.items()} for eid, kinds in found.items()}

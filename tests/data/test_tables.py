@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from eccl_lib.config import DISEASES
-from eccl_lib.data import tables
+from eccl_lib.data import diagnoses, headers, tables
 from eccl_lib.data.records import UnreadableError
 from eccl_lib.data.traits import TRAITS
 
@@ -29,11 +29,12 @@ from eccl_lib.data.traits import TRAITS
         ("p20002_i2_a11", (20002, 2, 11)),
         ("LV ejection fraction | Instance 2 (participant - p24103_i2)", (24103, 2, 0)),
         ("eid", None),
-        ("I21", None),
+        ("I21", (131298, 0, 1)),
+        ("I25", None),
     ],
 )
 def test_every_export_style_names_its_field(header, key):
-    assert tables.field_of(header) == key
+    assert headers.field_of(header) == key
 
 
 STYLES = {
@@ -85,7 +86,7 @@ def test_unusable_tables_are_refused(tmp_path, text, reason):
     "cell", ['["I10", "I219"]', "['I10', 'I219']", "I10|I219", "I10,I219", ' ["I10","I219"] ', "[I10, I219]"]
 )
 def test_lists_of_codes_are_read_in_any_writing(cell):
-    assert tables.parse_list(cell) == ["I10", "I219"]
+    assert diagnoses.parse_list(cell) == ["I10", "I219"]
 
 
 def table_of(rows: list[dict[str, str]], tmp_path) -> pd.DataFrame:
@@ -109,27 +110,27 @@ def test_labels_follow_codes_and_dates(tmp_path):
     ]
     table = table_of(rows, tmp_path)
     column = DISEASES.index("I21")
-    by_rule = {rule: tables.labels(table, rule)[:, column].tolist() for rule in ("ever", "prevalent", "incident")}
+    by_rule = {rule: diagnoses.labels(table, rule)[:, column].tolist() for rule in ("ever", "prevalent", "incident")}
     assert by_rule["ever"] == [True, True, False, True, True, False, True, False]
     assert by_rule["prevalent"] == [True, False, False, True, False, False, True, False]
     assert by_rule["incident"] == [False, True, False, False, False, False, False, False]
-    assert not tables.labels(table, "ever")[:, column + 1 :].any()
+    assert not diagnoses.labels(table, "ever")[:, column + 1 :].any()
 
 
 def test_codes_in_columns_of_their_own_mean_the_same_as_a_list(tmp_path):
     text = "eid,41270-0.0,41270-0.1,41280-0.0,41280-0.1,53-2.0\n9000001,I10,I480,2001-01-01,2020-01-01,2016-05-01\n"
     (tmp_path / "t.csv").write_text(text)
     table = tables.read_table(tmp_path / "t.csv")
-    assert tables.labels(table, "incident").tolist() == [[False, False, True, False]]
-    assert not tables.labels(table, "prevalent").any()
+    assert diagnoses.labels(table, "incident").tolist() == [[False, False, True, False]]
+    assert not diagnoses.labels(table, "prevalent").any()
 
 
 def test_dates_are_needed_for_dated_labels(tmp_path):
     (tmp_path / "t.csv").write_text("eid,p131298\n9000001,2001-01-01\n")
     table = tables.read_table(tmp_path / "t.csv")
-    assert tables.labels(table, "ever")[0, 0]
+    assert diagnoses.labels(table, "ever")[0, 0]
     with pytest.raises(UnreadableError, match="imaging date"):
-        tables.labels(table, "prevalent")
+        diagnoses.labels(table, "prevalent")
 
 
 def test_traits_keep_negative_strain_and_leave_missing_as_nan(tmp_path):
