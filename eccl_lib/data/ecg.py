@@ -148,18 +148,20 @@ def usable_rate(record: EcgRecord, mv: np.ndarray) -> tuple[float, str]:
 
 
 def quality(record: EcgRecord, mv: np.ndarray) -> dict[str, float | int | str]:
-    """What is wrong with a recording; kept beside it, never a reason to drop it. mv: (12, 5000), ``standardise``d.
+    """What is wrong with the ten seconds used; kept beside them, never a reason to drop them. mv: ``standardise``d.
 
+    mv: (12, 5000), from the same record, whose later seconds do not count.
     ``missing_leads`` and ``flat_leads`` name leads; ``clipped`` is the share of samples that stand at a lead's extreme
     for 40 ms or longer; ``baseline_mv`` the largest drift; ``einthoven_uv`` the largest |I + III - II|.
     """
-    absent = np.isnan(record.signal).all(axis=1)
+    used = np.isnan(record.signal[:, : int(np.ceil(SAMPLES / RATE * record.rate))])
+    absent = used.all(axis=1)
     flat = (np.ptp(mv, axis=1) < FLAT_MV) & ~absent
     rate, source = usable_rate(record, mv)
     return {
         "missing_leads": " ".join(np.array(LEADS)[absent]),
         "flat_leads": " ".join(np.array(LEADS)[flat]),
-        "gaps": round(float(np.isnan(record.signal[~absent]).mean()) if (~absent).any() else 1.0, 6),
+        "gaps": round(float(used[~absent].mean()) if (~absent).any() else 1.0, 6),
         "clipped": round(_clipped_share(mv, flat | absent), 6),
         "baseline_mv": round(float(np.ptp(trend(mv, beat_period(rate)), axis=1).max()), 4),
         "einthoven_uv": round(float(1000 * np.abs(mv[0] + mv[2] - mv[1]).max()), 2),

@@ -13,6 +13,7 @@ from typing import TypeVar
 from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
 
 ECG_FIELD, CINE_FIELD, EXERCISE_FIELD = 20205, 20209, 6025
+DOWNLOAD_AGAIN = "Download the file again; if it stays so, leave the participant out."
 SUFFIX = {ECG_FIELD: ".xml", CINE_FIELD: ".zip"}
 KIND = {ECG_FIELD: "ecg", CINE_FIELD: "cine"}
 
@@ -183,6 +184,19 @@ def _nifti(match: re.Match, path: Path, visit: int, found: Found) -> tuple[str, 
         return None
     array = int((place["array"] or "0")[:9])
     return place["eid"], "segmentation" if segmentation else "cine", array, 3 if phase else 2, path
+
+
+def read_bytes(path: Path, largest: int) -> bytes:
+    """A whole file. Raises UnreadableError where it is absent, empty or larger than it can honestly be."""
+    try:
+        size = Path(path).stat().st_size
+        if size == 0:
+            raise UnreadableError("the file is empty", DOWNLOAD_AGAIN)
+        if size > largest:
+            raise UnreadableError(f"the file has {size / 2**20:.0f} MB; at most {largest / 2**20:.0f} MB are read")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"the file cannot be opened ({error.strerror})", "Check its path.") from error
 
 
 def first_readable(paths: Sequence[Path], read: Callable[[Path], Record]) -> Record:

@@ -135,6 +135,16 @@ def test_gaps_are_bridged_and_counted():
     assert ecg.quality(record, mv)["gaps"] == pytest.approx(50 / 60_000, abs=1e-6)
 
 
+def test_quality_is_of_the_ten_seconds_used_and_not_of_what_comes_later():
+    long = np.tile(beats(70), 3)
+    later, early = long.copy(), long.copy()
+    later[8, 6000:] = np.nan  # V3 falls off after twelve seconds
+    early[8, :5600] = np.nan  # and here it comes on too late
+    flags = [ecg.quality(record, ecg.standardise(record)) for record in (EcgRecord(x, 500.0) for x in (later, early))]
+    assert (flags[0]["gaps"], flags[0]["missing_leads"]) == (0, "")
+    assert (flags[1]["gaps"], flags[1]["missing_leads"]) == (0, "V3")
+
+
 def test_quality_sees_flat_clipped_and_swapped_leads():
     bad = beats(60)
     bad[8] = 0.3

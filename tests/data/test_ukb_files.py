@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eccl_lib.data import ukb
+from eccl_lib.data import ecg_xml, ukb
 from eccl_lib.data.records import LEADS, UnreadableError
 
 
@@ -77,13 +77,13 @@ def test_nothing_that_identifies_a_person_is_kept(xml, tmp_path):
     ],
 )
 def test_counts_are_parsed_whatever_lies_between_them(text, wanted):
-    np.testing.assert_array_equal(ukb.parse_counts(text), wanted)
+    np.testing.assert_array_equal(ecg_xml.parse_counts(text), wanted)
 
 
 @pytest.mark.parametrize("text", ["1,?,3", "1,é,2", "1,nan,2", "1,--2", "1,2-,3", "9" * 400, "1,inf"])
 def test_counts_that_are_no_numbers_are_refused(text):
     with pytest.raises(UnreadableError):
-        ukb.parse_counts(text)
+        ecg_xml.parse_counts(text)
 
 
 def test_resolution_scales_and_is_noted_when_unusual(tmp_path):
@@ -168,7 +168,7 @@ def test_entity_bombs_and_external_entities_are_never_expanded(tmp_path):
 def test_an_xml_larger_than_any_ecg_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "9000001_20205_2_0.xml"
     with path.open("wb") as handle:
-        handle.truncate(ukb.LARGEST_XML + 1)
+        handle.truncate(ecg_xml.LARGEST_XML + 1)
     with pytest.raises(UnreadableError, match="MB"):
         ukb.read_ecg(path)
 
@@ -258,13 +258,28 @@ def test_empty_broken_and_absent_zips_are_refused(tmp_path, content, reason):
         ukb.read_cine(path)
 
 
-def test_a_zip_with_a_damaged_byte_is_refused(archive, tmp_path):
+def damaged(archive: Path, target: Path, count: int) -> Path:
+    """A copy in which ``count`` members have a changed byte in the middle of their packed content."""
     data = bytearray(archive.read_bytes())
-    data[len(data) // 3] ^= 0xFF
-    path = tmp_path / "a.zip"
-    path.write_bytes(data)
-    with pytest.raises(UnreadableError, match="damaged"):
-        ukb.read_cine(path)
+    with zipfile.ZipFile(archive) as opened:
+        infos = [info for info in opened.infolist() if info.filename.endswith(".dcm")]
+    for info in infos[:: len(infos) // count][:count]:
+        data[info.header_offset + 30 + len(info.filename) + info.compress_size // 2] ^= 0xFF
+    target.write_bytes(data)
+    return target
+
+
+def test_one_damaged_image_is_replaced_by_its_neighbour_and_many_are_refused(archive, tmp_path):
+    whole = ukb.read_cine(archive)
+    cine = ukb.read_cine(damaged(archive, tmp_path / "a.zip", 1))
+    assert cine.images.shape == whole.images.shape
+    changed = (cine.images != whole.images).any(axis=(2, 3))
+    assert changed.sum() == 1
+    s, f = np.argwhere(changed)[0]
+    assert any((cine.images[s, f] == whole.images[s, k]).all() for k in (f - 1, f + 1) if 0 <= k < 50)
+    assert "1 damaged" in cine.notes[0]
+    with pytest.raises(UnreadableError, match="50 of 150 files"):
+        ukb.read_cine(damaged(archive, tmp_path / "b.zip", 50))
 
 
 def test_a_zip_of_other_series_is_refused(archive, tmp_path):
