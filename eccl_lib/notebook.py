@@ -37,8 +37,6 @@ def start(*, scale: str, cohort: str, disease: str, seed: int, overrides: dict[s
         loaded = config_module.load(scale, cohort=cohort, disease=disease, seed=seed, overrides=overrides)
     except ConfigError as error:
         raise ConfigError(str(error)) from None  # the reader needs the message, not the way to it
-    if cohort == "ukb":
-        paths.data_root()
     return loaded
 
 
