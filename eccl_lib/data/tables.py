@@ -211,7 +211,7 @@ def odd_cells(table: pd.DataFrame) -> list[str]:
     notes = []
     for key in table.columns:
         if key[0] == AGE or TRAITS[0].field_id <= key[0] <= TRAITS[-1].field_id:
-            count = int((table[key].notna() & _numbers(table[key]).isna()).sum())
+            count = int((table[key].notna() & np.isnan(_numbers(table[key]))).sum())
             if count:
                 notes.append(f"field {key[0]}, instance {key[1]}: {count} cells are no numbers and count as missing")
     return notes
@@ -225,12 +225,14 @@ def as_text(table: pd.DataFrame, field: int, instance: int = 0) -> pd.Series:
 
 def as_number(table: pd.DataFrame, field: int, instance: int = 0) -> pd.Series:
     """One field as float; what is no finite number is missing."""
-    return _numbers(as_text(table, field, instance))
+    return pd.Series(_numbers(as_text(table, field, instance)), index=table.index)
 
 
-def _numbers(cells: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
-    return numbers.where(np.isfinite(numbers))
+def _numbers(cells: pd.Series) -> np.ndarray:
+    """(N,) float64, NaN where a cell is no finite number."""
+    numbers = pd.to_numeric(cells.to_numpy(dtype=object), errors="coerce").astype(np.float64)
+    numbers[~np.isfinite(numbers)] = np.nan
+    return numbers
 
 
 def traits(table: pd.DataFrame) -> np.ndarray:
