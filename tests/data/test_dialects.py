@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from eccl_lib.config import load
-from eccl_lib.data import cmr, diagnoses, ecg, files, synthetic, tables, ukb
-from eccl_lib.data.synthetic import file_dialects, table_dialects
+from eccl_lib.data import cmr, cohort, diagnoses, ecg, files, ingest, synthetic, tables, ukb
+from eccl_lib.data.synthetic import dialects, file_dialects, table_dialects
 from eccl_lib.data.synthetic.file_dialects import CINE_DIALECTS, ECG_DIALECTS, LAYOUTS
 from eccl_lib.data.synthetic.table_dialects import TABLE_DIALECTS
 
@@ -140,3 +140,37 @@ def test_files_in_two_folders_and_a_damaged_repeat_give_the_same_rows(sent, tmp_
     (tmp_path / "a" / "9000004_20205_2_1.xml").write_bytes(content["ecg"][:5000])
     (tmp_path / "a" / "9000004_20205_3_0.xml").write_bytes(b"another visit")
     assert_same(rows(tmp_path / "a", tmp_path / "b"), wanted)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Builds a combination's store by the command and opens it."""
+
+    def build(number: int):
+        folder = tmp_path_factory.mktemp("dialect")
+        table = dialects.write(CONFIG, range(3), number, folder / "sent")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ECCL_RUNS", str(folder / "runs"))
+            words = [str(folder / "sent"), "--table", str(table), "--no-withdrawals", "--workers", "1"]
+            assert ingest.main([*words, "--scale", "demo"]) == 0
+            return cohort.load(load("demo", cohort="ukb"), lambda line: None)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def plain(store):
+    return store(0)
+
+
+SLOW = [pytest.param(number, marks=pytest.mark.slow) for number in range(1, dialects.COUNT) if number != 8]
+
+
+@pytest.mark.parametrize("number", [8, *SLOW])
+def test_the_command_makes_the_same_store_of_a_cohort_in_other_dialects(store, plain, number):
+    found = store(number)
+    assert len(found.quarantine) == 0
+    for name in ("ecg", "clips", "traits", "labels"):
+        np.testing.assert_array_equal(np.asarray(getattr(found, name)[:]), np.asarray(getattr(plain, name)[:]))
+    facts = ["eid", "split", "sex", "age", "heart_rate"]
+    assert found.table[facts].equals(plain.table[facts])
