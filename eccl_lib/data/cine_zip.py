@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eccl_lib.data import cmr, dicom, segment, stack
-from eccl_lib.data.files import DOWNLOAD_AGAIN
-from eccl_lib.data.records import CineRecord, UnreadableError
+from eccl_lib.data.records import DOWNLOAD_AGAIN, CineRecord, UnreadableError
 
 LARGEST_STACK = 2**29  # bytes unpacked; a full stack has 60 MB, one with every slice twice and 100 frames 240 MB
 LARGEST_MEMBER = 64 * 2**20
@@ -79,13 +78,14 @@ def _checked(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     if len(infos) > MOST_MEMBERS:
         raise UnreadableError(f"the zip has {len(infos)} files; a stack has some hundreds", DOWNLOAD_AGAIN)
     total = sum(info.file_size for info in infos)
-    packed = sum(info.compress_size for info in infos)
-    if total > LARGEST_STACK or total > LARGEST_RATIO * max(packed, 1) + 2**20:
+    if total > LARGEST_STACK:
         raise UnreadableError(f"the zip would unpack to {total / 2**20:.0f} MB: no cine does", DOWNLOAD_AGAIN)
     for info in infos:
         parts = info.filename.replace("\\", "/").split("/")
         if ".." in parts or parts[0] == "" or ":" in parts[0] or (info.external_attr >> 28) == 0xA:
             raise UnreadableError("the zip has a file with a path that leads outside of it, or a link", DOWNLOAD_AGAIN)
+        if info.file_size > LARGEST_RATIO * max(info.compress_size, 1) + 2**20:
+            raise UnreadableError("the zip has a file that would unpack without end: no cine does", DOWNLOAD_AGAIN)
         if info.file_size > LARGEST_MEMBER:
             raise UnreadableError("the zip has a file larger than any image", DOWNLOAD_AGAIN)
         if info.flag_bits & 1:

@@ -124,7 +124,7 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
     to its 99.5 percentile over 0 to 255. Raises UnreadableError without a segmentation.
     """
     if record.labels is None:
-        raise UnreadableError("no segmentation is given, so the heart's place is unknown")
+        raise UnreadableError("no segmentation is given, so the heart's place is unknown", "Give seg_sa.nii.gz.")
     chosen = middle_slice(record, store.slice_choice)
     box = heart_box(record.labels[chosen])
     if store.crop == "fixed_80px":

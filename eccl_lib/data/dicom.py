@@ -13,6 +13,7 @@ import numpy as np
 from eccl_lib.data.records import UnreadableError
 
 LARGEST_MATRIX = 2048  # rows or columns; a cardiac cine has about 200
+SQUARE = 0.01  # how far two directions may be from unit length and a right angle
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # expands without limit when read
 
@@ -115,9 +116,9 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
             if syntax != EXPLICIT_LITTLE_ENDIAN:
                 return _for_a_full_parser(syntax)
         name = _WANTED.get(tag)
-        if name in _WORD:
+        if name in _WORD and length == 2:
             values[name] = int.from_bytes(data[at : at + 2], "little")
-        elif name:
+        elif name and name not in _WORD:
             values[name] = data[at : at + length].rstrip(b"\0 ").decode("latin-1").strip()
         at += length
     raise UnreadableError("the DICOM file has no pixels")
@@ -170,6 +171,9 @@ def _to_header(values: dict, pixel_start: int) -> Header:
         raise UnreadableError("the DICOM file is no single-frame grey image of 8 or 16 bits")
     if min(numbers("PixelSpacing", 2)) <= 0:
         raise UnreadableError("the pixels have no size")
+    axes = np.array(numbers("ImageOrientationPatient", 6)).reshape(2, 3)
+    if np.abs(axes @ axes.T - np.eye(2)).max() > SQUARE:
+        raise UnreadableError("the image's orientation is no pair of perpendicular directions")
     return Header(
         series=str(values.get("SeriesInstanceUID", "")),
         description=str(values.get("SeriesDescription", "")),

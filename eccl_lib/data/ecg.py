@@ -56,7 +56,8 @@ def _rebuild_limb_leads(signal: np.ndarray) -> np.ndarray:
         raise UnreadableError(f"of the six limb leads the file has {', '.join(names)}", "At least two are needed.")
     one_and_two = np.linalg.solve(LIMB[present], signal[present])
     signal = signal.copy()
-    signal[:6][absent[:6]] = (LIMB @ one_and_two)[absent[:6]]
+    # To a picovolt: a rebuilt lead then has the last bits that the device's own would have.
+    signal[:6][absent[:6]] = np.round((LIMB @ one_and_two)[absent[:6]], 9)
     return signal
 
 
@@ -64,7 +65,7 @@ def _bridge_gaps(signal: np.ndarray) -> np.ndarray:
     """Missing samples by a straight line, leads with nothing by zero."""
     for lead in signal[np.isnan(signal).any(axis=1)]:
         if np.isnan(lead).mean() > 0.2 and not np.isnan(lead).all():
-            raise UnreadableError("more than a fifth of a lead's samples are missing")
+            raise UnreadableError("more than a fifth of a lead's samples are missing", "Leave the recording out.")
     signal = signal.copy()
     for k in np.flatnonzero(np.isnan(signal).any(axis=1)):
         known = np.flatnonzero(~np.isnan(signal[k]))
@@ -204,8 +205,13 @@ def to_microvolts(mv: np.ndarray) -> np.ndarray:
 
 
 def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
-    """One recording as the store keeps it: (12, 5000) int16 uV without baseline, heart rate, quality flags."""
+    """One recording as the store keeps it: (12, 5000) int16 uV without baseline, heart rate, quality flags.
+
+    Raises UnreadableError as ``standardise`` does and where no lead moves.
+    """
     mv = standardise(record)
+    if (np.ptp(mv, axis=1) < FLAT_MV).all():
+        raise UnreadableError("no lead moves: there was no electrode on", "Leave the participant out.")
     rate, _ = usable_rate(record, mv)
     return to_microvolts(remove_baseline(mv, rate)), rate, quality(record, mv)
 

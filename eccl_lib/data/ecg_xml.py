@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eccl_lib.data.files import DOWNLOAD_AGAIN, EXERCISE_FIELD, read_bytes
-from eccl_lib.data.records import LEADS, EcgRecord, UnreadableError
+from eccl_lib.data.files import EXERCISE_FIELD, read_bytes
+from eccl_lib.data.records import DOWNLOAD_AGAIN, LEADS, EcgRecord, UnreadableError
 
 LARGEST_XML = 8 * 2**20  # bytes; a real one has 0.3 to 1.5 MB
 USUAL_RATE, USUAL_SAMPLES = 500.0, 5000  # of the device: ten seconds
@@ -62,7 +62,9 @@ def _parse_xml(data: bytes):
         except (xml.etree.ElementTree.ParseError, LookupError):
             return fromstring(_as_text(data), forbid_dtd=True)
     except DefusedXmlException as error:
-        raise UnreadableError("the XML declares a document type or entities, which an ECG never needs") from error
+        raise UnreadableError(
+            "the XML declares a document type or entities", "Use UK Biobank's own file: it needs none."
+        ) from error
     except (xml.etree.ElementTree.ParseError, ValueError) as error:
         raise UnreadableError(f"the XML is damaged or cut short ({error})", DOWNLOAD_AGAIN) from error
 

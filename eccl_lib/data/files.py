@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
+from eccl_lib.data.records import DOWNLOAD_AGAIN, CineRecord, EcgRecord, UnreadableError
 
 ECG_FIELD, CINE_FIELD, EXERCISE_FIELD = 20205, 20209, 6025
-DOWNLOAD_AGAIN = "Download the file again; if it stays so, leave the participant out."
 SUFFIX = {ECG_FIELD: ".xml", CINE_FIELD: ".zip"}
 KIND = {ECG_FIELD: "ecg", CINE_FIELD: "cine"}
 
@@ -193,7 +192,8 @@ def read_bytes(path: Path, largest: int) -> bytes:
         if size == 0:
             raise UnreadableError("the file is empty", DOWNLOAD_AGAIN)
         if size > largest:
-            raise UnreadableError(f"the file has {size / 2**20:.0f} MB; at most {largest / 2**20:.0f} MB are read")
+            reason = f"the file has {size / 2**20:.0f} MB; at most {largest / 2**20:.0f} MB are read"
+            raise UnreadableError(reason, DOWNLOAD_AGAIN)
         return Path(path).read_bytes()
     except OSError as error:
         raise UnreadableError(f"the file cannot be opened ({error.strerror})", "Check its path.") from error

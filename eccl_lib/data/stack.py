@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eccl_lib.data.dicom import Header
-from eccl_lib.data.files import DOWNLOAD_AGAIN
-from eccl_lib.data.records import UnreadableError
+from eccl_lib.data.records import DOWNLOAD_AGAIN, UnreadableError
 
 TOWARDS_APEX = np.array([1.0, -1.0, -1.0]) / np.sqrt(3)  # patient's left, front, feet, in DICOM's axes
 SAME_PLACE_MM = 1.0
