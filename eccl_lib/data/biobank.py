@@ -28,6 +28,7 @@ from eccl_lib.storage import MissingError, only_one, read_json, write_array, wri
 
 FORMAT = 1  # raise when the preprocessing changes what is stored
 PIXELS = ("slice_choice", "crop", "clip_frames", "clip_size")  # of StoreConfig: what the arrays hang on
+SUMS = ("ecg_sha256", "clip_sha256")  # of a participant's rows, in the order of ARRAYS
 SECONDS_BETWEEN_PUBLICATIONS = 600.0
 COMMAND = "python -m eccl_lib.data.ukb FOLDER... --table TABLE... (--withdrawals FILE | --no-withdrawals)"
 
@@ -97,9 +98,8 @@ def publish(folder: Path, found: Inventory, records: dict[int, dict], config: Co
     table = found.people.iloc[rows].reset_index(names="eid")
     table.insert(1, "split", pd.Series([split_of(eid, config.store.split_salt) for eid, _ in good], dtype="str"))
     measured = pd.DataFrame([store.facts_of(done[slot]) for _, slot in good], columns=None if good else schemas.FACTS)
-    keys = pd.DataFrame(
-        {"slot": [slot for _, slot in good], "sha256": pd.Series([done[s]["sha256"] for _, s in good], dtype="str")}
-    )
+    sums = {name: pd.Series([done[slot][name] for _, slot in good], dtype="str") for name in SUMS}
+    keys = pd.DataFrame({"slot": pd.Series([slot for _, slot in good], dtype="int64"), **sums})
     left_out = [{"eid": r["eid"], **r["quarantine"]} for r in done.values() if "quarantine" in r] + found.left_out
     quarantine = store.quarantine_frame(sorted(left_out, key=lambda row: (row["eid"], row["file"], row["reason"])))
     arrays = {"traits": found.traits[rows], **{f"labels-{rule}": values[rows] for rule, values in found.labels.items()}}
@@ -141,7 +141,7 @@ def load(config: Config, progress: Progress = print, incomplete: bool = False) -
     table, quarantine = (pd.read_parquet(io.BytesIO(content[f"{name}.parquet"])) for name in ("table", "quarantine"))
     stayed = ~table["eid"].isin(withdrawn).to_numpy()
     table = table[stayed].reset_index(drop=True)
-    slots, sums = table.pop("slot").to_numpy(), table.pop("sha256")
+    slots, sums = table.pop("slot").to_numpy(), pd.concat([table.pop(name) for name in SUMS], axis=1)
     table["split"] = pd.Series([split_of(eid, config.store.split_salt) for eid in table["eid"]], dtype="str")
     traits, labels = array(content, "traits")[stayed], _labels(content, config.store.labels)[stayed]
     layout = _layout(folder)
@@ -158,13 +158,16 @@ def load(config: Config, progress: Progress = print, incomplete: bool = False) -
         quarantine=quarantine[~quarantine["eid"].isin(withdrawn)].reset_index(drop=True),
         progress=progress,
         complete=manifest["complete"],
+        sums=sums,
         **arrays,
     )
 
 
-def _fingerprint(config: Config, table: pd.DataFrame, sums: pd.Series, traits: np.ndarray, labels: np.ndarray) -> str:
+def _fingerprint(
+    config: Config, table: pd.DataFrame, sums: pd.DataFrame, traits: np.ndarray, labels: np.ndarray
+) -> str:
     """What results hang on: settings, and who is there with which rows, values and labels; not where files lay."""
-    content = hashlib.sha256("\n".join(sums).encode())
+    content = hashlib.sha256(sums.to_csv(index=False).encode())
     content.update(table[["eid", "split", "sex", "age"]].to_csv(index=False).encode())
     content.update(traits.tobytes() + labels.tobytes())
     return digest({"format": FORMAT, "cohort": "ukb", "store": as_dict(config)["store"], "rows": content.hexdigest()})
@@ -198,14 +201,21 @@ def _labels(content: dict[str, bytes], rule: str) -> np.ndarray:
     return array(content, f"labels-{rule}")
 
 
+def before_and_after(config: Config) -> tuple[np.ndarray, np.ndarray] | None:
+    """Labels of all rows, prevalent and incident; None where the table had no imaging date."""
+    content = read(folder_of(config))[1]
+    known = {f"labels-{rule}.npy" for rule in ("prevalent", "incident")} <= content.keys()
+    return (array(content, "labels-prevalent"), array(content, "labels-incident")) if known else None
+
+
 def verify(folder: Path, all_files: bool = False) -> None:
     """Hold the store against its sums: shards that changed since they were last found right, or all of them."""
     _, content = read(folder)
     table = pd.read_parquet(io.BytesIO(content["table.parquet"]))
-    _verify_shards(folder, _layout(folder), table["slot"].to_numpy(), table["sha256"], all_files)
+    _verify_shards(folder, _layout(folder), table["slot"].to_numpy(), table[list(SUMS)], all_files)
 
 
-def _verify_shards(folder: Path, layout: Layout, slots: np.ndarray, sums: pd.Series, all_files: bool) -> None:
+def _verify_shards(folder: Path, layout: Layout, slots: np.ndarray, sums: pd.DataFrame, all_files: bool) -> None:
     """Raises DamagedError where a row is not what its record says."""
     numbers = slots // layout.shard
     files = [layout.file(name, int(k) * layout.shard) for k in np.unique(numbers) for name in ARRAYS]
@@ -214,13 +224,13 @@ def _verify_shards(folder: Path, layout: Layout, slots: np.ndarray, sums: pd.Ser
         pair = [layout.file(name, number * layout.shard) for name in ARRAYS]
         cure = f"Remove it and run the same command again: {COMMAND}"
         try:
-            signals, clips = (np.load(path, mmap_mode="r", allow_pickle=False) for path in pair)
+            rows = [np.load(path, mmap_mode="r", allow_pickle=False) for path in pair]
         except (OSError, ValueError) as error:
             raise integrity.damaged(next((p for p in pair if not p.is_file()), pair[0]), cure) from error
-        for row in np.flatnonzero(numbers == number):
-            place = int(slots[row]) % layout.shard
-            if store.row_digest(signals[place], clips[place]) != sums.iloc[row]:
-                raise integrity.damaged(pair[1], cure)
+        for k in np.flatnonzero(numbers == number):
+            for path, array, expected in zip(pair, rows, sums.iloc[k], strict=True):
+                if store.row_digest(array[int(slots[k]) % layout.shard]) != expected:
+                    raise integrity.damaged(path, cure)
     if suspects:
         integrity.note(folder, files)
 

@@ -43,7 +43,7 @@ class Cohort:
     table: eid (str), split, sex (female, male), age (years), heart_rate (beats/min) and the ECG's quality flags.
     ecg: (N, 12, 5000) int16 uV, baseline removed. clips: (N, H, W, F) uint8. traits: (N, 82) float32, NaN missing.
     labels: (N, 4) bool in the order of DISEASES. quarantine: eid, file, reason, cure of those left out.
-    complete: False while participants are still being added.
+    complete: False while participants are still being added. sums: SHA-256 of each row, where the store keeps them.
     """
 
     folder: Path
@@ -56,6 +56,7 @@ class Cohort:
     quarantine: pd.DataFrame
     progress: Progress = field(default=print, repr=False)
     complete: bool = True
+    sums: pd.DataFrame | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.table)

@@ -13,7 +13,7 @@ from types import FrameType
 
 from eccl_lib import command
 from eccl_lib.config import Config, ConfigError
-from eccl_lib.data import biobank, tables, withdrawals
+from eccl_lib.data import biobank, report, tables, withdrawals
 from eccl_lib.data.engine import Engine, clock
 from eccl_lib.data.inventory import Source
 from eccl_lib.data.purge import purge
@@ -45,11 +45,12 @@ def main(words: list[str] | None = None) -> int:
 
 def _build(config: Config, source: Source, engine: Engine, retry: bool) -> int:
     start = time.monotonic()
-    folder, _ = biobank.build(config, source, engine, _say, retry)
+    folder, found = biobank.build(config, source, engine, _say, retry)
     data = biobank.load(config, _say)
+    page = report.write(config, data, found)
     spent = clock(time.monotonic() - start)
     _say(f"{len(data):,} participants in the store, {len(data.quarantine):,} lines in quarantine, {spent}")
-    _say(f"store:  {folder}")
+    _say(f"report: {page}\nstore:  {folder}")
     return 0 if len(data) else 1
 
 

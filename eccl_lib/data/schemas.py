@@ -55,7 +55,8 @@ def schemas() -> dict[str, Any]:
     }
     place = {
         "slot": Column(int, Check.ge(0), unique=True, coerce=True),
-        "sha256": Column(str, Check.str_matches(SHA256)),
+        "ecg_sha256": Column(str, Check.str_matches(SHA256)),
+        "clip_sha256": Column(str, Check.str_matches(SHA256)),
     }
     text = {name: Column(str) for name in ("file", "reason", "cure")}
     scores = {"eid": eid, "row": Column(int, Check.ge(0), unique=True, coerce=True)}
