@@ -104,7 +104,8 @@ def read_wfdb(header: Path) -> EcgRecord:
         ) from error
     if record.p_signal is None or not record.sig_name:
         raise UnreadableError("the WFDB record has no signals", ACCEPTED)
-    signal, notes = _by_lead(record.sig_name, record.p_signal.T, [_factor(unit) for unit in record.units])
+    names, units = ([str(word or "") for word in words] for words in (record.sig_name, record.units))
+    signal, notes = _by_lead(names, record.p_signal.T, [_factor(unit) for unit in units])
     return EcgRecord(signal, float(record.fs), notes=tuple(notes))
 
 
