@@ -98,6 +98,7 @@ def test_pixels_cut_short_are_refused(image):
 
 
 FRAMES = 12
+PLAN = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def headers(image: bytes, slices: int = 3, frames: int = FRAMES) -> list[dicom.Header]:
@@ -151,3 +152,62 @@ def test_missing_frames_repeat_their_neighbour_and_other_sizes_are_left_out(imag
     stack = arrange(odd)
     assert stack.shape[0] == 2
     assert "another size" in stack.notes[0]
+
+
+def sample(name: str) -> bytes:
+    """One of pydicom's own files."""
+    from pydicom.data import get_testdata_file
+
+    path = get_testdata_file(name, download=False)
+    if path is None:
+        pytest.skip(f"this pydicom comes without {name}")
+    return Path(path).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["RLE", "bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless"])
+def test_compressed_images_are_the_plain_ones_where_the_codec_is_there_and_else_say_what_to_install(name):
+    plain, coded = sample("MR_small.dcm"), sample(f"MR_small_{name}.dcm")
+    header = dicom.read_header(coded)
+    try:
+        pixels = dicom.read_pixels(coded, header)
+    except UnreadableError as error:
+        assert name.startswith("jp")
+        assert "pip install" in error.cure
+    else:
+        np.testing.assert_array_equal(pixels, dicom.read_pixels(plain, dicom.read_header(plain)))
+
+
+def test_a_header_word_without_a_value_is_not_read_from_what_follows(image):
+    with pytest.raises(UnreadableError, match="0 x"):
+        dicom.read_header(resaved(image, Rows=None))
+
+
+@pytest.mark.parametrize("orientation", [["0"] * 6, ["1", "0", "0", "1", "0", "0"], ["2", "0", "0", "0", "2", "0"]])
+def test_directions_that_are_no_right_angle_are_refused(image, orientation):
+    with pytest.raises(UnreadableError, match="perpendicular"):
+        dicom.read_header(resaved(image, ImageOrientationPatient=orientation))
+
+
+def test_two_acquisitions_in_one_series_are_told_apart_by_their_moments(image):
+    once = headers(image)
+    first = [dataclasses.replace(h, instance=h.instance - 100) for h in once]
+    stack = arrange(once + first)
+    assert stack.shape[:2] == (3, FRAMES)
+    assert all(h.instance >= 0 for s in stack.frames for h in s)
+
+
+def test_a_stack_planned_twice_keeps_the_plan_with_most_images_and_of_two_alike_the_later(image):
+    old = headers(image)
+    turned = [
+        dataclasses.replace(h, series=f"2.{h.series}", series_number=h.series_number + 50, orientation=PLAN)
+        for h in old
+    ]
+    assert arrange(old + turned).frames[0][0].orientation == PLAN
+    assert arrange(old + turned[:-1]).frames[0][0].orientation == old[0].orientation
+
+
+def test_frames_of_a_slice_with_gaps_stand_at_the_moments_of_the_others(image):
+    some = headers(image)
+    lost = [h for h in some if not (h.series == "1.8" and h.instance in (0, 5, 6))]
+    gappy = next(s for s in arrange(lost).frames if s[0].series == "1.8")
+    assert [h.instance for h in gappy] == [1, 1, 2, 3, 4, 4, 7, 7, 8, 9, 10, 11]
