@@ -17,7 +17,10 @@ SUFFIX = {ECG_FIELD: ".xml", CINE_FIELD: ".zip"}
 KIND = {ECG_FIELD: "ecg", CINE_FIELD: "cine"}
 
 _EID = r"(?P<eid>\d{1,19})"
-_BULK = re.compile(rf"{_EID}_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)(?P<suffix>\.xml|\.zip|)", re.IGNORECASE)
+# A word in front, as example_9000001_20205_2_0.xml has one, does no harm.
+_BULK = re.compile(
+    rf"(?:[a-z]+_)?{_EID}_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)(?P<suffix>\.xml|\.zip|)", re.IGNORECASE
+)
 _ALMOST = re.compile(rf"(?<!\d)({ECG_FIELD}|{CINE_FIELD}|{EXERCISE_FIELD})_\d+_\d+")
 # ukbb_cardiac's files: the stack and its segmentation, whole or at end diastole and end systole alone.
 _NIFTI = re.compile(

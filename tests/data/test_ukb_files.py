@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eccl_lib.data import ecg_xml, ukb
+from eccl_lib.data import ecg, ecg_xml, ukb
 from eccl_lib.data.records import LEADS, UnreadableError
 
 
@@ -290,22 +290,18 @@ def test_a_zip_of_other_series_is_refused(archive, tmp_path):
         ukb.read_cine(long_axis)
 
 
-def test_files_are_found_in_any_tree_and_the_last_array_counts(tmp_path):
-    for name in (
-        "a/9000001_20205_2_0.xml",
-        "a/9000001_20205_2_1.xml",
-        "b/c/9000001_20209_2_0.zip",
-        "b/9000001_20209_3_0.zip",
-        "b/9000002_6025_0_0.xml",
-        "segmentations/9000001/seg_sa.nii.gz",
-        "a/notes.txt",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = ukb.find_files(tmp_path)
-    assert list(found) == ["9000001"]
-    assert {kind: path.name for kind, path in found["9000001"].items()} == {
-        "ecg": "9000001_20205_2_1.xml",
-        "cine": "9000001_20209_2_0.zip",
-        "segmentation": "seg_sa.nii.gz",
-    }
+def test_the_two_example_files_go_in_by_the_command_under_their_own_names(shared, tmp_path, monkeypatch):
+    from eccl_lib.config import load
+    from eccl_lib.data import cohort, ingest
+    from tests.data.conftest import ZIP_EXAMPLE, as_ukbb_cardiac_writes, example_labels, write_table
+
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
+    as_ukbb_cardiac_writes(ZIP_EXAMPLE, example_labels(), tmp_path / "masks" / "9000001" / "seg_sa.nii.gz")
+    write_table(tmp_path, ["9000001"])
+    words = [str(shared / "formats"), "--table", str(tmp_path / "participants.csv"), "--segmentations"]
+    assert ingest.main([*words, str(tmp_path / "masks"), "--no-withdrawals", "--workers", "1", "--scale", "demo"]) == 0
+    data = cohort.load(load("demo", cohort="ukb"), lambda line: None)
+    assert list(data.table["eid"]) == ["9000001"]
+    assert len(data.quarantine) == 0
+    record = ukb.read_ecg(shared / "formats" / "example_9000001_20205_2_0.xml")
+    np.testing.assert_array_equal(np.asarray(data.ecg[0]), ecg.preprocess(record)[0])
