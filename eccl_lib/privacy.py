@@ -18,7 +18,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
-_ID = re.compile(r"(?<![\d.])[1-6]\d{6}(?![\d.])")  # UK Biobank's; ids of the embedded cohort start with 9
+# UK Biobank's; ids of the embedded cohort start with 9. A full stop may end the sentence, but not be a decimal point.
+_ID = re.compile(r"(?<!\d)(?<!\d\.)[1-6]\d{6}(?!\.?\d)")
 _NAMED = r"FamilyName|GivenName|PID|PatientID|PatientName"
 _NAMES = (
     re.compile(rf"<(?:{_NAMED})\b[^>/]*>\s*(?!SYNTHETIC|ANONYM|SECRET)[^<\s{{}}][^<{{}}]*</"),  # CardioSoft, MUSE
@@ -32,7 +33,8 @@ _BIRTHS = (
 _HOMES = re.compile(r"(?:/home|/Users|[A-Za-z]:\\{1,2}Users)[/\\]{1,2}(?!<|\$|\{)[\w.-]+|(?<![\w.])/root/[\w.-]+")
 _DATA = {".dcm", ".nii", ".parquet", ".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pt", ".safetensors", ".zip", ".xml"}
 _TAG = re.compile(r"<(?!!--)[^>]*>")  # of a drawing; its comments repeat the text that is drawn
-_MASK = re.compile(r"(?<![\d.])\d{7}(?![\d.])")
+_MASK = re.compile(r"(?<!\d)(?<!\d\.)\d{7}(?!\.?\d)")
+_EMBEDDED = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]*")
 
 KINDS = {
     "a participant's id": (_ID,),
@@ -60,7 +62,7 @@ def masked(text: str) -> str:
 
 def check_text(text: str, place: str) -> list[Finding]:
     """Findings line by line; names and dates also across lines, as XML breaks them."""
-    found = []
+    found, text = [], _EMBEDDED.sub("", text)
     for what, patterns in KINDS.items():
         for pattern in patterns:
             lines = sorted({text.count("\n", 0, match.start()) + 1 for match in pattern.finditer(text)})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from eccl_lib import leakage
+from eccl_lib import leakage, paths
 from eccl_lib.config import load
-from eccl_lib.data import leaks
+from eccl_lib.data import ingest, leaks
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.splits import split_of
 from eccl_lib.storage import write_json
@@ -145,3 +147,16 @@ def test_finished_runs_are_held_against_the_cohort(data, tmp_path, monkeypatch):
     found = leakage.check_runs(CONFIG, data)
     assert kinds(found) == {("1.1", "error"), ("1.3", "error")}
     assert all("align/eccl/I48/seed0-0123abcd" in str(leak) for leak in found)
+
+
+def test_the_documentation_has_the_same_table():
+    text = (paths.ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    for kind in leaks.KINDS:
+        assert f"| {kind.number} | {kind.name} | {kind.check} | {kind.level} |" in text
+
+
+def test_the_documentation_names_the_commands_words():
+    text = (paths.ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    known = set(re.findall(r"--[a-z-]+", ingest._parser().format_help()))
+    assert {"--withdrawals", "--no-withdrawals", "--retry-quarantined", "--segmentations", "--cluster"} <= known
+    assert all(word in text for word in known - {"--help", "--scale", "--set"})

@@ -26,6 +26,8 @@ def kinds(text: str) -> set[str]:
     [
         (f"participant {ID} failed", "a participant's id"),
         (f"{ID}_20205_2_0.xml", "a participant's id"),
+        (f"It was {ID}.", "a participant's id"),
+        (f"see ...{ID}", "a participant's id"),
         (f'"eid": "{ID}"', "a participant's id"),
         (f"eid\n{ID}\n", "a participant's id"),
         (f"<PatientInfo><Name><FamilyName>{PERSON}</FamilyName>", "a name"),
@@ -57,6 +59,7 @@ def test_each_kind_is_found(text, kind):
         "p53_i2 2016-05-01; born before 1970",
         "/home/<you>/data and /home/$USER and https://x.org/Users",
         "the word birth date alone",
+        f'<img src="data:image/png;base64,iVBOR/{ID}/x">',
     ],
 )
 def test_what_only_looks_like_it_is_let_pass(text):

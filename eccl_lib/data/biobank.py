@@ -54,7 +54,7 @@ def build(
         progress("listing files and reading tables")
         found = inventory.take(source, folder, withdrawals.read())
         source.write(folder)
-        layout = _layout(folder)
+        layout = layout_of(folder)
         growing = _Growing(folder, found, layout, config, progress)
         progress(f"building the store of {len(found.participants):,} participants in {folder}")
         try:
@@ -84,7 +84,8 @@ class _Growing:
             self.last = time.monotonic()
 
 
-def _layout(folder: Path) -> Layout:
+def layout_of(folder: Path) -> Layout:
+    """Where the rows of a store lie that has a list of slots."""
     slots = inventory.read_slots(folder)["slot"]
     return Layout.sharded(folder, int(slots.max()) + 1 if len(slots) else 0)
 
@@ -123,7 +124,7 @@ def write(
         write_array(target / f"{name}.npy", array)
     names = ["table.parquet", "quarantine.parquet", *(f"{name}.npy" for name in arrays)]
     files = {name: _sum((target / name).read_bytes()) for name in sorted(names)}
-    layout = _layout(folder)
+    layout = layout_of(folder)
     integrity.note(folder, [path for name in ARRAYS for path in layout.files(name) if path.is_file()])
     write_json(folder / "manifest.json", {"format": FORMAT, "files": files, **facts})
 
@@ -144,7 +145,7 @@ def load(config: Config, progress: Progress = print, incomplete: bool = False) -
     slots, sums = table.pop("slot").to_numpy(), pd.concat([table.pop(name) for name in SUMS], axis=1)
     table["split"] = pd.Series([split_of(eid, config.store.split_salt) for eid in table["eid"]], dtype="str")
     traits, labels = array(content, "traits")[stayed], _labels(content, config.store.labels)[stayed]
-    layout = _layout(folder)
+    layout = layout_of(folder)
     _verify_shards(folder, layout, slots, sums, all_files=False)
     row_shapes = {"ecg": (12, ecg.SAMPLES), "clips": store.clip_shape(config)}
     types = {"ecg": np.int16, "clips": np.uint8}
@@ -212,7 +213,7 @@ def verify(folder: Path, all_files: bool = False) -> None:
     """Hold the store against its sums: shards that changed since they were last found right, or all of them."""
     _, content = read(folder)
     table = pd.read_parquet(io.BytesIO(content["table.parquet"]))
-    _verify_shards(folder, _layout(folder), table["slot"].to_numpy(), table[list(SUMS)], all_files)
+    _verify_shards(folder, layout_of(folder), table["slot"].to_numpy(), table[list(SUMS)], all_files)
 
 
 def _verify_shards(folder: Path, layout: Layout, slots: np.ndarray, sums: pd.DataFrame, all_files: bool) -> None:

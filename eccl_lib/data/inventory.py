@@ -97,8 +97,8 @@ def take(source: Source, folder: Path, withdrawn: frozenset[str], visit: int = t
         _labels(people, source.until, notes),
         left_out,
         {
-            "participants with an ECG or a cine": len(present),
             "withdrawn": len(present) - len(stayed),
+            "with an ECG or a cine": len(stayed),
             "with an ECG, a cine and a row in the table": len(complete),
         },
         dict(found.passed_over),

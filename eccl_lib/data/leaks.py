@@ -152,7 +152,7 @@ def out_of_time(rule: str, prevalent: np.ndarray, incident: np.ndarray) -> list[
     both = int((prevalent & incident).sum())
     found = [Leak("3.1", "error", f"{both} diagnoses count as before and as after the visit")] if both else []
     if rule == "ever":
-        what = "labels `ever` mix what the visit could show with what came later; see store.labels"
+        what = "labels of the kind ever mix what the visit could show with what came later; see store.labels"
         found.append(Leak("3.1", "warning", what))
     return found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from eccl_lib.privacy import masked
 from eccl_lib.storage import write_json
 
 SMALL = 10  # people; what UK Biobank's users are asked to withhold, ukb_formats.md calls it likely, not certain
-WITHHELD, ALSO_WITHHELD = f"under {SMALL}", "withheld"
+WITHHELD, ALSO_WITHHELD, NEARLY_ALL = f"under {SMALL}", "withheld", f"all but under {SMALL}"
 BINS = 24  # of a trait's histogram
 PICTURES = 12
 
@@ -41,11 +42,11 @@ def facts(config: Config, data: Cohort, found: Inventory) -> dict[str, Any]:
     kept, out = len(data), data.quarantine
     return {
         "settings": as_dict(config)["store"],
-        "counts": _counts({**found.counts, "in the store": kept, "lines in quarantine": len(out)}),
+        "counts": _steps({**found.counts, "in the store": kept}) | _counts({"lines in quarantine": len(out)}),
         "quarantine": _by_reason(out),
         "files passed over": _counts(found.passed_over),
         "tables": [masked(note) for note in found.notes],
-        "identities": [_identity(row) for row in found.identities],
+        "identities": [_identity(row, len(found.people)) for row in found.identities],
         "quality": _counts(_quality(data.table)),
         "notes of the readers": suppress(_alike(data.table["notes"].str.split("; ").explode())),
         "people": _people(data.table),
@@ -73,6 +74,21 @@ def _counts(counts: Mapping[str, int]) -> dict[str, int | str]:
     return {name: _count(n) for name, n in counts.items()}
 
 
+def _steps(counts: Mapping[str, int]) -> dict[str, int | str]:
+    """Counts of which each is a part of the one before, save the withdrawn: none shows how few were lost on a step."""
+    shown = _counts(counts)
+    chain = [name for name in counts if name != "withdrawn"]
+    for before, after in pairwise(chain):
+        if 0 < counts[before] - counts[after] < SMALL:
+            shown[before] = ALSO_WITHHELD
+    return shown
+
+
+def _of(n: int, whole: int) -> int | str:
+    """A count of a whole that is known: neither it nor what it lacks may be small."""
+    return NEARLY_ALL if 0 < whole - n < SMALL else _count(n)
+
+
 def _count(n: int) -> int | str:
     return WITHHELD if 0 < n < SMALL else int(n)
 
@@ -91,8 +107,8 @@ def _by_reason(quarantine: pd.DataFrame) -> list[dict[str, Any]]:
     return [{"reason": reason, "cure": masked(cures[reason]), "lines": n} for reason, n in counts.items()]
 
 
-def _identity(row: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {"identity": row["identity"], "checked": _count(row["checked"]), "differing": _count(row["differing"])}
+def _identity(row: Mapping[str, Any], whole: int) -> dict[str, Any]:
+    shown = {"identity": row["identity"], "checked": _of(row["checked"], whole), "differing": _count(row["differing"])}
     largest = row["largest"] if row["differing"] >= SMALL else None  # of few it would be one person's
     return shown | {"largest": largest}
 
@@ -157,7 +173,7 @@ def _distribution(values: np.ndarray) -> dict[str, Any]:
     """n, mean, SD, quantiles with at least SMALL people beyond them, and a histogram without small bars."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
-    shown: dict[str, Any] = {"n": _count(len(known))}
+    shown: dict[str, Any] = {"n": _of(len(known), len(values))}
     if len(known) < SMALL:
         return shown
     shown |= {"mean": _round(known.mean()), "sd": _round(known.std())}

@@ -16,13 +16,14 @@ from eccl_lib.storage import write_atomically, write_text
 RATE = 500  # samples per second of a stored ECG
 STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; border-bottom: 1px solid #ccc; }
 table { border-collapse: collapse; margin: .5rem 0; }
 th, td { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
 th { font-weight: 600; border-bottom: 1px solid #888; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
+td:nth-child(3), td.n { white-space: nowrap; }
 tr:nth-child(even) td { background: #f6f6f6; }
 img { max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
@@ -54,7 +55,7 @@ def page(content: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         _section("Quality of the ECGs", _pairs(content["quality"])),
         _section("Remarks of the readers", _pairs(content["notes of the readers"], "None.")),
         _section("People", _pairs(content["people"]["sex"]) + _numbers(content["people"])),
-        _section("Prevalence", "".join(_prevalence(rule, cases) for rule, cases in content["prevalence"].items())),
+        _section("Prevalence", _prevalence(content["prevalence"])),
         _section("Splits", _table(content["splits"], "No stratum is large enough to judge.")),
         _section("Leakage", _leaks(content["leakage"])),
         _section("Twelve ECGs, lead II, as the models get them", _picture(pictures.get("ecg"), "ECGs")),
@@ -75,7 +76,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return f"<td>{'yes' if value else '<span class=error>no</span>'}</td>"
     if isinstance(value, (int, float)):
-        return f"<td class=n>{value:,}</td>"
+        return f"<td class=n>{value:,}</td>" if isinstance(value, int) else f"<td class=n>{value:,.4g}</td>"
     return f"<td>{'' if value is None else html.escape(str(value))}</td>"
 
 
@@ -103,9 +104,11 @@ def _numbers(people: Mapping[str, Any]) -> str:
     return _rows(("", *columns), rows)
 
 
-def _prevalence(rule: str, cases: Mapping[str, Any]) -> str:
-    rows = [(name, shown["cases"], shown["percent"]) for name, shown in cases.items()]
-    return f"<p>{html.escape(rule)}</p>" + _rows(("", "cases", "percent"), rows)
+def _prevalence(rules: Mapping[str, Mapping[str, Any]]) -> str:
+    header = [word for rule in rules for word in (rule, "%")]
+    names = next(iter(rules.values()))
+    rows = [(name, *(value for cases in rules.values() for value in cases[name].values())) for name in names]
+    return _rows(("", *header), rows)
 
 
 def _leaks(leaks: Sequence[Mapping[str, str]]) -> str:
