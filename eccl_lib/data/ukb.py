@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eccl_lib.data import cine_nifti, cine_zip, ecg_xml, files
+from eccl_lib.data import cine_nifti, cine_zip, ecg_xml
 from eccl_lib.data.records import CineRecord, EcgRecord
 
 
@@ -22,12 +22,6 @@ def read_cine(path: Path, segmentation: Path | None = None, choice: str | None =
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return cine_nifti.read(path, segmentation, choice=choice)
     return cine_zip.read(path, segmentation, choice)
-
-
-def find_files(root: Path, visit: int = 2) -> dict[str, dict[str, Path]]:
-    """Of ``files.find`` the first path per eid and kind."""
-    found = files.find(root, visit).participants
-    return {eid: {kind: paths[0] for kind, paths in kinds.items()} for eid, kinds in found.items()}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pytest
 
 from eccl_lib import config as configuration
 from eccl_lib import paths
-from eccl_lib.data import cmr, cohort, ecg, store, ukb
+from eccl_lib.data import cmr, cohort, ecg, files, store
 from eccl_lib.data.splits import SPLITS
 from eccl_lib.storage import DamagedError, MissingError, sha256
 
@@ -182,9 +182,8 @@ def test_rendering_straight_into_the_store_gives_the_pixels_of_the_written_files
     config = small(**{"synthetic.write_tree": True})
     for index in (0, 7, 23):
         ukb_tree.write_participant(config.synthetic, index, tmp_path)
-    for eid, kinds in ukb.find_files(tmp_path).items():
-        files = {kind: (path,) for kind, path in kinds.items()}
-        written = store.process(store.participant(eid, files), config)
+    for eid, kinds in files.find(tmp_path).participants.items():
+        written = store.process(store.participant(eid, kinds), config)
         direct = store.process(store.Participant(eid, index=int(eid) - 9_000_001), config)
         np.testing.assert_array_equal(written[0], direct[0])
         np.testing.assert_array_equal(written[1], direct[1])
