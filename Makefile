@@ -4,7 +4,7 @@
 # make table1 all 225 cells of Table 1: nine rows, five tasks, five seeds; run again it goes on where it was stopped
 # make study  the traits column at study scale (an hour on two cores)
 # make refresh  the only command that writes notebooks/ and figures/demo
-# make lint   ruff over code and notebooks
+# make lint   ruff over code and notebooks; no participant in what git tracks
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,3 +51,4 @@ refresh: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m eccl_lib.privacy

@@ -38,8 +38,6 @@ def start(*, scale: str, cohort: str, disease: str, seed: int, overrides: dict[s
         _check_own(more)
     except ConfigError as error:
         raise ConfigError(str(error)) from None  # the reader needs the message, not the way to it
-    if cohort == "ukb":
-        paths.data_root()
     return loaded
 
 

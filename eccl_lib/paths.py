@@ -1,11 +1,9 @@
-"""The only place that builds a path. ECCL_RUNS and ECCL_DATA in the environment move the two outer folders."""
+"""The only place that builds a path. ECCL_RUNS in the environment moves the folder of all results."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-
-from eccl_lib.config import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -15,17 +13,9 @@ def runs_root() -> Path:
     return Path(os.environ.get("ECCL_RUNS") or ROOT / "runs").expanduser().resolve()
 
 
-def data_root() -> Path:
-    """The user's UK Biobank folder. Raises ConfigError without ECCL_DATA, FileNotFoundError where it is no folder."""
-    value = os.environ.get("ECCL_DATA")
-    if not value:
-        raise ConfigError(
-            "cohort 'ukb' needs the folder with your UK Biobank files. Set it first: export ECCL_DATA=/path/to/folder"
-        )
-    folder = Path(value).expanduser().resolve()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"ECCL_DATA names {folder}, which is not a folder. Correct it: export ECCL_DATA=...")
-    return folder
+def ukb_root() -> Path:
+    """``runs/ukb``: the store of UK Biobank's files, which all scales share, and the list of those who withdrew."""
+    return runs_root() / "ukb"
 
 
 def scale_root(scale: str, cohort: str) -> Path:

@@ -61,6 +61,11 @@ def write_array(path: Path, array: Any) -> None:
     write_atomically(path, write)
 
 
+def write_frame(path: Path, frame: Any) -> None:
+    """Atomically, a pandas table as parquet, without its index."""
+    write_atomically(path, lambda beside: frame.to_parquet(beside, index=False))
+
+
 def read_json(path: Path) -> Any:
     """Raises DamagedError where the file is not JSON."""
     try:

@@ -33,7 +33,11 @@ def choose_slice(labels: np.ndarray | None, slices: int, choice: str) -> int:
             raise UnreadableError("slice_choice rv_max needs a segmentation", "Or set store.slice_choice=middle.")
         return (slices - 1) // 2
     if choice == "rv_max":
-        end_systole = int(np.argmin((labels == LV).sum(axis=(0, 2, 3))))
+        volume = (labels == LV).sum(axis=(0, 2, 3))
+        drawn = labels.any(axis=(0, 2, 3))  # a mask may have two frames of fifty
+        if not drawn.any():
+            raise UnreadableError("the segmentation is empty", "Check the mask against the images.")
+        end_systole = int(np.argmin(np.where(drawn, volume, volume.max() + 1)))
         chosen = int(np.argmax((labels[:, end_systole] == RV).sum(axis=(1, 2))))
         return chosen + 1 if chosen <= 2 and slices >= 5 else chosen
     ventricle = np.flatnonzero(((labels == LV) | (labels == MYOCARDIUM)).any(axis=(1, 2, 3)))
@@ -120,7 +124,7 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
     to its 99.5 percentile over 0 to 255. Raises UnreadableError without a segmentation.
     """
     if record.labels is None:
-        raise UnreadableError("no segmentation is given, so the heart's place is unknown")
+        raise UnreadableError("no segmentation is given, so the heart's place is unknown", "Give seg_sa.nii.gz.")
     chosen = middle_slice(record, store.slice_choice)
     box = heart_box(record.labels[chosen])
     if store.crop == "fixed_80px":

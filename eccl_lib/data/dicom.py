@@ -1,11 +1,9 @@
-"""Short-axis cine stacks out of DICOM files: headers of all, pixels of the chosen slices only."""
+"""DICOM images, one frame a file: the header without what identifies a person, and the pixels."""
 
 from __future__ import annotations
 
 import math
 import struct
-from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
@@ -15,10 +13,9 @@ import numpy as np
 from eccl_lib.data.records import UnreadableError
 
 LARGEST_MATRIX = 2048  # rows or columns; a cardiac cine has about 200
+SQUARE = 0.01  # how far two directions may be from unit length and a right angle
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # expands without limit when read
-TOWARDS_APEX = np.array([1.0, -1.0, -1.0]) / np.sqrt(3)  # patient's left, front, feet, in DICOM's axes
-SAME_PLACE_MM = 1.0
 
 # The tags a cine needs; whatever identifies a person is not among them and is never read.
 TAGS = {
@@ -82,11 +79,14 @@ def read_header(data: bytes) -> Header:
         values, start = _walk(data)
         if values is None:
             values, start = _read_with_pydicom(data), -1
-        return _to_header(values, start)
+        header = _to_header(values, start)
     except UnreadableError:
         raise
     except Exception as error:
         raise UnreadableError(f"the DICOM header is damaged ({type(error).__name__})") from error
+    if start + header.rows * header.columns * header.bits // 8 > len(data) and start >= 0:
+        raise UnreadableError("the DICOM file is cut short")
+    return header
 
 
 def _walk(data: bytes) -> tuple[dict | None, int]:
@@ -116,9 +116,9 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
             if syntax != EXPLICIT_LITTLE_ENDIAN:
                 return _for_a_full_parser(syntax)
         name = _WANTED.get(tag)
-        if name in _WORD:
+        if name in _WORD and length == 2:
             values[name] = int.from_bytes(data[at : at + 2], "little")
-        elif name:
+        elif name and name not in _WORD:
             values[name] = data[at : at + length].rstrip(b"\0 ").decode("latin-1").strip()
         at += length
     raise UnreadableError("the DICOM file has no pixels")
@@ -169,6 +169,11 @@ def _to_header(values: dict, pixel_start: int) -> Header:
     single = int(values.get("SamplesPerPixel") or 1) == 1 and int(values.get("NumberOfFrames") or 1) == 1
     if not single or bits not in (8, 16):
         raise UnreadableError("the DICOM file is no single-frame grey image of 8 or 16 bits")
+    if min(numbers("PixelSpacing", 2)) <= 0:
+        raise UnreadableError("the pixels have no size")
+    axes = np.array(numbers("ImageOrientationPatient", 6)).reshape(2, 3)
+    if np.abs(axes @ axes.T - np.eye(2)).max() > SQUARE:
+        raise UnreadableError("the image's orientation is no pair of perpendicular directions")
     return Header(
         series=str(values.get("SeriesInstanceUID", "")),
         description=str(values.get("SeriesDescription", "")),
@@ -214,92 +219,6 @@ def read_pixels(data: bytes, header: Header) -> np.ndarray:
     if header.slope != 1 or header.intercept != 0:
         return pixels.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
     return pixels
-
-
-@dataclass(frozen=True)
-class Stack:
-    """The headers of one short-axis stack: ``frames[s][f]``, slices base to apex, frames in time."""
-
-    frames: tuple[tuple[Header, ...], ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        first = self.frames[0][0]
-        return len(self.frames), len(self.frames[0]), first.rows, first.columns
-
-    @property
-    def positions(self) -> np.ndarray:
-        """Centre of each slice's first pixel, mm, DICOM axes: (S, 3)."""
-        return np.array([slice_[0].position for slice_ in self.frames])
-
-    @property
-    def step_mm(self) -> float:
-        gaps = np.linalg.norm(np.diff(self.positions, axis=0), axis=1)
-        return float(np.median(gaps)) if len(gaps) else self.frames[0][0].thickness
-
-    @property
-    def frame_ms(self) -> float:
-        first = self.frames[0]
-        if np.isfinite(first[0].interval_ms):
-            return first[0].interval_ms / len(first)
-        steps = np.diff(np.nan_to_num([header.trigger_ms for header in first]))
-        return float(np.median(steps)) if len(steps) else float("nan")
-
-    def pixel_axes(self) -> np.ndarray:
-        """Per slice, the affine from (column, row, 1) to mm in DICOM axes: (S, 3, 3)."""
-        axes = []
-        for slice_ in self.frames:
-            h = slice_[0]
-            along_row, along_column = np.array(h.orientation[:3]), np.array(h.orientation[3:])
-            axes.append(np.stack([along_row * h.spacing[1], along_column * h.spacing[0], np.array(h.position)], axis=1))
-        return np.stack(axes)
-
-
-def arrange(headers: Iterable[Header]) -> Stack:
-    """Group headers into slices by place, order them base to apex and their frames in time.
-
-    The place decides, not the name: series numbers and file order are not guaranteed. A slice acquired twice keeps its
-    last complete series; slices of another size or plan than most are left out; both are noted.
-    """
-    notes: list[str] = []
-    series: dict[tuple, list[Header]] = defaultdict(list)
-    for header in headers:
-        place = tuple(round(value / SAME_PLACE_MM) for value in header.position)
-        series[(header.series, place)].append(header)
-    if not series:
-        raise UnreadableError("there is no short-axis image")
-    plan = Counter(_plan(group[0]) for group in series.values()).most_common(1)[0][0]
-    same = [group for group in series.values() if _plan(group[0]) == plan]
-    if len(same) < len(series):
-        notes.append(f"{len(series) - len(same)} slices of another size or orientation left out")
-    count = Counter(len(group) for group in same).most_common(1)[0][0]
-    normal = np.cross(plan[2][:3], plan[2][3:])
-    normal *= np.sign(normal @ TOWARDS_APEX) or 1
-    slices: list[tuple[float, list[Header]]] = []
-    for group in sorted(same, key=lambda g: (len(g) == count, g[0].series_number, g[0].series), reverse=True):
-        depth = float(np.array(group[0].position) @ normal)
-        if any(abs(depth - other) < SAME_PLACE_MM for other, _ in slices):
-            notes.append("a slice acquired twice: the last complete one is used")
-            continue
-        slices.append((depth, group))
-    slices.sort(key=lambda item: item[0])
-    frames = tuple(_in_time(group, count, notes) for _, group in slices)
-    return Stack(frames, tuple(dict.fromkeys(notes)))
-
-
-def _plan(header: Header) -> tuple:
-    return header.rows, header.columns, tuple(np.round(header.orientation, 3)), tuple(np.round(header.spacing, 3))
-
-
-def _in_time(group: list[Header], count: int, notes: list[str]) -> tuple[Header, ...]:
-    """Frames by trigger time, then instance number; as many as the other slices have."""
-    ordered = sorted(group, key=lambda h: (0.0 if math.isnan(h.trigger_ms) else h.trigger_ms, h.instance))
-    if len(ordered) != count:
-        notes.append(f"a slice has {len(ordered)} frames where the others have {count}: the nearest in time are taken")
-        pick = np.floor((np.arange(count) + 0.5) * len(ordered) / count).astype(int)
-        ordered = [ordered[k] for k in pick]
-    return tuple(ordered)
 
 
 def with_source(header: Header, source: int) -> Header:

@@ -56,7 +56,8 @@ def _rebuild_limb_leads(signal: np.ndarray) -> np.ndarray:
         raise UnreadableError(f"of the six limb leads the file has {', '.join(names)}", "At least two are needed.")
     one_and_two = np.linalg.solve(LIMB[present], signal[present])
     signal = signal.copy()
-    signal[:6][absent[:6]] = (LIMB @ one_and_two)[absent[:6]]
+    # To a picovolt: a rebuilt lead then has the last bits that the device's own would have.
+    signal[:6][absent[:6]] = np.round((LIMB @ one_and_two)[absent[:6]], 9)
     return signal
 
 
@@ -64,7 +65,7 @@ def _bridge_gaps(signal: np.ndarray) -> np.ndarray:
     """Missing samples by a straight line, leads with nothing by zero."""
     for lead in signal[np.isnan(signal).any(axis=1)]:
         if np.isnan(lead).mean() > 0.2 and not np.isnan(lead).all():
-            raise UnreadableError("more than a fifth of a lead's samples are missing")
+            raise UnreadableError("more than a fifth of a lead's samples are missing", "Leave the recording out.")
     signal = signal.copy()
     for k in np.flatnonzero(np.isnan(signal).any(axis=1)):
         known = np.flatnonzero(~np.isnan(signal[k]))
@@ -148,18 +149,20 @@ def usable_rate(record: EcgRecord, mv: np.ndarray) -> tuple[float, str]:
 
 
 def quality(record: EcgRecord, mv: np.ndarray) -> dict[str, float | int | str]:
-    """What is wrong with a recording; kept beside it, never a reason to drop it. mv: (12, 5000), ``standardise``d.
+    """What is wrong with the ten seconds used; kept beside them, never a reason to drop them. mv: ``standardise``d.
 
+    mv: (12, 5000), from the same record, whose later seconds do not count.
     ``missing_leads`` and ``flat_leads`` name leads; ``clipped`` is the share of samples that stand at a lead's extreme
     for 40 ms or longer; ``baseline_mv`` the largest drift; ``einthoven_uv`` the largest |I + III - II|.
     """
-    absent = np.isnan(record.signal).all(axis=1)
+    used = np.isnan(record.signal[:, : int(np.ceil(SAMPLES / RATE * record.rate))])
+    absent = used.all(axis=1)
     flat = (np.ptp(mv, axis=1) < FLAT_MV) & ~absent
     rate, source = usable_rate(record, mv)
     return {
         "missing_leads": " ".join(np.array(LEADS)[absent]),
         "flat_leads": " ".join(np.array(LEADS)[flat]),
-        "gaps": round(float(np.isnan(record.signal[~absent]).mean()) if (~absent).any() else 1.0, 6),
+        "gaps": round(float(used[~absent].mean()) if (~absent).any() else 1.0, 6),
         "clipped": round(_clipped_share(mv, flat | absent), 6),
         "baseline_mv": round(float(np.ptp(trend(mv, beat_period(rate)), axis=1).max()), 4),
         "einthoven_uv": round(float(1000 * np.abs(mv[0] + mv[2] - mv[1]).max()), 2),
@@ -202,8 +205,13 @@ def to_microvolts(mv: np.ndarray) -> np.ndarray:
 
 
 def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
-    """One recording as the store keeps it: (12, 5000) int16 uV without baseline, heart rate, quality flags."""
+    """One recording as the store keeps it: (12, 5000) int16 uV without baseline, heart rate, quality flags.
+
+    Raises UnreadableError as ``standardise`` does and where no lead moves.
+    """
     mv = standardise(record)
+    if (np.ptp(mv, axis=1) < FLAT_MV).all():
+        raise UnreadableError("no lead moves: there was no electrode on", "Leave the participant out.")
     rate, _ = usable_rate(record, mv)
     return to_microvolts(remove_baseline(mv, rate)), rate, quality(record, mv)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eccl_lib.data import dicom, segment, ukb
+from eccl_lib.data import cine_nifti, dicom, ukb
+from eccl_lib.data.files import read_bytes
 from eccl_lib.data.records import LEADS, CineRecord, EcgRecord, UnreadableError
 
 LARGEST_FILE = 256 * 2**20
@@ -103,7 +104,8 @@ def read_wfdb(header: Path) -> EcgRecord:
         ) from error
     if record.p_signal is None or not record.sig_name:
         raise UnreadableError("the WFDB record has no signals", ACCEPTED)
-    signal, notes = _by_lead(record.sig_name, record.p_signal.T, [_factor(unit) for unit in record.units])
+    names, units = ([str(word or "") for word in words] for words in (record.sig_name, record.units))
+    signal, notes = _by_lead(names, record.p_signal.T, [_factor(unit) for unit in units])
     return EcgRecord(signal, float(record.fs), notes=tuple(notes))
 
 
@@ -111,7 +113,7 @@ def read_dicom_waveform(path: Path) -> EcgRecord:
     """The longest group of leads in a DICOM ECG (the rhythm strip, not the median beat). Raises UnreadableError."""
     import pydicom
 
-    ukb.read_bytes(path, LARGEST_TEXT)
+    read_bytes(path, LARGEST_TEXT)
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
         if str(meta.get("TransferSyntaxUID")).encode() == dicom.DEFLATED:
@@ -136,7 +138,7 @@ def read_dicom_waveform(path: Path) -> EcgRecord:
 
 def read_csv(path: Path) -> EcgRecord:
     """Columns of samples named by lead, comma, semicolon or tab separated; see CSV. Raises UnreadableError."""
-    text = ukb.read_bytes(path, LARGEST_TEXT).decode("utf-8-sig", errors="replace")
+    text = read_bytes(path, LARGEST_TEXT).decode("utf-8-sig", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     settings = {}
     while lines and lines[0].lstrip().startswith("#"):
@@ -190,29 +192,4 @@ def read_cine(path: Path, segmentation: Path | None = None, frames: Sequence[int
     path = Path(path)
     if path.suffix.lower() == ".zip":
         return ukb.read_cine(path, segmentation)
-    if not path.is_file():
-        raise UnreadableError(f"there is no file {path}", "Accepted are: 4-D NIfTI; UK Biobank's short-axis zip.")
-    image, affine, shape = segment.open_nifti(path)
-    if shape[3] < 2:
-        raise UnreadableError("the NIfTI has one frame", "A cine is x, y, slice, frame.")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (spacing > 0).all():
-        raise UnreadableError("the NIfTI's geometry is empty", "Write its affine: the place of each slice is needed.")
-    images = segment.voxels(image, shape).transpose(2, 3, 1, 0)  # (S, F, H, W)
-    plane = segment.FLIP @ affine[:3]  # to DICOM's axes
-    axes = np.stack(
-        [np.column_stack([plane[:, 0], plane[:, 1], plane[:, 2] * s + plane[:, 3]]) for s in range(shape[2])]
-    )
-    if plane[:, 2] @ dicom.TOWARDS_APEX < 0:
-        images, axes = images[::-1], axes[::-1]
-    labels = segment.given(segmentation, axes, images.shape, frames) if segmentation else None
-    return CineRecord(images, (float(spacing[1]), float(spacing[0])), float(spacing[2]), _frame_ms(image), labels)
-
-
-def _frame_ms(image) -> float:
-    """Time between frames; headers write it in seconds, in milliseconds or not at all (1)."""
-    step = float(image.header.get_zooms()[3])
-    unit = image.header.get_xyzt_units()[1]
-    if not step > 0 or step == 1:
-        return float("nan")
-    return step if unit == "msec" or (unit == "unknown" and step > 1) else 1000 * step
+    return cine_nifti.read(path, segmentation, frames)

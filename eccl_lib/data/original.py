@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from eccl_lib import paths
 from eccl_lib.config import Config
-from eccl_lib.data import ukb
+from eccl_lib.data import files, inventory, ukb
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.records import CineRecord, EcgRecord
+from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
+
+Paths = dict[str, tuple[Path, ...]]
 
 
 def ecg_of(config: Config, data: Cohort, row: int) -> EcgRecord:
     """The ECG file of a cohort's row, read anew; rendered anew where the cohort was made without files."""
-    files = _files(config, data, row)
-    if files is not None:
-        return ukb.read_ecg(files["ecg"])
+    found = _files(config, data, row)
+    if found is not None:
+        return files.first_readable(found["ecg"], ukb.read_ecg)
     from eccl_lib.data import synthetic
 
     return synthetic.render_ecg(config.synthetic, _index(data, row))
@@ -23,27 +25,33 @@ def ecg_of(config: Config, data: Cohort, row: int) -> EcgRecord:
 
 def cine_of(config: Config, data: Cohort, row: int) -> CineRecord:
     """The cine file of a cohort's row with its segmentation, read anew; rendered anew where there are no files."""
-    files = _files(config, data, row)
-    if files is not None:
-        return ukb.read_cine(files["cine"], files.get("segmentation"))
+    found = _files(config, data, row)
+    if found is not None:
+        masks = found.get("segmentation", ())
+        return files.first_readable(found["cine"], lambda path: ukb.read_cine(path, masks[0] if masks else None))
     from eccl_lib.data import synthetic
 
     return synthetic.render_cine(config.synthetic, _index(data, row))
 
 
 def file_names(config: Config, data: Cohort, row: int) -> list[str]:
-    """What the row was read from, below the cohort's raw folder; empty where it was rendered."""
-    return [str(path.relative_to(_root(config, data))) for path in (_files(config, data, row) or {}).values()]
+    """What the row was read from, the participant's id left out; empty where it was rendered."""
+    eid = data.table["eid"].iloc[row]
+    names = [path.name for paths in (_files(config, data, row) or {}).values() for path in paths]
+    return [name.replace(eid, "<eid>") for name in names]
 
 
-def _root(config: Config, data: Cohort) -> Path:
-    return data.folder / "raw" if config.cohort == "synthetic" else paths.data_root()
-
-
-def _files(config: Config, data: Cohort, row: int) -> dict[str, Path] | None:
-    if config.cohort == "synthetic" and not config.synthetic.write_tree:
-        return None
-    return ukb.find_files(_root(config, data))[data.table["eid"].iloc[row]]
+def _files(config: Config, data: Cohort, row: int) -> Paths | None:
+    """By kind. Raises UnreadableError where UK Biobank's files are not where they were when the store was built."""
+    eid = data.table["eid"].iloc[row]
+    if config.cohort == "ukb":
+        slots = inventory.read_slots(data.folder).set_index("eid")["files"]
+        known: Paths = {kind: tuple(map(Path, paths)) for kind, paths in json.loads(slots[eid] or "{}").items()}
+        if not known or not all(path.exists() for paths in known.values() for path in paths):
+            reason = "a participant's files are not where they were when the store was built"
+            raise UnreadableError(reason, "Mount or move them back, or run `python -m eccl_lib.data.ukb` again.")
+        return known
+    return files.find(data.folder / "raw").participants[eid] if config.synthetic.write_tree else None
 
 
 def _index(data: Cohort, row: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,10 @@ import numpy as np
 from eccl_lib.data.records import UnreadableError
 
 LARGEST_VOXELS = 2**28  # 256 MB of uint8: a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million
+LARGEST_BYTES = 2**30  # of voxels as they are read
+MOST_FRAMES_OFF = 0.1  # of the cine's; ours: ukbb_cardiac fills up to fifty what the scanner left out
+END_DIASTOLE_NAME = re.compile(r"(?i)_ED(\.nii(?:\.gz)?)$")
+END_SYSTOLE = 0.35  # of the beat; ours: seg_sa_ES does not say which frame it is, and only its place in space counts
 FLIP = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes (left, back, head) to NIfTI's (right to left, back to front, head)
 GIVE_MASKS = "Give a 4-D NIfTI of labels 1 LV cavity, 2 myocardium, 3 RV, as ukbb_cardiac writes it (seg_sa.nii.gz)."
 MAKE_AGAIN = "Make or download the file again."
@@ -23,14 +29,22 @@ def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
     try:
         image = nibabel.load(path)
         shape = tuple(int(n) for n in image.shape)
+        affine = np.asarray(image.affine, dtype=np.float64)
+        kind = image.get_data_dtype()
     except Exception as error:
         raise UnreadableError(f"not a readable NIfTI file ({type(error).__name__})", MAKE_AGAIN) from error
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise UnreadableError("the NIfTI's geometry is no affine", MAKE_AGAIN)
+    if kind.kind not in "iuf":
+        raise UnreadableError(f"the NIfTI's voxels are {kind}, not grey values", MAKE_AGAIN)
     shape = (*shape, 1) if len(shape) == 3 else shape
     if len(shape) != 4 or min(shape) < 1:
         raise UnreadableError(f"the NIfTI has shape {shape}", "A cine is x, y, slice, frame.")
-    if int(np.prod(shape, dtype=np.int64)) > LARGEST_VOXELS:
-        raise UnreadableError(f"a NIfTI of {shape} voxels is larger than any cine")
-    return image, np.asarray(image.affine, dtype=np.float64), shape
+    voxel_count = math.prod(shape)
+    scaled = image.header.get_slope_inter() != (None, None) if hasattr(image.header, "get_slope_inter") else False
+    if voxel_count > LARGEST_VOXELS or voxel_count * (8 if scaled else kind.itemsize) > LARGEST_BYTES:
+        raise UnreadableError(f"a NIfTI of {shape} voxels is larger than any cine", MAKE_AGAIN)
+    return image, affine, shape
 
 
 def voxels(image: object, shape: tuple[int, ...]) -> np.ndarray:
@@ -51,28 +65,44 @@ def given(
 ) -> np.ndarray:
     """Labels from a NIfTI laid over a stack by geometry: (S, F, H, W) uint8.
 
+    path: a mask of the whole beat, or ``seg_sa_ED`` with ``seg_sa_ES`` beside it, whose frames alone are then drawn.
     pixel_axes: (S, 3, 3), per slice from (column, row, 1) to mm in DICOM axes. shape: the stack's (S, F, H, W).
     frames: which frames of the stack the mask's volumes belong to, the others stay background; None: all, in order.
     Raises UnreadableError where no mask is given or where it belongs to another stack.
     """
     if path is None:
         raise UnreadableError("no segmentation is given, so the heart's place is unknown", GIVE_MASKS)
-    if not Path(path).is_file():
-        raise UnreadableError(f"there is no segmentation {Path(path).name}", GIVE_MASKS)
-    image, affine, volume = open_nifti(path)
-    drawn = list(range(shape[1]) if frames is None else frames)
-    if volume[3] != len(drawn) or not set(drawn) <= set(range(shape[1])):
-        reason = f"the segmentation has {volume[3]} frames, the cine {shape[1]}"
+    path = Path(path)
+    if frames is None and END_DIASTOLE_NAME.search(path.name):
+        end_systole = path.with_name(END_DIASTOLE_NAME.sub(r"_ES\1", path.name))
+        drawn = {0: path} | ({round(END_SYSTOLE * shape[1]): end_systole} if end_systole.is_file() else {})
+        parts = [given(file, pixel_axes, shape, (frame,)) for frame, file in drawn.items()]
+        return np.maximum.reduce(parts)
+    laid = _laid(path, pixel_axes, shape)
+    volumes = laid.shape[1]
+    if frames is None and abs(volumes - shape[1]) <= MOST_FRAMES_OFF * shape[1]:
+        # A frame more or less than the cine: each frame takes the mask of its part of the beat.
+        nearest = np.rint(np.arange(shape[1]) * volumes / shape[1]).astype(int) % volumes
+        return laid if volumes == shape[1] else laid[:, nearest]
+    if frames is None or volumes != len(frames) or not set(frames) <= set(range(shape[1])):
+        reason = f"the segmentation has {volumes} frames, the cine {shape[1]}"
         raise UnreadableError(reason, GIVE_MASKS if frames is None else "Name as many frames of the cine.")
+    out = np.zeros(shape, dtype=np.uint8)
+    out[:, list(frames)] = laid
+    return out
+
+
+def _laid(path: Path, pixel_axes: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """The mask's own frames on the stack's pixels: (S, its frames, H, W)."""
+    if not path.is_file():
+        raise UnreadableError(f"there is no segmentation {path.name}", GIVE_MASKS)
+    image, affine, volume = open_nifti(path)
     labels = voxels(image, volume)
+    if labels.dtype.kind == "f" and not (labels == np.rint(labels)).all():
+        raise UnreadableError("the segmentation has labels between whole numbers: it was interpolated", GIVE_MASKS)
     if labels.min() < 0 or labels.max() > 3:
         raise UnreadableError("the segmentation has labels outside 0 to 3", GIVE_MASKS)
-    laid = overlay(labels.astype(np.uint8, copy=False), affine, pixel_axes, (shape[0], len(drawn), *shape[2:]))
-    if frames is None:
-        return laid
-    out = np.zeros(shape, dtype=np.uint8)
-    out[:, drawn] = laid
-    return out
+    return overlay(labels.astype(np.uint8, copy=False), affine, pixel_axes, (shape[0], volume[3], *shape[2:]))
 
 
 def overlay(labels: np.ndarray, affine: np.ndarray, pixel_axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

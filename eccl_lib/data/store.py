@@ -1,45 +1,63 @@
-"""Build the store: every participant's files become rows of arrays, or a line in the quarantine list.
+"""Fill the store: every participant's files become rows of arrays, or a line in the quarantine list.
 
-Work is cut into blocks of neighbouring rows. A finished block is on disk before its record says so, and records are
+Work is cut into blocks of neighbouring slots. A finished block is on disk before its record says so, and records are
 written beside and renamed: killed at any moment, the same call goes on where it was and ends with the same bytes.
 """
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from eccl_lib.config import Config
-from eccl_lib.data import cmr, ecg, ukb
+from eccl_lib.data import cmr, ecg, files, ukb
+from eccl_lib.data.engine import Bar, Engine, Progress, run_all
+from eccl_lib.data.layout import BLOCK, Layout
 from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
-from eccl_lib.storage import write_atomically, write_text
+from eccl_lib.storage import write_text
 
-BLOCK = 8  # participants in one write; 20 MB at the paper's shape
 MISSING_FILE = {
     "ecg": ("there is no ECG of the imaging visit", "Download field 20205, instance 2."),
     "cine": ("there is no short-axis cine of the imaging visit", "Download field 20209, instance 2."),
 }
+BOOKKEEPING = (
+    "eid",
+    "slot",
+    "state",
+    "ecg_sha256",
+    "clip_sha256",
+    "quarantine",
+)  # of a record; the rest are facts for the table
 
 
 @dataclass(frozen=True)
 class Participant:
-    """Where one participant's data come from: files under a root, or the generator where ``index`` is 0 or more."""
+    """Where one participant's data come from: files by kind, first to try first; or the generator where ``index`` >= 0.
+
+    state: what the files looked like when they were listed; a record of another state is not believed.
+    """
 
     eid: str
-    files: tuple[tuple[str, str], ...] = ()  # kind and path
+    files: tuple[tuple[str, tuple[str, ...]], ...] = ()
     index: int = -1
+    state: str = ""
 
-    def path(self, kind: str) -> Path | None:
-        """The file of a kind, None where there is none."""
-        return next((Path(path) for name, path in self.files if name == kind), None)
+    def paths(self, kind: str) -> list[Path]:
+        """The files of a kind, empty where there is none."""
+        return [Path(path) for name, paths in self.files if name == kind for path in paths]
+
+
+def participant(eid: str, kinds: Mapping[str, Iterable[Path]], state: str = "") -> Participant:
+    """A participant whose files have been listed, by kind."""
+    return Participant(eid, tuple((kind, tuple(map(str, paths))) for kind, paths in sorted(kinds.items())), -1, state)
 
 
 def process(participant: Participant, config: Config) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -59,132 +77,128 @@ def process(participant: Participant, config: Config) -> tuple[np.ndarray, np.nd
 
 
 def _read_cine(path: Path, participant: Participant, config: Config) -> CineRecord:
-    return ukb.read_cine(path, participant.path("segmentation"), config.store.slice_choice)
+    masks = participant.paths("segmentation")
+    if not masks:
+        return ukb.read_cine(path, None, config.store.slice_choice)
+    return files.first_readable(masks, lambda mask: ukb.read_cine(path, mask, config.store.slice_choice))
 
 
 class Quarantine(Exception):
-    """One participant cannot be used: which file, why, and what mends it."""
+    """One participant cannot be used: which file, why, and what mends it. Its text names no participant."""
 
     def __init__(self, file: str, reason: str, cure: str) -> None:
         self.file, self.reason, self.cure = file, reason, cure
-        super().__init__(f"{file}: {reason}")
+        super().__init__(f"{reason}. {cure}")
 
 
 def _read(participant: Participant, kind: str, reader: Callable[[Path], EcgRecord | CineRecord]):
-    path = participant.path(kind)
-    if path is None:
+    paths = participant.paths(kind)
+    if not paths:
         raise Quarantine("", *MISSING_FILE[kind])
-    return _guard(participant, kind, lambda: reader(path))
+    return _guard(participant, kind, lambda: files.first_readable(paths, reader))
 
 
 def _guard(participant: Participant, kind: str, step: Callable):
-    path = participant.path(kind)
+    paths = participant.paths(kind)
+    name = paths[0].name if paths else ""
     try:
         return step()
     except UnreadableError as error:
-        raise Quarantine(path.name if path else "", error.reason, error.cure) from error
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        # One file that no check foresaw must not stop forty thousand others.
+        raise Quarantine(name, error.reason, error.cure) from error
+    except Exception as error:
+        # One file that no check foresaw must not stop forty thousand others. Its message may quote the file: it
+        # stays in the quarantine list, which is as private as the data.
         reason = f"unforeseen damage ({type(error).__name__}: {str(error)[:80]})"
-        raise Quarantine(path.name if path else "", reason, "Report it with the message.") from error
+        raise Quarantine(name, reason, "Report it with the message.") from error
 
 
-def fill(participants: list[Participant], config: Config, build: Path, progress: Callable[[str], None]) -> list[dict]:
-    """Write every participant's row into ``build``; returns one record per participant, in order."""
-    rows, size = len(participants), config.store.clip_size
-    shapes = {"ecg": (rows, 12, ecg.SAMPLES), "clips": (rows, size, size, config.store.clip_frames)}
-    blocks = [range(k, min(k + BLOCK, rows)) for k in range(0, rows, BLOCK)]
-    if not all(_record_path(build, block).is_file() for block in blocks):
-        # Arrays are moved on only when all records are there: a later call must not make them anew.
-        for name, shape in shapes.items():
-            _preallocate(build / f"{name}.npy", shape, np.int16 if name == "ecg" else np.uint8)
-    todo = [block for block in blocks if not _record_path(build, block).is_file()]
-    jobs = ((_fill_block, block, [participants[k] for k in block], config, build) for block in todo)
-    run_all(jobs, len(todo), config.runtime.workers, progress, "preprocess", rows - sum(map(len, todo)), rows)
-    return [record for block in blocks for record in json.loads(_record_path(build, block).read_text())]
+def fill(
+    participants: Mapping[int, Participant],
+    config: Config,
+    layout: Layout,
+    engine: Engine,
+    progress: Progress,
+    retry: bool = False,
+) -> dict[int, dict]:
+    """Write each slot's participant into the arrays. Returns a record per slot.
+
+    What a record of the same files says is done stays so; retry: those in quarantine are tried again.
+    """
+    shapes = {"ecg": ((12, ecg.SAMPLES), np.int16), "clips": (clip_shape(config), np.uint8)}
+    layout.records.mkdir(parents=True, exist_ok=True)
+    if layout.numbered or _due(participants, read_records(layout), retry):
+        # One file for all is moved on when all records are there: a later call must not make it anew.
+        for first in sorted({slot - slot % layout.shard for slot in participants}):
+            for name, (shape, dtype) in shapes.items():
+                layout.prepare(name, first, shape, dtype)
+    due = _due(participants, read_records(layout), retry)
+    size = layout.shard if layout.numbered else BLOCK  # a file has one writer; one file for all has many places
+    groups = [list(slots) for _, slots in groupby(due, key=lambda slot: slot // size)]
+    jobs = ((_fill_slots, {slot: participants[slot] for slot in group}, config, layout) for group in groups)
+    bar = Bar("preprocess", len(participants) - len(due), len(participants), progress)
+    run_all(jobs, len(groups), engine, bar.add)
+    known = read_records(layout)
+    return {slot: known[slot] for slot in participants}
 
 
-def _fill_block(block: range, participants: list[Participant], config: Config, build: Path) -> int:
-    size = config.store.clip_size
-    signals = np.zeros((len(block), 12, ecg.SAMPLES), dtype=np.int16)
-    clips = np.zeros((len(block), size, size, config.store.clip_frames), dtype=np.uint8)
-    records = []
-    for k, participant in enumerate(participants):
-        try:
-            signals[k], clips[k], facts = process(participant, config)
-            records.append({"eid": participant.eid, **facts})
-        except Quarantine as fault:
-            found = {"file": fault.file, "reason": fault.reason, "cure": fault.cure}
-            records.append({"eid": participant.eid, "quarantine": found})
-    write_rows(build / "ecg.npy", block.start, signals)
-    write_rows(build / "clips.npy", block.start, clips)
-    write_text(_record_path(build, block), json.dumps(records))
-    return len(block)
+def clip_shape(config: Config) -> tuple[int, int, int]:
+    """(H, W, F) of a stored clip."""
+    return config.store.clip_size, config.store.clip_size, config.store.clip_frames
 
 
-def _record_path(build: Path, block: range) -> Path:
-    return build / "records" / f"{block.start:07d}-{block.stop:07d}.json"
+def read_records(layout: Layout) -> dict[int, dict]:
+    """What is known of every slot so far."""
+    found = {}
+    for path in sorted(layout.records.glob("*.json")):
+        found |= {record["slot"]: record for record in json.loads(path.read_text())}
+    return found
 
 
-def run_all(
-    jobs: Iterable[tuple], count: int, workers: int, progress: Callable[[str], None], what: str, done: int, total: int
-) -> None:
-    """Run jobs (function, arguments...) side by side, one thread each; each returns how many participants it did."""
-    from joblib import Parallel, delayed, parallel_config
+def _due(participants: Mapping[int, Participant], known: dict[int, dict], retry: bool) -> list[int]:
+    def done(slot: int, who: Participant) -> bool:
+        record = known.get(slot)
+        if record is None or (record["eid"], record["state"]) != (who.eid, who.state):
+            return False
+        return not (retry and "quarantine" in record)
 
-    if not count:
-        return
-    if done:
-        progress(f"{what}: {done} of {total} participants are there already")
-    start, before, last = time.monotonic(), done, 0.0
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        pool = Parallel(n_jobs=min(workers, count), return_as="generator_unordered", batch_size=1)
-        for finished in pool(delayed(job)(*arguments) for job, *arguments in jobs):
-            done += finished
-            spent = time.monotonic() - start
-            if spent - last > 5 or done == total:
-                last, left = spent, spent * (total - done) / max(done - before, 1)
-                progress(f"{what}: {done} of {total} participants, {spent:.0f} s, about {left:.0f} s to go")
+    return sorted(slot for slot, who in participants.items() if not done(slot, who))
 
 
-def _preallocate(path: Path, shape: tuple[int, ...], dtype: type) -> None:
-    """A .npy of zeros (a sparse file), unless it is there in the right shape; without it no record is true."""
-    if path.is_file():
-        with contextlib.suppress(ValueError, OSError):
-            known = np.load(path, mmap_mode="r")
-            if known.shape == shape and known.dtype == dtype:
-                return
-    shutil.rmtree(path.parent / "records", ignore_errors=True)
-    (path.parent / "records").mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda beside: np.lib.format.open_memmap(beside, "w+", dtype, shape).flush())
+def _fill_slots(participants: dict[int, Participant], config: Config, layout: Layout) -> int:
+    """Slots of one file, a block at a time: rows first, then the record that vouches for them."""
+    for _, slots in groupby(sorted(participants), key=lambda slot: slot // BLOCK):
+        block = {slot: participants[slot] for slot in slots}
+        path = layout.record(min(block))
+        records = {r["slot"]: r for r in json.loads(path.read_text())} if path.is_file() else {}
+        for slot, participant in block.items():
+            records[slot] = _fill_slot(slot, participant, config, layout)
+        layout.flush(min(block))
+        write_text(path, json.dumps([records[slot] for slot in sorted(records)]))
+    return len(participants)
 
 
-def write_rows(path: Path, first: int, rows: np.ndarray) -> None:
-    """Rows into a .npy from row ``first`` on, on disk when it returns."""
-    with path.open("r+b") as handle:
-        np.lib.format.read_magic(handle)
-        np.lib.format.read_array_header_1_0(handle)
-        handle.seek(handle.tell() + first * rows[0].nbytes)
-        handle.write(np.ascontiguousarray(rows))
-        handle.flush()
-        os.fsync(handle.fileno())
+def _fill_slot(slot: int, participant: Participant, config: Config, layout: Layout) -> dict[str, Any]:
+    record: dict[str, Any] = {"slot": slot, "eid": participant.eid, "state": participant.state}
+    try:
+        signal, clip, facts = process(participant, config)
+    except Quarantine as fault:
+        signal, clip = np.zeros((12, ecg.SAMPLES), np.int16), np.zeros(clip_shape(config), np.uint8)
+        facts = {"quarantine": {"file": fault.file, "reason": fault.reason, "cure": fault.cure}}
+    layout.write("ecg", slot, signal)
+    layout.write("clips", slot, clip)
+    return record | facts | {"ecg_sha256": row_digest(signal), "clip_sha256": row_digest(clip)}
 
 
-def keep_rows(source: Path, target: Path, kept: np.ndarray) -> None:
-    """``source`` becomes ``target`` with the kept rows alone; a rename where all are kept."""
-    if not source.is_file() and target.is_file():
-        return  # an earlier call came so far
-    rows = np.load(source, mmap_mode="r")
-    if len(kept) == len(rows):
-        del rows
-        source.replace(target)
-        return
+def row_digest(row: np.ndarray) -> str:
+    """What a row holds, in a word: equal rows, equal words."""
+    return hashlib.sha256(np.ascontiguousarray(row)).hexdigest()
 
-    def copy(beside: Path) -> None:
-        out = np.lib.format.open_memmap(beside, mode="w+", dtype=rows.dtype, shape=(len(kept), *rows.shape[1:]))
-        for k in range(0, len(kept), BLOCK):
-            out[k : k + BLOCK] = rows[kept[k : k + BLOCK]]
-        out.flush()
 
-    write_atomically(target, copy)
-    source.unlink()
+def facts_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of the recordings, for the table."""
+    return {name: value for name, value in record.items() if name not in BOOKKEEPING}
+
+
+def quarantine_frame(rows: list[dict[str, str]]) -> pd.DataFrame:
+    """Who and what was left out: a row per participant or file, with reason and cure."""
+    return pd.DataFrame(rows, columns=["eid", "file", "reason", "cure"], dtype=str)

@@ -89,6 +89,17 @@ def test_rv_max_is_the_slice_with_most_rv_at_end_systole_one_further_when_basal(
     assert cmr.choose_slice(labels, 6, "rv_max") == 2
 
 
+def test_rv_max_takes_end_systole_from_the_frames_that_are_drawn():
+    labels = np.zeros((6, 5, 10, 10), dtype=np.uint8)
+    labels[:, 0, :4, :4] = 1
+    labels[:, 3, :2, :2] = 1  # end systole; the frames between are not drawn
+    labels[2, 0, 5:, 5:] = 3
+    labels[4, 3, 5:9, 5:9] = 3
+    assert cmr.choose_slice(labels, 6, "rv_max") == 4
+    with pytest.raises(UnreadableError, match="empty"):
+        cmr.choose_slice(np.zeros_like(labels), 6, "rv_max")
+
+
 @pytest.mark.parametrize(("length", "size"), [(60, 224), (41, 224), (224, 56), (60, 56), (61, 60), (100, 33), (7, 7)])
 def test_resize_is_torchs_antialiased_bilinear(length, size):
     image = np.random.default_rng(length).normal(size=(length, 13)).astype(np.float32)

@@ -14,6 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from eccl_lib.data import dicom
 from eccl_lib.data.records import UnreadableError
+from eccl_lib.data.stack import TOWARDS_APEX, arrange
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_real_scanner_files_have_pydicoms_header_and_pixels(shared):
             np.testing.assert_array_equal(dicom.read_pixels(data, header), dataset.pixel_array)
             assert header.position == pytest.approx(tuple(map(float, dataset.ImagePositionPatient)))
             assert header.trigger_ms == pytest.approx(float(dataset.TriggerTime))
-        stack = dicom.arrange(dicom.read_header(data) for data in images)
+        stack = arrange(dicom.read_header(data) for data in images)
         assert stack.shape[:2] == (1, len(images))
 
 
@@ -96,7 +97,11 @@ def test_pixels_cut_short_are_refused(image):
         dicom.read_pixels(image[:-100], dicom.read_header(image))
 
 
-def headers(image: bytes, slices: int = 3, frames: int = 4) -> list[dicom.Header]:
+FRAMES = 12
+PLAN = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def headers(image: bytes, slices: int = 3, frames: int = FRAMES) -> list[dicom.Header]:
     """A stack of our own along the patient's left-front-feet direction, in a random order."""
     first = dicom.read_header(image)
     made = []
@@ -113,37 +118,96 @@ def headers(image: bytes, slices: int = 3, frames: int = 4) -> list[dicom.Header
 
 
 def test_slices_run_from_base_to_apex_and_frames_in_time_whatever_the_order(image):
-    stack = dicom.arrange(headers(image))
-    assert stack.shape[:2] == (3, 4)
-    depth = stack.positions @ dicom.TOWARDS_APEX
+    stack = arrange(headers(image))
+    assert stack.shape[:2] == (3, FRAMES)
+    depth = stack.positions @ TOWARDS_APEX
     assert (np.diff(depth) > 0).all()
-    assert all([h.trigger_ms for h in s] == [0, 20, 40, 60] for s in stack.frames)
+    assert all([h.trigger_ms for h in s] == [20 * f for f in range(FRAMES)] for s in stack.frames)
     assert stack.step_mm == pytest.approx(10)
     assert stack.notes == ()
 
 
 def test_frames_without_trigger_times_go_by_instance_number(image):
     silent = [dataclasses.replace(h, trigger_ms=float("nan")) for h in headers(image)]
-    assert all([h.instance for h in s] == [0, 1, 2, 3] for s in dicom.arrange(silent).frames)
+    assert all([h.instance for h in s] == list(range(FRAMES)) for s in arrange(silent).frames)
 
 
 def test_a_slice_acquired_twice_keeps_its_last_complete_series(image):
     once = headers(image)
     again = [dataclasses.replace(h, series="1.20", series_number=20) for h in once if h.series == "1.8"]
-    stack = dicom.arrange(once + again)
+    stack = arrange(once + again)
     assert [s[0].series for s in stack.frames] == ["1.9", "1.20", "1.7"]
     assert "twice" in stack.notes[0]
-    broken = [dataclasses.replace(h, series="1.20", series_number=20) for h in once if h.series == "1.8"][:2]
-    assert [s[0].series for s in dicom.arrange(once + broken).frames] == ["1.9", "1.8", "1.7"]
+    broken = [dataclasses.replace(h, series="1.20", series_number=20) for h in once if h.series == "1.8"][:7]
+    assert [s[0].series for s in arrange(once + broken).frames] == ["1.9", "1.8", "1.7"]
 
 
 def test_missing_frames_repeat_their_neighbour_and_other_sizes_are_left_out(image):
     some = headers(image)
     lost = [h for h in some if not (h.series == "1.8" and h.instance == 2)]
-    stack = dicom.arrange(lost)
-    assert stack.shape[:2] == (3, 4)
-    assert "3 frames" in stack.notes[0]
+    stack = arrange(lost)
+    assert stack.shape[:2] == (3, FRAMES)
+    assert "11 frames" in stack.notes[0]
     odd = [dataclasses.replace(h, rows=99) if h.series == "1.7" else h for h in some]
-    stack = dicom.arrange(odd)
+    stack = arrange(odd)
     assert stack.shape[0] == 2
     assert "another size" in stack.notes[0]
+
+
+def sample(name: str) -> bytes:
+    """One of pydicom's own files."""
+    from pydicom.data import get_testdata_file
+
+    path = get_testdata_file(name, download=False)
+    if path is None:
+        pytest.skip(f"this pydicom comes without {name}")
+    return Path(path).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["RLE", "bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless"])
+def test_compressed_images_are_the_plain_ones_where_the_codec_is_there_and_else_say_what_to_install(name):
+    plain, coded = sample("MR_small.dcm"), sample(f"MR_small_{name}.dcm")
+    header = dicom.read_header(coded)
+    try:
+        pixels = dicom.read_pixels(coded, header)
+    except UnreadableError as error:
+        assert name.startswith("jp")
+        assert "pip install" in error.cure
+    else:
+        np.testing.assert_array_equal(pixels, dicom.read_pixels(plain, dicom.read_header(plain)))
+
+
+def test_a_header_word_without_a_value_is_not_read_from_what_follows(image):
+    with pytest.raises(UnreadableError, match="0 x"):
+        dicom.read_header(resaved(image, Rows=None))
+
+
+@pytest.mark.parametrize("orientation", [["0"] * 6, ["1", "0", "0", "1", "0", "0"], ["2", "0", "0", "0", "2", "0"]])
+def test_directions_that_are_no_right_angle_are_refused(image, orientation):
+    with pytest.raises(UnreadableError, match="perpendicular"):
+        dicom.read_header(resaved(image, ImageOrientationPatient=orientation))
+
+
+def test_two_acquisitions_in_one_series_are_told_apart_by_their_moments(image):
+    once = headers(image)
+    first = [dataclasses.replace(h, instance=h.instance - 100) for h in once]
+    stack = arrange(once + first)
+    assert stack.shape[:2] == (3, FRAMES)
+    assert all(h.instance >= 0 for s in stack.frames for h in s)
+
+
+def test_a_stack_planned_twice_keeps_the_plan_with_most_images_and_of_two_alike_the_later(image):
+    old = headers(image)
+    turned = [
+        dataclasses.replace(h, series=f"2.{h.series}", series_number=h.series_number + 50, orientation=PLAN)
+        for h in old
+    ]
+    assert arrange(old + turned).frames[0][0].orientation == PLAN
+    assert arrange(old + turned[:-1]).frames[0][0].orientation == old[0].orientation
+
+
+def test_frames_of_a_slice_with_gaps_stand_at_the_moments_of_the_others(image):
+    some = headers(image)
+    lost = [h for h in some if not (h.series == "1.8" and h.instance in (0, 5, 6))]
+    gappy = next(s for s in arrange(lost).frames if s[0].series == "1.8")
+    assert [h.instance for h in gappy] == [1, 1, 2, 3, 4, 4, 7, 7, 8, 9, 10, 11]

@@ -115,3 +115,44 @@ def test_no_mask_broken_masks_and_monsters_are_refused(tmp_path):
         header.write_to(handle)
     with pytest.raises(UnreadableError, match="larger"):
         segment.given(tmp_path / "big.nii", axes(), SHAPE)
+
+
+def save(path, volume: np.ndarray, affine: np.ndarray | None = None) -> None:
+    """A mask (S, F, H, W), or one of its frames (S, H, W)."""
+    axes_ = (3, 2, 0, 1) if volume.ndim == 4 else (2, 1, 0)
+    nibabel.save(nibabel.Nifti1Image(volume.transpose(axes_), nifti_affine() if affine is None else affine), path)
+
+
+def test_masks_at_end_diastole_and_end_systole_alone_are_found_together(tmp_path):
+    drawn = np.maximum(labels(), 1)
+    save(tmp_path / "seg_sa_ED.nii.gz", drawn[:, 0])
+    save(tmp_path / "seg_sa_ES.nii.gz", drawn[:, 1])
+    found = segment.given(tmp_path / "seg_sa_ED.nii.gz", axes(), SHAPE)
+    assert (found.any(axis=(0, 2, 3))).sum() == 2
+    np.testing.assert_array_equal(found[:, 0], drawn[:, 0])
+    np.testing.assert_array_equal(found.sum(axis=1), drawn[:, 0] + drawn[:, 1])
+    (tmp_path / "seg_sa_ES.nii.gz").unlink()
+    alone = segment.given(tmp_path / "seg_sa_ED.nii.gz", axes(), SHAPE)
+    np.testing.assert_array_equal(alone[:, 0], drawn[:, 0])
+    assert not alone[:, 1:].any()
+
+
+def test_a_frame_more_or_less_than_the_cine_is_laid_by_its_part_of_the_beat(tmp_path):
+    drawn = np.random.default_rng(0).integers(0, 4, (3, 20, 7, 5)).astype(np.uint8)
+    save(tmp_path / "a.nii.gz", drawn)
+    found = segment.given(tmp_path / "a.nii.gz", axes(), (3, 19, 7, 5))
+    assert found.shape == (3, 19, 7, 5)
+    np.testing.assert_array_equal(found[:, [0, 9, 18]], drawn[:, [0, 9, 19]])
+    with pytest.raises(UnreadableError, match="20 frames, the cine 10"):
+        segment.given(tmp_path / "a.nii.gz", axes(), (3, 10, 7, 5))
+
+
+def test_interpolated_masks_are_refused(tmp_path):
+    save(tmp_path / "a.nii.gz", labels().astype(np.float32))
+    np.testing.assert_array_equal(segment.given(tmp_path / "a.nii.gz", axes(), SHAPE), labels())
+    for wrong in (0.5, np.nan, np.inf):
+        blurred = labels().astype(np.float32)
+        blurred[0, 0, 0, 0] = wrong
+        save(tmp_path / "a.nii.gz", blurred)
+        with pytest.raises(UnreadableError, match=r"interpolated|outside"):
+            segment.given(tmp_path / "a.nii.gz", axes(), SHAPE)

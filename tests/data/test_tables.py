@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from eccl_lib.config import DISEASES
-from eccl_lib.data import tables
+from eccl_lib.data import diagnoses, headers, tables
 from eccl_lib.data.records import UnreadableError
 from eccl_lib.data.traits import TRAITS
 
@@ -28,12 +28,23 @@ from eccl_lib.data.traits import TRAITS
         ("participant.p24100_i2", (24100, 2, 0)),
         ("p20002_i2_a11", (20002, 2, 11)),
         ("LV ejection fraction | Instance 2 (participant - p24103_i2)", (24103, 2, 0)),
+        ("LV ejection fraction | Instance 2", (24103, 2, 0)),
+        ("LV.ejection.fraction...Instance.2", (24103, 2, 0)),
+        ("Date of first in-patient diagnosis - ICD10 | Array 17", (41280, 0, 17)),
+        ("Diagnoses - main ICD10", (41202, 0, 0)),
+        ("Date I42 first reported (cardiomyopathy)", (131338, 0, 0)),
+        ("Date I25 first reported (chronic ischaemic heart disease)", None),
+        ("Source of report of I21 (acute myocardial infarction)", None),
+        ("LV ejection fraction (old) | Instance 2", None),
+        ("P24100_I2", (24100, 2, 0)),
+        ("p24100_i2_a", None),
         ("eid", None),
-        ("I21", None),
+        ("I21", (131298, 0, 1)),
+        ("I25", None),
     ],
 )
 def test_every_export_style_names_its_field(header, key):
-    assert tables.field_of(header) == key
+    assert headers.field_of(header) == key
 
 
 STYLES = {
@@ -85,7 +96,7 @@ def test_unusable_tables_are_refused(tmp_path, text, reason):
     "cell", ['["I10", "I219"]', "['I10', 'I219']", "I10|I219", "I10,I219", ' ["I10","I219"] ', "[I10, I219]"]
 )
 def test_lists_of_codes_are_read_in_any_writing(cell):
-    assert tables.parse_list(cell) == ["I10", "I219"]
+    assert diagnoses.parse_list(cell) == ["I10", "I219"]
 
 
 def table_of(rows: list[dict[str, str]], tmp_path) -> pd.DataFrame:
@@ -109,27 +120,27 @@ def test_labels_follow_codes_and_dates(tmp_path):
     ]
     table = table_of(rows, tmp_path)
     column = DISEASES.index("I21")
-    by_rule = {rule: tables.labels(table, rule)[:, column].tolist() for rule in ("ever", "prevalent", "incident")}
+    by_rule = {rule: diagnoses.labels(table, rule)[:, column].tolist() for rule in ("ever", "prevalent", "incident")}
     assert by_rule["ever"] == [True, True, False, True, True, False, True, False]
     assert by_rule["prevalent"] == [True, False, False, True, False, False, True, False]
     assert by_rule["incident"] == [False, True, False, False, False, False, False, False]
-    assert not tables.labels(table, "ever")[:, column + 1 :].any()
+    assert not diagnoses.labels(table, "ever")[:, column + 1 :].any()
 
 
 def test_codes_in_columns_of_their_own_mean_the_same_as_a_list(tmp_path):
     text = "eid,41270-0.0,41270-0.1,41280-0.0,41280-0.1,53-2.0\n9000001,I10,I480,2001-01-01,2020-01-01,2016-05-01\n"
     (tmp_path / "t.csv").write_text(text)
     table = tables.read_table(tmp_path / "t.csv")
-    assert tables.labels(table, "incident").tolist() == [[False, False, True, False]]
-    assert not tables.labels(table, "prevalent").any()
+    assert diagnoses.labels(table, "incident").tolist() == [[False, False, True, False]]
+    assert not diagnoses.labels(table, "prevalent").any()
 
 
 def test_dates_are_needed_for_dated_labels(tmp_path):
     (tmp_path / "t.csv").write_text("eid,p131298\n9000001,2001-01-01\n")
     table = tables.read_table(tmp_path / "t.csv")
-    assert tables.labels(table, "ever")[0, 0]
+    assert diagnoses.labels(table, "ever")[0, 0]
     with pytest.raises(UnreadableError, match="imaging date"):
-        tables.labels(table, "prevalent")
+        diagnoses.labels(table, "prevalent")
 
 
 def test_traits_keep_negative_strain_and_leave_missing_as_nan(tmp_path):
@@ -142,3 +153,163 @@ def test_traits_keep_negative_strain_and_leave_missing_as_nan(tmp_path):
     wanted = -np.arange(82, dtype=np.float32) / 2
     wanted[5] = np.nan
     np.testing.assert_array_equal(values[0], wanted)
+
+
+def written(path, text: str, encoding: str = "utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_several_tables_are_joined_by_participant(tmp_path):
+    one = written(tmp_path / "one.csv", "eid,p31,p24100_i2\n9000001,0,150.0\n9000002,1,\n9000003,1,99\n")
+    two = written(tmp_path / "two.txt", "f.eid\tf.24100.2.0\tf.24101.2.0\n9000002\t120\t50\n9000001\t150\t60\n")
+    table, notes = tables.read_tables([one, two])
+    assert notes == []
+    assert list(table.index) == ["9000001", "9000002", "9000003"]
+    assert tables.as_number(table, 24100, 2).tolist() == [150, 120, 99]  # 150.0 and 150 are one value
+    np.testing.assert_array_equal(tables.as_number(table, 24101, 2), [60, 50, np.nan])
+    kept, _ = tables.read_tables([one, two], only={"9000002", "9999999"})
+    assert kept.loc["9000002"].equals(table.loc["9000002"])
+    assert len(kept) == 1
+
+
+def test_blocks_of_participants_are_put_below_each_other(tmp_path):
+    one = written(tmp_path / "one.csv", "eid,p31,p24100_i2\n9000001,0,150\n")
+    two = written(tmp_path / "two.csv", "eid,p24100_i2,p31\n9000002,120,1\n")
+    table, _ = tables.read_tables([one, two])
+    assert tables.as_number(table, 24100, 2).tolist() == [150, 120]
+
+
+def test_tables_that_contradict_each_other_or_share_nobody_are_refused(tmp_path):
+    one = written(tmp_path / "one.csv", "eid,p31,p24100_i2\n9000001,0,150\n9000002,1,\n")
+    two = written(tmp_path / "two.csv", "eid,p24100_i2\n9000001,151\n")
+    with pytest.raises(UnreadableError, match="24100 is given twice and differs for 1"):
+        tables.read_tables([one, two])
+    stranger = written(tmp_path / "three.csv", "eid,p24101_i2\n9000007,60\n9000008,60\n9000009,60\n")
+    with pytest.raises(UnreadableError, match="0 participants in common"):
+        tables.read_tables([one, stranger])
+    with pytest.raises(UnreadableError, match="no table"):
+        tables.read_tables([])
+
+
+def test_rows_without_an_id_are_left_out_and_counted_and_odd_cells_said(tmp_path):
+    path = written(
+        tmp_path / "t.csv", 'eid,p31,p24100_i2\n,1,5\n-4,0,6\n9000001.0,0,n/a\n\n"9000002",1,inf\n9000003,1,-7.5\n'
+    )
+    table, notes = tables.read_tables([path])
+    assert list(table.index) == ["9000001", "9000002", "9000003"]
+    np.testing.assert_array_equal(tables.as_number(table, 24100, 2), [np.nan, np.nan, -7.5])
+    assert notes == [
+        "t.csv: 2 rows without a participant's id (withdrawn, or damaged) left out",
+        "field 24100, instance 2: 2 cells are no numbers and count as missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "eid,p31,p24100_i2,\n9000001,0,150,\n",  # an empty column at the end
+        "eid,p31,p24100_i2\n9000001,0,150,\n",  # an empty cell at the end of each row
+        "eid,p31,p24100_i2\n1,9000001,0,150\n",  # R's row names
+        '"eid","p31","p24100_i2"\r\n"9000001","0","150"\r\n',
+        "eid;p31;p24100_i2\n9000001;0;150",
+        'p24100_i2,note é,eid,p31,p31\n150,"a, b\nc",9000001,0,0\n',
+        "\ufeffeid\tp31\tp24100_i2\n9000001\t0\t150\n",
+    ],
+)
+def test_shapes_of_rows_that_tools_leave_behind_are_read(tmp_path, text):
+    table = tables.read_table(written(tmp_path / "t.csv", text))
+    assert list(table.index) == ["9000001"]
+    assert tables.as_number(table, 24100, 2).tolist() == [150]
+    assert tables.sex(table).tolist() == ["female"]
+
+
+def test_memory_hangs_on_the_columns_that_are_used_and_not_on_the_width(tmp_path):
+    import tracemalloc
+
+    peaks = []
+    for width in (100, 4000):
+        extra = [f"p{90_000 + k}_i0" for k in range(width)]
+        lines = [",".join(["eid", "p31", *extra])]
+        lines += [",".join([str(9_000_001 + k), "1", *["123456789"] * width]) for k in range(600)]
+        path = written(tmp_path / f"{width}.csv", "\n".join(lines))
+        tables.read_table(path)
+        tracemalloc.start()
+        assert tables.read_table(path).shape == (600, 1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The wide file has 24 MB; a row of it 40 kB as text and 0.3 MB as cells.
+    assert peaks[1] - peaks[0] < 3 * 2**20
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9000001\n9000002\n", "eid\r\n9000001\r\n\r\n9000002", '\ufeff"9000001"\n"9000002"\n', "9000001,\n9000002,x\n"],
+)
+def test_withdrawals_are_ids_one_a_line(tmp_path, text):
+    assert tables.read_withdrawals(written(tmp_path / "w1_20250101.csv", text)) == {"9000001", "9000002"}
+
+
+@pytest.mark.parametrize("text", ["9000001\nabc\n", "9000001\n-5\n", "9000001 9000002\n", "PK\x03\x04\0\0", "9.0e6\n"])
+def test_withdrawals_that_are_not_understood_are_refused_without_their_content(tmp_path, text):
+    with pytest.raises(UnreadableError, match=r"line \d|binary") as caught:
+        tables.read_withdrawals(written(tmp_path / "w1_20250101.csv", text))
+    assert "9000001" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "date"),
+    [
+        ("2016-05-01", "2016-05-01"),
+        ("2016-05-01T00:00:00", "2016-05-01"),
+        ("2016-05-01 10:00", "2016-05-01"),
+        ("01may2016", "2016-05-01"),
+        ("1900-01-01", "unknown"),
+        ("1902-02-02", "unknown"),
+        ("1909-09-09", None),
+        ("2037-07-07", None),
+        ("Code has no event date", "unknown"),
+        ("Code has event date in the future and is presumed to be a place-holder", None),
+        ("01/05/2016", "unknown"),
+        ("2016-13-40", "unknown"),
+    ],
+)
+def test_dates_of_diagnoses_and_their_codings(cell, date):
+    assert diagnoses.event_date(cell) == date
+
+
+def test_records_end_at_the_censoring_date(tmp_path):
+    table = table_of([{"p131298": "2018-01-01"}, {"p131298": "2020-06-01"}, {"p131298": "1900-01-01"}], tmp_path)
+    assert diagnoses.labels(table, "incident", until="2019-12-31")[:, 0].tolist() == [True, False, False]
+    assert diagnoses.labels(table, "ever", until="2019-12-31")[:, 0].tolist() == [True, False, True]
+    assert diagnoses.undated(table) == ["I21: 1 diagnoses without a usable date"]
+
+
+def test_the_authors_own_columns_mean_ever_and_a_zero_means_never(tmp_path):
+    rows = [{"I21": "1", "I48": "0"}, {"I21": "2015-03-01", "I48": ""}, {"I21": "", "I48": "False"}]
+    table = table_of(rows, tmp_path)
+    assert diagnoses.labels(table, "ever")[:, 0].tolist() == [True, True, False]
+    assert diagnoses.labels(table, "prevalent")[:, 0].tolist() == [False, True, False]
+    assert not diagnoses.labels(table, "ever")[:, 1:].any()
+
+
+@pytest.mark.parametrize(
+    ("codes", "dates", "wanted"),
+    [
+        ("I10|I21.9 Acute myocardial infarction, unspecified", {"p41280_a1": "2010-01-01"}, True),
+        ("I21.9 Acute myocardial infarction, unspecified", {"p41280_a0": "2010-01-01"}, True),
+        ('["I10", null, "I219"]', {"p41280_a1": "2010-01-01", "p41280_a2": "2020-01-01"}, False),
+        ("I10|I219", {"p41280": "2020-01-01|2010-01-01"}, True),  # the dates in one cell, too
+        ("i219", {"p41280_a0": "2010-01-01"}, True),
+        ("I10,I219", {"p41280_a0": "2010-01-01"}, False),  # its own date is missing
+    ],
+)
+def test_a_code_takes_the_date_of_its_own_place(tmp_path, codes, dates, wanted):
+    table = table_of([{"p41270": codes, **dates}], tmp_path)
+    assert diagnoses.labels(table, "ever")[0, 0]
+    assert diagnoses.labels(table, "prevalent")[0, 0] == wanted
+
+
+def test_main_diagnoses_alone_will_do(tmp_path):
+    table = table_of([{"p41202": '["I10","I501"]', "p41262_a1": "2010-01-01"}], tmp_path)
+    assert diagnoses.labels(table, "prevalent").tolist() == [[False, False, False, True]]

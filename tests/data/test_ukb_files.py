@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eccl_lib.data import ukb
+from eccl_lib.data import ecg, ecg_xml, ukb
 from eccl_lib.data.records import LEADS, UnreadableError
 
 
@@ -77,13 +77,13 @@ def test_nothing_that_identifies_a_person_is_kept(xml, tmp_path):
     ],
 )
 def test_counts_are_parsed_whatever_lies_between_them(text, wanted):
-    np.testing.assert_array_equal(ukb.parse_counts(text), wanted)
+    np.testing.assert_array_equal(ecg_xml.parse_counts(text), wanted)
 
 
 @pytest.mark.parametrize("text", ["1,?,3", "1,é,2", "1,nan,2", "1,--2", "1,2-,3", "9" * 400, "1,inf"])
 def test_counts_that_are_no_numbers_are_refused(text):
     with pytest.raises(UnreadableError):
-        ukb.parse_counts(text)
+        ecg_xml.parse_counts(text)
 
 
 def test_resolution_scales_and_is_noted_when_unusual(tmp_path):
@@ -168,7 +168,7 @@ def test_entity_bombs_and_external_entities_are_never_expanded(tmp_path):
 def test_an_xml_larger_than_any_ecg_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "9000001_20205_2_0.xml"
     with path.open("wb") as handle:
-        handle.truncate(ukb.LARGEST_XML + 1)
+        handle.truncate(ecg_xml.LARGEST_XML + 1)
     with pytest.raises(UnreadableError, match="MB"):
         ukb.read_ecg(path)
 
@@ -258,13 +258,28 @@ def test_empty_broken_and_absent_zips_are_refused(tmp_path, content, reason):
         ukb.read_cine(path)
 
 
-def test_a_zip_with_a_damaged_byte_is_refused(archive, tmp_path):
+def damaged(archive: Path, target: Path, count: int) -> Path:
+    """A copy in which ``count`` members have a changed byte in the middle of their packed content."""
     data = bytearray(archive.read_bytes())
-    data[len(data) // 3] ^= 0xFF
-    path = tmp_path / "a.zip"
-    path.write_bytes(data)
-    with pytest.raises(UnreadableError, match="damaged"):
-        ukb.read_cine(path)
+    with zipfile.ZipFile(archive) as opened:
+        infos = [info for info in opened.infolist() if info.filename.endswith(".dcm")]
+    for info in infos[:: len(infos) // count][:count]:
+        data[info.header_offset + 30 + len(info.filename) + info.compress_size // 2] ^= 0xFF
+    target.write_bytes(data)
+    return target
+
+
+def test_one_damaged_image_is_replaced_by_its_neighbour_and_many_are_refused(archive, tmp_path):
+    whole = ukb.read_cine(archive)
+    cine = ukb.read_cine(damaged(archive, tmp_path / "a.zip", 1))
+    assert cine.images.shape == whole.images.shape
+    changed = (cine.images != whole.images).any(axis=(2, 3))
+    assert changed.sum() == 1
+    s, f = np.argwhere(changed)[0]
+    assert any((cine.images[s, f] == whole.images[s, k]).all() for k in (f - 1, f + 1) if 0 <= k < 50)
+    assert "1 damaged" in cine.notes[0]
+    with pytest.raises(UnreadableError, match="50 of 150 files"):
+        ukb.read_cine(damaged(archive, tmp_path / "b.zip", 50))
 
 
 def test_a_zip_of_other_series_is_refused(archive, tmp_path):
@@ -275,22 +290,18 @@ def test_a_zip_of_other_series_is_refused(archive, tmp_path):
         ukb.read_cine(long_axis)
 
 
-def test_files_are_found_in_any_tree_and_the_last_array_counts(tmp_path):
-    for name in (
-        "a/9000001_20205_2_0.xml",
-        "a/9000001_20205_2_1.xml",
-        "b/c/9000001_20209_2_0.zip",
-        "b/9000001_20209_3_0.zip",
-        "b/9000002_6025_0_0.xml",
-        "segmentations/9000001/seg_sa.nii.gz",
-        "a/notes.txt",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = ukb.find_files(tmp_path)
-    assert list(found) == ["9000001"]
-    assert {kind: path.name for kind, path in found["9000001"].items()} == {
-        "ecg": "9000001_20205_2_1.xml",
-        "cine": "9000001_20209_2_0.zip",
-        "segmentation": "seg_sa.nii.gz",
-    }
+def test_the_two_example_files_go_in_by_the_command_under_their_own_names(shared, tmp_path, monkeypatch):
+    from eccl_lib.config import load
+    from eccl_lib.data import cohort, ingest
+    from tests.data.conftest import ZIP_EXAMPLE, as_ukbb_cardiac_writes, example_labels, write_table
+
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
+    as_ukbb_cardiac_writes(ZIP_EXAMPLE, example_labels(), tmp_path / "masks" / "9000001" / "seg_sa.nii.gz")
+    write_table(tmp_path, ["9000001"])
+    words = [str(shared / "formats"), "--table", str(tmp_path / "participants.csv"), "--segmentations"]
+    assert ingest.main([*words, str(tmp_path / "masks"), "--no-withdrawals", "--workers", "1", "--scale", "demo"]) == 0
+    data = cohort.load(load("demo", cohort="ukb"), lambda line: None)
+    assert list(data.table["eid"]) == ["9000001"]
+    assert len(data.quarantine) == 0
+    record = ukb.read_ecg(shared / "formats" / "example_9000001_20205_2_0.xml")
+    np.testing.assert_array_equal(np.asarray(data.ecg[0]), ecg.preprocess(record)[0])

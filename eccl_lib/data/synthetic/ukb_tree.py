@@ -77,6 +77,6 @@ def segmentation_nifti(record: CineRecord) -> bytes:
 def _write(path: Path, content: bytes) -> None:
     """Beside it first, then renamed: a file that exists is whole, even if the writer was killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     beside.write_bytes(content)
     beside.replace(path)

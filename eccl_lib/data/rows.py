@@ -1,0 +1,58 @@
+"""Rows that lie in many files, seen as one array: what a store in shards shows to whoever reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Rows:
+    """Read-only rows: row k is row ``slots[k] % shard`` of file number ``slots[k] // shard``.
+
+    Indexed as a memory map is: by a number, a slice, an array of numbers or a mask, with more axes behind. Files are
+    opened when they are first read; a row that nobody asks for costs nothing.
+    """
+
+    def __init__(self, files: Sequence[Path], shard: int, slots: np.ndarray, row_shape: tuple[int, ...], dtype: Any):
+        self.files, self.shard, self.slots = tuple(files), shard, np.asarray(slots, dtype=np.int64)
+        self.dtype = np.dtype(dtype)
+        self.shape = (len(self.slots), *row_shape)
+        self._opened: dict[int, np.ndarray] = {}
+
+    ndim = property(lambda self: len(self.shape))
+    size = property(lambda self: int(np.prod(self.shape)))
+    nbytes = property(lambda self: self.size * self.dtype.itemsize)
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[k] for k in range(len(self)))
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        if isinstance(first, (int, np.integer)):
+            row = self._row(int(self.slots[first]))
+            return row[rest] if rest else row
+        slots = self.slots[first]
+        if not len(slots):
+            return np.empty(self.shape, dtype=self.dtype)[:0][(slice(None), *rest)]
+        picked = [self._row(int(slot))[rest] if rest else self._row(int(slot)) for slot in slots]
+        return np.stack(picked)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        whole = self[:]
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def copy(self) -> np.ndarray:
+        """All rows in memory."""
+        return self[:]
+
+    def _row(self, slot: int) -> np.ndarray:
+        number, place = divmod(slot, self.shard)
+        if number not in self._opened:
+            self._opened[number] = np.load(self.files[number], mmap_mode="r", allow_pickle=False)
+        return self._opened[number][place]

@@ -1,0 +1,266 @@
+"""Damage files at random and read them: ``python -m tests.data.fuzz --count 2000`` prints a table per parser.
+
+Only UnreadableError may come out, or a record; nothing may take long or much memory. Seeds are fixed: input ``k`` of a
+parser is the same file on every machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import resource
+import tempfile
+import time
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from eccl_lib.data import cmr, diagnoses, dicom, ecg, formats, tables, ukb
+from eccl_lib.data.records import LEADS, EcgRecord, UnreadableError
+from eccl_lib.data.synthetic import render_table, table_dialects
+from eccl_lib.data.synthetic.file_dialects import images, nifti, packed
+from eccl_lib.data.synthetic.table_dialects import TABLE_DIALECTS
+from tests.data.odd_inputs import DEMO, plain_cine, plain_mask, plain_xml, plain_zip
+
+LARGEST_MEMORY = 2**31  # bytes of address space that a run may take beyond what it starts with
+
+WEIGHTS = np.array([3, 3, 1, 1, 0.3, 1, 1, 1, 2, 2]) / 15.3  # gentle changes reach further into a reader than cuts
+
+Read = Callable[[bytes, Path], None]
+
+
+@dataclass
+class Tally:
+    """What became of one parser's files."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    slowest: float = 0.0  # seconds of processor time
+    crashes: list[str] = field(default_factory=list)
+
+
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
+    """One to four changes: bits, bytes, runs of zeros, cuts, pieces lost, doubled or moved, numbers, brackets."""
+    out = bytearray(data)
+    for _ in range(1 if rng.random() < 0.6 else int(rng.integers(2, 5))):
+        if not out:
+            break
+        at, length = int(rng.integers(len(out))), int(rng.integers(1, 65))
+        kind = rng.choice(10, p=WEIGHTS)
+        if kind == 0:
+            out[at] ^= 1 << int(rng.integers(8))
+        elif kind == 1:
+            out[at] = int(rng.integers(256))
+        elif kind == 2:
+            out[at : at + length] = bytes(length)
+        elif kind == 3:
+            out[at : at + length] = b"\xff" * length
+        elif kind == 4:
+            del out[at:]
+        elif kind == 5:
+            del out[at : at + length * int(rng.integers(1, 100))]
+        elif kind == 6:
+            out[at:at] = out[at : at + length * int(rng.integers(1, 100))]
+        elif kind == 7:
+            out[at:at] = rng.bytes(length)
+        elif kind == 8:
+            words = [b"<", b">", b'"', b",", b"\0", b"-1", b"1e308", b"nan", b"99999999999", b"\r", b"&", b"[", b"\xfe"]
+            out[at:at] = words[int(rng.integers(len(words)))]
+        else:
+            out[at : at + 4] = int(rng.choice([0, 1, 2**16 - 1, 2**31 - 1, 2**32 - 1])).to_bytes(4, "little")
+    return bytes(out)
+
+
+def _ecg(record: EcgRecord) -> None:
+    stored, rate, flags = ecg.preprocess(record)
+    if stored.shape != (12, 5000) or not np.isfinite(rate):
+        raise AssertionError(f"a row of shape {stored.shape} and rate {rate}")
+    ecg.warnings(flags)
+
+
+def xml(data: bytes, folder: Path) -> None:
+    (folder / "a.xml").write_bytes(data)
+    _ecg(ukb.read_ecg(folder / "a.xml"))
+
+
+def cine_zip(data: bytes, folder: Path, mask: bytes | None = None, name: str = "a.zip") -> None:
+    (folder / name).write_bytes(data)
+    (folder / "seg_sa.nii.gz").write_bytes(plain_mask() if mask is None else mask)
+    clip = cmr.crop(ukb.read_cine(folder / name, folder / "seg_sa.nii.gz", "middle"), DEMO.store)
+    if clip.shape != (224, 224, 50):
+        raise AssertionError(f"a clip of shape {clip.shape}")
+
+
+def dicom_in_zip(data: bytes, folder: Path) -> None:
+    """One damaged image among whole ones, and the image alone."""
+    files = images(plain_zip())
+    files[17] = (files[17][0], data)
+    cine_zip(packed(files, 0), folder)
+    header = dicom.read_header(data)
+    dicom.read_pixels(data, header)
+
+
+def mask(data: bytes, folder: Path) -> None:
+    cine_zip(plain_zip(), folder, gzip.compress(data, 1))
+
+
+def mask_gzip(data: bytes, folder: Path) -> None:
+    cine_zip(plain_zip(), folder, data)
+
+
+def cine_nifti(data: bytes, folder: Path) -> None:
+    cine_zip(data, folder, name="sa.nii")
+
+
+def table(data: bytes, folder: Path) -> None:
+    (folder / "t.csv").write_bytes(data)
+    found, _ = tables.read_tables([folder / "t.csv"])
+    for rule in ("ever", "prevalent"):
+        diagnoses.labels(found, rule)
+    tables.traits(found)
+    tables.sex(found)
+
+
+def withdrawals(data: bytes, folder: Path) -> None:
+    (folder / "w.csv").write_bytes(data)
+    tables.read_withdrawals(folder / "w.csv")
+
+
+def wfdb_header(data: bytes, folder: Path) -> None:
+    (folder / "a.hea").write_bytes(data)
+    (folder / "a.dat").write_bytes(_samples().tobytes())
+    _ecg(formats.read_ecg(folder / "a.hea"))
+
+
+def wfdb_data(data: bytes, folder: Path) -> None:
+    (folder / "a.hea").write_bytes(_wfdb_header())
+    (folder / "a.dat").write_bytes(data)
+    _ecg(formats.read_ecg(folder / "a.hea"))
+
+
+def csv(data: bytes, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(data)
+    _ecg(formats.read_ecg(folder / "a.csv"))
+
+
+def waveform(data: bytes, folder: Path) -> None:
+    (folder / "a.dcm").write_bytes(data)
+    _ecg(formats.read_ecg(folder / "a.dcm"))
+
+
+@cache
+def _samples() -> np.ndarray:
+    """(5000, 12) int16 uV."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "a.xml").write_bytes(plain_xml())
+    return np.rint(1000 * ukb.read_ecg(folder / "a.xml").signal.T).astype("<i2")
+
+
+def _wfdb_header() -> bytes:
+    lines = ["a 12 500 5000", *(f"a.dat 16 1000/mV 16 0 0 0 0 {lead}" for lead in LEADS)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _csv() -> bytes:
+    rows = "\n".join(",".join(f"{x / 1000:.3f}" for x in row) for row in _samples())
+    return f"# rate=500\n{','.join(LEADS)}\n{rows}\n".encode()
+
+
+def _table(dialect: str) -> bytes:
+    return table_dialects.write(render_table(DEMO.synthetic, range(12)), TABLE_DIALECTS[dialect])
+
+
+def _nifti() -> bytes:
+    return gzip.decompress(nifti(plain_cine().images, plain_mask(), 80.0))
+
+
+def _waveform() -> bytes:
+    from pydicom.data import get_testdata_file
+
+    return Path(get_testdata_file("waveform_ecg.dcm", download=False)).read_bytes()
+
+
+# Headers decide most: of large files the first bytes are damaged in every second input.
+PARSERS: dict[str, tuple[Read, Callable[[], bytes]]] = {
+    "ECG XML": (xml, plain_xml),
+    "cine zip": (cine_zip, plain_zip),
+    "DICOM image": (dicom_in_zip, lambda: images(plain_zip())[17][1]),
+    "NIfTI mask": (mask, lambda: gzip.decompress(plain_mask())),
+    "NIfTI mask, packed": (mask_gzip, plain_mask),
+    "NIfTI cine": (cine_nifti, _nifti),
+    "table, platform": (table, lambda: _table("platform, coded")),
+    "table, titles": (table, lambda: _table("platform, titles")),
+    "table, ukbconv r": (table, lambda: _table("ukbconv r")),
+    "table, gzip": (table, lambda: _table("platform, gzip")),
+    "withdrawals": (withdrawals, lambda: b"".join(b"%d\n" % (9_000_001 + k) for k in range(50))),
+    "WFDB header": (wfdb_header, _wfdb_header),
+    "WFDB data": (wfdb_data, lambda: _samples().tobytes()),
+    "ECG CSV": (csv, _csv),
+    "DICOM waveform": (waveform, _waveform),
+}
+
+
+def damaged(data: bytes, name: str, k: int) -> bytes:
+    """Input ``k`` of a parser."""
+    rng = np.random.default_rng([zlib.crc32(name.encode()), k])
+    head = 1500
+    if k % 2 and len(data) > 4 * head:
+        return mutate(data[:head], rng) + data[head:]
+    return mutate(data, rng)
+
+
+def fuzz(name: str, numbers: range) -> Tally:
+    """Read some of a parser's inputs, each in a folder of its own."""
+    read, make = PARSERS[name]
+    base, tally = make(), Tally()
+    for k in numbers:
+        content = damaged(base, name, k)
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            start = time.process_time()
+            try:
+                read(content, Path(folder))
+                tally.outcomes["kept"] += 1
+            except UnreadableError:
+                tally.outcomes["refused"] += 1
+            except Exception as error:
+                tally.crashes.append(f"{name} {k}: {type(error).__name__}: {str(error)[:100]}")
+            tally.slowest = max(tally.slowest, time.process_time() - start)
+    return tally
+
+
+def bound_memory() -> None:
+    """Let the process fail rather than take more than LARGEST_MEMORY beyond what it has."""
+    with Path("/proc/self/statm").open() as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + LARGEST_MEMORY, resource.RLIM_INFINITY))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.data.fuzz", description=__doc__)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--only", default="", help="a part of the parser's name")
+    given = parser.parse_args()
+    bound_memory()
+    crashes = []
+    print("| parser | files | kept | refused | crashed | slowest, s | peak, MB |\n|---|---|---|---|---|---|---|")
+    for name in PARSERS:
+        if given.only in name:
+            tally = fuzz(name, range(given.first, given.first + given.count))
+            kept, refused = tally.outcomes["kept"], tally.outcomes["refused"]
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            facts = (name, given.count, kept, refused, len(tally.crashes), f"{tally.slowest:.2f}", f"{peak:.0f}")
+            print(f"| {' | '.join(map(str, facts))} |", flush=True)
+            crashes += tally.crashes
+    print("\n".join(crashes))
+    return int(bool(crashes))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

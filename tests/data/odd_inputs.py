@@ -1,0 +1,141 @@
+"""Malformed and odd inputs and what becomes of them: ``python -m tests.data.odd_inputs`` prints the table."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from eccl_lib.config import load
+from eccl_lib.data import cmr, ecg, files, tables, ukb
+from eccl_lib.data.records import CineRecord, UnreadableError
+from eccl_lib.data.synthetic import cardiosoft, dicom_zip, render_cine, ukb_tree
+from eccl_lib.data.synthetic.ecg import strip
+from eccl_lib.data.synthetic.population import draw
+
+KEPT, QUARANTINED, REFUSED, STOPPED = "kept", "quarantined", "refused by name", "error"
+DEMO = load("demo")
+EID = "9000001"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input. run: makes it in a folder and reads it; returns what the reader noted, or raises UnreadableError.
+
+    outcome: KEPT; QUARANTINED (the participant is left out); REFUSED (the file is); STOPPED (the command ends).
+    says: words that the note, the flag or the reason must hold.
+    """
+
+    area: str
+    what: str
+    run: Callable[[Path], str]
+    outcome: str
+    says: str = ""
+
+
+def outcome(case: Case, folder: Path) -> tuple[str, str, str]:
+    """What happens, what is said and the cure."""
+    try:
+        said = case.run(folder)
+    except UnreadableError as error:
+        return (QUARANTINED if case.outcome != STOPPED else STOPPED), error.reason, error.cure
+    return (REFUSED, *said.split(" || ")) if " || " in said else (KEPT, said, "")
+
+
+@cache
+def plain_xml() -> bytes:
+    """One participant's ECG in the default form."""
+    config = DEMO.synthetic
+    return cardiosoft.xml(strip(config, draw(config, [0])), age=60, male=True, height=170, weight=70.0)
+
+
+@cache
+def plain_cine() -> CineRecord:
+    """Three slices, thirteen frames, cut to the heart: small, so that a case costs little."""
+    record = render_cine(DEMO.synthetic, 0)
+    part = (slice(None), slice(None, None, 4), slice(10, 82), slice(10, 78))
+    return dataclasses.replace(record, images=record.images[part], labels=record.labels[part], frame_ms=80.0)
+
+
+@cache
+def plain_zip() -> bytes:
+    return dicom_zip.dicom_zip(plain_cine(), int(EID))
+
+
+@cache
+def plain_mask() -> bytes:
+    return ukb_tree.segmentation_nifti(plain_cine())
+
+
+def read_ecg(content: bytes, folder: Path) -> str:
+    """Through the store's whole preprocessing; returns notes and warnings."""
+    path = folder / f"{EID}_20205_2_0.xml"
+    path.write_bytes(content)
+    record = ukb.read_ecg(path)
+    stored, _, flags = ecg.preprocess(record)
+    assert stored.shape == (12, 5000)
+    return "; ".join([*record.notes, *ecg.warnings(flags)])
+
+
+def read_cine(content: bytes, folder: Path, mask: bytes | None = None, name: str = f"{EID}_20209_2_0.zip") -> str:
+    """Through the store's whole preprocessing; returns notes."""
+    (folder / name).write_bytes(content)
+    (folder / "seg_sa.nii.gz").write_bytes(plain_mask() if mask is None else mask)
+    record = ukb.read_cine(folder / name, folder / "seg_sa.nii.gz", "middle")
+    clip = cmr.crop(record, DEMO.store)
+    assert clip.shape == (224, 224, 50)
+    assert np.ptp(clip) > 100
+    return "; ".join(record.notes)
+
+
+def read_tables(folder: Path, *contents: str | bytes) -> str:
+    paths = []
+    for k, content in enumerate(contents):
+        paths.append(folder / f"table{k}.csv")
+        paths[-1].write_bytes(content if isinstance(content, bytes) else content.encode())
+    table, notes = tables.read_tables(paths)
+    tables.labels(table, "ever")
+    tables.traits(table)
+    return "; ".join([f"{len(table)} participants", *notes])
+
+
+def find(folder: Path, *names: str) -> str:
+    """Kinds that are found, what was passed over; or the first refusal and its cure."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return found(files.find(folder))
+
+
+def found(result: files.Found) -> str:
+    if result.refused and not result.participants:
+        return f"{result.refused[0].reason} || {result.refused[0].cure}"
+    kinds = [f"{kind} {paths[0].name}" for some in result.participants.values() for kind, paths in some.items()]
+    passed = [f"{count} x {reason}" for reason, count in result.passed_over.items()]
+    return "; ".join([", ".join(kinds) or "nothing", *passed])
+
+
+def main() -> None:
+    """Print every case as a Markdown table, with counts."""
+    from tests.data.odd_cases import CASES
+
+    print("| area | input | outcome | what is said |\n|---|---|---|---|")
+    counts: Counter[str] = Counter()
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            happened, said, cure = outcome(case, Path(folder))
+        counts[happened] += 1
+        said = f"{said}. {cure}" if cure else said
+        said = said.replace(folder, "FOLDER").replace("|", "\\|")
+        print(f"| {case.area} | {case.what} | {happened} | {said[:220]} |")
+    print(f"\n{len(CASES)} inputs: {', '.join(f'{n} {name}' for name, n in sorted(counts.items()))}.")
+
+
+if __name__ == "__main__":
+    main()

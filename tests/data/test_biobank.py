@@ -1,0 +1,317 @@
+"""The command that builds the store of UK Biobank's files, on ten participants made of the two example files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eccl_lib import config as configuration
+from eccl_lib import paths
+from eccl_lib.data import cmr, cohort, ecg, files, ingest, original, store, ukb
+from eccl_lib.data.splits import SPLITS, split_of
+from eccl_lib.storage import DamagedError, MissingError, sha256
+
+SETTINGS = {"store.clip_size": 56, "view.clip_frames": 25}
+IDS = re.compile(r"(?<![\d.])9\d{6}(?![\d.])")  # ids of the embedded cohort, which stand for real ones
+
+
+def small(**overrides) -> configuration.Config:
+    """The config whose store ``build`` makes: coarse enough for tests."""
+    return configuration.load("demo", cohort="ukb", overrides={**SETTINGS, **overrides})
+
+
+def words(root: Path, *more: str) -> list[str]:
+    """The command's arguments for a folder with its table."""
+    settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    who = () if "--withdrawals" in more else ("--no-withdrawals",)
+    table = ("--table", str(root / "participants.csv"))
+    return [str(root), *table, *who, "--scale", "demo", "--workers", "1", *settings, *more]
+
+
+def build(root: Path, *more: str) -> cohort.Cohort:
+    assert ingest.main(words(root, *more)) == 0
+    return cohort.load(small(), lambda line: None)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="module")
+def built(biobank, tmp_path_factory) -> Path:
+    """A runs folder with the store of the ten; copy it before changing it."""
+    folder = tmp_path_factory.mktemp("built")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECCL_RUNS", str(folder))
+        build(biobank)
+    return folder
+
+
+@pytest.fixture
+def own_runs(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of ``built`` that a test may change."""
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
+    return Path(shutil.copytree(built, tmp_path / "runs", copy_function=shutil.copy2))
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    """sha256 of every file of a store that is no mere note of times."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name not in ("verified.json", ".lock")]
+    return {p.relative_to(folder).as_posix(): sha256(p) for p in files if "report" not in p.parts}
+
+
+def test_store_holds_what_the_files_hold(biobank, own_runs):
+    found = cohort.load(small(), lambda line: None)
+    assert found.folder.is_relative_to(own_runs / "ukb")
+    assert (found.ecg.shape, found.ecg.dtype) == ((10, 12, 5000), np.int16)
+    assert (found.clips.shape, found.clips.dtype) == ((10, 56, 56, 50), np.uint8)
+    assert (found.traits.shape, found.traits.dtype, found.labels.shape) == ((10, 82), np.float32, (10, 4))
+    of = files.find(biobank).participants["9000004"]
+    row = found.table.index[found.table["eid"] == "9000004"][0]
+    stored, rate, _ = ecg.preprocess(ukb.read_ecg(of["ecg"][0]))
+    np.testing.assert_array_equal(found.ecg[row], stored)
+    clip = cmr.crop(ukb.read_cine(of["cine"][0], of["segmentation"][0]), small().store)
+    np.testing.assert_array_equal(found.clips[row], clip)
+    assert found.table.loc[row, "heart_rate"] == rate == 62
+    raw = pd.read_csv(biobank / "participants.csv", dtype={"eid": str}).set_index("eid")
+    assert found.table.loc[row, "age"] == raw.loc["9000004", "p21003_i2"]
+    assert found.traits[row, 3] == np.float32(raw.loc["9000004", "p24103_i2"])
+    assert found.labels[:, 0].tolist() == [k % 3 == 0 for k in range(10)]
+    assert [len(found.index(split)) for split in SPLITS] == [6, 2, 2]
+    assert found.quarantine.empty
+    assert found.complete
+
+
+def test_every_stage_gets_the_same_split_from_id_and_salt(own_runs):
+    found = cohort.load(small(), lambda line: None)
+    assert found.table["split"].tolist() == [split_of(eid, "eccl") for eid in found.table["eid"]]
+    salted = cohort.load(small(**{"store.split_salt": "other"}), lambda line: None)
+    assert salted.table["split"].tolist() == [split_of(eid, "other") for eid in found.table["eid"]]
+    assert salted.fingerprint != found.fingerprint
+
+
+def test_another_kind_of_label_needs_no_rebuild_and_is_another_cohort(own_runs):
+    ever, later = (cohort.load(small(**{"store.labels": rule}), lambda line: None) for rule in ("ever", "incident"))
+    assert ever.folder == later.folder
+    assert ever.fingerprint != later.fingerprint
+    assert (ever.labels.sum(), later.labels.sum()) == (4, 4)  # first dated after the visit, all of them
+
+
+def test_opening_does_not_look_at_the_raw_files(biobank, tmp_path, runs):
+    root = Path(shutil.copytree(biobank, tmp_path / "moved"))
+    before = build(root).fingerprint
+    shutil.rmtree(root)
+    found = cohort.load(small(), lambda line: None)
+    assert (found.fingerprint, len(found)) == (before, 10)
+    assert found.ecg[:].any(axis=(1, 2)).all()
+
+
+def test_without_a_store_the_command_is_named_and_with_half_a_one_too(biobank, runs, monkeypatch):
+    with pytest.raises(MissingError, match=r"python -m eccl_lib\.data\.ukb FOLDER"):
+        cohort.load(small())
+    with pytest.raises(SystemExit):
+        ingest.main(words(biobank)[:3])  # says nothing about withdrawals
+    fill = store.fill
+
+    def stopped(participants, *rest):
+        fill(dict(list(participants.items())[:4]), *rest)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "fill", stopped)
+    assert ingest.main(words(biobank)) == 130
+    with pytest.raises(MissingError, match="4 of 10 participants so far") as caught:
+        cohort.load(small())
+    assert str(biobank) in str(caught.value)
+    part = cohort.load(small(), incomplete=True)
+    assert (len(part), part.complete) == (4, False)
+    assert part.clips[:].any(axis=(1, 2, 3)).all()
+
+
+def damage(root: Path) -> dict[str, str]:
+    """Spoil six of the ten participants in different ways; eid to the reason that must be given."""
+    xml = root / "Bulk" / "Electrocardiogram" / "Resting" / "90"
+    zips = root / "Bulk" / "Heart MRI" / "Short axis" / "90"
+    (xml / "9000002_20205_2_0.xml").write_bytes((xml / "9000002_20205_2_0.xml").read_bytes()[:9999])
+    (zips / "9000003_20209_2_0.zip").write_bytes(b"PK\x03\x04 this is no zip")
+    (zips / "9000005_20209_2_0.zip").unlink()
+    table = root / "participants.csv"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if not line.startswith("9000010")))
+    shutil.rmtree(root / "segmentations" / "9000006")
+    mask = root / "segmentations" / "9000009" / "seg_sa.nii.gz"
+    mask.write_bytes(mask.read_bytes()[:200])
+    return {
+        "9000002": "cut short",
+        "9000003": "damaged",
+        "9000005": "no short-axis cine",
+        "9000006": "no segmentation",
+        "9000009": "NIfTI",
+        "9000010": "no row",
+    }
+
+
+def test_what_cannot_be_read_is_listed_and_mended_files_come_in_later(own_biobank, biobank, built, runs, capfd):
+    reasons = damage(own_biobank)
+    found = build(own_biobank)
+    listed = found.quarantine.set_index("eid")
+    assert set(listed.index) == set(reasons)
+    for eid, reason in reasons.items():
+        assert reason in listed.loc[eid, "reason"]
+        assert listed.loc[eid, "cure"]
+    assert listed.loc["9000003", "file"] == "9000003_20209_2_0.zip"
+    spoken = capfd.readouterr()
+    assert not IDS.search(spoken.out + spoken.err)
+    assert found.table["eid"].tolist() == ["9000001", "9000004", "9000007", "9000008"]
+    shutil.copytree(biobank, own_biobank, dirs_exist_ok=True)
+    whole = build(own_biobank)
+    assert len(whole) == 10
+    assert whole.quarantine.empty
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECCL_RUNS", str(built))
+        direct = cohort.load(small(), lambda line: None)
+        for name in ("ecg", "clips", "traits", "labels"):
+            np.testing.assert_array_equal(getattr(whole, name)[:], getattr(direct, name)[:])
+        assert whole.fingerprint == direct.fingerprint  # the way to a store leaves no trace in it
+
+
+def test_only_what_is_new_changed_or_asked_for_is_read_again(own_biobank, runs, monkeypatch):
+    reasons = damage(own_biobank)
+    build(own_biobank)
+    seen: list[str] = []
+    process = store.process
+    monkeypatch.setattr(store, "process", lambda who, config: (seen.append(who.eid), process(who, config))[1])
+    build(own_biobank)
+    assert seen == []
+    build(own_biobank, "--retry-quarantined")
+    assert seen == ["9000002", "9000003", "9000006", "9000009"]
+    seen.clear()
+    xml = own_biobank / "Bulk" / "Electrocardiogram" / "Resting" / "90" / "9000001_20205_2_0.xml"
+    xml.write_bytes(xml.read_bytes() + b"\n")
+    build(own_biobank)
+    assert seen == ["9000001"]
+    assert len(reasons) == 6
+
+
+def test_a_cure_outside_the_files_needs_retry_quarantined(biobank, runs, monkeypatch):
+    read = ukb.read_ecg
+    monkeypatch.setattr(ukb, "read_ecg", lambda path: 1 / 0)
+    assert ingest.main(words(biobank)) == 1  # nobody could be read; the report says why
+    monkeypatch.setattr(ukb, "read_ecg", read)
+    assert ingest.main(words(biobank)) == 1
+    assert len(build(biobank, "--retry-quarantined")) == 10
+
+
+def test_a_fault_that_no_check_foresaw_stops_one_participant_only(biobank, monkeypatch):
+    class OddError(Exception):
+        pass
+
+    def fail(path):
+        raise OddError("odd")
+
+    participant = store.participant("9000001", files.find(biobank).participants["9000001"])
+    monkeypatch.setattr(ukb, "read_ecg", fail)
+    with pytest.raises(store.Quarantine, match=r"unforeseen damage \(OddError: odd\)"):
+        store.process(participant, small())
+
+
+def test_slots_stay_when_participants_are_added_or_go(own_biobank, runs):
+    away = own_biobank.parent / "away"
+    resting, short_axis = "Bulk/Electrocardiogram/Resting/90", "Bulk/Heart MRI/Short axis/90"
+    for place in (f"{resting}/9000003_20205_2_0.xml", f"{short_axis}/9000003_20209_2_0.zip"):
+        (away / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(own_biobank / place, away / place)
+    nine = build(own_biobank)
+    assert len(nine) == 9
+    ten = build(own_biobank, str(away))
+    assert ten.table["eid"].is_monotonic_increasing
+    rows = [k for k, eid in enumerate(ten.table["eid"]) if eid != "9000003"]
+    np.testing.assert_array_equal(ten.clips[rows], nine.clips[:])
+    assert ten.clips.slots.tolist() == [0, 1, 9, *range(2, 9)]
+    assert build(own_biobank).table["eid"].tolist() == nine.table["eid"].tolist()
+
+
+def test_a_folder_without_table_or_readable_files_says_so_and_ends_with_status_2(own_biobank, runs, capsys):
+    assert ingest.main(words(own_biobank / "absent")) == 2
+    shutil.rmtree(own_biobank / "Bulk")
+    assert ingest.main(words(own_biobank)) == 2
+    assert "no participant has an ECG, a cine and a row in the table" in capsys.readouterr().err
+    (own_biobank / "participants.csv").unlink()
+    assert ingest.main(words(own_biobank)) == 2
+    assert "the table cannot be opened" in capsys.readouterr().err
+
+
+def test_a_damaged_table_or_shard_is_noticed_and_the_command_mends_it(biobank, own_runs):
+    folder = cohort.load(small(), lambda line: None).folder
+    before = bytes_of(folder)
+    table = folder / "store" / "table.parquet"
+    table.write_bytes(table.read_bytes()[:-1])
+    with pytest.raises(DamagedError, match=r"table\.parquet is not as it was built"):
+        cohort.load(small())
+    build(biobank)
+    shard = folder / "store" / "shards" / "clips-00000.npy"
+    with shard.open("r+b") as handle:
+        handle.seek(5000)
+        handle.write(b"\xff\x00\xff")
+    with pytest.raises(DamagedError, match=r"clips-00000\.npy is not as it was built. Remove it"):
+        cohort.load(small())
+    shard.unlink()
+    with pytest.raises(DamagedError, match=r"clips-00000\.npy"):
+        cohort.load(small())
+    build(biobank)
+    assert bytes_of(folder) == before
+
+
+def test_verify_reads_everything_through(own_runs, capsys):
+    settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    assert cohort.main(["--cohort", "ukb", "--verify", *settings]) == 0
+    assert "every file holds what was written" in capsys.readouterr().out
+    shard = next((own_runs / "ukb" / "cohort").glob("*/store/shards/ecg-00000.npy"))
+    look, content = shard.stat(), bytearray(shard.read_bytes())
+    content[4000] ^= 1
+    shard.write_bytes(content)
+    os.utime(shard, ns=(look.st_atime_ns, look.st_mtime_ns))
+    assert cohort.main(["--cohort", "ukb", *settings]) == 0  # 104 GB are not read through at each start
+    assert cohort.main(["--cohort", "ukb", "--verify", *settings]) == 2
+
+
+MOMENTS = ("slots.parquet", "store/shards/clips-00000.npy", "records/0000000-0000008.json", "records/0000008-*.json")
+
+
+def test_the_command_killed_at_any_moment_and_repeated_ends_with_the_same_bytes(biobank, tmp_path, built):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ECCL_RUNS": str(tmp_path)}
+    line = [sys.executable, "-m", "eccl_lib.data.ukb", *words(biobank)]
+    options = {"env": environment, "cwd": paths.ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for k, moment in enumerate(MOMENTS):
+        process = subprocess.Popen(line, start_new_session=True, **options)
+        while process.poll() is None and not list(tmp_path.glob(f"ukb/cohort/*/{moment}")):
+            time.sleep(0.001)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM if k == 2 else signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(line, check=False, **options).returncode == 0
+    resumed, straight = (next((root / "ukb" / "cohort").iterdir()) for root in (tmp_path, built))
+    first, second = bytes_of(resumed), bytes_of(straight)
+    assert first == second
+    assert {"store/table.parquet", "store/shards/ecg-00000.npy", "manifest.json"} <= first.keys()
+    assert json.loads((resumed / "manifest.json").read_text())["complete"]
+
+
+def test_originals_are_found_again_without_naming_anybody(biobank, own_runs):
+    data = cohort.load(small(), lambda line: None)
+    row = 3
+    assert original.ecg_of(small(), data, row).signal.shape == (12, 5000)
+    assert original.cine_of(small(), data, row).images.shape == (3, 50, 80, 72)
+    names = original.file_names(small(), data, row)
+    assert sorted(names) == ["<eid>_20205_2_0.xml", "<eid>_20209_2_0.zip", "seg_sa.nii.gz"]

@@ -1,0 +1,23 @@
+"""No damaged file crashes a reader; ``python -m tests.data.fuzz --count 2000`` tries many more."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.data.fuzz import PARSERS, damaged, fuzz
+
+COUNT = 8  # per parser
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_damaged_files_are_refused_or_kept_and_nothing_else_happens(name):
+    tally = fuzz(name, range(COUNT))
+    assert tally.crashes == []
+    assert sum(tally.outcomes.values()) == COUNT
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_undamaged_files_are_kept(name, tmp_path):
+    read, make = PARSERS[name]
+    read(make(), tmp_path)
+    assert damaged(make(), name, 3) == damaged(make(), name, 3) != make()

@@ -1,0 +1,216 @@
+"""The report: nobody in it, no small count in it or to be had from it, and the numbers are right."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eccl_lib.config import load
+from eccl_lib.data import report, report_page, store
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.inventory import Inventory
+from eccl_lib.data.splits import split_of
+from eccl_lib.privacy import check_tree
+
+CONFIG = load("demo")
+
+
+@pytest.fixture
+def data(tmp_path) -> Cohort:
+    """300 participants, some with flags, and a quarantine list."""
+    rng = np.random.default_rng(0)
+    n = 300
+    eids = [str(9_000_001 + k) for k in range(n)]
+    table = pd.DataFrame({"eid": eids, "split": [split_of(eid, "eccl") for eid in eids]})
+    table["sex"], table["age"] = ["female"] * 155 + ["male"] * 141 + [None] * 4, rng.normal(64, 8, n)
+    table["heart_rate"], table["missing_leads"], table["flat_leads"] = (
+        rng.normal(60, 10, n),
+        "",
+        ["V1"] * 12 + [""] * 288,
+    )
+    table["gaps"], table["clipped"], table["baseline_mv"], table["einthoven_uv"] = (
+        0.0,
+        0.0,
+        0.4,
+        [50.0] * 3 + [5.0] * 297,
+    )
+    table["heart_rate_from"] = "device"
+    table["notes"] = (
+        ["resolution 4.88 uV per count; pacemaker"] * 20
+        + [f"the file {eids[0]}_20205_2_1.xml was passed over"]
+        + [""] * 279
+    )
+    left_out = [
+        {
+            "eid": str(9_100_000 + k),
+            "file": f"{9_100_000 + k}.zip",
+            "reason": f"the zip has {k} bytes",
+            "cure": "Again.",
+        }
+        for k in range(25)
+    ]
+    left_out += [{"eid": "9200000", "file": "", "reason": "the zip of 9200000 is odd", "cure": "Look at 9200000."}]
+    ecg, clips = (
+        rng.integers(-99, 99, (n, 12, 5000)).astype(np.int16),
+        rng.integers(0, 255, (n, 16, 16, 5)).astype(np.uint8),
+    )
+    traits, labels = rng.normal(50, 10, (n, 82)).astype(np.float32), np.zeros((n, 4), dtype=bool)
+    traits[:4, 0], traits[:295, 1], labels[:30, 0], labels[:3, 1] = np.nan, np.nan, True, True
+    frame = store.quarantine_frame(left_out)
+    return Cohort(tmp_path, "f", table, ecg, clips, traits, labels, frame, print)
+
+
+def inventory(data: Cohort, **counts: int) -> Inventory:
+    people = data.table[["sex", "age"]]
+    wrong = {"identity": "LV: stroke volume", "checked": 296, "differing": 3, "largest": 12.345}
+    notes = ["table.csv: 2 rows left out", "row of 9000007 is odd"]
+    return Inventory({}, people, data.traits, {}, [], counts, {"field 20208": 40}, notes, [wrong])
+
+
+@pytest.fixture
+def content(data) -> dict:
+    return report.facts(
+        CONFIG, data, inventory(data, withdrawn=3, **{"with an ECG or a cine": 330, "in the table": 305})
+    )
+
+
+def test_nobody_is_in_the_report(data, tmp_path):
+    page = report.write(CONFIG, data, inventory(data))
+    assert check_tree(page.parent) == []
+    pictures = re.compile(r'src="data:image/png;base64,[^"]*"')
+    for path in (page, page.parent / "report.json"):
+        assert not re.search(r"9[0-2]\d{5}", pictures.sub("", path.read_text()))
+    assert {path.name for path in page.parent.iterdir()} == {
+        "index.html",
+        "report.json",
+        "ecg.png",
+        "crops.png",
+        "traits.png",
+    }
+
+
+def numbers(value) -> list[int]:
+    """All whole numbers under a value."""
+    if isinstance(value, dict):
+        return [n for inner in value.values() for n in numbers(inner)]
+    if isinstance(value, list):
+        return [n for inner in value for n in numbers(inner)]
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else []
+
+
+def test_no_count_of_people_is_between_one_and_nine(content):
+    for part in (
+        "counts",
+        "quarantine",
+        "quality",
+        "notes of the readers",
+        "people",
+        "prevalence",
+        "splits",
+        "identities",
+    ):
+        assert not [n for n in numbers(content[part]) if 0 < n < report.SMALL], part
+    for trait in content["traits"]:
+        assert not [n for n in numbers(trait) if 0 < n < report.SMALL]
+
+
+def test_a_small_count_cannot_be_had_by_subtraction(content):
+    assert content["people"]["sex"] == {"female": 155, "male": "withheld", "not given": "under 10"}
+    assert content["traits"][0]["n"] == "all but under 10"
+    assert content["identities"][0] == {
+        "identity": "LV: stroke volume",
+        "checked": "all but under 10",
+        "differing": "under 10",
+        "largest": None,
+    }
+    # 305 with everything and 300 in the store would tell that five could not be read.
+    assert content["counts"]["in the table"] == "withheld"
+    assert content["counts"]["in the store"] == 300
+    assert content["counts"]["withdrawn"] == "under 10"
+    for row in content["splits"]:
+        hidden = [row[name] for name in ("train", "val", "test") if isinstance(row[name], str)]
+        assert len(hidden) != 1, row
+
+
+def test_remarks_and_reasons_that_differ_by_numbers_alone_are_counted_together(content):
+    assert content["quarantine"][0] == {"reason": "the zip has N bytes", "cure": "Again.", "lines": "withheld"}
+    assert content["quarantine"][1] == {"reason": "the zip of N is odd", "cure": "Look at <id>.", "lines": "under 10"}
+    assert content["notes of the readers"]["pacemaker"] == 20
+    assert content["tables"] == ["table.csv: 2 rows left out", "row of <id> is odd"]
+
+
+def test_the_numbers_are_those_of_the_store(content, data):
+    trait = content["traits"][5]
+    assert trait["mean"] == pytest.approx(data.traits[:, 5].mean(), rel=1e-3)
+    assert trait["p50"] == pytest.approx(np.median(data.traits[:, 5]), rel=1e-3)
+    assert "p5" in trait
+    assert len(trait["histogram"]["bars"]) == report.BINS
+    assert content["traits"][1] == {
+        "field": 24101,
+        "name": "LV end systolic volume",
+        "short": "LVESV",
+        "unit": "mL",
+        "n": "under 10",
+    }
+    assert content["prevalence"]["ever"]["I21"] == {"cases": 30, "percent": 10.0}
+    assert content["prevalence"]["ever"]["I42"] == {"cases": "under 10", "percent": None}
+    assert content["quality"]["a flat lead"] == 12
+    assert content["quality"]["I + III differs from II by more than 20 uV"] == "under 10"
+
+
+def test_quantiles_have_enough_people_beyond_them():
+    assert set(report._distribution(np.arange(30.0))) == {"n", "mean", "sd", "p50"}
+    assert set(report._distribution(np.arange(40.0))) == {"n", "mean", "sd", "p25", "p50", "p75"}
+    assert "p5" in report._distribution(np.arange(200.0))
+    assert report._distribution(np.arange(9.0)) == {"n": "under 10"}
+
+
+def test_suppression_hides_a_second_part_of_a_whole():
+    assert report.suppress({"a": 50, "b": 30, "c": 3}) == {"a": 50, "b": "withheld", "c": "under 10"}
+    assert report.suppress({"a": 50, "b": 4, "c": 3}) == {"a": 50, "b": "under 10", "c": "under 10"}
+    assert report.suppress({"a": 50, "b": 0}) == {"a": 50, "b": 0}
+
+
+class Tags(HTMLParser):
+    """Whether all tags that must be closed are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_text_is_escaped(content):
+    content["tables"] = ["<script>alert(1)</script>"]
+    text = report_page.page(json.loads(json.dumps(content)), {})
+    parser = Tags()
+    parser.feed(text)
+    assert parser.open == []
+    assert "<script>" not in text
+    assert not re.search(r'(?:src|href)="(?!data:)', text)  # nothing is loaded from elsewhere
+
+
+def test_an_empty_store_has_a_report_too(data, tmp_path):
+    nobody = Cohort(
+        tmp_path,
+        "f",
+        data.table[:0],
+        data.ecg[:0],
+        data.clips[:0],
+        data.traits[:0],
+        data.labels[:0],
+        data.quarantine,
+        print,
+    )
+    assert report.write(CONFIG, nobody, inventory(nobody)).is_file()

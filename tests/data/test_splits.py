@@ -1,0 +1,82 @@
+"""Who trains and who is tested, and the check that chance explains the strata."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom
+
+from eccl_lib.data import splits
+
+
+def test_split_is_exactly_three_to_one_to_one_on_consecutive_ids():
+    found = [splits.split_of(str(9_000_001 + k), "eccl") for k in range(600)]
+    assert [found.count(name) for name in splits.SPLITS] == [360, 120, 120]
+    blocks = np.array(found).reshape(-1, 5)
+    assert all(sorted(block) == sorted(splits.BLOCK) for block in blocks.tolist())
+    assert len({tuple(block) for block in blocks.tolist()}) == 20  # every order of the places occurs
+
+
+def test_split_of_scattered_ids_is_about_sixty_twenty_twenty():
+    eids = np.random.default_rng(0).choice(10**6, 20_000, replace=False) + 9_000_000
+    found = [splits.split_of(str(eid), "eccl") for eid in eids]
+    shares = np.array([found.count(name) for name in splits.SPLITS]) / len(found)
+    np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=4 * np.sqrt(0.24 / 20_000))
+
+
+def test_split_hangs_on_id_and_salt_alone():
+    assert [splits.split_of(str(9_000_001 + k), "eccl") for k in range(10)] == [
+        splits.split_of(str(9_000_001 + k), "eccl") for k in reversed(range(10))
+    ][::-1]
+    salted = [[splits.split_of(str(9_000_001 + k), salt) for k in range(200)] for salt in ("eccl", "other")]
+    assert salted[0] != salted[1]
+
+
+def people(n: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Scattered ids with their splits, sex, age and labels that hang on nothing."""
+    rng = np.random.default_rng(seed)
+    eids = np.sort(rng.choice(10**6, n, replace=False)) + 9_000_000
+    table = pd.DataFrame(
+        {"eid": eids.astype(str), "sex": rng.choice(["female", "male"], n), "age": rng.normal(64, 8, n)}
+    )
+    table["split"] = [splits.split_of(eid, "eccl") for eid in table["eid"]]
+    return table, rng.random((n, 4)) < (0.022, 0.004, 0.039, 0.012)
+
+
+def test_an_assignment_stays_when_participants_are_added():
+    few, many = people(1000)[0], people(20_000)[0]
+    both = pd.concat([few, many]).groupby("eid")["split"].nunique()
+    assert (both == 1).all()
+
+
+def test_strata_of_a_fair_split_are_even():
+    found = splits.balance(*people(20_000))
+    assert set(found["stratum"]) >= {"all", "I21", "I42", "I48", "I50", "female", "male"}
+    assert len(found) == 3 * found["stratum"].nunique()
+    assert found["even"].all()
+    assert (found.groupby("stratum")["found"].sum() == found.groupby("stratum")["n"].first()).all()
+
+
+def test_the_interval_is_the_binomial_one_with_bonferroni():
+    found = splits.balance(*people(5000))
+    row = found[(found["stratum"] == "I48") & (found["split"] == "test")].iloc[0]
+    tail = (1 - (1 - splits.UNLIKELY / len(found))) / 2
+    inside = [
+        k for k in range(row["n"] + 1) if binom.cdf(k, row["n"], 0.2) >= tail and binom.sf(k - 1, row["n"], 0.2) > tail
+    ]
+    assert (row["low"], row["high"]) == (inside[0], inside[-1])
+
+
+def test_a_stratum_that_was_pushed_into_the_test_set_is_found():
+    table, labels = people(20_000)
+    sick = np.flatnonzero(labels[:, 2] & (table["split"] == "train"))
+    well = np.flatnonzero(~labels.any(axis=1) & (table["split"] == "test"))
+    moved = len(sick) // 3
+    table.loc[sick[:moved], "split"], table.loc[well[:moved], "split"] = "test", "train"
+    found = splits.balance(table, labels)
+    assert set(found.loc[~found["even"], "stratum"]) == {"I48"}
+
+
+def test_a_stratum_too_small_to_judge_is_left_out():
+    table, labels = people(200)
+    assert "I42" not in set(splits.balance(table, labels)["stratum"])

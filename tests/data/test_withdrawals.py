@@ -1,0 +1,155 @@
+"""Who has withdrawn is in no array, view, cache, prediction or log, on a store built before they did, too."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eccl_lib.data import cohort, ingest, purge, withdrawals
+from eccl_lib.storage import DamagedError, MissingError, read_json, sha256, write_array, write_json
+from tests.data.test_biobank import build, built, runs, small, words  # noqa: F401
+
+GONE = ("9000003", "9000010")
+
+
+@pytest.fixture
+def leaving(tmp_path: Path) -> Path:
+    """UK Biobank's list of two of the ten and somebody unknown."""
+    path = tmp_path / "w99999_20260101.csv"
+    path.write_text("\n".join((*GONE, "9999999")) + "\n")
+    return path
+
+
+@pytest.fixture
+def used(built, tmp_path, monkeypatch) -> Path:  # noqa: F811
+    """A runs folder with the store, views of it, a run with predictions and a cache, figures and notebooks."""
+    root = Path(shutil.copytree(built, tmp_path / "runs", copy_function=shutil.copy2))
+    monkeypatch.setenv("ECCL_RUNS", str(root))
+    config = small(**{"view.clip_size": 56, "view.clip_frames": 25, "view.ecg_rate": 100})
+    data = cohort.load(config, lambda line: None)
+    data.clip_view(config.view)
+    data.ecg_view(config.view)
+    run = root / "demo-ukb" / "align" / "eccl" / "I21" / "seed0-00000000"
+    for folder in (run, root / "demo-ukb" / "figures", root / "demo-ukb" / "notebooks"):
+        folder.mkdir(parents=True)
+        (folder / "picture.svg").write_text("<svg/>")
+    rows = np.arange(len(data))
+    frame = pd.DataFrame({"eid": data.table["eid"], "row": rows, "target_I21": data.labels[:, 0], "score_I21": 0.5})
+    frame.to_parquet(run / "predictions.parquet", index=False)
+    write_array(run / "features.npy", np.arange(40.0).reshape(10, 4))
+    write_json(run / "features.json", {"sha256": sha256(run / "features.npy")})
+    write_json(run / "manifest.json", {"files": {"predictions.parquet": sha256(run / "predictions.parquet")}})
+    return root
+
+
+def everything(root: Path) -> bytes:
+    """All bytes below a folder but the list of withdrawals itself, parquet as text."""
+    parts = []
+    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name != withdrawals.LIST):
+        text = pd.read_parquet(path).to_csv().encode() if path.suffix == ".parquet" else path.read_bytes()
+        parts += [path.name.encode(), text]
+    return b"\n".join(parts)
+
+
+def test_a_list_given_later_takes_them_out_of_everything_on_disk(used, leaving, capsys):
+    before = cohort.load(small(), lambda line: None)
+    rows = [before.table.index[before.table["eid"] == eid][0] for eid in GONE]
+    traces = [eid.encode() for eid in GONE] + [before.ecg[row].tobytes()[:2000] for row in rows]
+    traces += [before.clips[row].tobytes()[:2000] for row in rows]
+    kept = np.setdiff1d(np.arange(10), rows)
+    expected = {name: np.array(getattr(before, name)[kept]) for name in ("ecg", "clips", "traits", "labels")}
+    assert all(trace in everything(used) for trace in traces[:2])
+    assert withdrawals.main([str(leaving)]) == 0
+    # The example's ECG and cine are everyone's here, so rows are compared by number and ids by name.
+    for eid in traces[:2]:
+        assert eid not in everything(used)
+    after = cohort.load(small(), lambda line: None)
+    assert after.table["eid"].tolist() == before.table["eid"].iloc[kept].tolist()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(getattr(after, name)[:], values)
+    assert after.fingerprint != before.fingerprint
+    slots = [before.clips.slots[row] for row in rows]
+    for shard in before.folder.glob("store/shards/*-00000.npy"):
+        assert not np.load(shard)[slots].any()
+        assert np.load(shard)[after.clips.slots].reshape(8, -1).any(axis=1).all()
+    run = next(used.glob("demo-ukb/align/eccl/I21/*"))
+    assert pd.read_parquet(run / "predictions.parquet")["row"].tolist() == kept.tolist()
+    assert read_json(run / "manifest.json")["files"]["predictions.parquet"] == sha256(run / "predictions.parquet")
+    assert not list(used.rglob("features.*"))
+    assert not list(used.rglob("views/*"))
+    assert [path.parent for path in used.rglob("picture.svg")] == [run]
+    said = capsys.readouterr()
+    assert "3 participants are on the list" in said.out
+    assert not any(eid in said.out + said.err for eid in GONE)
+
+
+def test_the_list_alone_hides_them_before_anything_is_purged(used, leaving):
+    withdrawals.add(GONE)
+    data = cohort.load(small(), lambda line: None)
+    assert not set(GONE) & set(data.table["eid"])
+    assert len(data) == len(data.ecg) == len(data.clips) == len(data.traits) == len(data.labels) == 8
+    view = small(**{"view.clip_size": 56, "view.clip_frames": 25}).view
+    assert len(data.clip_view(view)) == 8  # the view of ten that is on disk is not taken
+    hidden = data.fingerprint
+    purge.purge(GONE)
+    assert cohort.load(small(), lambda line: None).fingerprint == hidden
+
+
+def test_a_purge_that_was_stopped_goes_on(used, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    withdrawals.add(GONE)
+    with monkeypatch.context() as patch:
+        patch.setattr(purge, "_purge_results", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            purge.purge(GONE)
+    assert purge.purge(GONE)["rows of predictions"] == 2
+    assert purge.purge(GONE) == {}
+    assert not any(eid.encode() in everything(used) for eid in GONE)
+
+
+def test_tables_that_a_stopped_purge_left_unequal_are_written_again(used, biobank, leaving):
+    table = next(used.glob("ukb/cohort/*/store/table.parquet"))
+    pd.read_parquet(table).iloc[:9].to_parquet(table, index=False)
+    assert withdrawals.main([str(leaving)]) == 0
+    with pytest.raises(MissingError, match="Build the store"):
+        cohort.load(small())
+    assert len(build(biobank)) == 8
+
+
+def test_the_command_honours_the_list_and_an_earlier_one(biobank, runs, leaving, tmp_path):  # noqa: F811
+    data = build(biobank, "--withdrawals", str(leaving))
+    assert len(data) == 8
+    assert len(data.clips.files) == 1
+    assert len(build(biobank)) == 8  # --no-withdrawals takes nobody back
+    (tmp_path / "later.txt").write_text("eid\n9000001\n")
+    assert len(build(biobank, "--withdrawals", str(tmp_path / "later.txt"))) == 7
+    assert not any(eid.encode() in everything(runs) for eid in (*GONE, "9000001"))
+
+
+def test_a_store_without_a_list_is_not_opened(used):
+    (used / "ukb" / withdrawals.LIST).unlink()
+    with pytest.raises(MissingError, match="nobody knows who has withdrawn"):
+        cohort.load(small())
+
+
+def test_a_list_that_cannot_be_read_stops_the_command_before_anything_else(biobank, runs, tmp_path, capsys):  # noqa: F811
+    (tmp_path / "list.csv").write_text("9000001\nsomebody\n")
+    assert ingest.main(words(biobank, "--withdrawals", str(tmp_path / "list.csv"))) == 2
+    said = capsys.readouterr().err
+    assert "line 2" in said
+    assert "somebody" not in said
+    assert not runs.exists()
+
+
+def test_a_damaged_store_is_no_reason_to_keep_their_rows(used, leaving):
+    (next(used.glob("ukb/cohort/*/store")) / "traits.npy").write_bytes(b"")
+    with pytest.raises(DamagedError):
+        cohort.load(small())
+    assert withdrawals.main([str(leaving)]) == 0
+    assert not any(eid.encode() in everything(used) for eid in GONE)
