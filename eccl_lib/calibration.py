@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 BINS = 10
+SMALLEST = 20  # participants in a bin, else there are fewer bins; ours
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _parted(logit: np.ndarray, positive: np.ndarray) -> bool:
 
 
 def reliability(probability: np.ndarray, positive: np.ndarray, bins: int = BINS) -> pd.DataFrame:
-    """Predicted against observed share in bins of equal count, those of the seeds pooled.
+    """Predicted against observed share in bins of equal count (at least SMALLEST), those of the seeds pooled.
 
     probability: (n,) or (seeds, n); positive: (n,) bool. Columns bin, predicted, observed, low, high, n. low, high:
     95 % interval of the observed share (Wilson), each participant counted once however many seeds there are.
@@ -83,7 +84,7 @@ def reliability(probability: np.ndarray, positive: np.ndarray, bins: int = BINS)
     came = np.broadcast_to(np.asarray(positive, dtype=np.float64), probability.shape).ravel()
     order = np.argsort(probability, axis=None, kind="stable")
     rows = []
-    for k, members in enumerate(np.array_split(order, min(bins, len(positive)))):
+    for k, members in enumerate(np.array_split(order, max(1, min(bins, len(positive) // SMALLEST)))):
         n, observed = len(members) / len(probability), float(came[members].mean())
         low, high = wilson(observed, n)
         predicted = float(probability.ravel()[members].mean())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from eccl_lib import calibration, delong, evaluate, resampling
@@ -47,5 +49,10 @@ def of_traits(predicted: np.ndarray, measured: np.ndarray, drawn: np.ndarray) ->
 
 
 def _over_seeds(scores: list[float]) -> dict[str, float]:
-    spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
-    return {"mean": float(np.mean(scores)), "std": spread, "seeds": len(scores)}
+    return {"mean": float(np.mean(scores)), "std": float(deviation(scores)), "seeds": len(scores)}
+
+
+def deviation(scores: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Standard deviation over seeds, the first axis; NaN of one seed."""
+    scores = np.asarray(scores, dtype=np.float64)
+    return np.std(scores, axis=0, ddof=1) if len(scores) > 1 else np.full(scores.shape[1:], np.nan)[()]

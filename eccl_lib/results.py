@@ -119,36 +119,32 @@ def single_scores(columns: Mapping[str, Column]) -> pd.DataFrame:
 
 
 def differences(columns: Mapping[str, Column]) -> pd.DataFrame:
-    """ECCL minus each other row on each task: difference, low, high (95 %), p, p_holm (over all of them), draws.
+    """ECCL minus each other row on each task: difference, std, low, high (95 %), p, p_holm (over all of them), draws.
 
-    Metrics are averaged over seeds; participants are drawn once for both rows and all seeds. So it is about these
-    trained models on other participants; what other seeds would give, the standard deviations show.
+    Metrics are averaged over seeds; participants are drawn once for both rows and all seeds. So interval and p are
+    about these trained models on other participants; std, of the differences seed by seed, is about other seeds.
     """
     records = []
     for one in columns.values():
         scores = one.scores
         if BASE not in scores.rows:
             continue
-        whole, drawn = _whole(one), one.drawn if scores.task.is_disease else resampling.mean_over_traits(one.drawn)
+        single = np.array([[run.metrics["test"] for run in row] for row in scores.runs])  # (R, S)
+        drawn = one.drawn if scores.task.is_disease else resampling.mean_over_traits(one.drawn)  # (R, B)
         base = scores.rows.index(BASE)
         for k, name in enumerate(scores.names):
             if k != base:
-                difference, strayed = float(whole[base] - whole[k]), drawn[base] - drawn[k]
+                by_seed, strayed = single[base] - single[k], drawn[base] - drawn[k]
+                difference = float(by_seed.mean())
                 low, high = comparison.symmetric_interval(difference, strayed)
                 facts = {"row": scores.names[base], "other": name, "task": scores.task.key}
-                facts |= {"metric": scores.task.metric, "difference": difference, "low": low, "high": high}
+                facts |= {"metric": scores.task.metric, "difference": difference, "std": numbers.deviation(by_seed)}
+                facts |= {"low": low, "high": high}
                 records.append(facts | {"p": comparison.p_value(difference, strayed), "draws": drawn.shape[1]})
-    names = ["row", "other", "task", "metric", "difference", "low", "high", "p", "draws"]
+    names = ["row", "other", "task", "metric", "difference", "std", "low", "high", "p", "draws"]
     found = pd.DataFrame(records, columns=names)
     found.insert(names.index("p") + 1, "p_holm", comparison.holm(found["p"]))
     return found
-
-
-def _whole(one: Column) -> np.ndarray:
-    """The metric over seeds on the participants as they are. (R,)."""
-    scores = one.scores
-    single = [[run.metrics["test"] for run in row] for row in scores.runs]
-    return np.mean(single, axis=1)
 
 
 def traits(one: Column) -> pd.DataFrame:
@@ -159,8 +155,7 @@ def traits(one: Column) -> pd.DataFrame:
         single = [resampling.resampled_r(seed[None], scores.measured, everybody)[0] for seed in scores.predicted[k]]
         low, high = resampling.percentile(one.drawn[k])
         facts = {key: [getattr(trait, key) for trait in TRAITS] for key in ("field_id", "short_name", "group", "unit")}
-        spread = np.std(single, axis=0, ddof=1) if len(single) > 1 else np.full(len(TRAITS), np.nan)
-        found = {"r": np.mean(single, axis=0), "std": spread, "low": low, "high": high}
+        found = {"r": np.mean(single, axis=0), "std": numbers.deviation(single), "low": low, "high": high}
         parts.append(pd.DataFrame({"row": name, **facts, **found, "n": (~np.isnan(scores.measured)).sum(axis=0)}))
     return pd.concat(parts, ignore_index=True)
 

@@ -91,9 +91,10 @@ def page(folder: Path) -> str:
 def _differences(found: pd.DataFrame) -> str:
     tasks = [task for task in TASK_KEYS if task in set(found["task"])]
     lines = [
-        "Metric averaged over seeds, then the difference with its 95 % interval over test participants, who are drawn "
-        f"{found['draws'].max():,} times, the same for both rows and all seeds; p after Holm over {len(found)} "
-        "comparisons. About these trained models on other participants, not about other seeds.",
+        "Mean difference ± standard deviation over seeds; in brackets its 95 % interval over test participants, who "
+        f"are drawn {found['draws'].max():,} times, the same for both rows and all seeds; p after Holm over "
+        f"{len(found)} comparisons. Interval and p are about these trained models on other participants, the deviation "
+        "is about other seeds.",
         "",
         _line(["ECCL minus", *(_heading(task) for task in tasks)]),
         _line(["---"] * (len(tasks) + 1)),
@@ -107,7 +108,8 @@ def _differences(found: pd.DataFrame) -> str:
 def _difference(one: pd.Series) -> str:
     p = "p < 0.001" if one["p_holm"] < 0.001 else f"p = {one['p_holm']:.2g}"
     low, high = _signed(one["low"], 2), _signed(one["high"], 2)
-    return f"{_signed(one['difference'], 3)}<br>({low} to {high})<br>{p}"
+    spread = "" if pd.isna(one["std"]) else f" ± {one['std']:.3f}"
+    return f"{_signed(one['difference'], 3)}{spread}<br>({low} to {high})<br>{p}"
 
 
 def _signed(value: float, digits: int) -> str:

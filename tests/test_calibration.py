@@ -97,6 +97,12 @@ def test_five_equal_seeds_have_the_curve_and_the_certainty_of_one():
     np.testing.assert_allclose(five, one, atol=1e-12)
 
 
+def test_few_participants_get_few_bins():
+    logit, positive = people(120, 8, 0.4)
+    assert calibration.reliability(calibration.risk(logit), positive)["n"].tolist() == [20] * 6
+    assert len(calibration.reliability(calibration.risk(logit[:9]), positive[:9])) == 1
+
+
 @pytest.mark.parametrize(("share", "n"), [(0.0, 12), (0.25, 12), (1.0, 3)])
 def test_wilson_interval_is_statsmodels(share, n):
     expected = proportion_confint(share * n, n, method="wilson")

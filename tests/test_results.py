@@ -108,7 +108,6 @@ def written(grid, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latent, "before_alignment", features)
         patch.setattr(latent, "after_alignment", features)
-        patch.setattr(provenance, "commit", lambda: {"hash": "0" * 40, "code_changed_since": False})
         results.write(grid[0], tuple(METHODS), TASKS, SEEDS, folder, quiet)
     return folder
 
@@ -184,6 +183,8 @@ def test_differences_are_of_the_same_participants_in_both_rows_and_all_seeds(gri
     everybody = np.arange(len(rows["eccl"][0]))
     difference = score("eccl", everybody) - score("triplet", everybody)
     assert one["difference"] == pytest.approx(difference, abs=1e-5)
+    by_seed = [test_score(a) - test_score(b) for a, b in zip(*rows.values(), strict=True)]
+    assert one["std"] == pytest.approx(np.std(by_seed, ddof=1), abs=1e-5)
     weights = next(resampling.draws(len(everybody), 100))  # the first of a set that starts alike
     drawn = []
     for column in weights.T:
@@ -264,13 +265,17 @@ def test_the_provenance_names_cohort_runs_and_time_with_shared_parents_counted_o
     assert {"torch", "numpy", "python"} <= set(facts["packages"]) and facts["machine"]["cores"] >= 1
 
 
-def test_the_same_runs_give_the_same_bytes(grid, written, tmp_path, monkeypatch):
+def test_the_same_runs_give_the_same_bytes_in_whatever_order_rows_are_named(grid, tmp_path, monkeypatch):
     monkeypatch.setattr(latent, "before_alignment", features)
     monkeypatch.setattr(latent, "after_alignment", features)
     monkeypatch.setattr(provenance, "commit", lambda: {"hash": "0" * 40, "code_changed_since": False})
-    results.write(grid[0], tuple(reversed(METHODS)), TASKS, SEEDS, tmp_path, quiet)
-    for path in written.iterdir():
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+    folders = tmp_path / "one", tmp_path / "two"
+    for rows, folder in zip((("ssl", "eccl"), ("eccl", "ssl")), folders, strict=True):
+        results.write(grid[0], rows, ("I21", "traits"), SEEDS, folder, quiet)
+    files = sorted(path.name for path in folders[0].iterdir())
+    assert len(files) == 10 and files == sorted(path.name for path in folders[1].iterdir())
+    for name in files:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
 
 
 def test_the_commit_is_gits():
@@ -328,8 +333,8 @@ def test_the_page_labels_every_number_and_prints_the_published_ones(grid, writte
 
 
 def test_a_difference_of_nothing_has_no_minus_sign():
-    one = pd.Series({"difference": -0.0001, "low": -0.001, "high": 0.02, "p_holm": 0.0004})
-    assert table_text._difference(one) == "+0.000<br>(+0.00 to +0.02)<br>p < 0.001"
+    one = pd.Series({"difference": -0.0001, "std": 0.0123, "low": -0.001, "high": 0.02, "p_holm": 0.0004})
+    assert table_text._difference(one) == "+0.000 ± 0.012<br>(+0.00 to +0.02)<br>p < 0.001"
 
 
 def test_a_cell_for_the_eye_has_mean_deviation_and_interval():

@@ -63,3 +63,4 @@ def test_strangers_are_found_as_often_as_by_a_guess():
 
 def test_one_seed_has_no_deviation():
     assert retrieval.table(hearts(seeds=1), draws=20)["std"].isna().all()
+    assert retrieval.table(hearts(seeds=1), draws=20)["std"].dtype == np.float64
