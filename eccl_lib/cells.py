@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from eccl_lib import calibration, delong, evaluate, resampling
-from eccl_lib.calibration import Prior
+from eccl_lib import evaluate
+from eccl_lib.statistics import calibration, delong, resampling
+from eccl_lib.statistics.calibration import Prior
 
 
 def of_disease(logits: np.ndarray, positive: np.ndarray, prior: Prior) -> dict[str, float]:
@@ -49,10 +48,4 @@ def of_traits(predicted: np.ndarray, measured: np.ndarray, drawn: np.ndarray) ->
 
 
 def _over_seeds(scores: list[float]) -> dict[str, float]:
-    return {"mean": float(np.mean(scores)), "std": float(deviation(scores)), "seeds": len(scores)}
-
-
-def deviation(scores: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Standard deviation over seeds, the first axis; NaN of one seed."""
-    scores = np.asarray(scores, dtype=np.float64)
-    return np.std(scores, axis=0, ddof=1) if len(scores) > 1 else np.full(scores.shape[1:], np.nan)[()]
+    return {"mean": float(np.mean(scores)), "std": float(evaluate.deviation(scores)), "seeds": len(scores)}

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from eccl_lib import cells, resampling
-from eccl_lib.calibration import Prior
+from eccl_lib import cells
 from eccl_lib.config import TASKS as TASK_KEYS
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.statistics import resampling
+from eccl_lib.statistics.calibration import Prior
 from eccl_lib.tasks import TASKS, Targets, targets
 
 ROW = "sex and age alone"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 RECALLS = (1, 5, 10)
@@ -103,3 +105,9 @@ def ranks_of_own(z_query: np.ndarray, z_gallery: np.ndarray) -> tuple[np.ndarray
 def retrieval_chance(n: int) -> dict[str, float]:
     """What a guess among n scores in ``retrieval``."""
     return {"median_rank": (n + 1) / 2} | {f"recall_at_{k}": min(1.0, k / n) for k in RECALLS}
+
+
+def deviation(scores: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Standard deviation over seeds, the first axis; NaN of one seed."""
+    scores = np.asarray(scores, dtype=np.float64)
+    return np.std(scores, axis=0, ddof=1) if len(scores) > 1 else np.full(scores.shape[1:], np.nan)[()]

@@ -122,7 +122,7 @@ def save_figure(figure: Any, name: str, config: Config) -> None:
 def _write(figure: Any, target: Path) -> None:
     import matplotlib as mpl
 
-    from eccl_lib.figures_style import STYLE
+    from eccl_lib.figures.style import STYLE
 
     # Without a date and a version in it, a figure drawn again from the same data is the same file.
     metadata = {"Date": None} if target.suffix == ".svg" else {"Software": None}

@@ -16,7 +16,7 @@ import numpy as np
 from eccl_lib import paths
 from eccl_lib.config import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.jobs import Job
+from eccl_lib.grid.jobs import Job
 from eccl_lib.scores import Scores
 
 PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision")

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from eccl_lib import delong, evaluate, figures, resampling
+from eccl_lib import evaluate, figures
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.runs import Run
 from eccl_lib.scores import measured_and_predicted
+from eccl_lib.statistics import delong, resampling
 
 DRAWS = 2000  # of participants, for one run's intervals; ours
 # One whole-heart trait beside its segments: what fits on a page and is read first.

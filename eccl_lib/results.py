@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eccl_lib import calibration, comparison, course, demographics, latent, provenance, resampling, table_text
 from eccl_lib import cells as numbers
-from eccl_lib import retrieval as finding
-from eccl_lib.calibration import Prior
+from eccl_lib import course, demographics, evaluate, latent, provenance, table_text
 from eccl_lib.config import Config
 from eccl_lib.course import Problem
 from eccl_lib.data import cohort
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.methods import METHODS
 from eccl_lib.scores import Scores, gather
+from eccl_lib.statistics import calibration, comparison, resampling
+from eccl_lib.statistics import retrieval as finding
+from eccl_lib.statistics.calibration import Prior
 from eccl_lib.storage import write_atomically, write_json, write_text
 
 Log = Callable[[str], None]
@@ -138,7 +139,7 @@ def differences(columns: Mapping[str, Column]) -> pd.DataFrame:
                 difference = float(by_seed.mean())
                 low, high = comparison.symmetric_interval(difference, strayed)
                 facts = {"row": scores.names[base], "other": name, "task": scores.task.key}
-                facts |= {"metric": scores.task.metric, "difference": difference, "std": numbers.deviation(by_seed)}
+                facts |= {"metric": scores.task.metric, "difference": difference, "std": evaluate.deviation(by_seed)}
                 facts |= {"low": low, "high": high}
                 records.append(facts | {"p": comparison.p_value(difference, strayed), "draws": drawn.shape[1]})
     names = ["row", "other", "task", "metric", "difference", "std", "low", "high", "p", "draws"]
@@ -155,7 +156,7 @@ def traits(one: Column) -> pd.DataFrame:
         single = [resampling.resampled_r(seed[None], scores.measured, everybody)[0] for seed in scores.predicted[k]]
         low, high = resampling.percentile(one.drawn[k])
         facts = {key: [getattr(trait, key) for trait in TRAITS] for key in ("field_id", "short_name", "group", "unit")}
-        found = {"r": np.mean(single, axis=0), "std": numbers.deviation(single), "low": low, "high": high}
+        found = {"r": np.mean(single, axis=0), "std": evaluate.deviation(single), "low": low, "high": high}
         parts.append(pd.DataFrame({"row": name, **facts, **found, "n": (~np.isnan(scores.measured)).sum(axis=0)}))
     return pd.concat(parts, ignore_index=True)
 

@@ -13,9 +13,9 @@ import pandas as pd
 
 from eccl_lib import command, grid, paths, results, table_text
 from eccl_lib.config import TASKS, Config, ConfigError
-from eccl_lib.grid import Log
+from eccl_lib.grid.running import Log
+from eccl_lib.grid.workers import BACKENDS, Workers
 from eccl_lib.methods import METHODS
-from eccl_lib.workers import BACKENDS, Workers
 
 
 def build(

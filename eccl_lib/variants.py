@@ -11,7 +11,7 @@ from eccl_lib import grid as scheduling
 from eccl_lib import lineage, report
 from eccl_lib.config import Config
 from eccl_lib.data import cohort
-from eccl_lib.jobs import Job
+from eccl_lib.grid.jobs import Job
 from eccl_lib.models.heads import on_meta, parameters_in_millions
 from eccl_lib.models.vit import EcgEncoder, grid
 

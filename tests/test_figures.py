@@ -15,7 +15,7 @@ from eccl_lib import figures
 from eccl_lib.config import DISEASES
 from eccl_lib.data.records import LEADS
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.figures_style import CYCLE, ORGAN_COLOURS, ORGAN_NAMES, STAMP, TASK_COLOURS
+from eccl_lib.figures.style import CYCLE, ORGAN_COLOURS, ORGAN_NAMES, STAMP, TASK_COLOURS
 
 N = 40
 

@@ -13,7 +13,7 @@ from eccl_lib import figures
 from eccl_lib.config import DISEASES
 from eccl_lib.data.records import LEADS
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.figures_style import BLUE, ORGAN_NAMES, TASK_COLOURS
+from eccl_lib.figures.style import BLUE, ORGAN_NAMES, TASK_COLOURS
 
 N = 40
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from eccl_lib import report, variants
 from eccl_lib.config import load
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.figures_style import STAMP
+from eccl_lib.figures.style import STAMP
 from eccl_lib.models.vit import grid
 
 N = 80

@@ -11,14 +11,15 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from eccl_lib import calibration, latent, methods, paths, provenance, resampling, results, table_text
+from eccl_lib import latent, methods, paths, provenance, results, table_text
 from eccl_lib.config import DISEASES, TASKS
 from eccl_lib.data import cohort
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.jobs import Job
+from eccl_lib.grid.jobs import Job
 from eccl_lib.methods import METHODS
 from eccl_lib.paths import PAPER_TABLE, ROOT
 from eccl_lib.scores import gather
+from eccl_lib.statistics import calibration, resampling
 from eccl_lib.storage import DamagedError, MissingError
 
 from .conftest import tiny_config

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from eccl_lib import evaluate, lineage, methods, roc, supplement
+from eccl_lib import evaluate, lineage, methods, supplement
 from eccl_lib.config import DISEASES, Config
 from eccl_lib.data import cohort
 from eccl_lib.runs import Run
 from eccl_lib.scores import Scores
+from eccl_lib.statistics import roc
 from eccl_lib.tasks import TASKS
 
 from .conftest import tiny_config

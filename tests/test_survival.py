@@ -22,13 +22,13 @@ STAGES = {
 }
 POINTS = ("in the middle of an epoch", "between weights and manifest", "while the results are written")
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["eccl_lib.jobs"])
+CONTEXT.set_forkserver_preload(["eccl_lib.grid.jobs"])
 
 
 def run_stage(stage, runs, point=None):
     """In a process of its own: one stage, its parents first, killed at a point of its own course."""
     os.environ["ECCL_RUNS"] = str(runs)
-    from eccl_lib.jobs import Job
+    from eccl_lib.grid.jobs import Job
 
     job = Job(stage, tiny_config(**OVERRIDES))
     for parent in job.parents():

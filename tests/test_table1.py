@@ -8,8 +8,8 @@ import pytest
 
 from eccl_lib import methods, paths, table1
 from eccl_lib.config import ConfigError
-from eccl_lib.grid import GridError
-from eccl_lib.workers import Workers
+from eccl_lib.grid.running import GridError
+from eccl_lib.grid.workers import Workers
 
 from .conftest import TINY, tiny_config
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eccl_lib import grid
+from eccl_lib.grid import running as grid
+from eccl_lib.grid.workers import Workers
 from eccl_lib.runs import FILES
 from eccl_lib.storage import sha256
-from eccl_lib.workers import Workers
 
-from .conftest import TINY, link_cohort, tiny_config
+from ..conftest import TINY, link_cohort, tiny_config
 
 CONFIG = tiny_config()
 ROWS, TASKS, SEEDS = ("cmae", "triplet", "cmr_sup"), ("I48",), (0,)

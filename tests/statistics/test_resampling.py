@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from eccl_lib import evaluate, resampling
+from eccl_lib import evaluate
+from eccl_lib.statistics import resampling
 
 N = 50
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eccl_lib import coverage, evaluate
-from eccl_lib.coverage import Design
+from eccl_lib import evaluate
 from eccl_lib.paths import DEMO_FIGURES, ROOT
+from eccl_lib.statistics import coverage
+from eccl_lib.statistics.coverage import Design
 
 
 def test_simulated_scores_have_the_true_auc_in_every_seed():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from eccl_lib.config import Config, as_dict
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.jobs import FEATURES, Job
+from eccl_lib.grid.jobs import FEATURES, Job
 from eccl_lib.storage import DamagedError, read_json
 
 EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # in a training's lines

@@ -7,7 +7,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 from statsmodels.stats.proportion import proportion_confint
 
-from eccl_lib import calibration
+from eccl_lib.statistics import calibration
 from eccl_lib.tasks import balanced_chunks
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from eccl_lib.figures_style import BLACK, GREY, SMALL, TASK_COLOURS, footer, new_figure, styled, task_title
+from eccl_lib.figures.style import BLACK, GREY, SMALL, TASK_COLOURS, footer, new_figure, styled, task_title
 
 ACROSS = 2  # stages side by side, each with its loss and its score
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from eccl_lib import grid
 from eccl_lib.config import TASKS
+from eccl_lib.grid import running as grid
+from eccl_lib.grid.workers import Workers
 from eccl_lib.methods import METHODS
-from eccl_lib.workers import Workers
 
+from ..conftest import tiny_config
 from . import fake_jobs
-from .conftest import tiny_config
 from .fake_jobs import FakeJob
 
 CONFIG = tiny_config()

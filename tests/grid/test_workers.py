@@ -7,12 +7,13 @@ from pathlib import Path
 import joblib
 import pytest
 
-from eccl_lib import grid, workers
 from eccl_lib.config import ConfigError
-from eccl_lib.workers import Workers
+from eccl_lib.grid import running as grid
+from eccl_lib.grid import workers
+from eccl_lib.grid.workers import Workers
 
+from ..conftest import tiny_config
 from . import fake_jobs
-from .conftest import tiny_config
 from .fake_jobs import FakeJob
 
 dask = pytest.importorskip("dask")
@@ -114,16 +115,6 @@ def test_a_worker_that_does_not_see_the_folder_of_runs_is_named(cluster, tmp_pat
         pytest.skip("needs Linux's /proc")
     refused = pytest.raises(ConfigError, match=r"Dask worker tcp://.* does not see /proc/self/cwd.*ECCL_RUNS")
     with refused, workers.pool(cluster, own, quiet):
-        pass
-
-
-def test_a_worker_that_does_not_see_the_data_is_named(cluster, tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    monkeypatch.setenv("ECCL_DATA", str(tmp_path / "data"))
-    with workers.pool(cluster, tmp_path, quiet):
-        pass
-    monkeypatch.setenv("ECCL_DATA", str(tmp_path / "elsewhere"))
-    with pytest.raises(ConfigError, match=r"does not see .*elsewhere on "), workers.pool(cluster, tmp_path, quiet):
         pass
 
 

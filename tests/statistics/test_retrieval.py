@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from eccl_lib import evaluate, resampling, retrieval
+from eccl_lib import evaluate
+from eccl_lib.statistics import resampling, retrieval
 
 
 def unit(generator, shape):

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from eccl_lib import roc
 from eccl_lib.config import TASKS
-from eccl_lib.figures_style import (
+from eccl_lib.figures.style import (
     BLACK,
     BLUE,
     CYCLE,
@@ -25,6 +24,7 @@ from eccl_lib.figures_style import (
     styled,
     task_title,
 )
+from eccl_lib.statistics import roc
 
 LINES = ("-", "--", ":")  # a second mark beside colour, once the colours are used up
 ALPHA = 0.05

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from eccl_lib.figures_style import (
+from eccl_lib.figures.style import (
     BLACK,
     BLUE,
     GREY,

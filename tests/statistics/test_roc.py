@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from eccl_lib import evaluate, roc
+from eccl_lib import evaluate
+from eccl_lib.statistics import roc
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from collections import Counter
 
 import pytest
 
-from eccl_lib import grid
 from eccl_lib.config import TASKS
 from eccl_lib.data import cohort
-from eccl_lib.jobs import FEATURES, Job
+from eccl_lib.grid import running as grid
+from eccl_lib.grid.jobs import FEATURES, Job
 from eccl_lib.methods import METHODS
 
-from .conftest import tiny_config
+from ..conftest import tiny_config
 
 pytestmark = pytest.mark.usefixtures("shared_runs")
 

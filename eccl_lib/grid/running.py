@@ -15,11 +15,11 @@ import torch
 from eccl_lib import paths
 from eccl_lib.config import Config, ConfigError
 from eccl_lib.data import cohort
-from eccl_lib.forecast import Forecast, Progress, duration, from_finished_runs, like, wall_seconds
-from eccl_lib.jobs import FEATURES, Job
-from eccl_lib.relay import Relay, append
+from eccl_lib.grid.forecast import Forecast, Progress, duration, from_finished_runs, like, wall_seconds
+from eccl_lib.grid.jobs import FEATURES, Job
+from eccl_lib.grid.relay import Relay, append
+from eccl_lib.grid.workers import Pool, Setting, Workers, entered, pool
 from eccl_lib.storage import DamagedError, MissingError
-from eccl_lib.workers import Pool, Setting, Workers, entered, pool
 
 Log = Callable[[str], None]
 Waves = list[list[Job]]

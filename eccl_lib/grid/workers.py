@@ -75,7 +75,7 @@ def pool(workers: Workers, shared: Path, log: Callable[[str], None] = print) -> 
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise ConfigError("--backend dask needs dask and distributed: pip install 'eccl-lib[cluster]'") from None
-    from eccl_lib.dask_backend import SteadyDask
+    from eccl_lib.grid.dask_backend import SteadyDask
 
     try:
         client = Client(workers.scheduler, set_as_default=False)
@@ -105,7 +105,7 @@ def _check(client: Any, shared: Path) -> None:
     path = shared / f".seen-{token}"
     write_text(path, token)
     try:
-        answers = client.run(_unseen, path, token, os.environ.get("ECCL_DATA", ""), on_error="return")
+        answers = client.run(_unseen, path, token, on_error="return")
     finally:
         path.unlink()
     for address, answer in answers.items():
@@ -113,32 +113,28 @@ def _check(client: Any, shared: Path) -> None:
             raise ConfigError(f"Dask worker {address} cannot run jobs: {type(answer).__name__}: {answer}")
         if answer:
             raise ConfigError(
-                f"Dask worker {address} does not see {answer}. All workers need the folder of runs, and that of the "
-                f"data, under one path: put them on a disk they share, export ECCL_RUNS=/that/folder"
+                f"Dask worker {address} does not see {answer}. All workers need the folder of runs under one path: "
+                f"put it on a disk they share, export ECCL_RUNS=/that/folder"
             )
 
 
-def _unseen(path: Path, token: str, data: str) -> str:
+def _unseen(path: Path, token: str) -> str:
     """On a worker: the folder that it does not see, with the machine's name. token: what ``path`` holds."""
-    if not path.is_file() or path.read_text() != token:
-        return f"{path.parent} on {socket.gethostname()}"
-    return f"{data} on {socket.gethostname()}" if data and not Path(data).is_dir() else ""
+    seen = path.is_file() and path.read_text() == token
+    return "" if seen else f"{path.parent} on {socket.gethostname()}"
 
 
 @dataclass(frozen=True)
 class Setting:
     """What a worker takes over from the process that sends it jobs. parent: the process that it must not outlive."""
 
-    folders: dict[str, str]  # ECCL_RUNS, ECCL_DATA
+    runs: str  # ECCL_RUNS: its default hangs on where the package lies, so it is always said
     parent: int | None
 
     @classmethod
     def here(cls, pool: Pool) -> Setting:
         """Of this process."""
-        folders = {"ECCL_RUNS": str(paths.runs_root())}  # its default hangs on where the package lies: always say it
-        if "ECCL_DATA" in os.environ:
-            folders["ECCL_DATA"] = os.environ["ECCL_DATA"]
-        return cls(folders, os.getpid() if pool.local else None)
+        return cls(str(paths.runs_root()), os.getpid() if pool.local else None)
 
 
 _one_job = threading.Lock()  # torch's random numbers belong to the process, not to a thread
@@ -146,10 +142,10 @@ _one_job = threading.Lock()  # torch's random numbers belong to the process, not
 
 @contextlib.contextmanager
 def entered(setting: Setting) -> Iterator[None]:
-    """In a worker: one job at a time, with the sender's folders, and no longer than the sender lives."""
+    """In a worker: one job at a time, with the sender's folder of runs, and no longer than the sender lives."""
     with _one_job:
         if setting.parent != os.getpid():
-            os.environ.update(setting.folders)
+            os.environ["ECCL_RUNS"] = setting.runs
             if setting.parent is not None:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sender, which ends its workers
                 _end_with(setting.parent)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from eccl_lib.data.records import LEADS
-from eccl_lib.figures_style import (
+from eccl_lib.figures.style import (
     BLACK,
     BLUE,
     GREY,

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from eccl_lib import relay
-from eccl_lib.relay import Relay, append
+from eccl_lib.grid import relay
+from eccl_lib.grid.relay import Relay, append
 
 
 def write_many(path, count):

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eccl_lib.figures_style import (
+from eccl_lib.figures.style import (
     BLUE,
     ORANGE,
     PALE,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from eccl_lib import evaluate, resampling
-from eccl_lib.cells import deviation
+from eccl_lib import evaluate
+from eccl_lib.statistics import resampling
 
 DRAWS = 2000
 Pair = tuple[np.ndarray, np.ndarray]  # z_ecg, z_cmr, both (n, D), unit norm, row i of both is one heart
@@ -39,7 +39,7 @@ def _direction(found: list[tuple[np.ndarray, dict[str, np.ndarray]]], draws: int
     for name, chance in evaluate.retrieval_chance(n).items():
         seeds = [np.median(ranks) if name == "median_rank" else recalls[name].mean() for ranks, recalls in found]
         low, high = resampling.percentile(np.concatenate(drawn[name]))
-        facts = {"metric": name.replace("_", " "), "mean": np.mean(seeds), "std": deviation(seeds)}
+        facts = {"metric": name.replace("_", " "), "mean": np.mean(seeds), "std": evaluate.deviation(seeds)}
         rows.append(facts | {"low": low, "high": high, "chance": chance, "seeds": len(seeds), "n": n})
     return pd.DataFrame(rows)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from eccl_lib import delong
+from eccl_lib.statistics import delong
 
 # Albumin, total protein, K-G score and whether surgery helped, of 43 patients: the data of DeLong et al. 1988 as
 # printed in the SAS/STAT User's Guide, PROC LOGISTIC, "Comparing Receiver Operating Characteristic Curves".

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from eccl_lib import comparison, resampling
+from eccl_lib.statistics import comparison, resampling
 
 
 def test_holm_is_statsmodels():

@@ -1,6 +1,6 @@
 """How often the intervals hold the truth, simulated: AUC at few and many positives, mean r, differences of rows.
 
-Command: ``python -m eccl_lib.coverage --out figures/demo/coverage.csv``.
+Command: ``python -m eccl_lib.statistics.coverage --out figures/demo/coverage.csv``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from eccl_lib import command, comparison, delong, evaluate, resampling
+from eccl_lib import command, evaluate
+from eccl_lib.statistics import comparison, delong, resampling
 from eccl_lib.storage import write_atomically
 
 LEVEL = 0.95
@@ -137,8 +138,8 @@ def table(repeats: int, designs: Sequence[Design] = DESIGNS, seed: int = 0, log:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """``python -m eccl_lib.coverage --repeats 10000 --out figures/demo/coverage.csv``."""
-    parser = argparse.ArgumentParser(prog="python -m eccl_lib.coverage", description=__doc__.splitlines()[0])
+    """``python -m eccl_lib.statistics.coverage --repeats 10000 --out figures/demo/coverage.csv``."""
+    parser = argparse.ArgumentParser(prog="python -m eccl_lib.statistics.coverage", description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=10_000, help="simulated studies per design")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="CSV to write; without it the table is printed")

@@ -1,0 +1,45 @@
+"""Every figure under one name: ``figures.fig2a_latent(...)``. Arrays and frames in, Figure out, no disk touched.
+
+| module | pictures |
+|---|---|
+| person | one participant: ECG paper, baseline, cine, crop, predicted traits and risks |
+| examples | what a model does with single ECGs: reconstruction, attention, retrieval |
+| training | training curves of a run, and of every stage |
+| latent | the shared space: similarity, Fig. 2a, Fig. 2d |
+| scores | ROC, calibration, differences between the rows of Table 1 |
+| traits | Fig. 2b, Fig. 2c, all 82 traits |
+| style | how they all look |
+"""
+
+from eccl_lib.figures.examples import attention_maps, mae_reconstructions, retrieval_examples
+from eccl_lib.figures.latent import fig2a_latent, fig2d_umap, similarity_matrix, umap_diseases
+from eccl_lib.figures.person import baseline, cine_frames, crop_overlay, ecg_paper, risk_panel, trait_panel
+from eccl_lib.figures.scores import differences_forest, reliability_curves, roc_curves, roc_panels
+from eccl_lib.figures.training import StageCurves, training_curves, training_stages
+from eccl_lib.figures.traits import fig2b_patches_and_size, fig2c_traits, traits_by_organ
+
+__all__ = [
+    "StageCurves",
+    "attention_maps",
+    "baseline",
+    "cine_frames",
+    "crop_overlay",
+    "differences_forest",
+    "ecg_paper",
+    "fig2a_latent",
+    "fig2b_patches_and_size",
+    "fig2c_traits",
+    "fig2d_umap",
+    "mae_reconstructions",
+    "reliability_curves",
+    "retrieval_examples",
+    "risk_panel",
+    "roc_curves",
+    "roc_panels",
+    "similarity_matrix",
+    "training_curves",
+    "training_stages",
+    "trait_panel",
+    "traits_by_organ",
+    "umap_diseases",
+]

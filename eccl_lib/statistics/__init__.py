@@ -1,0 +1,1 @@
+"""How sure a score is: intervals, comparisons, calibration, retrieval. Arrays in, numbers out."""
