@@ -1,4 +1,4 @@
-# make demo   install into .venv and run the notebooks on the embedded cohort (about ten minutes on two cores)
+# make demo   install into .venv and run the notebooks on the embedded cohort (a quarter of an hour on two cores)
 # make test   unit tests, then every committed notebook against its own outputs
 # make lab    JupyterLab on notebooks/
 # make table1 all 225 cells of Table 1: nine rows, five tasks, five seeds; run again it goes on where it was stopped
@@ -43,7 +43,7 @@ table1: install
 	$(BIN)/python -m eccl_lib.table1 --scale demo --seeds 5
 
 study: install
-	$(BIN)/python -m eccl_lib.table1 --scale study --tasks traits
+	$(BIN)/python -m eccl_lib.table1 --scale study --tasks traits --rows scratch ssl cl eccl cmr_sup
 
 refresh: install
 	$(BIN)/python -m eccl_lib.run_notebooks --scale demo --refresh
