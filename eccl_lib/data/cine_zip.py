@@ -156,6 +156,8 @@ def _short_axis(members: list[bytes], notes: list[str]) -> list[dicom.Header]:
             fault = error
     if damaged > MOST_DAMAGED * (damaged + len(headers)):
         raise UnreadableError(f"{damaged} of {damaged + len(headers)} images: {fault.reason}", fault.cure)
+    if not headers:
+        raise UnreadableError("there is no DICOM image in it", DOWNLOAD_AGAIN)
     if damaged:
         notes.append(f"{damaged} damaged images left out")
     if other:

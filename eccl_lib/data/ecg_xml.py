@@ -12,6 +12,7 @@ from eccl_lib.data.files import EXERCISE_FIELD, read_bytes
 from eccl_lib.data.records import DOWNLOAD_AGAIN, LEADS, EcgRecord, UnreadableError
 
 LARGEST_XML = 8 * 2**20  # bytes; a real one has 0.3 to 1.5 MB
+MOST_TAGS = 150_000  # a real one has some hundreds; each costs memory
 USUAL_RATE, USUAL_SAMPLES = 500.0, 5000  # of the device: ten seconds
 RESOLUTIONS = (0.1, 50.0)  # uV per count that can be; 5 is usual
 LARGEST_COUNT = 2**15
@@ -56,6 +57,8 @@ def _parse_xml(data: bytes):
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 
+    if (tags := data.count(b"<")) > MOST_TAGS:
+        raise UnreadableError(f"the XML has {tags} tags; an ECG has some hundreds", DOWNLOAD_AGAIN)
     try:
         try:
             return fromstring(data, forbid_dtd=True)

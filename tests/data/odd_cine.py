@@ -161,8 +161,8 @@ SURVIVED: list[tuple[str, Change, str]] = [
     ("a zip within the zip", also("a.zip", packed([("x", b"y")])), "no DICOM"),
 ]
 DROPPED: list[tuple[str, Change, str]] = [
-    ("no images", lambda files: [("manifest.cvs", b"filename,x")], "no series named"),
-    ("nothing at all", lambda files: [], "no series named"),
+    ("no images", lambda files: [("manifest.cvs", b"filename,x")], "no DICOM image"),
+    ("nothing at all", lambda files: [], "no DICOM image"),
     ("the long axis alone", tags(SeriesDescription="CINE_segmented_LAX_4Ch"), "no series named"),
     ("the scanner's contours alone", tags(SeriesDescription="CINE_segmented_SAX_InlineVF"), "no series named"),
     ("one frame in each slice", without(lambda s, f: f > 0), "1 frames"),
@@ -240,5 +240,5 @@ CASES = [
     *(Case("cine", what, zipped(change), QUARANTINED, says) for what, change, says in DROPPED),
     *(Case("cine", n, lambda d, c=c: read_cine(c(plain_zip()), d), QUARANTINED, says) for n, c, says in ZIPS),
     Case("cine", "an unpacked folder", lambda d: read_unpacked(d, 39), KEPT),
-    Case("cine", "an unpacked folder without images", lambda d: read_unpacked(d, 0), QUARANTINED, "no series named"),
+    Case("cine", "an unpacked folder without images", lambda d: read_unpacked(d, 0), QUARANTINED, "no DICOM image"),
 ]
