@@ -79,7 +79,7 @@ def training(config: Config, data: Cohort, seeds: Sequence[int], *, synthetic: b
         pages.append((f"CMR encoder: {name}", "task loss", SCORE, runs))
     for name, key in {"ECG": "ecg", "CMR": "cmr"}.items():
         runs = alone(lambda one, key=key: lineage.autoencoder_run(one, key, data))
-        pages.append((f"CMAE: autoencoder of the {name}", "MSE", ERROR, runs))
+        pages.append((f"CMAE: autoencoder of the {name}", "error", ERROR, runs))
     pages.append(("CMAE: both, one latent", "loss", ERROR, alone(lambda one: lineage.pair_run(one, data))))
     for verb, methods in {"alignment": ALIGNED, "fine-tuning": TUNED}.items():
         for method in methods.values():

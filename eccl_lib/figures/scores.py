@@ -123,8 +123,9 @@ def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: i
             style = {"fmt": f"{marker}-", "color": colour, "elinewidth": 0.8, "linewidth": 1, "markersize": 4}
             ax.errorbar(bins["predicted"], observed, yerr=reach, **style, label=name)
         most = min(1.0, max(float(bins[["predicted", "high"]].to_numpy().max()) for bins in curves.values()))
-        edges = -0.02 * most, 1.04 * most
-        ax.set(xlabel="predicted probability", ylabel="share with the diagnosis", xlim=edges, ylim=edges)
+        low, high, above_legend = -0.02 * most, 1.04 * most, 1.38 * most
+        ax.set(xlabel="predicted probability", ylabel="share with the diagnosis", xlim=(low, high))
+        ax.set_ylim(low, above_legend)
         ax.set_title(task_title(code))
         ax.legend(loc="upper left", fontsize=SMALL, labelspacing=0.3)
     footer(fig, f"n = {n:,} test participants; a point: one bin of predictions; bars: 95 % interval", synthetic)
