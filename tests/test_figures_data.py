@@ -179,8 +179,8 @@ def test_fig2b_says_patches_weights_and_time_of_each_point():
     rows += [("size", 600, 5.4e6, 42.4, 0.35, 0.3, 0.4), ("size", 600, 0.115e6, 7000, 0.38, 0.3, 0.5)]
     figure = figures.fig2b_patches_and_size(pd.DataFrame(rows, columns=columns), n=N)
     labels = [[label.get_text().split("\n") for label in ax.get_xticklabels()] for ax in figure.axes]
-    assert labels[0] == [["120", "85 M weights", "15.0 min"], ["600", "85 M weights", "7.2 h"]]
-    assert labels[1] == [["0.12 M", "600 patches", "1.9 h"], ["5.4 M", "600 patches", "42 s"]]
+    assert labels[0] == [["120", "85 M", "15.0 min"], ["600", "85 M", "7.2 h"]]
+    assert labels[1] == [["0.12 M", "600", "1.9 h"], ["5.4 M", "600", "42 s"]]
     assert [line.get_ydata().tolist() for line in (figure.axes[0].lines[0], figure.axes[1].lines[0])] == [
         [0.3, 0.4],
         [0.38, 0.35],

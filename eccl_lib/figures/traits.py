@@ -41,7 +41,8 @@ def fig2b_patches_and_size(points: pd.DataFrame, *, n: int, synthetic: bool = Fa
         ax.errorbar(x, rows["r"], yerr=reach, fmt="o-", color=BLUE, ecolor=GREY, capsize=3, markersize=5)
         ax.set_xticks(x, [_run_label(row, panel) for row in rows.itertuples()], fontsize=8)
         ax.set_xlim(-0.5, len(rows) - 0.5)
-        ax.set_xlabel("patches of one ECG" if panel == "patches" else "weights of the encoder")
+        order = "patches, weights" if panel == "patches" else "weights, patches"
+        ax.set_xlabel(f"{order} and training time")
         ax.set_title(title)
     axes[0].set_ylabel("mean Pearson r, 82 traits")
     footer(fig, f"n = {n:,} test participants; {INTERVAL}; time: processor, both stages", synthetic)
@@ -52,10 +53,7 @@ def _run_label(row, panel: str) -> str:
     """What a run varies first, then what it costs."""
     millions = row.parameters / 1e6
     weights = f"{millions:,.0f} M" if millions >= 10 else f"{millions:.2g} M"
-    patches, weights = (
-        (f"{row.tokens:,}", f"{weights} weights") if panel == "patches" else (f"{row.tokens:,} patches", weights)
-    )
-    first, second = (patches, weights) if panel == "patches" else (weights, patches)
+    first, second = (f"{row.tokens:,}", weights) if panel == "patches" else (weights, f"{row.tokens:,}")
     return f"{first}\n{second}\n{_duration(row.seconds)}"
 
 
