@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
@@ -305,6 +306,7 @@ def _apply(config: Config, changes: dict[str, Any]) -> Config:
     return config
 
 
+@functools.cache
 def _types(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 

@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # UK Biobank's; ids of the embedded cohort start with 9. A full stop may end the sentence, but not be a decimal point.
 _ID = re.compile(r"(?<!\d)(?<!\d\.)[1-6]\d{6}(?!\.?\d)")
+# Digests of runs, commits and files, as the suite and git write them: eight of their letters may look like an id.
+_DIGEST = re.compile(r"\b(?=[0-9a-f]*[a-f])(?:[0-9a-f]{8}|[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64})\b")
 _NAMED = r"FamilyName|GivenName|PID|PatientID|PatientName"
 _NAMES = (
     re.compile(rf"<(?:{_NAMED})\b[^>/]*>\s*(?!SYNTHETIC|ANONYM|SECRET)[^<\s{{}}][^<{{}}]*</"),  # CardioSoft, MUSE
@@ -60,9 +62,14 @@ def masked(text: str) -> str:
     return _MASK.sub("<id>", text)
 
 
+def without_digests(text: str) -> str:
+    """The text without its hexadecimal digests: 8, 12, 40 or 64 places, a letter among them."""
+    return _DIGEST.sub("", text)
+
+
 def check_text(text: str, place: str) -> list[Finding]:
     """Findings line by line; names and dates also across lines, as XML breaks them."""
-    found, text = [], _EMBEDDED.sub("", text)
+    found, text = [], without_digests(_EMBEDDED.sub("", text))
     for what, patterns in KINDS.items():
         for pattern in patterns:
             lines = sorted({text.count("\n", 0, match.start()) + 1 for match in pattern.finditer(text)})

@@ -173,3 +173,10 @@ def test_masking_takes_ids_and_leaves_other_numbers():
     assert (
         privacy.masked(f"{ID}_20205_2_0.xml has 5000 samples, 0.{ID}") == f"<id>_20205_2_0.xml has 5000 samples, 0.{ID}"
     )
+
+
+def test_a_digest_is_no_id_and_hides_none_beside_it():
+    eid = "4" + "123456"  # put together, so that this file holds no such number
+    assert not privacy.check_text(f"seed0-{eid}a and {eid}{'0' * 32}f", "x")
+    for text in (eid, f"seed0-{eid}", f"{eid} 0a1b2c3d", f"{eid}a9", f"{eid}00"[:7]):
+        assert privacy.check_text(text, "x"), text
