@@ -49,7 +49,11 @@ def build(
     """
     folder = folder_of(config)
     with only_one(folder, progress):
-        for left in (*folder.glob(".*.partial"), *folder.glob("store/**/.*.partial")):  # of a call that was killed
+        for left in (
+            *folder.glob(".*.partial"),
+            *folder.glob("store/**/.*.partial"),
+            *folder.glob("records/.*.partial"),
+        ):  # of a call that was killed
             left.unlink()
         progress("listing files and reading tables")
         found = inventory.take(source, folder, withdrawals.read())

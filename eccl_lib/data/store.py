@@ -6,9 +6,11 @@ written beside and renamed: killed at any moment, the same call goes on where it
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +26,7 @@ from eccl_lib.data.layout import BLOCK, Layout
 from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
 from eccl_lib.storage import write_text
 
+DEATHS = 3  # of processes that read a participant, before the participant is left out
 MISSING_FILE = {
     "ecg": ("there is no ECG of the imaging visit", "Download field 20205, instance 2."),
     "cine": ("there is no short-axis cine of the imaging visit", "Download field 20209, instance 2."),
@@ -133,10 +136,21 @@ def fill(
                 layout.prepare(name, first, shape, dtype)
     due = _due(participants, read_records(layout), retry)
     size = layout.shard if layout.numbered else BLOCK  # a file has one writer; one file for all has many places
-    groups = [list(slots) for _, slots in groupby(due, key=lambda slot: slot // size)]
-    jobs = ((_fill_slots, {slot: participants[slot] for slot in group}, config, layout) for group in groups)
     bar = Bar("preprocess", len(participants) - len(due), len(participants), progress)
-    run_all(jobs, len(groups), engine, bar.add)
+    left = set(due)
+
+    def finished(slots: list[int]) -> None:
+        left.difference_update(slots)
+        bar.add(len(slots))
+
+    while left:
+        groups = [list(slots) for _, slots in groupby(sorted(left), key=lambda slot: slot // size)]
+        jobs = ((_fill_slots, {slot: participants[slot] for slot in group}, config, layout) for group in groups)
+        try:
+            run_all(jobs, len(groups), engine, finished)
+        except BrokenExecutor:
+            # Memory ran out, or a codec crashed: nothing inside that process could catch it.
+            progress("a process that read files died; others go on, and who kills three is left out")
     known = read_records(layout)
     return {slot: known[slot] for slot in participants}
 
@@ -164,8 +178,8 @@ def _due(participants: Mapping[int, Participant], known: dict[int, dict], retry:
     return sorted(slot for slot, who in participants.items() if not done(slot, who))
 
 
-def _fill_slots(participants: dict[int, Participant], config: Config, layout: Layout) -> int:
-    """Slots of one file, a block at a time: rows first, then the record that vouches for them."""
+def _fill_slots(participants: dict[int, Participant], config: Config, layout: Layout) -> list[int]:
+    """Slots of one file, a block at a time: rows first, then the record that vouches for them. Returns the slots."""
     for _, slots in groupby(sorted(participants), key=lambda slot: slot // BLOCK):
         block = {slot: participants[slot] for slot in slots}
         path = layout.record(min(block))
@@ -174,19 +188,35 @@ def _fill_slots(participants: dict[int, Participant], config: Config, layout: La
             records[slot] = _fill_slot(slot, participant, config, layout)
         layout.flush(min(block))
         write_text(path, json.dumps([records[slot] for slot in sorted(records)]))
-    return len(participants)
+    return list(participants)
 
 
 def _fill_slot(slot: int, participant: Participant, config: Config, layout: Layout) -> dict[str, Any]:
     record: dict[str, Any] = {"slot": slot, "eid": participant.eid, "state": participant.state}
     try:
-        signal, clip, facts = process(participant, config)
+        with _survived(layout.records / f"{slot:07d}.reading"):
+            signal, clip, facts = process(participant, config)
     except Quarantine as fault:
         signal, clip = np.zeros((12, ecg.SAMPLES), np.int16), np.zeros(clip_shape(config), np.uint8)
         facts = {"quarantine": {"file": fault.file, "reason": fault.reason, "cure": fault.cure}}
     layout.write("ecg", slot, signal)
     layout.write("clips", slot, clip)
     return record | facts | {"ecg_sha256": row_digest(signal), "clip_sha256": row_digest(clip)}
+
+
+@contextlib.contextmanager
+def _survived(tries: Path) -> Iterator[None]:
+    """Leave a mark while files are read, a dot for each time: who has ended that many processes is not read again."""
+    if tries.is_file() and tries.stat().st_size >= DEATHS:
+        tries.unlink()
+        cure = "Give it more memory or another version of the codec, then --retry-quarantined."
+        raise Quarantine("", f"reading it ended the process {DEATHS} times", cure)
+    with tries.open("a") as file:
+        file.write(".")
+    try:
+        yield
+    finally:
+        tries.unlink(missing_ok=True)
 
 
 def row_digest(row: np.ndarray) -> str:

@@ -122,3 +122,12 @@ def masked_zip(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     target = tmp_path_factory.mktemp("mask") / "seg_sa.nii.gz"
     as_ukbb_cardiac_writes(ZIP_EXAMPLE, labels, target)
     return ZIP_EXAMPLE, target, labels
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare builds the report's page with its pictures, save where the report is what is tested."""
+    if request.module.__name__.rsplit(".", 1)[-1] != "test_report":
+        from eccl_lib.data import report_page
+
+        monkeypatch.setattr(report_page, "write", lambda folder, *rest: folder / "index.html")

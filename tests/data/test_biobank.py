@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -315,3 +316,25 @@ def test_originals_are_found_again_without_naming_anybody(biobank, own_runs):
     assert original.cine_of(small(), data, row).images.shape == (3, 50, 80, 72)
     names = original.file_names(small(), data, row)
     assert sorted(names) == ["<eid>_20205_2_0.xml", "<eid>_20209_2_0.zip", "seg_sa.nii.gz"]
+
+
+def test_who_ends_the_process_three_times_is_left_out_and_the_rest_goes_on(biobank, runs, monkeypatch, capsys):
+    fill_slot = store._fill_slot
+
+    def dying(slot, participant, config, layout):
+        """As a crash inside a codec: the mark of reading stays, nothing is caught, the pool breaks."""
+        mark = layout.records / f"{slot:07d}.reading"
+        if participant.eid == "9000005" and (not mark.is_file() or mark.stat().st_size < store.DEATHS):
+            with mark.open("a") as file:
+                file.write(".")
+            raise BrokenProcessPool("a process died")
+        return fill_slot(slot, participant, config, layout)
+
+    monkeypatch.setattr(store, "_fill_slot", dying)
+    found = build(biobank)
+    assert len(found) == 9
+    assert found.quarantine["reason"].tolist() == ["reading it ended the process 3 times"]
+    assert capsys.readouterr().out.count("a process that read files died") == 3
+    monkeypatch.setattr(store, "_fill_slot", fill_slot)
+    assert len(build(biobank, "--retry-quarantined")) == 10
+    assert not list(runs.rglob("*.reading"))
