@@ -18,7 +18,8 @@ from eccl_lib.storage import sha256
 
 from ..conftest import TINY, link_cohort, tiny_config
 
-CONFIG = tiny_config()
+SMALL = {"cmae.epochs": 2, "cmae.warmup_epochs": 1}
+CONFIG = tiny_config(**SMALL)
 ROWS, TASKS, SEEDS = ("cmae", "triplet", "cmr_sup"), ("I48",), (0,)
 
 
@@ -64,24 +65,26 @@ class Command:
     """``python -m eccl_lib.table1`` on the tiny cohort, in a session of its own, checkpointing at every step."""
 
     def __init__(self, runs, log):
-        fields = {**TINY, "runtime.checkpoint_seconds": 0.0}
+        fields = {**TINY, **SMALL, "runtime.checkpoint_seconds": 0.0}
         words = ["--jobs", "2", "--rows", *ROWS, "--tasks", *TASKS]
         words += [word for name, value in fields.items() for word in ("--set", f"{name}={str(value).lower()}")]
         self.runs, self.log = runs, log
         self.process = subprocess.Popen(
             [sys.executable, "-m", "eccl_lib.table1", *words],
             env={**os.environ, "ECCL_RUNS": str(runs)},
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
     def until_training(self, stage):
-        """Wait until a run of the stage is half-way; all processes of the command."""
-        while self.process.poll() is None and not list(self.runs.glob(f"demo-synthetic/{stage}/*/*/*/state-*")):
+        """Wait until this command has a run of the stage half-way; all its processes."""
+        lines = re.compile(rf"^{stage}/.*epoch 1/", re.MULTILINE)
+        own = f"demo-synthetic/.grid-*-{self.process.pid}/*"
+        while not any(lines.search(path.read_text()) for path in self.runs.glob(own)):
+            assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.02)
-        assert self.process.poll() is None, self.log.read_text()
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def end(self):
@@ -90,22 +93,22 @@ class Command:
 
 def test_whoever_is_killed_the_same_command_goes_on_to_the_same_bytes(alone, tiny_runs, tmp_path):
     command = Command(tiny_runs, tmp_path / "killed")
-    children = command.until_training("pretrain_cmr")
+    children = command.until_training("autoencode")
     os.kill(command.process.pid, signal.SIGKILL)
     command.end()
     assert psutil.wait_procs(children, timeout=30)[1] == []  # no orphan goes on training
     assert not set(files(tiny_runs)) >= set(alone)
 
     command = Command(tiny_runs, tmp_path / "interrupted")
-    children = command.until_training("autoencode")
+    children = command.until_training("pretrain_cmr")
     os.killpg(command.process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
     status, said = command.end()
     assert status == 130 and "the same command goes on from the last checkpoint" in said and "Traceback" not in said
     assert psutil.wait_procs(children, timeout=30)[1] == []
 
     command = Command(tiny_runs, tmp_path / "went_on")
-    workers = [child for child in command.until_training("align") if "loky" in " ".join(child.cmdline())]
-    busy = max(workers, key=lambda child: child.cpu_times().user)
+    workers = [child for child in command.until_training("pretrain_pair") if "loky" in " ".join(child.cmdline())]
+    busy = max(workers, key=lambda child: child.cpu_percent(0.1))
     busy.kill()
     status, said = command.end()
     assert status == 0, said
