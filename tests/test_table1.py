@@ -8,6 +8,7 @@ import pytest
 
 from eccl_lib import methods, paths, table1
 from eccl_lib.config import ConfigError
+from eccl_lib.data import cohort
 from eccl_lib.grid.running import GridError
 from eccl_lib.grid.workers import Workers
 
@@ -58,7 +59,7 @@ def test_where_a_cell_fails_there_is_no_table_and_the_status_says_so(tiny_runs, 
     assert ended.value.code == 1
     assert "finetune/scratch/I48/seed1" in capsys.readouterr().err
     assert not (tiny_runs / "demo-synthetic" / "figures").exists()
-    assert methods.expected(tiny_config(), "scratch", table1.grid.cohort.load(tiny_config())).done
+    assert methods.expected(tiny_config(), "scratch", cohort.load(tiny_config())).done
     with pytest.raises(GridError, match="1 of 1 runs failed"):
         table1.build(tiny_config(), ("scratch",), ("I48",), (0, 1), print, HERE)
 
