@@ -9,7 +9,7 @@ import numpy as np
 
 from eccl_lib import methods
 from eccl_lib.config import Config
-from eccl_lib.data import cohort
+from eccl_lib.data import cohort, schemas
 from eccl_lib.runs import Run
 from eccl_lib.storage import DamagedError
 from eccl_lib.tasks import TASKS, Task
@@ -64,7 +64,10 @@ def gather(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Seq
 
 def _finished(config: Config, key: str, data: cohort.Cohort) -> Run:
     run = methods.expected(config, key, data)
-    return run if run.done else methods.finished(config, key, _silent)  # which raises, with the command
+    if not run.done:
+        methods.finished(config, key, _silent)  # which raises, with the command
+    schemas.check("predictions", run.predictions)
+    return run
 
 
 def of_runs(task: Task, rows: tuple[str, ...], seeds: tuple[int, ...], runs: tuple[tuple[Run, ...], ...]) -> Scores:

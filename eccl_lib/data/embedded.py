@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config import Config
-from eccl_lib.data import files, integrity, store, tables
+from eccl_lib.data import files, integrity, schemas, store, tables
 from eccl_lib.data.engine import Bar, Engine, Progress, run_all
 from eccl_lib.data.layout import BLOCK, Layout, keep_rows
 from eccl_lib.data.records import UnreadableError
@@ -37,7 +37,9 @@ def build(config: Config, folder: Path, progress: Progress = print) -> None:
     rows = table.loc[[participants[k].eid for k in kept]]
     write_array(target / "traits.npy", tables.traits(rows))
     write_array(target / "labels.npy", tables.labels(rows, config.store.labels))
-    write_frame(target / "table.parquet", facts(rows, [records[k] for k in kept], config.store.split_salt))
+    people = facts(rows, [records[k] for k in kept], config.store.split_salt)
+    schemas.check("table", people)
+    write_frame(target / "table.parquet", people)
     left_out = [{"eid": r["eid"], **r["quarantine"]} for r in records.values() if "quarantine" in r]
     write_frame(target / "quarantine.parquet", store.quarantine_frame(left_out))
     files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in sorted(target.iterdir())}
