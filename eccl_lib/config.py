@@ -265,6 +265,12 @@ def load(
         raise ConfigError(f"{name} is a parameter of its own, not an override: give it as -p {name} or --{name}")
     config = _apply(Config(), {**top, **DELTAS[scale]})
     config = _apply(config, {**_shorter_warmups(config, changes), **changes})
+    checked(config)
+    return config
+
+
+def checked(config: Config) -> Config:
+    """The config itself. Raises ConfigError where a value is out of its range."""
     for name, wanted in violations(config):
         raise ConfigError(f"{name} is {value_of(config, name)!r}; it must be {wanted}")
     return config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from eccl_lib.config import Config, fingerprint
+from eccl_lib.config import Config, checked, fingerprint
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.runs import Run
 
@@ -30,8 +30,8 @@ ECCL = Arm("eccl", pretraining="mae", objective="clip", teacher="swin")
 
 
 def with_cmr(config: Config, architecture: Architecture) -> Config:
-    """The same parameters with this CMR encoder."""
-    return replace(config, cmr=replace(config.cmr, architecture=architecture))
+    """The same parameters with this CMR encoder. Raises ConfigError where its patches do not fit the clips."""
+    return checked(replace(config, cmr=replace(config.cmr, architecture=architecture)))
 
 
 def ecg_run(config: Config, data: Cohort) -> Run:

@@ -80,8 +80,10 @@ def _shapes(config: Config) -> Iterator[Rule]:
     for axis in ("clip_frames", "clip_size"):
         stored, seen = getattr(config.store, axis), getattr(config.view, axis)
         yield f"view.{axis}", stored % seen == 0, f"a divisor of store.{axis} ({stored})"
-    for name, patch in (("cmr.patch", config.cmr.patch), ("cmr_vit.patch", config.cmr_vit.patch)):
-        yield "view.clip_size", config.view.clip_size % patch == 0, f"a multiple of {name} ({patch})"
+    patched = {"swin": "cmr.patch", "vit": "cmr_vit.patch"}.get(config.cmr.architecture)  # ResNet50 takes any size
+    if patched:
+        patch = value_of(config, patched)
+        yield "view.clip_size", config.view.clip_size % patch == 0, f"a multiple of {patched} ({patch})"
     yield "cmr_resnet.layers", len(config.cmr_resnet.layers) == 4, "four numbers of blocks"
     yield "cmr.heads", len(config.cmr.heads) == len(config.cmr.depths), "as many as cmr.depths"
     for width, heads in (("ecg.width", "ecg.heads"), ("mae.decoder_width", "mae.decoder_heads"), _CMR_VIT):

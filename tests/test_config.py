@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from eccl_lib import command
+from eccl_lib import command, lineage
 from eccl_lib.config import DELTAS, Config, ConfigError, as_dict, fingerprint, load, names
 
 
@@ -109,3 +109,10 @@ def test_a_command_line_gives_the_config_again():
 
 def test_default_config_equals_paper_scale():
     assert dataclasses.replace(load("paper"), disease="I21") == Config()
+
+
+def test_patches_of_an_encoder_have_to_fit_only_where_that_encoder_is_trained():
+    config = load("demo", overrides={"view.clip_size": 28, "cmr.patch": 7})
+    assert lineage.with_cmr(config, "resnet50").cmr.architecture == "resnet50"
+    with pytest.raises(ConfigError, match=r"view.clip_size is 28.*cmr_vit.patch \(8\)"):
+        lineage.with_cmr(config, "vit")

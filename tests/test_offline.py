@@ -71,7 +71,7 @@ import json, sys
 from eccl_lib import stages
 from eccl_lib.config import load
 config = load("demo", disease="traits", overrides=json.loads(sys.argv[1]))
-print(stages.align(config).name)
+print(stages.train_arm(config).name)
 """
 
     settings = {**TINY, **{f"{section}.epochs": 1 for section in ("mae", "cmr_training", "align")}}

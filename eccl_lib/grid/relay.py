@@ -7,8 +7,8 @@ can no longer append ends there as well, right after the checkpoint that the lin
 from __future__ import annotations
 
 import os
+import platform
 import shutil
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +69,7 @@ def append(path: Path, line: str) -> None:
 
 
 def _prefix() -> str:
-    return f".grid-{socket.gethostname()}-"
+    return f".grid-{platform.node()}-"
 
 
 def _remove_orphans(root: Path) -> None:

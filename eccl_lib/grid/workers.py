@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import platform
 import signal
-import socket
 import threading
 import time
 import uuid
@@ -121,7 +121,7 @@ def _check(client: Any, shared: Path) -> None:
 def _unseen(path: Path, token: str) -> str:
     """On a worker: the folder that it does not see, with the machine's name. token: what ``path`` holds."""
     seen = path.is_file() and path.read_text() == token
-    return "" if seen else f"{path.parent} on {socket.gethostname()}"
+    return "" if seen else f"{path.parent} on {platform.node()}"
 
 
 @dataclass(frozen=True)
