@@ -76,6 +76,8 @@ class Command:
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # Who starts the tests in the background hands down an ignored Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def until_training(self, stage):
