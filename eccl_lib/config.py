@@ -25,6 +25,11 @@ SCALES = tuple(DELTAS)
 COHORTS = ("synthetic", "ukb")
 
 
+def option(off: Any) -> Any:
+    """A field that may be switched on. Switched off it enters no fingerprint: what was made without it stays valid."""
+    return field(default=off, metadata={"option": True})
+
+
 class ConfigError(ValueError):
     """A parameter has a wrong name, type or value; the message names the right ones."""
 
@@ -360,6 +365,16 @@ def as_dict(config: Config) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+def essentials(config: Config) -> dict[str, Any]:
+    """``as_dict`` without the options that are off: what results hang on."""
+    content = as_dict(config)
+    for name, part in content.items():
+        for each in fields(getattr(config, name)) if isinstance(part, dict) else ():
+            if each.metadata.get("option") and getattr(getattr(config, name), each.name) == each.default:
+                del part[each.name]
+    return content
+
+
 def digest(*parts: Any) -> str:
     """SHA-256 in hex of JSON-able parts; equal content gives an equal digest on every machine."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
@@ -368,5 +383,5 @@ def digest(*parts: Any) -> str:
 
 def fingerprint(config: Config, *sections: str, parents: tuple[str, ...] = ()) -> str:
     """What a result hangs on: the named sections (or top-level fields) of the config and the parents' fingerprints."""
-    content = as_dict(config)
+    content = essentials(config)
     return digest({name: content[name] for name in sections}, list(parents))

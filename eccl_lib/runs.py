@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import eccl_lib
 from eccl_lib import paths
-from eccl_lib.config import Config, as_dict
+from eccl_lib.config import Config, essentials
 from eccl_lib.storage import (
     DamagedError,
     only_one,
@@ -134,7 +134,7 @@ class Run:
         timing: dict[str, float],
     ) -> None:
         """Write all files, then the manifest that makes them a finished run, then drop the training state."""
-        write_json(self.folder / "config.json", as_dict(config) | {"runtime": None})
+        write_json(self.folder / "config.json", essentials(config) | {"runtime": None})
         write_json(self.folder / "metrics.json", metrics)
         write_json(self.folder / "timing.json", timing)
         write_atomically(self.folder / "history.csv", lambda path: history.to_csv(path, index=False))

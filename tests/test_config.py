@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from eccl_lib import command, lineage
-from eccl_lib.config import DELTAS, Config, ConfigError, as_dict, fingerprint, load, names
+from eccl_lib.config import DELTAS, Config, ConfigError, MaeConfig, as_dict, fingerprint, load, names, option
 
 
 def test_defaults_are_the_papers_numbers():
@@ -74,6 +74,18 @@ def test_fewer_epochs_bring_a_shorter_warm_up_unless_it_is_given():
 def test_config_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         load().seed = 3
+
+
+def test_an_option_enters_the_fingerprint_only_where_it_is_switched_on():
+    @dataclasses.dataclass(frozen=True)
+    class WithOption(MaeConfig):
+        views: int = option(0)
+
+    base = load("demo")
+    off = dataclasses.replace(base, mae=WithOption(**vars(base.mae)))
+    on = dataclasses.replace(base, mae=WithOption(**vars(base.mae), views=2))
+    assert fingerprint(off, "mae") == fingerprint(base, "mae") != fingerprint(on, "mae")
+    assert as_dict(off)["mae"]["views"] == 0  # it is a parameter all the same
 
 
 def test_fingerprint_moves_with_its_sections_and_parents_alone():

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib import paths
-from eccl_lib.config import Config, as_dict, digest
+from eccl_lib.config import Config, as_dict, digest, essentials
 from eccl_lib.data import ecg, integrity, inventory, schemas, store, withdrawals
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.engine import Engine, Progress
@@ -175,7 +175,9 @@ def _fingerprint(
     content = hashlib.sha256(sums.to_csv(index=False).encode())
     content.update(table[["eid", "split", "sex", "age"]].to_csv(index=False).encode())
     content.update(traits.tobytes() + labels.tobytes())
-    return digest({"format": FORMAT, "cohort": "ukb", "store": as_dict(config)["store"], "rows": content.hexdigest()})
+    return digest(
+        {"format": FORMAT, "cohort": "ukb", "store": essentials(config)["store"], "rows": content.hexdigest()}
+    )
 
 
 def read(folder: Path, tries: int = 5) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -111,7 +111,7 @@ def fingerprint(config: Config) -> str:
     from eccl_lib.data.embedded import FORMAT
     from eccl_lib.data.synthetic import GENERATOR
 
-    content = configuration.as_dict(config)
+    content = configuration.essentials(config)
     source = [GENERATOR, content["synthetic"]]
     return digest({"format": FORMAT, "cohort": config.cohort, "store": content["store"], "source": source})
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from eccl_lib.config import Config, as_dict
+from eccl_lib.config import Config, essentials
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.grid.jobs import FEATURES, Job
 from eccl_lib.storage import DamagedError, read_json
@@ -65,7 +65,7 @@ def from_finished_runs(jobs: Iterable[Job], data: Cohort) -> Forecast:
     places = {(like(job), job.expected(data).folder.parent): job for job in jobs if job.key != FEATURES}
     found: dict[Like, list[float]] = {}
     for (kind, folder), job in places.items():
-        wanted = _but_for_seed(as_dict(job.config))
+        wanted = _but_for_seed(essentials(job.config))
         for path in sorted(folder.glob("seed*-*/timing.json")):
             try:
                 if _but_for_seed(read_json(path.with_name("config.json"))) == wanted:
