@@ -16,12 +16,12 @@ from eccl_lib.config import Config, TrainingConfig
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.inputs import in_batches
+from eccl_lib.log import Log
 from eccl_lib.runs import Run
 from eccl_lib.storage import only_one
 from eccl_lib.tasks import TASKS, Targets, balanced_chunks, fixed_chunks, targets
 from eccl_lib.train import Recipe, Step, even_batches, fit, seed_of, step_seconds
 
-Log = Callable[[str], None]
 SPLITS = ("train", "val", "test")
 
 

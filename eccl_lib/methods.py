@@ -9,8 +9,8 @@ from eccl_lib import command, lineage, stages
 from eccl_lib.config import Config, ConfigError
 from eccl_lib.data import cohort
 from eccl_lib.lineage import Arm
+from eccl_lib.log import Log
 from eccl_lib.runs import Run
-from eccl_lib.stages import Log
 from eccl_lib.storage import MissingError
 
 

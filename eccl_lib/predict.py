@@ -6,7 +6,6 @@ Command: ``python -m eccl_lib.predict ECG --scale demo``.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,10 +19,10 @@ from eccl_lib.data import cohort, ecg, formats
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.lineage import ECCL
+from eccl_lib.log import Log
 from eccl_lib.runs import device
 from eccl_lib.tasks import DISEASE_NAMES, TASKS, targets
 
-Log = Callable[[str], None]
 WARNING = (
     "The weights come from a synthetic cohort. Traits and scores show that the software works on this file; "
     "they say nothing about this person."

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from eccl_lib.config import Config
 from eccl_lib.course import Problem
 from eccl_lib.data import cohort
 from eccl_lib.data.traits import TRAITS
+from eccl_lib.log import Log
 from eccl_lib.methods import METHODS
 from eccl_lib.scores import Scores, gather
 from eccl_lib.statistics import calibration, comparison, resampling
@@ -25,7 +26,6 @@ from eccl_lib.statistics import retrieval as finding
 from eccl_lib.statistics.calibration import Prior
 from eccl_lib.storage import write_atomically, write_json, write_text
 
-Log = Callable[[str], None]
 BASE = "eccl"  # the row that all others are compared with
 STEMS = {"I21": "mi_auc", "I42": "cm_auc", "I48": "af_auc", "I50": "hf_auc", "traits": "mean_r"}  # figures/paper
 KINDS = ("raw", "shifted")

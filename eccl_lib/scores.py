@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +10,10 @@ import numpy as np
 from eccl_lib import methods
 from eccl_lib.config import Config
 from eccl_lib.data import cohort, schemas
+from eccl_lib.log import silent
 from eccl_lib.runs import Run
 from eccl_lib.storage import DamagedError
 from eccl_lib.tasks import TASKS, Task
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def gather(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Seq
     Raises MissingError with the command where a run is not there, DamagedError where two runs scored other people.
     """
     reading = replace(config, runtime=replace(config.runtime, build_missing=False))
-    data, found = cohort.load(reading, _silent), {}
+    data, found = cohort.load(reading, silent), {}
     for task in tasks:
         cells = [replace(reading, disease=task, seed=seed) for seed in seeds]
         runs = tuple(tuple(_finished(cell, key, data) for cell in cells) for key in rows)
@@ -65,7 +64,7 @@ def gather(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Seq
 def _finished(config: Config, key: str, data: cohort.Cohort) -> Run:
     run = methods.expected(config, key, data)
     if not run.done:
-        methods.finished(config, key, _silent)  # which raises, with the command
+        methods.finished(config, key, silent)  # which raises, with the command
     schemas.check("predictions", run.predictions)
     return run
 
@@ -94,7 +93,3 @@ def measured_and_predicted(run: Run) -> tuple[np.ndarray, np.ndarray]:
     names = [column.removeprefix("target_") for column in found if column.startswith("target_")]
     measured, predicted = (found[[f"{kind}_{name}" for name in names]] for kind in ("target", "score"))
     return measured.to_numpy(np.float64), predicted.to_numpy(np.float64)
-
-
-def _silent(line: str) -> None:
-    """The runs are there: nothing to say."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from eccl_lib import command, course, losses, trained
 from eccl_lib.config import Config
-from eccl_lib.course import Course, Log, Problem
+from eccl_lib.course import Course, Problem
 from eccl_lib.data import cmr, cohort, ecg
 from eccl_lib.inputs import Clips, Signals, in_batches
 from eccl_lib.lineage import (
@@ -32,6 +32,7 @@ from eccl_lib.lineage import (
     third_run,
     with_cmr,
 )
+from eccl_lib.log import Log
 from eccl_lib.models.heads import Supervised
 from eccl_lib.models.vit import grid
 from eccl_lib.runs import Run

@@ -15,6 +15,7 @@ from eccl_lib import command, grid, paths, results, table_text
 from eccl_lib.config import TASKS, Config, ConfigError
 from eccl_lib.grid.running import Log
 from eccl_lib.grid.workers import BACKENDS, Workers
+from eccl_lib.log import aloud
 from eccl_lib.methods import METHODS
 
 
@@ -70,17 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     workers = _workers(given, config)
     try:
         if given.plan:
-            grid.predict(grid.plan(config, given.rows, given.tasks, seeds), config, _say, workers)
+            grid.predict(grid.plan(config, given.rows, given.tasks, seeds), config, aloud, workers)
             return
-        cells = build(config, given.rows, given.tasks, seeds, _say, workers)
+        cells = build(config, given.rows, given.tasks, seeds, aloud, workers)
     except grid.GridError as error:
         print(f"\n{error}", file=sys.stderr)
         raise SystemExit(1) from None
     print(table_text.shown(results.wide(cells)).to_string())
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)  # seen at once where the output goes to a file
 
 
 if __name__ == "__main__":

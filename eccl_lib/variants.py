@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pandas as pd
@@ -12,10 +11,9 @@ from eccl_lib import lineage, report
 from eccl_lib.config import Config
 from eccl_lib.data import cohort
 from eccl_lib.grid.jobs import Job
+from eccl_lib.log import Log
 from eccl_lib.models.heads import on_meta, parameters_in_millions
 from eccl_lib.models.vit import EcgEncoder, grid
-
-Log = Callable[[str], None]
 
 
 def plan(config: Config) -> list[tuple[str, Config]]:

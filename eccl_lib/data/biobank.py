@@ -19,11 +19,12 @@ from eccl_lib import paths
 from eccl_lib.config import Config, as_dict, digest, essentials
 from eccl_lib.data import ecg, integrity, inventory, schemas, store, withdrawals
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.engine import Engine, Progress
+from eccl_lib.data.engine import Engine
 from eccl_lib.data.inventory import Inventory, Source
 from eccl_lib.data.layout import ARRAYS, Layout
 from eccl_lib.data.rows import Rows
 from eccl_lib.data.splits import split_of
+from eccl_lib.log import Log
 from eccl_lib.storage import MissingError, only_one, read_json, write_array, write_frame, write_json
 
 FORMAT = 1  # raise when the preprocessing changes what is stored
@@ -39,9 +40,7 @@ def folder_of(config: Config) -> Path:
     return paths.ukb_root() / "cohort" / digest(FORMAT, {name: settings[name] for name in PIXELS})[:8]
 
 
-def build(
-    config: Config, source: Source, engine: Engine, progress: Progress, retry: bool = False
-) -> tuple[Path, Inventory]:
+def build(config: Config, source: Source, engine: Engine, progress: Log, retry: bool = False) -> tuple[Path, Inventory]:
     """Read what is new or changed under the source into the store; goes on where an earlier call was stopped.
 
     retry: try those in quarantine again. Returns the store's folder and what was found. Raises UnreadableError on a
@@ -78,7 +77,7 @@ class _Growing:
     found: Inventory
     layout: Layout
     config: Config
-    progress: Progress
+    progress: Log
     last: float = dataclasses.field(default_factory=time.monotonic)
 
     def __call__(self, line: str) -> None:
@@ -133,7 +132,7 @@ def write(
     write_json(folder / "manifest.json", {"format": FORMAT, "files": files, **facts})
 
 
-def load(config: Config, progress: Progress = print, incomplete: bool = False) -> Cohort:
+def load(config: Config, progress: Log = print, incomplete: bool = False) -> Cohort:
     """Open the store, without those who have withdrawn. Raises MissingError with the command where it is not whole."""
     folder = folder_of(config)
     if not (folder / "manifest.json").is_file():

@@ -23,6 +23,7 @@ from eccl_lib.data import cmr, ecg, integrity
 from eccl_lib.data.records import UnreadableError
 from eccl_lib.data.rows import Rows
 from eccl_lib.data.splits import SPLITS
+from eccl_lib.log import Log, silent
 from eccl_lib.storage import (
     DamagedError,
     MissingError,
@@ -32,8 +33,6 @@ from eccl_lib.storage import (
     write_atomically,
     write_json,
 )
-
-Progress = Callable[[str], None]
 
 
 @dataclass
@@ -54,7 +53,7 @@ class Cohort:
     traits: np.ndarray
     labels: np.ndarray
     quarantine: pd.DataFrame
-    progress: Progress = field(default=print, repr=False)
+    progress: Log = field(default=print, repr=False)
     complete: bool = True
     sums: pd.DataFrame | None = field(default=None, repr=False)
 
@@ -107,7 +106,7 @@ def fingerprint(config: Config) -> str:
     if config.cohort == "ukb":
         from eccl_lib.data import biobank
 
-        return biobank.load(config, _silent).fingerprint
+        return biobank.load(config, silent).fingerprint
     from eccl_lib.data.embedded import FORMAT
     from eccl_lib.data.synthetic import GENERATOR
 
@@ -116,11 +115,7 @@ def fingerprint(config: Config) -> str:
     return digest({"format": FORMAT, "cohort": config.cohort, "store": content["store"], "source": source})
 
 
-def _silent(line: str) -> None:
-    """A log for calls that have nothing to say."""
-
-
-def load(config: Config, progress: Progress = print, incomplete: bool = False) -> Cohort:
+def load(config: Config, progress: Log = print, incomplete: bool = False) -> Cohort:
     """Open the config's cohort; build it first where ``runtime.build_missing`` says so, else raise MissingError.
 
     incomplete: also open a store of UK Biobank's files to which participants are still being added.
@@ -152,7 +147,7 @@ def command(config: Config) -> str:
     return " ".join(["python -m eccl_lib.data.cohort", *wanted, *(f"--set {shlex.quote(word)}" for word in settings)])
 
 
-def _open(folder: Path, mark: str, progress: Progress) -> Cohort:
+def _open(folder: Path, mark: str, progress: Log) -> Cohort:
     store = folder / "store"
     verify(folder)
     arrays = {name: np.load(store / f"{name}.npy", mmap_mode="r") for name in ("ecg", "clips")}

@@ -10,16 +10,17 @@ import pandas as pd
 
 from eccl_lib.config import Config
 from eccl_lib.data import files, integrity, schemas, store, tables
-from eccl_lib.data.engine import Bar, Engine, Progress, run_all
+from eccl_lib.data.engine import Bar, Engine, run_all
 from eccl_lib.data.layout import BLOCK, Layout, keep_rows
 from eccl_lib.data.records import UnreadableError
 from eccl_lib.data.splits import split_of
+from eccl_lib.log import Log
 from eccl_lib.storage import sha256, write_array, write_frame, write_json
 
 FORMAT = 1  # raise when the preprocessing changes what is stored; the generator has its own number
 
 
-def build(config: Config, folder: Path, progress: Progress = print) -> None:
+def build(config: Config, folder: Path, progress: Log = print) -> None:
     """Make the embedded cohort's files and store in ``folder``, going on where an earlier call was stopped."""
     progress(f"building the {config.cohort} cohort in {folder}")
     table, participants = _source(config, folder / "raw", progress)
@@ -49,7 +50,7 @@ def build(config: Config, folder: Path, progress: Progress = print) -> None:
     progress(f"cohort of {len(kept)} participants is built, {len(left_out)} in quarantine")
 
 
-def _source(config: Config, raw: Path, progress: Progress):
+def _source(config: Config, raw: Path, progress: Log):
     """The embedded cohort's table and its participants by slot; writes their files first where they are wanted."""
     from eccl_lib.data.synthetic import ukb_tree
 
@@ -61,7 +62,7 @@ def _source(config: Config, raw: Path, progress: Progress):
     return table, {k: store.participant(eid, found.get(eid, {})) for k, eid in enumerate(table.index)}
 
 
-def _write_tree(config: Config, raw: Path, progress: Progress) -> None:
+def _write_tree(config: Config, raw: Path, progress: Log) -> None:
     from eccl_lib.data.synthetic import ukb_tree
 
     if (raw / ukb_tree.TABLE).is_file():

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-Progress = Callable[[str], None]
+from eccl_lib.log import Log
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -27,7 +28,7 @@ class Bar:
     what: str
     done: int
     total: int
-    progress: Progress
+    progress: Log
     start: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from eccl_lib.data.engine import Engine, clock
 from eccl_lib.data.inventory import Source
 from eccl_lib.data.purge import purge
 from eccl_lib.data.records import UnreadableError
+from eccl_lib.log import aloud
 from eccl_lib.storage import DamagedError
 
 ENDS = """Goes on where it was stopped; run it again after each download: only what is new or changed is read.
@@ -45,17 +46,13 @@ def main(words: list[str] | None = None) -> int:
 
 def _build(config: Config, source: Source, engine: Engine, retry: bool) -> int:
     start = time.monotonic()
-    folder, found = biobank.build(config, source, engine, _say, retry)
-    data = biobank.load(config, _say)
+    folder, found = biobank.build(config, source, engine, aloud, retry)
+    data = biobank.load(config, aloud)
     page = report.write(config, data, found)
     spent = clock(time.monotonic() - start)
-    _say(f"{len(data):,} participants in the store, {len(data.quarantine):,} lines in quarantine, {spent}")
-    _say(f"report: {page}\nstore:  {folder}")
+    aloud(f"{len(data):,} participants in the store, {len(data.quarantine):,} lines in quarantine, {spent}")
+    aloud(f"report: {page}\nstore:  {folder}")
     return 0 if len(data) else 1
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

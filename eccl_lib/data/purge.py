@@ -14,14 +14,14 @@ import pandas as pd
 
 from eccl_lib import paths
 from eccl_lib.data import biobank, inventory
-from eccl_lib.data.engine import Progress
 from eccl_lib.data.layout import ARRAYS, Layout
+from eccl_lib.log import Log
 from eccl_lib.storage import DamagedError, only_one, read_json, sha256, write_frame, write_json, write_text
 
 PURGED = "purged.json"
 
 
-def purge(withdrawn: Collection[str], progress: Progress = print) -> dict[str, int]:
+def purge(withdrawn: Collection[str], progress: Log = print) -> dict[str, int]:
     """Take them out of every store, view, cache and prediction under ``runs``; goes on where it was stopped.
 
     Weights stay: a cohort without them is another cohort, so every stage trains anew. Returns counts of what went.

@@ -21,9 +21,10 @@ import pandas as pd
 
 from eccl_lib.config import Config
 from eccl_lib.data import cmr, ecg, files, ukb
-from eccl_lib.data.engine import Bar, Engine, Progress, run_all
+from eccl_lib.data.engine import Bar, Engine, run_all
 from eccl_lib.data.layout import BLOCK, Layout
 from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
+from eccl_lib.log import Log
 from eccl_lib.storage import write_text
 
 DEATHS = 3  # of processes that read a participant, before the participant is left out
@@ -120,7 +121,7 @@ def fill(
     config: Config,
     layout: Layout,
     engine: Engine,
-    progress: Progress,
+    progress: Log,
     retry: bool = False,
 ) -> dict[int, dict]:
     """Write each slot's participant into the arrays. Returns a record per slot.

@@ -9,10 +9,11 @@ import torch
 
 from eccl_lib import course, lineage, methods, stages, trained
 from eccl_lib.config import Config, load
-from eccl_lib.course import Log, Problem
+from eccl_lib.course import Problem
 from eccl_lib.data import cohort
 from eccl_lib.inputs import Clips
 from eccl_lib.lineage import with_cmr
+from eccl_lib.log import Log
 from eccl_lib.methods import METHODS
 from eccl_lib.models.cmr_encoders import cmr_encoder
 from eccl_lib.runs import Run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,9 +19,9 @@ from eccl_lib.grid.forecast import Forecast, Progress, duration, from_finished_r
 from eccl_lib.grid.jobs import FEATURES, Job
 from eccl_lib.grid.relay import Relay, append
 from eccl_lib.grid.workers import Pool, Setting, Workers, entered, pool
+from eccl_lib.log import Log, silent
 from eccl_lib.storage import DamagedError, MissingError
 
-Log = Callable[[str], None]
 Waves = list[list[Job]]
 STARTED = "started"  # a job's first line, once for each time that it was begun
 STATUS_SECONDS = 15.0  # between two lines that only say how far it is
@@ -140,13 +140,9 @@ def _try(job: Job, setting: Setting) -> tuple[Job, float | None]:
     with entered(setting):
         try:
             torch.set_num_threads(job.config.runtime.threads)
-            return job, job.estimate(cohort.load(job.config, _silent))
+            return job, job.estimate(cohort.load(job.config, silent))
         except Exception:
             return job, None
-
-
-def _silent(line: str) -> None:
-    """For those who do not want the lines."""
 
 
 @dataclass(frozen=True)

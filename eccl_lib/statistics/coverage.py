@@ -6,7 +6,7 @@ Command: ``python -m eccl_lib.statistics.coverage --out figures/demo/coverage.cs
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib import command, evaluate
+from eccl_lib.log import Log
 from eccl_lib.statistics import comparison, delong, resampling
 from eccl_lib.storage import write_atomically
 
@@ -24,8 +25,6 @@ SHARED = 0.7  # share of a score's variance within a class that the seeds have i
 TRAITS, TRAITS_SHARED = 82, 0.5  # traits of one heart go together; ours
 ROWS_AUC = 0.8  # of two rows that do not differ; ours
 DRAWS = 1000  # of participants, in each repeat that is a bootstrap of its own
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
