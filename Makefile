@@ -3,6 +3,7 @@
 # make lab    JupyterLab on notebooks/
 # make table1 all 225 cells of Table 1: nine rows, five tasks, five seeds; run again it goes on where it was stopped
 # make study  the traits column at study scale (an hour on two cores)
+# make bench  speed and memory, each beside a reference in the same run (under 20 minutes); writes docs/performance.md
 # make refresh  the only command that writes notebooks/ and figures/demo
 # make lint   ruff over code and notebooks; no participant in what git tracks
 
@@ -12,7 +13,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: install demo test unit notebooks lab table1 study refresh lint
+.PHONY: install demo test unit notebooks lab table1 study bench refresh lint
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -44,6 +45,9 @@ table1: install
 
 study: install
 	$(BIN)/python -m eccl_lib.table1 --scale study --tasks traits --rows scratch ssl cl eccl cmr_sup
+
+bench: install
+	$(BIN)/python -m bench
 
 refresh: install
 	$(BIN)/python -m eccl_lib.run_notebooks --scale demo --refresh

@@ -1,0 +1,108 @@
+"""``python -m bench [CASE...] [--save]``: run the cases, each in a process of its own; see ``bench/__init__.py``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from bench import harness, page
+from eccl_lib.paths import ROOT
+from eccl_lib.storage import read_json, write_json
+
+RESULTS = ROOT / "bench" / "results.json"
+FOLDER = Path(__file__).parent / "cases"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def names() -> list[str]:
+    """Every case, in the order of its files."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+
+
+def case(name: str) -> harness.Case:
+    """The case of one file."""
+    return import_module(f"bench.cases.{name}").CASE
+
+
+def measure(name: str) -> dict[str, Any]:
+    """One case in this process: its measures, or why there are none, with machine and load."""
+    loads = [os.getloadavg()[0]]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ECCL_RUNS"] = f"{folder}/runs"
+        try:
+            found: dict[str, Any] = {"measures": harness.run(case(name), Path(folder))}
+        except Exception as error:
+            found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+    loads.append(os.getloadavg()[0])
+    return found | {"machine": harness.machine(), "load": [round(load, 2) for load in loads]}
+
+
+def in_a_process(name: str, one: harness.Case) -> dict[str, Any]:
+    """The same in a process of its own, with the case's number of threads and a limit of time."""
+    environment = dict(os.environ) | dict.fromkeys(THREADS, str(one.threads))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result.json"
+        words = [sys.executable, "-m", "bench", "--measure", name, str(path)]
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, start_new_session=True)
+        try:
+            process.wait(60 * one.minutes)
+        except subprocess.TimeoutExpired:
+            return _nothing(f"not done after {one.minutes:g} minutes")
+        finally:
+            _end(process)
+        return read_json(path) if path.is_file() else _nothing(f"ended with code {process.returncode}")
+
+
+def _nothing(reason: str) -> dict[str, Any]:
+    return {"error": reason, "machine": harness.machine(), "load": [round(os.getloadavg()[0], 2)] * 2}
+
+
+def _end(process: subprocess.Popen) -> None:
+    """The case and whatever it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def main() -> int:
+    """The command line. 0 where every case ran and both its sides gave the same."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the hot paths.")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(names())}; none: all")
+    parser.add_argument("--save", action="store_true", help="write results and page for some cases, as all do")
+    parser.add_argument("--measure", nargs=2, metavar=("CASE", "PATH"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measure:
+        Path(given.measure[1]).write_text(json.dumps(measure(given.measure[0])))
+        return 0
+    if unknown := set(given.cases) - set(names()):
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+    found, began = {}, time.monotonic()
+    for name in given.cases or names():
+        one, clock = case(name), time.monotonic()
+        found[name] = in_a_process(name, one)
+        print(page.table({name: one}, found).splitlines()[2], f"{time.monotonic() - clock:.0f} s", flush=True)
+    print(f"{len(found)} cases in {(time.monotonic() - began) / 60:.1f} minutes; {harness.machine()}")
+    if given.save or not given.cases:
+        save(found)
+    return 1 if any("error" in one for one in found.values()) else 0
+
+
+def save(found: dict[str, Any]) -> None:
+    """Put results beside those of other cases, and the table into the page."""
+    known = read_json(RESULTS) if RESULTS.is_file() else {}
+    kept = {name: one for name, one in (known | found).items() if name in names()}
+    write_json(RESULTS, dict(sorted(kept.items())))
+    page.update({name: case(name) for name in names()}, kept)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,153 @@
+"""One case: check that both sides give the same, time them in turn, measure their memory, hold them to targets."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import math
+import os
+import platform
+import re
+import resource
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 5
+SHORTEST = 0.1  # CPU seconds of one timing; shorter calls are repeated within it
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on one measure. form: how the measure is written."""
+
+    measure: str
+    bound: float
+    least: bool
+    form: str
+
+    def met(self, measures: dict[str, Any]) -> bool:
+        """Whether the measure keeps the bound; a measure that is no number does not."""
+        value = measures[self.measure]
+        return value >= self.bound if self.least else value <= self.bound
+
+    def wanted(self) -> str:
+        """In words: ``at least 10 x``."""
+        return f"{'at least' if self.least else 'at most'} {self.form.format(self.bound)}"
+
+
+def at_least(measure: str, bound: float, form: str = "{:.3g} x") -> Target:
+    """The measure must reach the bound."""
+    return Target(measure, bound, True, form)
+
+
+def at_most(measure: str, bound: float, form: str = "{:.2g} s") -> Target:
+    """The measure must stay under the bound."""
+    return Target(measure, bound, False, form)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two functions for the same work. same: raises where their results differ. per: units of work in a call."""
+
+    ours: Callable[[], Any]
+    reference: Callable[[], Any]
+    same: Callable[[Any, Any], None]
+    per: int = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table. prepare: makes data in a folder and returns a Pair, or the measures themselves.
+
+    place: rows stand in this order, those of one place by name.
+    """
+
+    title: str
+    reference: str
+    prepare: Callable[[Path], Pair | dict[str, Any]]
+    targets: tuple[Target, ...]
+    threads: int = 1
+    memory: bool = False
+    minutes: float = 3.0  # of clock, after which it is ended
+    place: int = 50
+
+
+def run(case: Case, folder: Path) -> dict[str, Any]:
+    """The case's measures."""
+    prepared = case.prepare(folder)
+    if isinstance(prepared, dict):
+        return prepared
+    measures = compare(prepared)
+    if case.memory:
+        measures["peak_mb"] = peak_mb(prepared.ours)
+        measures["reference_peak_mb"] = peak_mb(prepared.reference)
+    return measures
+
+
+def compare(pair: Pair, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Check, then time both in turn. ratio and spread are of neighbours in time: median, least, greatest."""
+    pair.same(pair.ours(), pair.reference())  # also warms both up
+    repeats = [_repeats(pair.ours), _repeats(pair.reference)]
+    times: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        for k, call in enumerate((pair.ours, pair.reference)):
+            times[k].append(cpu(call, repeats[k]) / pair.per)
+    ratios = [theirs / ours for ours, theirs in zip(*times, strict=True)]
+    ours, theirs = (statistics.median(some) for some in times)
+    spread = [round(min(ratios), 4), round(max(ratios), 4)]
+    return {"ratio": statistics.median(ratios), "spread": spread, "seconds": ours, "reference_seconds": theirs}
+
+
+def _repeats(call: Callable[[], Any]) -> int:
+    """How often a call must be repeated to be timed well."""
+    return max(1, math.ceil(SHORTEST / max(cpu(call), 1e-6)))
+
+
+def cpu(call: Callable[[], Any], repeats: int = 1) -> float:
+    """CPU seconds of one call, processes that it starts and waits for included."""
+    gc.collect()
+    before = _used()
+    for _ in range(repeats):
+        call()
+    return (_used() - before) / repeats
+
+
+def _used() -> float:
+    some = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in some)
+
+
+def peak_mb(call: Callable[[], Any]) -> float:
+    """Most memory of this process during a call above what it had before, MB; NaN where the system does not tell."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier calls freed goes back, so that it is not taken for free
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+        before = _status("VmRSS")
+        call()
+        return max(0.0, (_status("VmHWM") - before) / 1024)
+    except (OSError, AttributeError, LookupError):
+        return math.nan
+
+
+def _status(name: str) -> int:
+    """kB of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise LookupError(name)
+
+
+def machine() -> str:
+    """Processor, its cores, Python, numpy and torch, in a line."""
+    from importlib.metadata import version
+
+    model = platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file() and (found := re.search(r"model name\s*:\s*(.+)", info.read_text())):
+        model = found[1].strip()
+    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "torch"))
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
