@@ -13,7 +13,8 @@ shown. Its ``prepare(folder)`` makes the data in a temporary folder and returns 
 - or a dict of measures that the case took itself (``bench.harness.cpu`` and ``peak_mb`` help), for what is no pair.
 
 ``targets`` name measures: ``at_least("ratio", 10)``, ``at_most("seconds", 8e-3, "{:.2g} s")``. CPU time, not clock:
-it holds on a busy machine; on a GPU take the clock yourself and return a dict. Each case runs in a process of its own with the number of threads it states.
+it holds on a busy machine; on a GPU take the clock yourself and return a dict. Each case runs in a process of its own
+with the number of threads it states.
 
 ``bench/ingest.py`` and ``bench/bookkeeping.py`` are commands of their own: minutes to hours, at the paper's numbers.
 """
