@@ -6,13 +6,13 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from eccl_lib.data import cmr, dicom, segment, stack
-from eccl_lib.data.records import DOWNLOAD_AGAIN, CineRecord, UnreadableError
+from eccl_lib.data import dicom, stack
+from eccl_lib.data.records import DOWNLOAD_AGAIN, CineFile, UnreadableError
 
 LARGEST_STACK = 2**29  # bytes unpacked; a full stack has 60 MB, one with every slice twice and 100 frames 240 MB
 LARGEST_MEMBER = 64 * 2**20
@@ -26,29 +26,22 @@ SHORT_AXIS = re.compile(r"(?i)^CINE_segmented_SAX(_b\d+)?$")  # not ..._InlineVF
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
-def read(path: Path, segmentation: Path | None = None, choice: str | None = None) -> CineRecord:
-    """A short-axis stack, labels laid over it by geometry. Raises UnreadableError.
+def open_file(path: Path) -> CineFile:
+    """A short-axis stack by its headers; its pixels are decoded when they are asked for. Raises UnreadableError.
 
-    choice: ``StoreConfig.slice_choice`` to decode that one slice alone (needs the labels); None decodes all.
     The manifest, if there is one, only tells whether files are missing: tags decide what an image is.
     """
     path = Path(path)
     notes: list[str] = []
     members = list(_folder(path, notes) if path.is_dir() else _archive(path, notes))
     found = stack.arrange(_short_axis(members, notes))
-    labels = segment.given(segmentation, found.pixel_axes(), found.shape) if segmentation or choice else None
-    chosen = range(found.shape[0])
-    if choice is not None:
-        chosen = [cmr.choose_slice(labels, found.shape[0], choice)]
-    images = np.stack([[dicom.read_pixels(members[h.source], h) for h in found.frames[s]] for s in chosen])
-    return CineRecord(
-        images,
-        found.frames[0][0].spacing,
-        found.step_mm,
-        found.frame_ms,
-        None if labels is None else labels[list(chosen)],
-        (*notes, *found.notes),
-    )
+
+    def pixels(slices: Sequence[int], frames: Sequence[int]) -> np.ndarray:
+        headers = [[found.frames[s][f] for f in frames] for s in slices]
+        return np.stack([[dicom.read_pixels(members[h.source], h) for h in some] for some in headers])
+
+    spacing, notes_ = found.frames[0][0].spacing, (*notes, *found.notes)
+    return CineFile(found.shape, found.pixel_axes(), spacing, found.step_mm, found.frame_ms, pixels, notes_)
 
 
 def _archive(path: Path, notes: list[str]) -> list[bytes]:

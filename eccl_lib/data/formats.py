@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eccl_lib.data import cine_nifti, dicom, ukb
+from eccl_lib.data import cine_nifti, dicom, segment, ukb
 from eccl_lib.data.files import read_bytes
 from eccl_lib.data.records import LEADS, CineRecord, EcgRecord, UnreadableError
 
@@ -183,13 +183,14 @@ def _csv_rate(settings: dict[str, str], clock_name: str, clock: np.ndarray | Non
     return (1000.0 if re.search(r"(?i)ms\b|milli", clock_name) else 1.0) / mean_step
 
 
-def read_cine(path: Path, segmentation: Path | None = None, frames: Sequence[int] | None = None) -> CineRecord:
+def read_cine(
+    path: Path, segmentation: Path | None = None, frames: Sequence[int] | None = None, order: str = "ukb_cardiac"
+) -> CineRecord:
     """A short-axis cine from a 4-D NIfTI (x, y, slice, frame), or from UK Biobank's zip; slices base to apex.
 
     frames: which of the cine's frames the segmentation's volumes are (ED and ES, say); None where it has all.
-    Raises UnreadableError.
+    order: of the segmentation's labels, one of ``masks.ORDERS``. Raises UnreadableError.
     """
     path = Path(path)
-    if path.suffix.lower() == ".zip":
-        return ukb.read_cine(path, segmentation)
-    return cine_nifti.read(path, segmentation, frames)
+    opened = ukb.open_cine(path) if path.suffix.lower() == ".zip" else cine_nifti.open_file(path)
+    return segment.read(opened, segmentation, segment.Segmenter(mask_labels=order), frames=frames)

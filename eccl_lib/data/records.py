@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,3 +46,32 @@ class CineRecord:
     frame_ms: float  # time between frames
     labels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CineFile:
+    """A short-axis cine that is open: what its headers say, and pixels that are decoded when they are asked for.
+
+    shape: slices (base to apex), frames (the first at the R wave), rows, columns.
+    pixel_axes: (S, 3, 3), per slice from (column, row, 1) to mm in DICOM axes.
+    pixels: (slices, frames) to (s, f, H, W) of any real dtype; may raise UnreadableError.
+    """
+
+    shape: tuple[int, int, int, int]
+    pixel_axes: np.ndarray
+    spacing_mm: tuple[float, float]  # between rows, between columns
+    slice_step_mm: float
+    frame_ms: float  # time between frames
+    pixels: Callable[[Sequence[int], Sequence[int]], np.ndarray]
+    notes: tuple[str, ...] = ()
+
+
+def some_of(images: np.ndarray) -> Callable[[Sequence[int], Sequence[int]], np.ndarray]:
+    """``CineFile.pixels`` of a stack that is in memory. images: (S, F, H, W)."""
+    every = [list(range(count)) for count in images.shape[:2]]
+
+    def pixels(slices: Sequence[int], frames: Sequence[int]) -> np.ndarray:
+        chosen = images if list(slices) == every[0] else images[list(slices)]
+        return chosen if list(frames) == every[1] else chosen[:, list(frames)]
+
+    return pixels

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eccl_lib.data import cine_nifti, cine_zip, ecg_xml
-from eccl_lib.data.records import CineRecord, EcgRecord
+from eccl_lib.data import cine_nifti, cine_zip, ecg_xml, segment
+from eccl_lib.data.records import CineFile, CineRecord, EcgRecord
 
 
 def read_ecg(path: Path) -> EcgRecord:
@@ -13,15 +13,20 @@ def read_ecg(path: Path) -> EcgRecord:
     return ecg_xml.read(Path(path))
 
 
+def open_cine(path: Path) -> CineFile:
+    """A short-axis stack: the zip, its unpacked folder or ukbb_cardiac's sa.nii.gz. Raises UnreadableError."""
+    path = Path(path)
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return cine_nifti.open_file(path)
+    return cine_zip.open_file(path)
+
+
 def read_cine(path: Path, segmentation: Path | None = None, choice: str | None = None) -> CineRecord:
-    """A short-axis stack from the zip, its unpacked folder or ukbb_cardiac's sa.nii.gz. Raises UnreadableError.
+    """``open_cine`` with the labels of a given segmentation. Raises UnreadableError.
 
     choice: ``StoreConfig.slice_choice`` to keep that one slice alone (needs the segmentation); None keeps all.
     """
-    path = Path(path)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        return cine_nifti.read(path, segmentation, choice=choice)
-    return cine_zip.read(path, segmentation, choice)
+    return segment.read(open_cine(path), segmentation, choice=choice)
 
 
 if __name__ == "__main__":
