@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m eccl_lib.predict", description="Traits and disease scores of one ECG."
     )
-    parser.add_argument("ecg", type=Path, help="WFDB header, DICOM waveform, UK Biobank XML or CSV")
+    parser.add_argument("ecg", type=Path, help="WFDB header, DICOM waveform, GE MUSE or UK Biobank XML, CSV or .npy")
     command.add_parameters(parser, disease=False)
     parsed = parser.parse_args(arguments)
     found = predict(command.config(parsed, build=False), parsed.ecg)

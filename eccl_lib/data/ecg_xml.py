@@ -28,7 +28,11 @@ _BARE_AMPERSAND = re.compile(r"&(?!#?\w{1,8};)")
 
 def read(path: Path) -> EcgRecord:
     """The ten seconds of twelve leads: by name, counts times Resolution. Raises UnreadableError."""
-    root = _parse_xml(read_bytes(path, LARGEST_XML))
+    return read_tree(parse_xml(read_bytes(path, LARGEST_XML)))
+
+
+def read_tree(root) -> EcgRecord:
+    """As ``read``, of a file that has been parsed."""
     if root.tag != "CardiologyXML":
         raise UnreadableError(f"the XML is a {root.tag[:40]}, not a CardiologyXML", "Field 20205 is what is read.")
     if root.find("./StripData/Strip") is not None or root.find("./Protocol") is not None:
@@ -53,7 +57,8 @@ def read(path: Path) -> EcgRecord:
     return EcgRecord(signal, rate, stated or None, measured, tuple(notes))
 
 
-def _parse_xml(data: bytes):
+def parse_xml(data: bytes):
+    """The root element; refused where it could do harm or is damaged. Raises UnreadableError."""
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 

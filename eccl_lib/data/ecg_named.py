@@ -1,0 +1,64 @@
+"""Channels by the name their file gives them, in whatever unit: to the twelve leads in mV, in the order of LEADS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from eccl_lib.data.records import LEADS, UnreadableError
+
+LARGEST_TEXT = 64 * 2**20  # bytes of a file that is read whole
+LONGEST_SECONDS = 120  # read of a long recording; ten are used
+MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3, "nv": 1e-6}
+HIGHEST_MV = 50.0  # no skin lead shows more; values above are in another unit
+
+WFDB = "WFDB (name.hea with its .dat or .mat beside it)"
+MUSE = "GE MUSE XML (RestingECG)"
+CSV = (
+    "CSV (first row: lead names such as I, II, V1; the sampling rate as a line '# rate=500' above it or as a column "
+    "'time' in seconds; values in mV, or a line '# unit=uV')"
+)
+NPY = (
+    ".npy (leads x samples or samples x leads; beside it name.json, or one ecg.json for all arrays of the folder: "
+    '{"rate": 500, "leads": ["I", "II", ...], "unit": "mV"})'
+)
+ACCEPTED = f"Accepted are: UK Biobank's ECG XML; {MUSE}; {WFDB}; a DICOM waveform (.dcm); {CSV}; {NPY}."
+
+
+def lead_name(text: str) -> str | None:
+    """The lead that a file's channel name means: ``MDC_ECG_LEAD_AVR``, ``Lead I (Einthoven)``, ``v1`` to aVR, I, V1."""
+    words = re.split(r"[^A-Za-z0-9]+", text)
+    known = {lead.lower(): lead for lead in LEADS}
+    return next((known[word.lower()] for word in words if word.lower() in known), None)
+
+
+def by_lead(names: Sequence[str], channels: np.ndarray, factors: Sequence[float]) -> tuple[np.ndarray, list[str]]:
+    """Channels (C, T) in file order to (12, T) mV in the order of LEADS, NaN where a lead is absent; and remarks.
+
+    factors: mV per unit of each channel. Raises UnreadableError where fewer than two limb leads are named.
+    """
+    signal = np.full((len(LEADS), channels.shape[1]), np.nan)
+    seen: set[str] = set()
+    other = []
+    for name, channel, factor in zip(names, channels, factors, strict=True):
+        lead = lead_name(name)
+        if lead is None or lead in seen:
+            other.append(name.strip()[:20])
+            continue
+        seen.add(lead)
+        signal[LEADS.index(lead)] = np.asarray(channel, dtype=np.float64) * factor
+    if len(seen & set(LEADS[:6])) < 2:
+        found = ", ".join(names[:20]) or "none"
+        raise UnreadableError(f"fewer than two limb leads are named; the channels are: {found[:200]}", ACCEPTED)
+    if np.nanmax(np.abs(signal), initial=0) > HIGHEST_MV:
+        raise UnreadableError(f"values up to {np.nanmax(np.abs(signal)):.0f} mV are no ECG", "State the true unit.")
+    return signal, [f"channels left out: {', '.join(other)}"] if other else []
+
+
+def millivolts(unit: str) -> float:
+    """mV per one of this unit. Raises UnreadableError where it is no voltage."""
+    if unit.strip().lower() not in MILLIVOLTS:
+        raise UnreadableError(f"the unit {unit[:20]!r} is no voltage", f"Known are {', '.join(MILLIVOLTS)}.")
+    return MILLIVOLTS[unit.strip().lower()]

@@ -1,0 +1,166 @@
+"""GE MUSE exports and NumPy arrays: equal to literal decoders, refused with reason and cure where they cannot be."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+from pathlib import Path
+
+import muse_files
+import numpy as np
+import pytest
+from pydicom.data import get_testdata_file
+
+from eccl_lib.data import ecg, formats
+from eccl_lib.data.records import LEADS, UnreadableError
+
+
+@pytest.fixture(scope="module")
+def strip() -> np.ndarray:
+    """A real recording, (12, 5000) mV."""
+    return ecg.standardise(formats.read_ecg(Path(get_testdata_file("waveform_ecg.dcm", download=False))))
+
+
+@pytest.fixture
+def counts(strip) -> dict[str, np.ndarray]:
+    """Its eight recorded leads as a MUSE system would store them."""
+    return {name: np.rint(1000 * strip[LEADS.index(name)] / 4.88).astype(np.int16) for name in muse_files.RECORDED}
+
+
+def literally(path: Path) -> dict[str, list[float]]:
+    """Lead to millivolts: no XML parser, one number after the other."""
+    rhythm = path.read_text(encoding="latin-1").split("<WaveformType>Rhythm</WaveformType>")[1]
+    found = {}
+    for lead in rhythm.split("<LeadData>")[1:]:
+        name = re.search(r"<LeadID>(.*?)</LeadID>", lead)[1]
+        per_bit = float(re.search(r"<LeadAmplitudeUnitsPerBit>(.*?)<", lead)[1])
+        data = base64.b64decode(re.search(r"<WaveFormData>(.*?)<", lead, re.DOTALL)[1])
+        counted = [struct.unpack_from("<h", data, 2 * k)[0] for k in range(len(data) // 2)]
+        found[name] = [count * per_bit / 1000 for count in counted]
+    found["III"] = [b - a for a, b in zip(found["I"], found["II"], strict=True)]
+    found["aVR"] = [-(a + b) / 2 for a, b in zip(found["I"], found["II"], strict=True)]
+    found["aVL"] = [a - b / 2 for a, b in zip(found["I"], found["II"], strict=True)]
+    found["aVF"] = [b - a / 2 for a, b in zip(found["I"], found["II"], strict=True)]
+    return found
+
+
+def test_muse_export_is_its_literal_decoding_with_the_four_limb_leads_derived(counts, tmp_path):
+    path = muse_files.write(tmp_path / "a.xml", counts)
+    record = formats.read_ecg(path)
+    wanted = literally(path)
+    assert record.rate == 500
+    assert record.heart_rate == 61
+    assert record.measurements["PQInterval"] == 158
+    assert np.isnan(record.signal[2:6]).all()  # not in the file: derived when it is standardised
+    mv = ecg.standardise(record)
+    for k, lead in enumerate(LEADS):
+        np.testing.assert_allclose(mv[k], wanted[lead], atol=1e-8)
+    assert ecg.preprocess(record)[2]["missing_leads"] == "III aVR aVL aVF"
+    assert record.notes == ()
+
+
+@pytest.mark.parametrize(("base", "exponent", "rate"), [(500, 0, 500), (250, 0, 250), (1, 3, 1000), (5, 2, 500)])
+def test_muse_rate_is_base_times_ten_to_the_exponent(counts, tmp_path, base, exponent, rate):
+    assert formats.read_ecg(muse_files.write(tmp_path / "a.xml", counts, (base, exponent))).rate == rate
+
+
+def test_muse_at_250_hz_is_brought_to_500(strip, tmp_path):
+    thin = ecg.resample(strip, 500, 250)
+    counts = {name: np.rint(1000 * thin[LEADS.index(name)] / 4.88) for name in muse_files.RECORDED}
+    mv = ecg.standardise(formats.read_ecg(muse_files.write(tmp_path / "a.xml", counts, (250, 0))))
+    assert np.corrcoef(mv[1, 100:-100], strip[1, 100:-100])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("unit", ["MICROVOLTS", "MILLIVOLTS"])
+def test_muse_unit_is_believed(counts, tmp_path, unit):
+    per_bit = 4.88 if unit == "MICROVOLTS" else 0.00488
+    path = muse_files.write(tmp_path / "a.xml", counts, per_bit=per_bit, LeadAmplitudeUnits=unit)
+    np.testing.assert_allclose(formats.read_ecg(path).signal[1], 4.88 * counts["II"] / 1000, atol=1e-9)
+
+
+@pytest.mark.parametrize("head", ["", '<?xml version="1.0"?>', "<!DOCTYPE RestingECG>"])
+def test_muse_is_known_with_or_without_its_document_type(counts, tmp_path, head):
+    assert formats.read_ecg(muse_files.write(tmp_path / "a.dat", counts, head=head)).heart_rate == 61
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"head": '<!DOCTYPE RestingECG [<!ENTITY a "b">]>'}, "document type"),
+        ({"head": '<!DOCTYPE RestingECG SYSTEM "file:///etc/passwd" [<!ENTITY a "b">]>'}, "document type"),
+        ({"WaveFormData": "!!!"}, "no base64"),
+        ({"WaveFormData": "AAAA"}, "3 bytes|it was cut|2 bytes a sample"),
+        ({"LeadSampleCountTotal": "6000"}, "it was cut"),
+        ({"LeadAmplitudeUnitsPerBit": None}, "LeadAmplitudeUnitsPerBit"),
+        ({"LeadAmplitudeUnitsPerBit": "-1"}, "units per bit"),
+        ({"LeadAmplitudeUnits": "FURLONGS"}, "no voltage"),
+        ({"LeadSampleSize": "4"}, "4 bytes a sample"),
+        ({"LeadID": "X"}, "limb leads"),
+        ({"rate": (0, 0)}, "0.0 Hz"),
+    ],
+)
+def test_muse_that_cannot_be_is_refused_with_a_cure(counts, tmp_path, changed, reason):
+    with pytest.raises(UnreadableError, match=reason) as caught:
+        ecg.preprocess(formats.read_ecg(muse_files.write(tmp_path / "a.xml", counts, **changed)))
+    assert caught.value.cure
+
+
+def test_muse_without_a_rhythm_strip_is_refused_and_a_wrong_check_sum_is_said(counts, tmp_path):
+    path = muse_files.write(tmp_path / "a.xml", counts)
+    path.write_text(path.read_text().replace(">Rhythm<", ">Trend<"))
+    with pytest.raises(UnreadableError, match="Median, Trend"):
+        formats.read_ecg(path)
+    record = formats.read_ecg(muse_files.write(path, counts, LeadDataCRC32="12345"))
+    assert "check sum" in record.notes[0]
+
+
+def test_uk_biobanks_xml_is_not_taken_for_muse(shared):
+    assert formats.read_ecg(shared / "formats" / "example_9000001_20205_2_0.xml").heart_rate == 62
+
+
+def saved(path: Path, array: np.ndarray, beside: str = "a.json", **stated) -> Path:
+    np.save(path, array)
+    path.with_name(beside).write_text(json.dumps({"rate": 500, "leads": list(LEADS), **stated}))
+    return path
+
+
+@pytest.mark.parametrize("beside", ["a.json", "ecg.json"])
+def test_npy_is_the_array_in_either_orientation_and_any_order_of_leads(strip, tmp_path, beside):
+    for array in (strip, strip.T, strip.astype(np.float32)):
+        record = formats.read_ecg(saved(tmp_path / "a.npy", array, beside))
+        assert record.rate == 500
+        np.testing.assert_allclose(record.signal, strip, atol=1e-6)
+    turned = saved(tmp_path / "a.npy", np.rint(1000 * strip[::-1]).astype(np.int16), leads=LEADS[::-1], unit="uV")
+    np.testing.assert_allclose(formats.read_ecg(turned).signal, strip, atol=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("array", "stated", "reason"),
+    [
+        (np.zeros((12, 5000)), {"leads": ["I", "II"]}, "neither axis"),
+        (np.zeros((12, 12)), {}, "both axes"),
+        (np.zeros((3, 12, 5000)), {}, "not one ECG"),
+        (np.zeros((12, 5000), dtype=complex), {}, "not one ECG"),
+        (np.zeros((12, 5000)), {"rate": 0}, "rate of 0"),
+        (np.zeros((12, 5000)), {"rate": None}, "rate and leads"),
+        (np.zeros((12, 5000)), {"leads": "I"}, "list of names"),
+        (np.zeros((12, 5000)), {"leads": ["I"] * 12}, "twice"),
+        (np.zeros((12, 5000)), {"unit": "furlong"}, "no voltage"),
+        (np.full((12, 5000), 800.0), {}, "true unit"),
+    ],
+)
+def test_npy_that_does_not_say_what_it_is_is_refused_with_what_is_wanted(tmp_path, array, stated, reason):
+    with pytest.raises(UnreadableError, match=reason) as caught:
+        formats.read_ecg(saved(tmp_path / "a.npy", array, **stated))
+    assert caught.value.cure
+
+
+def test_npy_alone_names_the_file_it_needs_and_pickles_are_not_opened(strip, tmp_path):
+    np.save(tmp_path / "a.npy", strip)
+    with pytest.raises(UnreadableError, match=r"a\.json nor ecg\.json") as caught:
+        formats.read_ecg(tmp_path / "a.npy")
+    assert '"rate": 500' in caught.value.cure
+    with pytest.raises(UnreadableError, match="readable array"):
+        formats.read_ecg(saved(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object)))
