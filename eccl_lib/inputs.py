@@ -14,6 +14,12 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.runs import device
 
 
+def on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array as a tensor there; towards a GPU through pinned memory, so that the host does not wait for the copy."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 class Signals:
     """All ECGs of a cohort as the models see them: resident on a GPU as int16, on a CPU left in the memory map."""
 
@@ -26,7 +32,7 @@ class Signals:
     def of(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, 12, T) in [-1, 1]."""
         if self.resident is not None:
-            return ecg.scale(self.resident[torch.from_numpy(rows).to(self.device)], self.view)
+            return ecg.scale(self.resident[on_device(rows, self.device)], self.view)
         return ecg.scale(torch.from_numpy(self.mapped[rows]), self.view)
 
 
@@ -38,7 +44,7 @@ class Clips:
 
     def of(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, F, H, W) in [-1, 1], channels_last."""
-        batch = torch.from_numpy(self.pixels[rows]).to(self.device)  # (B, H, W, F)
+        batch = on_device(self.pixels[rows], self.device)  # (B, H, W, F)
         return cmr.scale(batch.permute(0, 3, 1, 2))
 
 

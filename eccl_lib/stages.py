@@ -18,7 +18,7 @@ from eccl_lib import command, course, losses, trained
 from eccl_lib.config import Config
 from eccl_lib.course import Course, Problem
 from eccl_lib.data import cmr, cohort, ecg
-from eccl_lib.inputs import Clips, Signals, in_batches
+from eccl_lib.inputs import Clips, Signals, in_batches, on_device
 from eccl_lib.lineage import (
     ECCL,
     Arm,
@@ -77,7 +77,7 @@ def cmr_course(config: Config, data: cohort.Cohort) -> Course:
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         x = cmr.augment(clips.of(rows), config.augment, generator)
-        return problem.goal.loss(model(x), wanted[rows]), {}
+        return problem.goal.loss(model(x), wanted[on_device(rows, x.device)]), {}
 
     return course.task_course(problem, config.cmr_training, model, clips, step)
 
@@ -184,8 +184,9 @@ def arm_course(config: Config, arm: Arm, data: cohort.Cohort, model: Supervised,
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         x = ecg.augment(signals.of(rows), config.augment, generator)
-        outputs, z_ecg, z_cmr = model.forward_pair(x, frozen[rows])
-        parts = {"contrastive": contrast(z_ecg, z_cmr), "task": problem.goal.loss(outputs, wanted[rows])}
+        own = on_device(rows, x.device)
+        outputs, z_ecg, z_cmr = model.forward_pair(x, frozen[own])
+        parts = {"contrastive": contrast(z_ecg, z_cmr), "task": problem.goal.loss(outputs, wanted[own])}
         return losses.total_loss(parts["contrastive"], parts["task"], config.align.task_weight), parts
 
     return course.task_course(problem, config.align, model, signals, step)
@@ -196,7 +197,7 @@ def _task_step(problem: Problem, signals: Signals, model: Supervised) -> Step:
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         x = ecg.augment(signals.of(rows), problem.config.augment, generator)
-        return problem.goal.loss(model(x), wanted[rows]), {}
+        return problem.goal.loss(model(x), wanted[on_device(rows, x.device)]), {}
 
     return step
 

@@ -1,7 +1,8 @@
 """fit(): the only training loop. It can be killed at any moment; the same call goes on to the same bytes.
 
 All randomness of a step comes from (seed, epoch, step), so no generator has a history to lose: the state kept is
-weights, optimiser, best weights, history, epoch and position.
+weights, optimiser, best weights, history, epoch and position. Within an epoch the host never waits for the device: the
+losses stay there until a state is written.
 """
 
 from __future__ import annotations
@@ -107,6 +108,8 @@ class _Loop:
         self.device = next(iter(self.parameters.values())).device
         self.optimiser = optimiser(list(self.parameters.values()), config)
         self.state = State()
+        self.sums: dict[str, Tensor] = {}  # of this epoch's logs, on the device
+        self.losses: list[Tensor] = []  # of the steps that nobody has looked at
         self.best = _copy(recipe.model.state_dict())
         self._mark = (time.perf_counter(), time.process_time())
         self._saved_at = time.perf_counter()
@@ -119,7 +122,9 @@ class _Loop:
             self.run_step(batches[state.step], epoch + state.step / len(batches))
             state.step += 1
             if time.perf_counter() - self._saved_at > self.checkpoint_seconds and state.step < len(batches):
+                self.look(batches)
                 self.save()
+        self.look(batches)
         self.recipe.model.eval()
         with torch.no_grad():
             measures = self.recipe.validate()
@@ -134,19 +139,30 @@ class _Loop:
             group["lr"] = learning_rate(self.config, progress)
         with autocast(self.device):
             loss, logs = self.recipe.step(rows, generator)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise DivergedError(self.diverged(rows, value))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
+        self.losses.append(loss.detach())
         for name, part in {"loss": loss, **logs}.items():
-            self.state.sums[name] = self.state.sums.get(name, 0.0) + float(part.detach())
+            self.sums[name] = self.sums.get(name, 0.0) + part.detach().double()
 
-    def diverged(self, rows: np.ndarray, value: float) -> str:
+    def look(self, batches: list[np.ndarray]) -> None:
+        """Wait for the device and judge the steps since the last look. Raises DivergedError at the first bad one."""
+        values = torch.stack(self.losses).tolist() if self.losses else []
+        first = self.state.step - len(values)
+        for k, value in enumerate(values):
+            if not math.isfinite(value):
+                raise DivergedError(self.diverged(f"loss is {value}", first + k, batches))
+        if not bool(torch.stack([p.detach().isfinite().all() for p in self.parameters.values()]).all()):
+            raise DivergedError(self.diverged("weights are no longer numbers", self.state.step - 1, batches))
+        self.losses = []
+        self.state.sums = {name: float(total) for name, total in self.sums.items()}
+
+    def diverged(self, what: str, step: int, batches: list[np.ndarray]) -> str:
+        rows = batches[step]
         shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
         return (
-            f"loss is {value} at epoch {self.state.epoch + 1}, step {self.state.step + 1}, cohort rows {shown}. "
+            f"{what} at epoch {self.state.epoch + 1}, step {step + 1}, cohort rows {shown}. "
             f"The last good state is kept in {self.folder}. Look at those rows, or lower the learning rate."
         )
 
@@ -161,7 +177,7 @@ class _Loop:
             state.best_score = -math.inf if undecided else measures["score"]
             state.best_epoch = state.epoch + 1
         state.history.append({"epoch": state.epoch + 1, "lr": lr, **means, **measures})
-        state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
+        state.epoch, state.step, state.sums, self.sums = state.epoch + 1, 0, {}, {}
         seconds = self.save()
         score = f"score {measures['score']:.4f}  best {state.best_score:.4f} (epoch {state.best_epoch})"
         if undecided:
@@ -217,6 +233,8 @@ class _Loop:
                 owner = self.parameters[parameter]
                 self.optimiser.state[owner][key] = _like(tensor, owner, key)
         self.state = State(**manifest["state"])
+        for name, total in self.state.sums.items():
+            self.sums[name] = torch.tensor(total, dtype=torch.float64, device=self.device)
         where = f"epoch {self.state.epoch + 1}" + (f", step {self.state.step + 1}" if self.state.step else "")
         if self.state.epoch < self.config.epochs:
             self.log(f"going on at {where}")

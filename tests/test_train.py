@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from eccl_lib.config import TrainingConfig
 from eccl_lib.storage import DamagedError, read_json, sha256
@@ -99,8 +100,8 @@ def small_recipe(step=None):
 CONFIG = TrainingConfig(epochs=4, warmup_epochs=1, lr=0.05, batch=4)
 
 
-def run(recipe, folder, config=CONFIG):
-    return fit(recipe, config, seed=0, folder=folder, fingerprint="x", log=lambda line: None)
+def run(recipe, folder, config=CONFIG, **options):
+    return fit(recipe, config, seed=0, folder=folder, fingerprint="x", log=lambda line: None, **options)
 
 
 def test_a_loss_that_is_not_a_number_names_the_batch_and_keeps_the_last_good_state(tmp_path):
@@ -120,6 +121,26 @@ def test_a_loss_that_is_not_a_number_names_the_batch_and_keeps_the_last_good_sta
     assert manifest["state"]["epoch"] == 2
     history, _ = run(small_recipe(), tmp_path)  # cured, the same command goes on
     assert len(history) == 4
+
+
+@pytest.mark.parametrize("seconds", [120.0, 0.0])
+def test_weights_that_are_no_numbers_never_reach_the_disk(tmp_path, seconds):
+    def overflowing(model, x):
+        calls = []
+
+        def step(rows, generator):
+            calls.append(rows)
+            loss = (model(x[rows]) - 1).square().mean()
+            steep = (model.weight - model.weight.detach()).sum().sqrt()  # 0, with an infinite gradient
+            return (loss + steep if len(calls) == 6 else loss), {}
+
+        return step
+
+    recipe = small_recipe(overflowing)
+    with pytest.raises(DivergedError, match=r"epoch 2, step 3, cohort rows 8, 9, 10, 11"):
+        run(recipe, tmp_path, checkpoint_seconds=seconds)
+    (state,) = tmp_path.glob("state-*.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(state).values())
 
 
 def test_the_best_epoch_by_validation_is_what_remains(tmp_path):

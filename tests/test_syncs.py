@@ -1,0 +1,114 @@
+"""Within an epoch the host asks the device for nothing: as many questions for few steps as for many."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from eccl_lib import course, stages, trained
+from eccl_lib.config import TrainingConfig
+from eccl_lib.data import cohort
+from eccl_lib.methods import METHODS
+from eccl_lib.train import Recipe, fit
+
+from .conftest import tiny_config
+
+pytestmark = pytest.mark.usefixtures("shared_runs")
+aten = torch.ops.aten
+ASKING = {aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default, aten.masked_select.default}
+COURSES = ("mae", "cmr", "pair", "ecg_alone", *(key for key, method in METHODS.items() if method.arm))
+
+
+def quiet(line):
+    pass
+
+
+class Questions(TorchDispatchMode):
+    """Counts what makes a host wait: numbers asked of a tensor, and operations whose shape hangs on its values."""
+
+    def __init__(self, patch):
+        super().__init__()
+        self.count = 0
+        for name in ("tolist", "numpy", "cpu"):
+            patch.setattr(torch.Tensor, name, self.counting(getattr(torch.Tensor, name)))
+
+    def counting(self, method):
+        def counted(tensor, *arguments, **options):
+            self.count += 1
+            return method(tensor, *arguments, **options)
+
+        return counted
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        boolean = function is aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
+        self.count += function in ASKING or boolean
+        return function(*args, **(kwargs or {}))
+
+
+def course_of(key, config, data):
+    if key == "mae":
+        return stages.ecg_course(config, data)
+    if key == "cmr":
+        return stages.cmr_course(config, data)
+    if key == "pair":
+        return stages.pair_course(config, data, {})
+    if key == "ecg_alone":
+        return stages.autoencoder_course(config, "ecg", data)
+    arm, features = METHODS[key].arm, None
+    model = trained.new_ecg_model(course.Problem.of(config, data), arm)
+    if arm.teacher:
+        features = np.random.default_rng(0).normal(size=(len(data), model.project_cmr.in_features)).astype(np.float32)
+    return stages.arm_course(config, arm, data, model, features)
+
+
+def questions(recipe, steps, folder, patch):
+    """How many are asked in one epoch of so many steps, its end and its checkpoint included."""
+    rows = recipe.batches(0)[0][:4]
+    short = Recipe(recipe.model, lambda epoch: [rows] * steps, recipe.step, lambda: {"score": 0.0})
+    config = TrainingConfig(epochs=1, warmup_epochs=0, lr=1e-4)
+    folder.mkdir()
+    with patch.context() as inner, Questions(inner) as asked:
+        fit(short, config, seed=0, folder=folder, fingerprint="x", log=quiet)
+    return asked.count
+
+
+@pytest.mark.parametrize("disease", ["I48", "traits"])
+@pytest.mark.parametrize("key", COURSES)
+def test_the_number_of_questions_does_not_hang_on_the_number_of_steps(key, disease, tmp_path, monkeypatch):
+    config = tiny_config(disease)
+    recipe = course_of(key, config, cohort.load(config, quiet)).recipe
+    asked = [questions(recipe, steps, tmp_path / str(steps), monkeypatch) for steps in (1, 4)]
+    assert asked[0] == asked[1] > 0
+
+
+def test_a_step_that_asks_is_counted(tmp_path, monkeypatch):
+    config = tiny_config()
+    recipe = course_of("mae", config, cohort.load(config, quiet)).recipe
+
+    def asking(rows, generator):
+        loss, logs = recipe.step(rows, generator)
+        return loss * (1 if float(loss.detach()) > 0 else 2), logs
+
+    nosy = Recipe(recipe.model, recipe.batches, asking, recipe.validate)
+    few, many = (questions(nosy, steps, tmp_path / str(steps), monkeypatch) for steps in (1, 4))
+    assert many == few + 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA tells of waiting itself; there is none here")
+@pytest.mark.parametrize("key", COURSES)
+def test_cuda_reports_no_wait_within_an_epoch(key, tmp_path, monkeypatch):
+    config = tiny_config()
+    recipe = course_of(key, config, cohort.load(config, quiet)).recipe
+    rows, done = recipe.batches(0)[0], []
+
+    def step(rows, generator):
+        done.append(rows)
+        torch.cuda.set_sync_debug_mode("error" if 1 < len(done) < 6 else "default")
+        return recipe.step(rows, generator)
+
+    short = Recipe(recipe.model, lambda epoch: [rows] * 6, step, lambda: {"score": 0.0})
+    config = TrainingConfig(epochs=1, warmup_epochs=0, lr=1e-4)
+    try:
+        fit(short, config, seed=0, folder=tmp_path, fingerprint="x", log=quiet)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
