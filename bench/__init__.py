@@ -12,7 +12,7 @@ shown. Its ``prepare(folder)`` makes the data in a temporary folder and returns 
   ``per`` units), with ``memory=True`` also ``peak_mb`` and ``reference_peak_mb`` (above what was there before);
 - or a dict of measures that the case took itself (``bench.harness.cpu`` and ``peak_mb`` help), for what is no pair.
 
-``targets`` name measures: ``at_least("ratio", 10)``, ``at_most("seconds", 8e-3, "{:.2g} s")``. CPU time, not clock:
+``targets`` name measures: ``at_least("ratio", 10)``, ``at_most("seconds", 8e-3)``. CPU time, not clock:
 it holds on a busy machine; on a GPU take the clock yourself and return a dict. Each case runs in a process of its own
 with the number of threads it states.
 

@@ -21,7 +21,7 @@ SHORTEST = 0.1  # CPU seconds of one timing; shorter calls are repeated within i
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on one measure. form: how the measure is written."""
+    """A bound on one measure. form: how the measure is written; ``time``: seconds, ms or µs with three digits."""
 
     measure: str
     bound: float
@@ -35,7 +35,11 @@ class Target:
 
     def wanted(self) -> str:
         """In words: ``at least 10 x``."""
-        return f"{'at least' if self.least else 'at most'} {self.form.format(self.bound)}"
+        return f"{'at least' if self.least else 'at most'} {self.said(self.bound)}"
+
+    def said(self, value: float) -> str:
+        """The measure as it is written."""
+        return seconds(value) if self.form == "time" else self.form.format(value)
 
 
 def at_least(measure: str, bound: float, form: str = "{:.3g} x") -> Target:
@@ -43,9 +47,15 @@ def at_least(measure: str, bound: float, form: str = "{:.3g} x") -> Target:
     return Target(measure, bound, True, form)
 
 
-def at_most(measure: str, bound: float, form: str = "{:.2g} s") -> Target:
+def at_most(measure: str, bound: float, form: str = "time") -> Target:
     """The measure must stay under the bound."""
     return Target(measure, bound, False, form)
+
+
+def seconds(value: float) -> str:
+    """A duration with three digits: ``4.21 ms``."""
+    unit, size = next((pair for pair in (("s", 1.0), ("ms", 1e-3)) if value >= pair[1]), ("µs", 1e-6))
+    return f"{value / size:.3g} {unit}"
 
 
 @dataclass(frozen=True)

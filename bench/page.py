@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.harness import Case
+from bench.harness import Case, seconds
 from eccl_lib import paths
 from eccl_lib.storage import write_text
 
@@ -41,19 +41,13 @@ def _row(name: str, case: Case, result: dict[str, Any] | None) -> str:
 
 
 def _measured(target: Any, measures: dict[str, Any]) -> str:
-    said = target.form.format(measures[target.measure])
+    said = target.said(measures[target.measure])
     return said if target.met(measures) else f"**{said}: missed**"
 
 
 def _both(measures: dict[str, Any], name: str, form: Any) -> str:
     some = [measures.get(key) for key in (name, f"reference_{name}")]
     return " / ".join(form(value) for value in some if value is not None)
-
-
-def seconds(value: float) -> str:
-    """A duration with three digits: ``4.21 ms``."""
-    unit, size = next((pair for pair in (("s", 1.0), ("ms", 1e-3)) if value >= pair[1]), ("µs", 1e-6))
-    return f"{value / size:.3g} {unit}"
 
 
 def with_table(text: str, cases: dict[str, Case], results: dict[str, Any]) -> str:

@@ -40,9 +40,11 @@ def standardise(record: EcgRecord) -> np.ndarray:
         raise UnreadableError(f"the recording lasts {seconds:.1f} s", "Ten seconds are needed.")
     # A second more than is kept, so that the resampling filter meets no edge inside.
     signal = record.signal[:, : int(np.ceil(11 * record.rate))].astype(np.float64)
-    signal = _bridge_gaps(_rebuild_limb_leads(signal))
-    signal = resample(signal, record.rate, RATE)[:, :SAMPLES]
-    return np.pad(signal, ((0, 0), (0, SAMPLES - signal.shape[1])), mode="edge")
+    if np.isnan(signal).any():
+        signal = _bridge_gaps(_rebuild_limb_leads(signal))
+    signal = np.ascontiguousarray(resample(signal, record.rate, RATE)[:, :SAMPLES])
+    lost = SAMPLES - signal.shape[1]
+    return np.pad(signal, ((0, 0), (0, lost)), mode="edge") if lost else signal
 
 
 def _rebuild_limb_leads(signal: np.ndarray) -> np.ndarray:
@@ -96,12 +98,19 @@ def trend(signal: np.ndarray, period: int) -> np.ndarray:
     nearest value that is defined.
     """
     half = period // 2
-    total = np.concatenate([np.zeros((*signal.shape[:-1], 1)), np.cumsum(signal, axis=-1)], axis=-1)
-    inner = total[..., period:] - total[..., :-period]  # sums of `period` samples
+    total = np.zeros((*signal.shape[:-1], signal.shape[-1] + 1))
+    np.cumsum(signal, axis=-1, out=total[..., 1:])
+    sums = total[..., period:] - total[..., :-period]  # of `period` samples
+    out = total[..., :-1]
+    inner = out[..., half : signal.shape[-1] - half]
     if period % 2 == 0:
-        inner = (inner[..., :-1] + inner[..., 1:]) / 2
-    pad = [(0, 0)] * (signal.ndim - 1) + [(half, half)]
-    return np.pad(inner / period, pad, mode="edge")
+        np.divide(np.add(sums[..., :-1], sums[..., 1:], out=inner), 2, out=inner)
+    else:
+        inner[...] = sums
+    inner /= period
+    out[..., :half] = inner[..., :1]
+    out[..., signal.shape[-1] - half :] = inner[..., -1:]
+    return out
 
 
 def remove_baseline(mv: np.ndarray, heart_rate: float) -> np.ndarray:
@@ -155,16 +164,21 @@ def quality(record: EcgRecord, mv: np.ndarray) -> dict[str, float | int | str]:
     ``missing_leads`` and ``flat_leads`` name leads; ``clipped`` is the share of samples that stand at a lead's extreme
     for 40 ms or longer; ``baseline_mv`` the largest drift; ``einthoven_uv`` the largest |I + III - II|.
     """
+    rate, source = usable_rate(record, mv)
+    return _quality(record, mv, source, trend(mv, beat_period(rate)))
+
+
+def _quality(record: EcgRecord, mv: np.ndarray, source: str, drift: np.ndarray) -> dict[str, float | int | str]:
+    """drift: the baseline, as ``mv``. source: of the heart rate."""
     used = np.isnan(record.signal[:, : int(np.ceil(SAMPLES / RATE * record.rate))])
     absent = used.all(axis=1)
     flat = (np.ptp(mv, axis=1) < FLAT_MV) & ~absent
-    rate, source = usable_rate(record, mv)
     return {
         "missing_leads": " ".join(np.array(LEADS)[absent]),
         "flat_leads": " ".join(np.array(LEADS)[flat]),
         "gaps": round(float(used[~absent].mean()) if (~absent).any() else 1.0, 6),
         "clipped": round(_clipped_share(mv, flat | absent), 6),
-        "baseline_mv": round(float(np.ptp(trend(mv, beat_period(rate)), axis=1).max()), 4),
+        "baseline_mv": round(float(np.ptp(drift, axis=1).max()), 4),
         "einthoven_uv": round(float(1000 * np.abs(mv[0] + mv[2] - mv[1]).max()), 2),
         "heart_rate_from": source,
     }
@@ -174,6 +188,8 @@ def _clipped_share(mv: np.ndarray, ignored: np.ndarray) -> float:
     run = int(0.04 * RATE)
     at_extreme = (mv >= mv.max(axis=1, keepdims=True)) | (mv <= mv.min(axis=1, keepdims=True))
     at_extreme[ignored] = False
+    if (at_extreme.sum(axis=1) < run).all():
+        return 0.0
     total = np.cumsum(np.pad(at_extreme.astype(np.int32), ((0, 0), (1, 0))), axis=1)
     long_runs = (total[:, run:] - total[:, :-run]) == run
     return float(np.minimum(long_runs.sum(axis=1) + (run - 1) * long_runs.any(axis=1), mv.shape[1]).sum() / mv.size)
@@ -201,7 +217,9 @@ def warnings(flags: dict[str, float | int | str]) -> list[str]:
 
 def to_microvolts(mv: np.ndarray) -> np.ndarray:
     """The store's form: int16 at 1 uV, cut at its range of +-32.8 mV."""
-    return np.clip(np.rint(1000 * mv), -32768, 32767).astype(np.int16)
+    out = 1000 * mv
+    np.rint(out, out=out)
+    return np.clip(out, -32768, 32767, out=out).astype(np.int16)
 
 
 def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
@@ -212,8 +230,10 @@ def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | 
     mv = standardise(record)
     if (np.ptp(mv, axis=1) < FLAT_MV).all():
         raise UnreadableError("no lead moves: there was no electrode on", "Leave the participant out.")
-    rate, _ = usable_rate(record, mv)
-    return to_microvolts(remove_baseline(mv, rate)), rate, quality(record, mv)
+    rate, source = usable_rate(record, mv)
+    drift = trend(mv, beat_period(rate))
+    flags = _quality(record, mv, source, drift)
+    return to_microvolts(np.subtract(mv, drift, out=drift)), rate, flags
 
 
 def to_view(ecg: np.ndarray, rate: int) -> np.ndarray:

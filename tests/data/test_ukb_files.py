@@ -7,9 +7,12 @@ import re
 import stat
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eccl_lib.data import ecg, ecg_xml, ukb
 from eccl_lib.data.records import LEADS, UnreadableError
@@ -84,6 +87,41 @@ def test_counts_are_parsed_whatever_lies_between_them(text, wanted):
 def test_counts_that_are_no_numbers_are_refused(text):
     with pytest.raises(UnreadableError):
         ecg_xml.parse_counts(text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    numbers=st.lists(st.integers(-(10**9) + 1, 10**9 - 1), max_size=40),
+    blanks=st.lists(st.sampled_from([",", " ", ",\n\t", ",,", "\r\n"]), min_size=1, max_size=5),
+    ends=st.sampled_from(["", ",", "\n\t"]),
+)
+def test_counts_of_any_length_are_what_int_says(numbers, blanks, ends):
+    text = ends + "".join(f"{n}{blanks[k % len(blanks)]}" for k, n in enumerate(numbers))
+    np.testing.assert_array_equal(ecg_xml.parse_counts(text), numbers)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<?xml version="1.0" encoding="ISO8859-1"?>\n<A b="1">x<!-- no -->y<C/>z<?do this?>w&amp;&#65;</A>',
+        '<A xmlns="urn:a" xmlns:q="urn:q" q:b="1" c="2"><q:D>1</q:D></A>',
+        f"<A>{'1,2,3,' * 40_000}<![CDATA[<4>]]></A>",
+        '<?xml version="1.0" encoding="ISO-8859-1"?><A n="Müller">Größe</A>',
+        '<?xml version="1.0" encoding="UTF-16"?><A>x</A>',
+    ],
+)
+def test_the_tree_is_elementtrees_own(text):
+    said = re.search(r'encoding="([^"]+)"', text)
+    data = text.encode(said[1] if said else "utf-8")
+    assert ElementTree.tostring(ecg_xml.parse_xml(data)) == ElementTree.tostring(ElementTree.fromstring(data))
+
+
+@pytest.mark.parametrize(
+    "inside", ['<!ENTITY a "x">', '<!ENTITY % a SYSTEM "x.dtd"> %a;', "", "<!NOTATION n SYSTEM 'x'>"]
+)
+def test_no_document_type_is_let_in(inside):
+    with pytest.raises(UnreadableError, match="document type"):
+        ecg_xml.parse_xml(f"<?xml version='1.0'?><!DOCTYPE A [{inside}]><A>&a;</A>".encode())
 
 
 def test_resolution_scales_and_is_noted_when_unusual(tmp_path):

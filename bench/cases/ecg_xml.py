@@ -1,0 +1,57 @@
+"""One ECG from CardioSoft's XML to the twelve leads as stored, beside what a notebook does with general libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.harness import Case, Pair, at_least, at_most
+
+RECORDS = 2
+
+
+def prepare(folder: Path) -> Pair:
+    """Both give int16 uV; equal to 1 uV, that is to the last bit of the store, wherever statsmodels has a trend."""
+    import numpy as np
+
+    from eccl_lib.config import load
+    from eccl_lib.data import ecg, ukb
+    from eccl_lib.data.synthetic import FIRST_EID, ukb_tree
+
+    config = load("paper", overrides={"synthetic.slices": 1}).synthetic
+    for index in range(RECORDS):
+        ukb_tree.write_participant(config, index, folder)
+    paths = [ukb_tree.ecg_path(folder, FIRST_EID + index) for index in range(RECORDS)]
+
+    def same(ours, theirs):
+        for one, other in zip(ours, theirs, strict=True):
+            known = ~np.isnan(other)
+            assert known.mean() > 0.85, "statsmodels leaves NaN for half a beat at each end, not more"
+            assert np.abs(one[known] - other[known]).max() <= 1
+
+    ours = lambda: [ecg.preprocess(ukb.read_ecg(path))[0] for path in paths]  # noqa: E731
+    return Pair(ours, lambda: [peer(path) for path in paths], same, RECORDS)
+
+
+def peer(path: Path):
+    """BeautifulSoup over lxml, ``int`` on every sample, statsmodels' seasonal decomposition of each lead."""
+    import numpy as np
+    from bs4 import BeautifulSoup
+    from statsmodels.tsa.seasonal import seasonal_decompose
+
+    soup = BeautifulSoup(path.read_bytes(), "xml")
+    resolution = float(soup.StripData.Resolution.text)
+    rate = float(soup.RestingECGMeasurements.VentricularRate.text)
+    leads = []
+    for wave in soup.StripData.find_all("WaveformData"):
+        signal = np.array([int(part) for part in wave.text.split(",")]) * resolution / 1000
+        leads.append(signal - seasonal_decompose(signal, model="additive", period=int(30000 / rate)).trend)
+    return np.rint(1000 * np.array(leads))
+
+
+CASE = Case(
+    "ECG, XML to stored leads, a record",
+    "BeautifulSoup(lxml), `seasonal_decompose` of each lead",
+    prepare,
+    (at_least("ratio", 10), at_most("seconds", 8e-3)),
+    place=1,
+)
