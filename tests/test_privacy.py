@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 import subprocess
@@ -122,6 +123,18 @@ def test_a_pictures_text_counts_and_its_pixels_do_not(tmp_path):
 def test_a_data_file_is_found_by_its_kind(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     assert "data file" in privacy.check_tree(tmp_path)[0].what
+
+
+def test_of_weights_only_the_recorded_ones_of_the_heart_network_belong_here(tmp_path):
+    path = tmp_path / privacy.WEIGHTS
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    assert [f.what for f in privacy.check_file(path, privacy.WEIGHTS)]  # nothing says where they are from
+    path.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(b"weights").hexdigest()}))
+    assert privacy.check_file(path, privacy.WEIGHTS) == []
+    assert privacy.check_file(path, "elsewhere/weights.safetensors")
+    path.write_bytes(b"others")
+    assert privacy.check_file(path, privacy.WEIGHTS)
 
 
 def test_dicom_under_another_name_is_found(tmp_path):
