@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from eccl_lib import distributed, launch
 from eccl_lib.config import Config, TrainingConfig
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
@@ -55,18 +56,25 @@ class Course:
 
 
 def once(run: Run, config: Config, make: Callable[[], Course], log: Log) -> Run:
-    """Train what ``make`` prepares unless it is done; one process at a time."""
+    """Train what ``make`` prepares unless it is done; one process, or one team of processes, at a time."""
     torch.set_num_threads(config.runtime.threads)
-    if run.done:
+    if distributed.agreed(lambda: run.done):
         log(f"{run.name}: done before, reused")
         return run
-    with only_one(run.folder, log):
-        if not run.done:
+    if config.runtime.ranks > 1 and distributed.size() == 1:
+        launch.train(run, config, log)
+        return run
+    with distributed.held_by_first(lambda: only_one(run.folder, log)):
+        if not distributed.agreed(lambda: run.done):
             log(f"{run.name}: training")
-            for left in run.folder.glob(".*.partial"):  # by a process that was killed while it wrote
-                left.unlink()
+            distributed.by_first(lambda: _clear(run))
             _train(run, config, make(), log)
     return run
+
+
+def _clear(run: Run) -> None:
+    for left in run.folder.glob(".*.partial"):  # by a process that was killed while it wrote
+        left.unlink()
 
 
 def _train(run: Run, config: Config, course: Course, log: Log) -> None:
@@ -77,7 +85,8 @@ def _train(run: Run, config: Config, course: Course, log: Log) -> None:
     metrics, predictions = course.judge()
     metrics |= {"epochs": len(history), "best_epoch": _chosen(history)}
     metrics["updates"] = sum(len(course.recipe.batches(epoch)) for epoch in range(len(history)))
-    run.finish(config, course.recipe.model, history, metrics, predictions, timing)
+    model = course.recipe.model
+    distributed.by_first(lambda: run.finish(config, model, history, metrics, predictions, timing))
 
 
 def _chosen(history: pd.DataFrame) -> int:
@@ -138,7 +147,8 @@ def error_course(
 def mean_error(error: Callable[[np.ndarray], Tensor], rows: np.ndarray) -> float:
     """Mean of a per-batch error over rows, batch by batch, without gradient. error: rows -> scalar."""
     with torch.no_grad():
-        return sum(float(error(part)) * len(part) for part in even_batches(rows, 128)) / len(rows)
+        parts = distributed.each(lambda part: float(error(part)) * len(part), even_batches(rows, 128))
+    return sum(parts) / len(rows)
 
 
 def task_batches(

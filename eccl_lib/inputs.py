@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eccl_lib import distributed
 from eccl_lib.config import Config
 from eccl_lib.data import cmr, ecg
 from eccl_lib.data.cohort import Cohort
@@ -25,7 +26,7 @@ class Signals:
 
     def __init__(self, data: Cohort, config: Config) -> None:
         self.view, self.device = config.view, device(config)
-        self.mapped = data.ecg_view(config.view)
+        self.mapped = distributed.first_then_all(lambda: data.ecg_view(config.view))
         self.samples = self.mapped.shape[2]
         self.resident = torch.from_numpy(self.mapped.copy()).to(self.device) if self.device.type == "cuda" else None
 
@@ -40,7 +41,7 @@ class Clips:
     """All cine clips of a cohort as the models see them, read from the memory map batch by batch."""
 
     def __init__(self, data: Cohort, config: Config) -> None:
-        self.pixels, self.device = data.clip_view(config.view), device(config)
+        self.pixels, self.device = distributed.first_then_all(lambda: data.clip_view(config.view)), device(config)
 
     def of(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, F, H, W) in [-1, 1], channels_last."""
@@ -50,8 +51,6 @@ class Clips:
 
 def in_batches(function: Callable[[np.ndarray], Tensor], rows: np.ndarray, size: int = 128) -> np.ndarray:
     """``function`` over rows, piece by piece, without gradient. Returns (len(rows), ...) float32."""
-    parts = []
+    pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
     with torch.no_grad():
-        for start in range(0, len(rows), size):
-            parts.append(function(rows[start : start + size]).float().cpu().numpy())
-    return np.concatenate(parts)
+        return np.concatenate(distributed.each(lambda part: function(part).float().cpu().numpy(), pieces))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from eccl_lib import command, lineage, stages
+from eccl_lib import command, launch, lineage, stages
 from eccl_lib.config import Config, ConfigError
 from eccl_lib.data import cohort
 from eccl_lib.lineage import Arm
@@ -87,9 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("method", choices=METHODS)
     command.add_parameters(parser)
     parsed = parser.parse_args(arguments)
-    result = run(command.config(parsed), parsed.method)
-    metrics = result.metrics
-    print(f"{result.name}: {metrics['metric']} {metrics['test']:.4f} on {metrics['n']['test']} test participants")
+    launch.command_line(lambda config, log: run(config, parsed.method, log), parsed)
 
 
 if __name__ == "__main__":

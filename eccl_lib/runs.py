@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import eccl_lib
-from eccl_lib import paths
+from eccl_lib import distributed, paths
 from eccl_lib.config import Config, essentials
 from eccl_lib.storage import (
     DamagedError,
@@ -114,13 +114,14 @@ class Run:
     def cached_array(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """An array that follows from this run's weights alone, kept beside them with its sum."""
         path, digest = self.folder / f"{name}.npy", self.folder / f"{name}.json"
-        with only_one(self.folder):
-            if not self.has_cached(name):
+        with distributed.held_by_first(lambda: only_one(self.folder)):
+            if not distributed.agreed(lambda: self.has_cached(name)):
                 began = time.process_time()
                 array = compute()
                 seconds = round(time.process_time() - began, 3)
-                write_array(path, array)
-                write_json(digest, {"sha256": sha256(path), "cpu_seconds": seconds})
+                distributed.by_first(lambda: write_array(path, array))
+                content = {"sha256": sha256(path), "cpu_seconds": seconds}
+                distributed.by_first(lambda: write_json(digest, content))
         verify(path, read_json(digest)["sha256"])
         return np.load(path, allow_pickle=False)
 
@@ -164,6 +165,7 @@ def made_with(config: Config) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": config.runtime.threads,
+        "ranks": distributed.size(),
         "device": device(config).type,
     }
 

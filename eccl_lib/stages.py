@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eccl_lib import command, course, losses, trained
+from eccl_lib import command, course, distributed, launch, losses, trained
 from eccl_lib.config import Config
 from eccl_lib.course import Course, Problem
 from eccl_lib.data import cmr, cohort, ecg
@@ -44,7 +44,7 @@ Logs = dict[str, Tensor]
 
 def pretrain_ecg(config: Config, log: Log = print) -> Run:
     """Masked autoencoder on the training participants' ECGs (Sec. 2.1)."""
-    data = cohort.load(config, log)
+    data = _cohort(config, log)
     return course.once(ecg_run(config, data), config, lambda: ecg_course(config, data), log)
 
 
@@ -54,8 +54,8 @@ def ecg_course(config: Config, data: cohort.Cohort) -> Course:
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         x = ecg.augment(signals.of(rows), config.augment, generator)
-        noise = torch.rand(len(rows), tokens, generator=generator, device=x.device)
-        return model(x, noise)[0], {}
+        noise = distributed.rand(len(rows), tokens, generator=generator, device=x.device)
+        return distributed.part(model(x, noise)[0]), {}
 
     def error(split: str) -> float:
         noise = torch.rand(len(data), tokens, generator=torch.Generator().manual_seed(config.seed))
@@ -67,7 +67,7 @@ def ecg_course(config: Config, data: cohort.Cohort) -> Course:
 
 def pretrain_cmr(config: Config, log: Log = print) -> Run:
     """Supervised CMR encoder of one task (Sec. 2.1): five in all. Scored on CMR it is the reference row CMR_Sup."""
-    data = cohort.load(config, log)
+    data = _cohort(config, log)
     return course.once(cmr_run(config, data), config, lambda: cmr_course(config, data), log)
 
 
@@ -77,7 +77,8 @@ def cmr_course(config: Config, data: cohort.Cohort) -> Course:
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         x = cmr.augment(clips.of(rows), config.augment, generator)
-        return problem.goal.loss(model(x), wanted[on_device(rows, x.device)]), {}
+        target = distributed.gathered(wanted[on_device(rows, x.device)])
+        return problem.goal.loss(distributed.gathered(model(x)), target), {}
 
     return course.task_course(problem, config.cmr_training, model, clips, step)
 
@@ -95,7 +96,7 @@ def cmr_features(config: Config, data: cohort.Cohort, log: Log = print) -> np.nd
 
 def autoencode(config: Config, modality: Modality, log: Log = print) -> Run:
     """CMAE's first stage: the autoencoder of one modality, alone."""
-    data = cohort.load(config, log)
+    data = _cohort(config, log)
     run = autoencoder_run(config, modality, data)
     return course.once(run, config, lambda: autoencoder_course(config, modality, data), log)
 
@@ -105,7 +106,7 @@ def autoencoder_course(config: Config, modality: Modality, data: cohort.Cohort) 
     inputs, model = inputs(data, config), getattr(trained.new_pair(config), modality)
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        return model(augment(inputs.of(rows), config.augment, generator)), {}
+        return distributed.part(model(augment(inputs.of(rows), config.augment, generator))), {}
 
     def error(split: str) -> float:
         return course.mean_error(lambda rows: model(inputs.of(rows)), data.index(split))
@@ -115,7 +116,7 @@ def autoencoder_course(config: Config, modality: Modality, data: cohort.Cohort) 
 
 def pretrain_pair(config: Config, log: Log = print) -> Run:
     """CMAE's second stage: both autoencoders around one latent, started from the two that were trained alone."""
-    data = cohort.load(config, log)
+    data = _cohort(config, log)
 
     def make() -> Course:
         alone = {}
@@ -136,7 +137,7 @@ def pair_course(config: Config, data: cohort.Cohort, alone: dict[str, dict[str, 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         x = ecg.augment(signals.of(rows), config.augment, generator)
         y = cmr.augment(clips.of(rows), config.augment, generator)
-        from_ecg = torch.rand(len(rows), generator=generator, device=x.device) < 0.5
+        from_ecg = distributed.rand(len(rows), generator=generator, device=x.device) < 0.5
         return model(x, y, from_ecg)
 
     def error(split: str) -> float:
@@ -152,7 +153,7 @@ def train_arm(config: Config, arm: Arm = ECCL, log: Log = print) -> Run:
 
     All arms have the same schedule and number of updates.
     """
-    data = cohort.load(config, log)
+    data = _cohort(config, log)
 
     def make() -> Course:
         features = None
@@ -185,8 +186,9 @@ def arm_course(config: Config, arm: Arm, data: cohort.Cohort, model: Supervised,
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         x = ecg.augment(signals.of(rows), config.augment, generator)
         own = on_device(rows, x.device)
-        outputs, z_ecg, z_cmr = model.forward_pair(x, frozen[own])
-        parts = {"contrastive": contrast(z_ecg, z_cmr), "task": problem.goal.loss(outputs, wanted[own])}
+        outputs, z_ecg, z_cmr = map(distributed.gathered, model.forward_pair(x, frozen[own]))
+        task = problem.goal.loss(outputs, distributed.gathered(wanted[own]))
+        parts = {"contrastive": contrast(z_ecg, z_cmr), "task": task}
         return losses.total_loss(parts["contrastive"], parts["task"], config.align.task_weight), parts
 
     return course.task_course(problem, config.align, model, signals, step)
@@ -197,14 +199,15 @@ def _task_step(problem: Problem, signals: Signals, model: Supervised) -> Step:
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         x = ecg.augment(signals.of(rows), problem.config.augment, generator)
-        return problem.goal.loss(model(x), wanted[on_device(rows, x.device)]), {}
+        target = distributed.gathered(wanted[on_device(rows, x.device)])
+        return problem.goal.loss(distributed.gathered(model(x)), target), {}
 
     return step
 
 
 def third_stage(config: Config, arm: Arm, log: Log = print) -> Run:
     """The traits once more on the aligned encoder, without contrast (authors' code; off by default)."""
-    data = cohort.load(config, log)
+    data = _cohort(config, log)
 
     def make() -> Course:
         problem, signals = Problem.of(config, data), Signals(data, config)
@@ -223,19 +226,25 @@ STAGES: dict[str, Callable[[Config, Log], Run]] = {
     "autoencode_ecg": partial(autoencode, modality="ecg"),
     "autoencode_cmr": partial(autoencode, modality="cmr"),
     "pretrain_pair": pretrain_pair,
+    "align": train_arm,
 }
+
+
+def _cohort(config: Config, log: Log) -> cohort.Cohort:
+    """The config's cohort. Of several ranks the first opens it first, and builds what is missing."""
+    return distributed.first_then_all(lambda: cohort.load(config, log))
 
 
 def parents(config: Config, log: Log = print) -> tuple[Run, Run]:
     """The finished runs of stage one, ECG and CMR: built first where the scale allows, else MissingError."""
-    data = cohort.load(config, log)
+    data = _cohort(config, log)
     ecg_parent = _parent("pretrain_ecg", ecg_run(config, data), config, log)
     return ecg_parent, _parent("pretrain_cmr", cmr_run(config, data), config, log)
 
 
 def _parent(stage: str, run: Run, config: Config, log: Log) -> Run:
     """A finished parent: built where the scale allows, else MissingError with the command."""
-    if run.done:
+    if distributed.agreed(lambda: run.done):
         return run
     if not config.runtime.build_missing:
         line = f"python -m eccl_lib.stages {stage} {command.line(config)}"
@@ -245,14 +254,12 @@ def _parent(stage: str, run: Run, config: Config, log: Log) -> Run:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """``python -m eccl_lib.stages pretrain_ecg|pretrain_cmr|... --scale ... --disease ... --seed ...``."""
+    """``python -m eccl_lib.stages pretrain_ecg|pretrain_cmr|align|...``; also under torchrun."""
     parser = argparse.ArgumentParser(prog="python -m eccl_lib.stages", description=__doc__)
     parser.add_argument("stage", choices=STAGES)
     command.add_parameters(parser)
     parsed = parser.parse_args(arguments)
-    run = STAGES[parsed.stage](command.config(parsed))
-    metrics = run.metrics
-    print(f"{run.name}: {metrics['metric']} {metrics['test']:.4f} on {metrics['n']['test']} test participants")
+    launch.command_line(lambda config, log: STAGES[parsed.stage](config, log=log), parsed)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from eccl_lib import distributed
 from eccl_lib.config import ConfigError, TrainingConfig
 from eccl_lib.runs import MANIFEST, save_tensors
 from eccl_lib.storage import read_json, sha256, verify, write_json
@@ -110,6 +111,7 @@ class _Loop:
         self.state = State()
         self.sums: dict[str, Tensor] = {}  # of this epoch's logs, on the device
         self.losses: list[Tensor] = []  # of the steps that nobody has looked at
+        self.forward = distributed.parallel(recipe.model, recipe.step)
         self.best = _copy(recipe.model.state_dict())
         self._mark = (time.perf_counter(), time.process_time())
         self._saved_at = time.perf_counter()
@@ -132,19 +134,21 @@ class _Loop:
 
     def run_step(self, rows: np.ndarray, progress: float) -> None:
         """One update. rows: of the cohort; progress: epochs so far, with the fraction."""
-        place = self.seed, self.state.epoch, self.state.step
-        torch.manual_seed(seed_of(*place, 1))  # dropout and drop path draw from the global generator
+        place, rank = (self.seed, self.state.epoch, self.state.step), distributed.rank()
+        # Dropout and drop path draw from the global generator; each further rank has its own.
+        torch.manual_seed(seed_of(*place, 1, rank) if rank else seed_of(*place, 1))
         generator = torch.Generator(self.device).manual_seed(seed_of(*place, 2))
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, progress)
-        with autocast(self.device):
-            loss, logs = self.recipe.step(rows, generator)
+        with distributed.shared(rows) as own, autocast(self.device):
+            loss, logs = self.forward(own, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
-        self.losses.append(loss.detach())
-        for name, part in {"loss": loss, **logs}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + part.detach().double()
+        parts = distributed.mean({"loss": loss, **logs})
+        self.losses.append(parts["loss"])
+        for name, part in parts.items():
+            self.sums[name] = self.sums.get(name, 0.0) + part.double()
 
     def look(self, batches: list[np.ndarray]) -> None:
         """Wait for the device and judge the steps since the last look. Raises DivergedError at the first bad one."""
@@ -195,6 +199,12 @@ class _Loop:
         self.state.seconds += elapsed
         self.state.cpu_seconds += now[1] - self._mark[1]
         self._mark = now
+        if distributed.first():
+            self.write()
+        self._saved_at = time.perf_counter()
+        return elapsed
+
+    def write(self) -> None:
         path = self.folder / f"state-{self.state.epoch:04d}-{self.state.step:06d}.safetensors"
         save_tensors(path, self.tensors())
         manifest = {
@@ -207,8 +217,6 @@ class _Loop:
         for old in self.folder.glob("state-*.safetensors"):
             if old != path:
                 old.unlink()
-        self._saved_at = time.perf_counter()
-        return elapsed
 
     def tensors(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": tensor for name, tensor in self.recipe.model.state_dict().items()}

@@ -172,7 +172,9 @@ def augment(batch: torch.Tensor, augment: AugmentConfig, generator: torch.Genera
     """Random rotation, scaling and, where asked for, mirroring (Sec. 3.1), per sample. batch: (B, F, H, W) float."""
     import torch
 
-    draw = torch.rand(5, batch.shape[0], generator=generator, device=generator.device).to(batch.device)
+    from eccl_lib import distributed
+
+    draw = distributed.rand(5, batch.shape[0], generator=generator, device=generator.device, samples=1).to(batch.device)
     angle = (2 * draw[0] - 1) * math.radians(augment.cmr_rotation_degrees)
     side = torch.sqrt(augment.cmr_scale_min + (1 - augment.cmr_scale_min) * draw[1])
     shift = (2 * draw[2:4].T - 1) * (1 - side)[:, None]

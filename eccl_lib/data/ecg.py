@@ -263,8 +263,10 @@ def augment(batch: torch.Tensor, augment: AugmentConfig, generator: torch.Genera
     """Random crop, reversal in time and sign flip (Sec. 3.1), drawn per sample. batch: (B, 12, T) float."""
     import torch
 
+    from eccl_lib import distributed
+
     n, samples = batch.shape[0], batch.shape[-1]
-    draw = torch.rand(5, n, generator=generator, device=generator.device).to(batch.device)
+    draw = distributed.rand(5, n, generator=generator, device=generator.device, samples=1).to(batch.device)
     share = augment.ecg_crop_min + (1 - augment.ecg_crop_min) * draw[0]
     share = torch.where(draw[1] < augment.ecg_crop_probability, share, torch.ones_like(share))
     length = torch.ceil(share * samples).long()

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from eccl_lib import losses
+from eccl_lib import distributed, losses
 from eccl_lib.config import CmaeConfig, ViewConfig
 from eccl_lib.data.records import LEADS
 from eccl_lib.models.heads import Temperature
@@ -142,9 +142,9 @@ class CrossModalAutoencoder(nn.Module):
         latent_ecg, latent_cmr = self.ecg.encoder(ecg), self.cmr.encoder(cmr)  # (B, latent)
         kept = torch.where(from_ecg[:, None], latent_ecg, latent_cmr)
         parts = {
-            "ecg": losses.log_cosh(self.ecg.decode(kept), ecg),
-            "cmr": nn.functional.mse_loss(self.cmr.decode(kept), cmr),
+            "ecg": distributed.part(losses.log_cosh(self.ecg.decode(kept), ecg)),
+            "cmr": distributed.part(nn.functional.mse_loss(self.cmr.decode(kept), cmr)),
         }
-        unit = (nn.functional.normalize(z, dim=-1) for z in (latent_ecg, latent_cmr))
+        unit = (distributed.gathered(nn.functional.normalize(z, dim=-1)) for z in (latent_ecg, latent_cmr))
         parts["contrastive"] = losses.clip_loss(*unit, self.temperature())
         return parts["ecg"] + parts["cmr"] + self.contrastive_weight * parts["contrastive"], parts

@@ -62,7 +62,7 @@ class Aligned(Supervised):
         self.head = supervised.head
         self.project_ecg = Projection(self.head.in_features, config.shared_width, unit=unit)
         self.project_cmr = Projection(cmr_width, config.shared_width, unit=unit)
-        self.temperature = Temperature(config.temperature, learned=config.learn_temperature)
+        self.temperature = Temperature(config.temperature, learned=config.learn_temperature and unit)
 
     def forward_pair(self, ecg: Tensor, cmr_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """ecg: (B, 12, T); cmr_features: (B, D) from the frozen encoder. Returns logits, z_ecg, z_cmr."""
