@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from eccl_lib.config import load
-from eccl_lib.data import biobank, ingest, inventory
+from eccl_lib.data import ingest, inventory, shards
 from eccl_lib.data.synthetic import FIRST_EID, render_table, ukb_tree
 
 PAPER = 41_519  # participants, Sec. 3.1
@@ -50,7 +50,7 @@ def main() -> None:
         if ingest.main([*words, "--workers", str(given.workers)]):
             sys.exit("the store was not built")
         clock, busy = time.perf_counter() - clock, _processor() - busy
-        store = biobank.folder_of(load("paper", cohort="ukb"))
+        store = shards.folder_of(load("paper", cohort="ukb"))
         size = sum(path.stat().st_size for path in (store / "store" / "shards").iterdir())
         people = len(inventory.read_slots(store))
     peaks = [resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

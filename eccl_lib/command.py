@@ -15,7 +15,9 @@ from eccl_lib.storage import DamagedError, MissingError
 def add_parameters(parser: argparse.ArgumentParser, disease: bool = True) -> None:
     """--scale, --cohort, --disease, --seed and --set FIELD=VALUE."""
     parser.add_argument("--scale", default="demo", choices=SCALES)
-    parser.add_argument("--cohort", default="synthetic", choices=COHORTS)
+    parser.add_argument(
+        "--cohort", default="synthetic", help=f"{', '.join(COHORTS)}, or an unpaired store: ecg-NAME, cmr-NAME"
+    )
     if disease:
         parser.add_argument("--disease", default="I21", choices=TASKS)
     parser.add_argument("--seed", type=int, default=0)

@@ -11,6 +11,7 @@ import difflib
 import functools
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -23,6 +24,7 @@ DISEASES = ("I21", "I42", "I48", "I50")
 TASKS = (*DISEASES, "traits")
 SCALES = tuple(DELTAS)
 COHORTS = ("synthetic", "ukb")
+UNPAIRED = re.compile(r"(ecg|cmr)-(?!(?:synthetic|ukb)$)[a-z0-9_]{1,40}")  # ECGs or cines alone, by the user's name
 
 
 def option(off: Any) -> Any:
@@ -157,6 +159,7 @@ class MaeConfig(TrainingConfig):
     decoder_width: int = 512  # authors' code
     decoder_depth: int = 8  # authors' code
     decoder_heads: int = 16  # authors' code
+    start_from: str = option("")  # ours; a finished pretrain_ecg run, by the last eight signs of its folder's name
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ class CmrTrainingConfig(TrainingConfig):
 
     negatives_per_positive: int = 2  # Sec. 3.1
     chunks: Literal["drawn", "fixed"] = "drawn"  # Sec. 3.1: random; fixed, in file order: authors' code
+    start_from: str = option("")  # ours; a finished pretrain_cmr run, whose encoder's weights are the first
 
 
 @dataclass(frozen=True)
@@ -228,10 +232,13 @@ class RuntimeConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One run's parameters. Make it with ``load``."""
+    """One run's parameters. Make it with ``load``.
+
+    cohort: ``synthetic``, ``ukb``, or what ``python -m eccl_lib.data.unpaired`` built: ``ecg-NAME`` or ``cmr-NAME``.
+    """
 
     scale: Literal["demo", "study", "paper", "authors"] = "paper"
-    cohort: Literal["synthetic", "ukb"] = "synthetic"
+    cohort: str = "synthetic"  # or ukb, or an unpaired store's name
     disease: Task = "I21"
     seed: int = 0
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)

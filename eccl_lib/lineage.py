@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from eccl_lib import paths
 from eccl_lib.config import Config, checked, fingerprint
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.runs import Run
+from eccl_lib.storage import MissingError
 
 FORMAT = "stages 3"  # raise it when a stage's arithmetic changes: finished runs of the old kind are then made again
 
@@ -32,6 +34,25 @@ ECCL = Arm("eccl", pretraining="mae", objective="clip", teacher="swin")
 def with_cmr(config: Config, architecture: Architecture) -> Config:
     """The same parameters with this CMR encoder. Raises ConfigError where its patches do not fit the clips."""
     return checked(replace(config, cmr=replace(config.cmr, architecture=architecture)))
+
+
+def start_of(config: Config, stage: Literal["pretrain_ecg", "pretrain_cmr"]) -> Run | None:
+    """The run whose weights are the first of this stage's, None where none is asked for: of any cohort and scale.
+
+    Its fingerprint's first eight signs are in the config, so whoever starts from it has another fingerprint than who
+    does not. Raises MissingError where it is not there or not finished.
+    """
+    wanted = (config.mae if stage == "pretrain_ecg" else config.cmr_training).start_from
+    if not wanted:
+        return None
+    found = [run for run in Run.every(stage) if run.fingerprint.startswith(wanted)]
+    if len({run.fingerprint for run in found}) != 1:
+        there = "no finished run" if not found else f"{len(found)} runs"
+        section = "mae" if stage == "pretrain_ecg" else "cmr_training"
+        raise MissingError(
+            f"{section}.start_from is {wanted}: {there} of {stage} under {paths.runs_root()} has a folder that ends so."
+        )
+    return found[0]
 
 
 def ecg_run(config: Config, data: Cohort) -> Run:

@@ -18,6 +18,11 @@ def ukb_root() -> Path:
     return runs_root() / "ukb"
 
 
+def store_root(cohort: str) -> Path:
+    """``runs/<cohort>``: the stores that a command built of files, which all scales share."""
+    return runs_root() / cohort
+
+
 def scale_root(scale: str, cohort: str) -> Path:
     """``runs/<scale>-<cohort>``: everything of one scale on one cohort."""
     return runs_root() / f"{scale}-{cohort}"

@@ -49,6 +49,17 @@ class Run:
         folder = paths.run_dir(config.scale, config.cohort, stage, variant, task, config.seed, fingerprint)
         return cls(folder, fingerprint, stage, variant, task, config.seed)
 
+    @classmethod
+    def every(cls, stage: str) -> list[Run]:
+        """All finished runs of a stage under ``runs``, whatever their scale and cohort."""
+        found = []
+        for path in sorted(paths.runs_root().glob(f"*/{stage}/*/*/seed*-*/{MANIFEST}")):
+            variant, task, seed = path.parts[-4], path.parts[-3], path.parts[-2].removeprefix("seed").rsplit("-", 1)[0]
+            manifest = read_json(path)
+            if manifest.get("status") == "done":
+                found.append(cls(path.parent, manifest["fingerprint"], stage, variant, task, int(seed)))
+        return found
+
     @property
     def name(self) -> str:
         """Its place below ``runs/<scale>-<cohort>``."""

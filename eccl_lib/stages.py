@@ -7,7 +7,7 @@ killed goes on. Command: ``python -m eccl_lib.stages pretrain_cmr --scale study 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from eccl_lib import command, course, distributed, launch, losses, trained
 from eccl_lib.config import Config
 from eccl_lib.course import Course, Problem
 from eccl_lib.data import cmr, cohort, ecg
+from eccl_lib.data.layout import ARRAYS
 from eccl_lib.inputs import Clips, Signals, in_batches, on_device
 from eccl_lib.lineage import (
     ECCL,
@@ -29,6 +30,7 @@ from eccl_lib.lineage import (
     ecg_run,
     has_third_stage,
     pair_run,
+    start_of,
     third_run,
     with_cmr,
 )
@@ -44,12 +46,13 @@ Logs = dict[str, Tensor]
 
 def pretrain_ecg(config: Config, log: Log = print) -> Run:
     """Masked autoencoder on the training participants' ECGs (Sec. 2.1)."""
-    data = _cohort(config, log)
+    data = _cohort(config, log, ("ecg",))
     return course.once(ecg_run(config, data), config, lambda: ecg_course(config, data), log)
 
 
 def ecg_course(config: Config, data: cohort.Cohort) -> Course:
     signals, model = Signals(data, config), trained.new_autoencoder(config)
+    trained.start(model, start_of(config, "pretrain_ecg"))
     tokens = int(np.prod(grid(config.ecg, signals.samples)))
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
@@ -67,13 +70,14 @@ def ecg_course(config: Config, data: cohort.Cohort) -> Course:
 
 def pretrain_cmr(config: Config, log: Log = print) -> Run:
     """Supervised CMR encoder of one task (Sec. 2.1): five in all. Scored on CMR it is the reference row CMR_Sup."""
-    data = _cohort(config, log)
+    data = _cohort(config, log, ("clips",))
     return course.once(cmr_run(config, data), config, lambda: cmr_course(config, data), log)
 
 
 def cmr_course(config: Config, data: cohort.Cohort) -> Course:
     problem, clips = Problem.of(config, data), Clips(data, config)
     model, wanted = trained.new_cmr_model(problem), problem.goal.scaled().to(clips.device)
+    trained.start(model, start_of(config, "pretrain_cmr"), "encoder")
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         x = cmr.augment(clips.of(rows), config.augment, generator)
@@ -96,7 +100,7 @@ def cmr_features(config: Config, data: cohort.Cohort, log: Log = print) -> np.nd
 
 def autoencode(config: Config, modality: Modality, log: Log = print) -> Run:
     """CMAE's first stage: the autoencoder of one modality, alone."""
-    data = _cohort(config, log)
+    data = _cohort(config, log, ({"ecg": "ecg", "cmr": "clips"}[modality],))
     run = autoencoder_run(config, modality, data)
     return course.once(run, config, lambda: autoencoder_course(config, modality, data), log)
 
@@ -230,9 +234,9 @@ STAGES: dict[str, Callable[[Config, Log], Run]] = {
 }
 
 
-def _cohort(config: Config, log: Log) -> cohort.Cohort:
-    """The config's cohort. Of several ranks the first opens it first, and builds what is missing."""
-    return distributed.first_then_all(lambda: cohort.load(config, log))
+def _cohort(config: Config, log: Log, needs: Collection[str] = ARRAYS) -> cohort.Cohort:
+    """The config's cohort with the arrays that are needed. Of several ranks the first opens it, and builds it first."""
+    return distributed.first_then_all(lambda: cohort.load(config, log, needs=needs))
 
 
 def parents(config: Config, log: Log = print) -> tuple[Run, Run]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from eccl_lib.config import Config
+from eccl_lib.config import Config, ConfigError
 from eccl_lib.course import Problem
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.lineage import ECCL, Arm, cmr_run, ecg_run, pair_run, result_run, with_cmr
@@ -81,6 +81,25 @@ def start_encoder(model: Supervised, arm: Arm, config: Config, data: Cohort) -> 
         model.encoder.load_state_dict(ecg_run(config, data).weights("encoder"))
     if arm.pretraining == "cmae":
         model.encoder.load_state_dict(pair_run(config, data).weights("ecg.encoder"))
+
+
+def start(model: nn.Module, run: Run | None, prefix: str = "") -> nn.Module:
+    """The model with a finished run's weights as its first, those under ``prefix.`` alone; as it is where run is None.
+
+    Raises ConfigError where the run's model has another shape.
+    """
+    if run is None:
+        return model
+    part = model.get_submodule(prefix) if prefix else model
+    weights, own = run.weights(prefix), part.state_dict()
+    wrong = sorted(own.keys() ^ weights.keys()) or [name for name in own if own[name].shape != weights[name].shape]
+    if wrong:
+        raise ConfigError(
+            f"{run.name} cannot be started from: its {wrong[0]} is of another shape than this model's. Give both the "
+            "same view, encoder and decoder."
+        )
+    part.load_state_dict(weights)
+    return model
 
 
 # Finished, frozen: no gradient, no dropout, no drop path.

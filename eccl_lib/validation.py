@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,10 @@ def _kinds(config: Config) -> Iterator[Rule]:
 
 
 def _cohort(config: Config) -> Iterator[Rule]:
+    from eccl_lib.config import COHORTS, UNPAIRED
+
+    known = config.cohort in COHORTS or UNPAIRED.fullmatch(config.cohort) is not None
+    yield "cohort", known, f"{', '.join(COHORTS)}, or an unpaired store's name, ecg-NAME or cmr-NAME (docs/formats.md)"
     synthetic = config.synthetic
     yield "synthetic.participants", synthetic.participants >= 30, "30 or more; rare diseases need many more"
     yield "synthetic.slices", synthetic.slices <= 20, "between 1 and 20"
@@ -63,6 +68,9 @@ def _trainings(config: Config) -> Iterator[Rule]:
         at_most = f"between 0 and {section}.epochs ({part.epochs})"
         yield f"{section}.warmup_epochs", 0 <= part.warmup_epochs <= part.epochs, at_most
         yield f"{section}.batch", part.batch >= 2, "2 or more"
+    for name in ("mae.start_from", "cmr_training.start_from"):
+        known = re.fullmatch("([0-9a-f]{8})?", value_of(config, name)) is not None
+        yield name, known, "the eight signs at the end of a finished run's folder, such as 60ab351f"
     yield "mae.mask_ratio", 0 < config.mae.mask_ratio < 1, "between 0 and 1"
     yield "mae.correlation_weight", 0 <= config.mae.correlation_weight <= 1, "between 0 and 1"
 

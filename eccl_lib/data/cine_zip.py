@@ -1,4 +1,4 @@
-"""A short-axis cine out of UK Biobank's zip of DICOM files (field 20209), or of the folder it was unpacked into."""
+"""A short-axis cine out of a zip or a folder of DICOM files: UK Biobank's field 20209, or any other by its geometry."""
 
 from __future__ import annotations
 
@@ -23,18 +23,22 @@ NOT_IMAGES = (".cvs", ".csv", ".txt", ".json", ".xml", ".nii", ".gz")
 
 SHORT_AXIS = re.compile(r"(?i)^CINE_segmented_SAX(_b\d+)?$")  # not ..._InlineVF, which has contours drawn in
 
+LIKELY = re.compile(r"(?i)(^|[^a-z])(sax?|short[ _-]?axis)([^a-z]|$)")  # in what other sites call such a series
+
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
-def open_file(path: Path) -> CineFile:
+def open_file(path: Path, any_name: bool = False) -> CineFile:
     """A short-axis stack by its headers; its pixels are decoded when they are asked for. Raises UnreadableError.
 
-    The manifest, if there is one, only tells whether files are missing: tags decide what an image is.
+    any_name: whatever its series is called; else it is UK Biobank's. The manifest, if there is one, only tells whether
+    files are missing: tags decide what an image is.
     """
     path = Path(path)
     notes: list[str] = []
     members = list(_folder(path, notes) if path.is_dir() else _archive(path, notes))
-    found = stack.arrange(_short_axis(members, notes))
+    headers = _headers(members, notes)
+    found = stack.arrange(_likely(headers) if any_name else _short_axis(headers, notes))
 
     def pixels(slices: Sequence[int], frames: Sequence[int]) -> np.ndarray:
         headers = [[found.frames[s][f] for f in frames] for s in slices]
@@ -135,8 +139,8 @@ def _manifest(listed: list[bytes | None]) -> Iterator[str]:
                 yield name
 
 
-def _short_axis(members: list[bytes], notes: list[str]) -> list[dicom.Header]:
-    """Headers of the short-axis cine; of everything where no image says what it is."""
+def _headers(members: list[bytes], notes: list[str]) -> list[dicom.Header]:
+    """Headers of all images that can be read."""
     headers, damaged, other = [], 0, 0
     for k, data in enumerate(members):
         if data[128:132] != b"DICM":
@@ -155,8 +159,18 @@ def _short_axis(members: list[bytes], notes: list[str]) -> list[dicom.Header]:
         notes.append(f"{damaged} damaged images left out")
     if other:
         notes.append(f"{other} files that are no DICOM left out")
+    return headers
+
+
+def _likely(headers: list[dicom.Header]) -> list[dicom.Header]:
+    """Those whose series is called short axis if there are such, else all: the stack is then told by its geometry."""
+    return [header for header in headers if LIKELY.search(header.description)] or headers
+
+
+def _short_axis(headers: list[dicom.Header], notes: list[str]) -> list[dicom.Header]:
+    """Headers of UK Biobank's short-axis cine; of everything where no image says what it is."""
     named = [header for header in headers if SHORT_AXIS.match(header.description.strip())]
-    if not named and headers and not any(header.description.strip() for header in headers):
+    if not named and not any(header.description.strip() for header in headers):
         notes.append("no image names its series: all are taken for short-axis cines")
         named = headers
     if not named:

@@ -1,7 +1,8 @@
 """A cohort: ECGs, clips, traits, labels and the split, as memory maps of a store on disk.
 
 ``python -m eccl_lib.data.cohort --scale demo`` builds the embedded one; ``load`` opens it, and builds it first where it
-may. The store of UK Biobank's files is built by ``python -m eccl_lib.data.ukb`` and opened here all the same.
+may. The store of UK Biobank's files is built by ``python -m eccl_lib.data.ukb``, one of ECGs or cines alone by
+``python -m eccl_lib.data.unpaired``, and opened here all the same.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from eccl_lib import config as configuration
 from eccl_lib import paths
 from eccl_lib.config import DISEASES, Config, ViewConfig, digest
 from eccl_lib.data import cmr, ecg, integrity
-from eccl_lib.data.records import UnreadableError
+from eccl_lib.data.layout import ARRAYS, arrays_of
+from eccl_lib.data.records import LEADS, UnreadableError
 from eccl_lib.data.rows import Rows
 from eccl_lib.data.splits import SPLITS
 from eccl_lib.log import Log, silent
@@ -43,13 +45,14 @@ class Cohort:
     ecg: (N, 12, 5000) int16 uV, baseline removed. clips: (N, H, W, F) uint8. traits: (N, 82) float32, NaN missing.
     labels: (N, 4) bool in the order of DISEASES. quarantine: eid, file, reason, cure of those left out.
     complete: False while participants are still being added. sums: SHA-256 of each row, where the store keeps them.
+    An unpaired cohort has no clips, or no ecg: these are None, and where no table was given all labels are False.
     """
 
     folder: Path
     fingerprint: str
     table: pd.DataFrame
-    ecg: np.ndarray | Rows
-    clips: np.ndarray | Rows
+    ecg: np.ndarray | Rows | None
+    clips: np.ndarray | Rows | None
     traits: np.ndarray
     labels: np.ndarray
     quarantine: pd.DataFrame
@@ -65,6 +68,12 @@ class Cohort:
         if split not in SPLITS:
             raise ValueError(f"split is {split!r}; choose one of {', '.join(SPLITS)}")
         return np.flatnonzero(self.table["split"].to_numpy() == split)
+
+    def masked_leads(self) -> np.ndarray:
+        """(N, 12) bool: leads that a file did not have and that could not be derived; their samples are all zero."""
+        missing = self.table["missing_leads"].fillna("").str.split()
+        named = np.array([[lead in some for lead in LEADS] for some in missing], dtype=bool).reshape(len(self), 12)
+        return named & ~np.isin(LEADS, LEADS[:6])  # limb leads are rebuilt from two of them
 
     def ecg_view(self, view: ViewConfig) -> np.ndarray | Rows:
         """(N, 12, 10 * ecg_rate) int16 uV; made once and kept beside the store."""
@@ -103,10 +112,10 @@ class Cohort:
 
 def fingerprint(config: Config) -> str:
     """What results hang on: the format, the store's parameters, and the generator's or the user's data."""
-    if config.cohort == "ukb":
-        from eccl_lib.data import biobank
+    if config.cohort != "synthetic":
+        from eccl_lib.data import shards
 
-        return biobank.load(config, silent).fingerprint
+        return shards.load(config, silent).fingerprint
     from eccl_lib.data.embedded import FORMAT
     from eccl_lib.data.synthetic import GENERATOR
 
@@ -115,15 +124,17 @@ def fingerprint(config: Config) -> str:
     return digest({"format": FORMAT, "cohort": config.cohort, "store": content["store"], "source": source})
 
 
-def load(config: Config, progress: Log = print, incomplete: bool = False) -> Cohort:
+def load(config: Config, progress: Log = print, incomplete: bool = False, needs: Collection[str] = ARRAYS) -> Cohort:
     """Open the config's cohort; build it first where ``runtime.build_missing`` says so, else raise MissingError.
 
-    incomplete: also open a store of UK Biobank's files to which participants are still being added.
+    incomplete: also open a store of files to which participants are still being added. needs: the arrays without which
+    the caller cannot do, ``ecg`` and ``clips`` if it does not say; ConfigError where an unpaired cohort lacks one.
     """
-    if config.cohort == "ukb":
-        from eccl_lib.data import biobank
+    _refuse_without(config.cohort, needs)
+    if config.cohort != "synthetic":
+        from eccl_lib.data import shards
 
-        return biobank.load(config, progress, incomplete)
+        return shards.load(config, progress, incomplete)
     mark = fingerprint(config)
     folder = paths.cohort_dir(config.scale, config.cohort, mark)
     if not (folder / "manifest.json").is_file():
@@ -135,6 +146,22 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
 
                 build(config, folder, progress)
     return _open(folder, mark, progress)
+
+
+def _refuse_without(cohort: str, needs: Collection[str]) -> None:
+    has = arrays_of(cohort)
+    if set(needs) <= set(has):
+        return
+    called = {"ecg": "ECGs", "clips": "cines"}
+    wanted = "ECGs and cines of the same participants" if len(needs) > 1 else called[next(iter(needs))]
+    stage = {"ecg": "pretrain_ecg", "clips": "pretrain_cmr"}[has[0]]
+    raise configuration.ConfigError(
+        f"the cohort {cohort} has {called[has[0]]} alone; this needs {wanted}. Of the stages {stage} can use it; "
+        f"another cohort's training can start from the weights ({_START[has[0]]}, docs/formats.md)."
+    )
+
+
+_START = {"ecg": "mae.start_from", "clips": "cmr_training.start_from"}
 
 
 def command(config: Config) -> str:
@@ -187,7 +214,7 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     try:
         config = parameters.config(given)
-        cohort = load(config)
+        cohort = load(config, needs=())
         if given.verify:
             _verify_all(config, cohort)
     except (configuration.ConfigError, UnreadableError, DamagedError, LookupError, OSError) as error:
@@ -200,10 +227,10 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _verify_all(config: Config, cohort: Cohort) -> None:
-    if config.cohort == "ukb":
-        from eccl_lib.data import biobank
+    if config.cohort != "synthetic":
+        from eccl_lib.data import shards
 
-        biobank.verify(cohort.folder, all_files=True)
+        shards.verify(cohort.folder, config.cohort, all_files=True)
     else:
         verify(cohort.folder, all_files=True)
     print("every file holds what was written")

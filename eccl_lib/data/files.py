@@ -47,12 +47,13 @@ class Found:
     """What lies under the folders.
 
     participants: per eid and kind (``ecg``, ``cine``, ``segmentation``) the paths, the one to read first in front.
-    passed_over: how many files were left aside, by reason; for a report.
+    passed_over: how many files were left aside, by reason; for a report. facts: what a layout says of a participant.
     """
 
     participants: dict[str, dict[str, tuple[Path, ...]]] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
+    facts: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, order=True)
@@ -78,7 +79,7 @@ def find(folders: Path | Sequence[Path], visit: int = 2, segmentations: Sequence
     roots = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
     for order, root in enumerate((*roots, *segmentations)):
         masks_alone = order >= len(roots)
-        for path in _walk(Path(root).expanduser().absolute(), found):
+        for path in walk(Path(root).expanduser().absolute(), found):
             named = _named(path, visit, found)
             if named is None or (masks_alone and named[1] != "segmentation"):
                 continue
@@ -95,7 +96,7 @@ def find(folders: Path | Sequence[Path], visit: int = 2, segmentations: Sequence
     return found
 
 
-def _walk(root: Path, found: Found) -> Iterator[Path]:
+def walk(root: Path, found: Found) -> Iterator[Path]:
     """Every file under a folder, sorted; linked folders are entered, each folder once."""
     if root.is_file():
         yield root

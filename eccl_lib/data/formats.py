@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from eccl_lib.data import cine_nifti, ecg_dicom, ecg_muse, ecg_table, ecg_wfdb, ecg_xml, segment, ukb
+from eccl_lib.data import cine_nifti, cine_zip, ecg_dicom, ecg_muse, ecg_table, ecg_wfdb, ecg_xml, segment
 from eccl_lib.data.ecg_named import ACCEPTED
 from eccl_lib.data.files import read_bytes
-from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
+from eccl_lib.data.records import CineFile, CineRecord, EcgRecord, UnreadableError
 
 
 def read_ecg(path: Path | str) -> EcgRecord:
@@ -43,6 +43,14 @@ def _read_xml(data: bytes) -> EcgRecord:
     return ecg_xml.read_tree(ecg_xml.parse_xml(data))
 
 
+def open_cine(path: Path | str) -> CineFile:
+    """A short-axis cine: a 4-D NIfTI, or DICOM files in a folder or a zip, whatever their series are called."""
+    path = Path(path).expanduser()
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return cine_zip.open_file(path, any_name=True)
+    return cine_nifti.open_file(path)
+
+
 def read_cine(
     path: Path, segmentation: Path | None = None, frames: Sequence[int] | None = None, order: str = "ukb_cardiac"
 ) -> CineRecord:
@@ -51,6 +59,5 @@ def read_cine(
     frames: which of the cine's frames the segmentation's volumes are (ED and ES, say); None where it has all.
     order: of the segmentation's labels, one of ``masks.ORDERS``. Raises UnreadableError.
     """
-    path = Path(path)
-    opened = ukb.open_cine(path) if path.suffix.lower() == ".zip" else cine_nifti.open_file(path)
+    opened = open_cine(path)
     return segment.read(opened, segmentation, segment.Segmenter(mask_labels=order), frames=frames)

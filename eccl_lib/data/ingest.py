@@ -8,12 +8,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 
 from eccl_lib import command
 from eccl_lib.config import Config, ConfigError
-from eccl_lib.data import biobank, report, tables, withdrawals
+from eccl_lib.data import report, shards, tables, withdrawals
 from eccl_lib.data.engine import Engine, clock
 from eccl_lib.data.inventory import Source
 from eccl_lib.data.purge import purge
@@ -28,12 +29,21 @@ Afterwards every stage takes --cohort ukb. Nothing leaves this machine. docs/dat
 def main(words: list[str] | None = None) -> int:
     """Build the store and its report. 0: done; 1: nobody could be read; 2: the user can mend it; 130: interrupted."""
     given = _parser().parse_intermixed_args(words)
-    before = signal.signal(signal.SIGTERM, _stop)  # a cluster's polite way to end a job
-    try:
-        config, source = _config(given), _source(given)
+
+    def work() -> int:
+        config, source = config_of(given, "ukb"), _source(given)
         eids = tables.read_withdrawals(given.withdrawals) if given.withdrawals else frozenset()
         purge(withdrawals.add(eids))
-        return _build(config, source, Engine(given.workers, given.cluster), given.retry_quarantined)
+        return build(config, source, given)
+
+    return guarded(work)
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do it; what the user can mend ends in one line and status 2, an interruption in status 130."""
+    before = signal.signal(signal.SIGTERM, _stop)  # a cluster's polite way to end a job
+    try:
+        return work()
     except (ConfigError, UnreadableError, DamagedError, LookupError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -44,10 +54,12 @@ def main(words: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _build(config: Config, source: Source, engine: Engine, retry: bool) -> int:
+def build(config: Config, source: shards.Source, given: argparse.Namespace) -> int:
+    """The store and its report by the options of ``add_options``. 0: done; 1: nobody could be read."""
     start = time.monotonic()
-    folder, found = biobank.build(config, source, engine, aloud, retry)
-    data = biobank.load(config, aloud)
+    engine = Engine(given.workers, given.cluster)
+    folder, found = shards.build(config, source, engine, aloud, given.retry_quarantined)
+    data = shards.load(config, aloud)
     page = report.write(config, data, found)
     spent = clock(time.monotonic() - start)
     aloud(f"{len(data):,} participants in the store, {len(data.quarantine):,} lines in quarantine, {spent}")
@@ -59,8 +71,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _config(given: argparse.Namespace) -> Config:
-    given.cohort, given.seed = "ukb", 0
+def config_of(given: argparse.Namespace, cohort: str) -> Config:
+    """The config whose store is built."""
+    given.cohort, given.seed = cohort, 0
     return command.config(given)
 
 
@@ -71,12 +84,18 @@ def _source(given: argparse.Namespace) -> Source:
             datetime.date.fromisoformat(given.until)
         except ValueError:
             raise UnreadableError(f"--until {given.until} is no date", "Write 2022-10-31.") from None
-    for folder in (*given.folders, *given.segmentations):
+    folders, masks = folders_of(given.folders), folders_of(given.segmentations)
+    tables_ = tuple(str(path.expanduser().resolve()) for path in given.tables)
+    return Source(folders, tables_, masks, given.until)
+
+
+def folders_of(given: Iterable[Path]) -> tuple[str, ...]:
+    """Absolute. Raises UnreadableError on one that is not there."""
+    found = [path.expanduser().resolve() for path in given]
+    for folder in found:
         if not folder.is_dir():
             raise UnreadableError(f"there is no folder {folder}", "Correct the path.")
-    absolute = [tuple(str(path.expanduser().resolve()) for path in some) for some in (given.folders, given.tables)]
-    masks = tuple(str(path.expanduser().resolve()) for path in given.segmentations)
-    return Source(*absolute, masks, given.until)
+    return tuple(map(str, found))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,12 +118,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--segmentations", action="extend", nargs="+", type=Path, default=[], metavar="FOLDER", help="seg_sa.nii.gz"
     )
-    parser.add_argument("--retry-quarantined", action="store_true", help="read again what could not be read")
     parser.add_argument("--until", metavar="DATE", help="the day on which the diagnoses end, such as 2022-10-31")
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """How a store is built, whatever of."""
+    parser.add_argument("--retry-quarantined", action="store_true", help="read again what could not be read")
     parser.add_argument("--scale", default="paper", choices=command.SCALES, help="whose pixels; paper also serves demo")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes side by side")
     parser.add_argument("--cluster", default="", metavar="ADDRESS", help="a Dask scheduler, such as tcp://node1:8786")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="such as store.crop=fixed_80px"
     )
-    return parser

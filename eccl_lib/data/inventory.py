@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config import digest
-from eccl_lib.data import files, identities, store, tables
+from eccl_lib.data import files, identities, store, tables, withdrawals
 from eccl_lib.data.records import UnreadableError
 from eccl_lib.storage import read_json, write_frame, write_json
 
 OLDEST = 120  # years
 SOURCE, SLOTS = "source.json", "slots.parquet"
 RULES = ("ever", "prevalent", "incident")  # StoreConfig.labels
+COMMAND = "python -m eccl_lib.data.ukb FOLDER... --table TABLE... (--withdrawals FILE | --no-withdrawals)"
 NO_ROW = {"reason": "the table has no row for this participant", "cure": "Export the table again with all ids."}
 
 
@@ -38,6 +39,10 @@ class Source:
             return None
         content = read_json(folder / SOURCE)
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+
+    def take(self, folder: Path) -> Inventory:
+        """``take`` without those who have withdrawn."""
+        return take(self, folder, withdrawals.read())
 
     def write(self, folder: Path) -> None:
         """Keep it beside the store."""
@@ -86,9 +91,9 @@ def take(source: Source, folder: Path, withdrawn: frozenset[str], visit: int = t
     if not complete:
         raise UnreadableError("no participant has an ECG, a cine and a row in the table", _hint(left_out))
     people = table.loc[complete]
-    slots = _assign(folder, complete)
-    participants = {slots[eid]: store.participant(eid, stayed[eid], _state(stayed[eid])) for eid in complete}
-    _write_slots(folder, slots, participants)
+    slots = assign_slots(folder, complete)
+    participants = {slots[eid]: store.participant(eid, stayed[eid], state_of(stayed[eid])) for eid in complete}
+    write_slots(folder, slots, participants)
     traits = tables.traits(people)
     return Inventory(
         participants,
@@ -128,7 +133,7 @@ def _hint(left_out: Sequence[dict[str, str]]) -> str:
     return f"The first of {len(left_out)} left out: {left_out[0]['reason']}. {left_out[0]['cure']}"
 
 
-def _state(kinds: Mapping[str, Sequence[Path]]) -> str:
+def state_of(kinds: Mapping[str, Sequence[Path]]) -> str:
     """What a participant's files look like from outside: names, sizes and times of change."""
     facts = [(kind, path.name, *_size_and_time(path)) for kind, paths in sorted(kinds.items()) for path in paths]
     return digest(facts)[:16]
@@ -141,7 +146,7 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     return sum(look.st_size for look in looks), max((look.st_mtime_ns for look in looks), default=0)
 
 
-def _assign(folder: Path, eids: Sequence[str]) -> dict[str, int]:
+def assign_slots(folder: Path, eids: Sequence[str]) -> dict[str, int]:
     """A slot for each: the one it has had, or the next free one."""
     known = read_slots(folder)
     slots = dict(zip(known["eid"], known["slot"].tolist(), strict=True))
@@ -159,7 +164,8 @@ def read_slots(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / SLOTS)
 
 
-def _write_slots(folder: Path, slots: dict[str, int], participants: dict[int, store.Participant]) -> None:
+def write_slots(folder: Path, slots: dict[str, int], participants: dict[int, store.Participant]) -> None:
+    """Keep who has which slot, and from which files."""
     known = sorted(slots.items(), key=lambda item: item[1])
     there = [json.dumps(dict(participants[slot].files)) if slot in participants else "" for _, slot in known]
     frame = pd.DataFrame({"eid": [eid for eid, _ in known], "slot": [slot for _, slot in known], "files": there})

@@ -12,8 +12,15 @@ import numpy as np
 from eccl_lib.storage import write_atomically
 
 ARRAYS = ("ecg", "clips")
+KINDS = {"ecg": ("ecg",), "cmr": ("clips",)}  # what an unpaired store has, by the word in front of its name
 BLOCK = 8  # participants in one write and one record; 20 MB at the paper's shape
 SHARD = 32  # participants in one file of a store in shards, a multiple of BLOCK; 83 MB at the paper's shape
+
+
+def arrays_of(cohort: str) -> tuple[str, ...]:
+    """Which arrays a cohort has: ``ecg-NAME`` ECGs alone, ``cmr-NAME`` clips alone, every other both."""
+    kind, _, name = cohort.partition("-")
+    return KINDS[kind] if name else ARRAYS
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class Layout:
     slots: int
     shard: int
     numbered: bool = True
+    names: tuple[str, ...] = ARRAYS
 
     @classmethod
     def whole(cls, build: Path, slots: int) -> Layout:
@@ -32,9 +40,9 @@ class Layout:
         return cls(build, build / "records", slots, slots, numbered=False)
 
     @classmethod
-    def sharded(cls, folder: Path, slots: int) -> Layout:
+    def sharded(cls, folder: Path, slots: int, names: tuple[str, ...] = ARRAYS) -> Layout:
         """A file for every SHARD participants: no two processes, or machines, write into one."""
-        return cls(folder / "store" / "shards", folder / "records", slots, SHARD)
+        return cls(folder / "store" / "shards", folder / "records", slots, SHARD, names=names)
 
     def file(self, name: str, slot: int) -> Path:
         """The file that holds a slot's row of ``ecg`` or ``clips``."""
@@ -60,7 +68,7 @@ class Layout:
 
     def flush(self, slot: int) -> None:
         """Bring to disk what was written to the files of a slot."""
-        for name in ARRAYS:
+        for name in self.names:
             with self.file(name, slot).open("rb") as handle:
                 os.fsync(handle.fileno())
 

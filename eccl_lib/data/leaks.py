@@ -124,7 +124,7 @@ def duplicates(sums: dict[str, Iterable[str]], split: pd.Series) -> list[Leak]:
 def telling_facts(table: pd.DataFrame, labels: np.ndarray) -> list[Leak]:
     """2: stored facts that alone tell a disease; a person must say whether they are legitimate. labels: (N, 4)."""
     found = []
-    for name in table.columns.difference(["eid", "split"]):
+    for name in table.columns.difference(["eid", "split", "name", "patient"]):
         values = pd.to_numeric(table[name], errors="coerce")
         values = values if values.notna().any() else pd.Series(pd.factorize(table[name])[0], index=table.index)
         for k, disease in enumerate(DISEASES):
@@ -163,9 +163,9 @@ def in_two_splits(eids: pd.Series, split: pd.Series) -> list[Leak]:
     return [Leak("3.2", "error", f"{count} participants have rows in two splits")] if count else []
 
 
-def split_otherwise(table: pd.DataFrame, salt: str) -> list[Leak]:
+def split_otherwise(eids: pd.Series, split: pd.Series, salt: str) -> list[Leak]:
     """3.2: the split is the one that every stage gets from id and salt, so no encoder has met a test participant."""
-    count = sum(splits.split_of(eid, salt) != part for eid, part in zip(table["eid"], table["split"], strict=True))
+    count = sum(splits.split_of(eid, salt) != part for eid, part in zip(eids, split, strict=True))
     return [Leak("3.2", "error", f"{count} participants are not in the split of their id")] if count else []
 
 
@@ -180,7 +180,8 @@ def check(config: Config, data: Cohort) -> list[Leak]:
     """All that can be said of a cohort before anything is trained."""
     table, labels = data.table, data.labels
     sums = data.sums if data.sums is not None else _sums(data)
-    contents = {"ECG": sums["ecg_sha256"], "cine": sums["clip_sha256"]}
+    contents = {called: sums[name] for called, name in (("ECG", "ecg_sha256"), ("cine", "clip_sha256")) if name in sums}
+    who = table["patient" if "patient" in table else "eid"]
     measured = np.isfinite(data.traits).any(axis=1)
     traits = [
         store.row_digest(row) if known else f"none {k}"
@@ -190,8 +191,8 @@ def check(config: Config, data: Cohort) -> list[Leak]:
     found += telling_facts(table, labels) + out_of_time(config.store.labels, *_before_and_after(config, data))
     return (
         found
-        + in_two_splits(table["eid"], table["split"])
-        + split_otherwise(table, config.store.split_salt)
+        + in_two_splits(who, table["split"])
+        + split_otherwise(who, table["split"], config.store.split_salt)
         + uneven(table, labels)
     )
 
@@ -208,6 +209,6 @@ def _before_and_after(config: Config, data: Cohort) -> tuple[np.ndarray, np.ndar
     nothing = np.zeros_like(data.labels)
     if config.cohort != "ukb":
         return nothing, nothing
-    from eccl_lib.data import biobank
+    from eccl_lib.data import shards
 
-    return biobank.before_and_after(config) or (nothing, nothing)
+    return shards.before_and_after(config) or (nothing, nothing)

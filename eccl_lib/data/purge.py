@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib import paths
-from eccl_lib.data import biobank, inventory
+from eccl_lib.data import inventory, shards
 from eccl_lib.data.layout import ARRAYS, Layout
 from eccl_lib.log import Log
 from eccl_lib.storage import DamagedError, only_one, read_json, sha256, write_frame, write_json, write_text
@@ -69,7 +69,7 @@ def _purge_tables(folder: Path, withdrawn: Collection[str]) -> None:
     go, and the next ``python -m eccl_lib.data.ukb`` writes them again from the records."""
     store = folder / "store"
     try:
-        manifest, content = biobank.read(folder)
+        manifest, content = shards.read(folder)
     except (DamagedError, OSError):
         for path in (folder / "manifest.json", *store.glob("*.parquet"), *store.glob("*.npy")):
             path.unlink(missing_ok=True)
@@ -79,10 +79,10 @@ def _purge_tables(folder: Path, withdrawn: Collection[str]) -> None:
     if all(rows.all() for rows in stays.values()):
         return
     names = [name.removesuffix(".npy") for name in content if name.endswith(".npy")]
-    arrays = {name: biobank.array(content, name)[stays["table"]] for name in names}
+    arrays = {name: shards.array(content, name)[stays["table"]] for name in names}
     facts = {name: value for name, value in manifest.items() if name not in ("format", "files")}
     facts["kept"] = int(stays["table"].sum())
-    biobank.write(folder, *(frames[name][stays[name]] for name in frames), arrays, facts)
+    shards.write(folder, *(frames[name][stays[name]] for name in frames), arrays, facts)
 
 
 def _purge_results(results: Path, withdrawn: Collection[str], counts: dict[str, int]) -> None:

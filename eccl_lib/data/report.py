@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config import DISEASES, Config, as_dict
-from eccl_lib.data import biobank, leaks, report_page, splits
+from eccl_lib.data import leaks, report_page, shards, splits
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.inventory import Inventory
 from eccl_lib.data.traits import TRAITS
@@ -47,7 +47,7 @@ def facts(config: Config, data: Cohort, found: Inventory) -> dict[str, Any]:
         "files passed over": _counts(found.passed_over),
         "tables": [masked(note) for note in found.notes],
         "identities": [_identity(row, len(found.people)) for row in found.identities],
-        "quality": _counts(_quality(data.table)),
+        "quality": _counts(_quality(data.table)) if data.ecg is not None else {},
         "notes of the readers": suppress(_alike(data.table["notes"].str.split("; ").explode())),
         "people": _people(data.table),
         "prevalence": {rule: _cases(labels, kept) for rule, labels in _rules(config, data).items()},
@@ -133,13 +133,13 @@ def _people(table: pd.DataFrame) -> dict[str, Any]:
     return {
         "sex": suppress(sex.value_counts().to_dict()),
         "age": _distribution(table["age"].to_numpy(dtype=float)),
-        "heart rate": _distribution(table["heart_rate"].to_numpy(dtype=float)),
+        **({"heart rate": _distribution(table["heart_rate"].to_numpy(dtype=float))} if "heart_rate" in table else {}),
     }
 
 
 def _rules(config: Config, data: Cohort) -> dict[str, np.ndarray]:
     rules = {config.store.labels: data.labels}
-    if config.cohort == "ukb" and (both := biobank.before_and_after(config)) is not None and len(both[0]) == len(data):
+    if config.cohort == "ukb" and (both := shards.before_and_after(config)) is not None and len(both[0]) == len(data):
         rules |= dict(zip(("prevalent", "incident"), both, strict=True))
     return rules
 

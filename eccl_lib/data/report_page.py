@@ -52,7 +52,7 @@ def page(content: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         _section("Files passed over", _pairs(content["files passed over"], "None.")),
         _section("Tables", _list(content["tables"], "Nothing to remark.")),
         _section("Identities between traits", _table(content["identities"])),
-        _section("Quality of the ECGs", _pairs(content["quality"])),
+        _section("Quality of the ECGs", _pairs(content["quality"], "There are none.")),
         _section("Remarks of the readers", _pairs(content["notes of the readers"], "None.")),
         _section("People", _pairs(content["people"]["sex"]) + _numbers(content["people"])),
         _section("Prevalence", _prevalence(content["prevalence"])),
@@ -100,7 +100,9 @@ def _list(lines: Sequence[str], empty: str) -> str:
 
 def _numbers(people: Mapping[str, Any]) -> str:
     columns = ("n", "mean", "sd", "p5", "p25", "p50", "p75", "p95")
-    rows = [(name, *(people[name].get(column) for column in columns)) for name in ("age", "heart rate")]
+    rows = [
+        (name, *(people[name].get(column) for column in columns)) for name in ("age", "heart rate") if name in people
+    ]
     return _rows(("", *columns), rows)
 
 
@@ -127,7 +129,7 @@ def _trait_table(traits: Sequence[Mapping[str, Any]]) -> str:
 
 def _picture(content: bytes | None, name: str) -> str:
     if content is None:
-        return "<p>Too few participants for a picture.</p>"
+        return "<p>None, or too few participants for a picture.</p>"
     return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
 
 
@@ -144,7 +146,7 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, 
 
 
 def _ecgs(data: Cohort, rows: Sequence[int]) -> Any:
-    if not len(rows):
+    if not len(rows) or data.ecg is None:
         return None
     figure, axes = _figure((len(rows) + 1) // 2, 2, 11, 0.95 * ((len(rows) + 1) // 2))
     for ax in axes:
@@ -160,7 +162,7 @@ def _ecgs(data: Cohort, rows: Sequence[int]) -> Any:
 
 
 def _crops(data: Cohort, rows: Sequence[int]) -> Any:
-    if not len(rows):
+    if not len(rows) or data.clips is None:
         return None
     figure, axes = _figure(4, 6, 11, 7.6)
     for ax in axes:

@@ -11,8 +11,9 @@ from eccl_lib.data.records import UnreadableError
 from eccl_lib.data.splits import SPLITS
 
 EID = r"\d{1,19}"
-FACTS = ("heart_rate", "missing_leads", "flat_leads", "gaps", "clipped", "baseline_mv", "einthoven_uv")
-FACTS += ("heart_rate_from", "notes")  # what a table says of the recordings
+ECG_FACTS = ("heart_rate", "missing_leads", "flat_leads", "gaps", "clipped", "baseline_mv", "einthoven_uv")
+ECG_FACTS += ("heart_rate_from",)
+FACTS = (*ECG_FACTS, "notes")  # what a table says of the recordings
 SHA256 = r"[0-9a-f]{64}"
 
 
@@ -41,10 +42,10 @@ def schemas() -> dict[str, Any]:
         "split": Column(str, Check.isin(SPLITS)),
         "sex": Column(object, Check.isin(("female", "male")), nullable=True, coerce=True),
         "age": Column(float, Check.in_range(0, 120), nullable=True),
-        "heart_rate": Column(float, Check.in_range(20, 300), coerce=True),
         "notes": Column(str, nullable=True, coerce=True),
     }
     flags = {
+        "heart_rate": Column(float, Check.in_range(20, 300), coerce=True),
         "missing_leads": Column(str, nullable=True, coerce=True),
         "flat_leads": Column(str, nullable=True, coerce=True),
         "gaps": Column(float, share, coerce=True),
@@ -53,17 +54,18 @@ def schemas() -> dict[str, Any]:
         "einthoven_uv": Column(float, Check.ge(0), coerce=True, nullable=True),
         "heart_rate_from": Column(str, Check.isin(("device", "peaks", "none")), coerce=True),
     }
-    place = {
-        "slot": Column(int, Check.ge(0), unique=True, coerce=True),
-        "ecg_sha256": Column(str, Check.str_matches(SHA256)),
-        "clip_sha256": Column(str, Check.str_matches(SHA256)),
-    }
+    slot = {"slot": Column(int, Check.ge(0), unique=True, coerce=True)}
+    ecg_sum, clip_sum = ({name: Column(str, Check.str_matches(SHA256))} for name in ("ecg_sha256", "clip_sha256"))
+    # An unpaired store's id is drawn from the file's name; a patient is who shares a split.
+    named = {"name": Column(str, unique=True), "patient": Column(str, Check.str_matches(f"^{EID}$"))}
     text = {name: Column(str) for name in ("file", "reason", "cure")}
     scores = {"eid": eid, "row": Column(int, Check.ge(0), unique=True, coerce=True)}
     numbers = {r"^(target|score)_\w+$": Column(float, nullable=True, coerce=True, regex=True, required=False)}
     return {
         "table": DataFrameSchema({**people, **flags}),
-        "ukb table": DataFrameSchema({**people, **flags, **place}),
+        "ukb table": DataFrameSchema({**people, **flags, **slot, **ecg_sum, **clip_sum}),
+        "ecg table": DataFrameSchema({**people, **named, **flags, **slot, **ecg_sum}),
+        "cmr table": DataFrameSchema({**people, **named, **slot, **clip_sum}),
         "quarantine": DataFrameSchema({"eid": Column(str), **text}, strict=True),
         "predictions": DataFrameSchema({**scores, **numbers}, strict=True),
     }

@@ -22,7 +22,7 @@ import pandas as pd
 from eccl_lib.config import Config
 from eccl_lib.data import cmr, ecg, files, ukb
 from eccl_lib.data.engine import Bar, Engine, run_all
-from eccl_lib.data.layout import BLOCK, Layout
+from eccl_lib.data.layout import ARRAYS, BLOCK, Layout, arrays_of
 from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
 from eccl_lib.log import Log
 from eccl_lib.storage import write_text
@@ -32,14 +32,8 @@ MISSING_FILE = {
     "ecg": ("there is no ECG of the imaging visit", "Download field 20205, instance 2."),
     "cine": ("there is no short-axis cine of the imaging visit", "Download field 20209, instance 2."),
 }
-BOOKKEEPING = (
-    "eid",
-    "slot",
-    "state",
-    "ecg_sha256",
-    "clip_sha256",
-    "quarantine",
-)  # of a record; the rest are facts for the table
+SUMS = {"ecg": "ecg_sha256", "clips": "clip_sha256"}  # of a participant's rows, by array
+BOOKKEEPING = ("eid", "slot", "state", *SUMS.values(), "quarantine")  # of a record; the rest are facts for the table
 
 
 @dataclass(frozen=True)
@@ -64,20 +58,42 @@ def participant(eid: str, kinds: Mapping[str, Iterable[Path]], state: str = "") 
     return Participant(eid, tuple((kind, tuple(map(str, paths))) for kind, paths in sorted(kinds.items())), -1, state)
 
 
-def process(participant: Participant, config: Config) -> tuple[np.ndarray, np.ndarray, dict]:
-    """One participant's (12, 5000) int16 ECG, (H, W, F) uint8 clip and row of facts. Raises Quarantine."""
+def process(participant: Participant, config: Config) -> tuple[dict[str, np.ndarray], dict]:
+    """One participant's row of each array and row of facts. Raises Quarantine.
+
+    Rows by array: ``ecg`` (12, 5000) int16, ``clips`` (H, W, F) uint8; an unpaired store has one of them.
+    """
+    rows, facts, notes, wanted = {}, {}, [], arrays_of(config.cohort)
+    # Everything is read before anything is computed: a file that is missing is noticed early.
+    record = _ecg(participant, config) if "ecg" in wanted else None
+    cine = _cine(participant, config) if "clips" in wanted else None
+    if record is not None:
+        rows["ecg"], heart_rate, flags = _guard(participant, "ecg", lambda: ecg.preprocess(record))
+        facts, notes = {"heart_rate": heart_rate, **flags}, [*notes, *record.notes]
+    if cine is not None:
+        rows["clips"] = _guard(participant, "cine", lambda: cmr.crop(cine, config.store))
+        notes = [*notes, *cine.notes]
+    return rows, {**facts, "notes": "; ".join(notes)}
+
+
+def _ecg(participant: Participant, config: Config) -> EcgRecord:
     if participant.index >= 0:
         from eccl_lib.data import synthetic
 
-        record = synthetic.render_ecg(config.synthetic, participant.index)
-        cine = synthetic.render_cine(config.synthetic, participant.index)
-    else:
-        record = _read(participant, "ecg", ukb.read_ecg)
-        cine = _read(participant, "cine", lambda path: _read_cine(path, participant, config))
-    signal, heart_rate, flags = _guard(participant, "ecg", lambda: ecg.preprocess(record))
-    clip = _guard(participant, "cine", lambda: cmr.crop(cine, config.store))
-    notes = "; ".join((*record.notes, *cine.notes))
-    return signal, clip, {"heart_rate": heart_rate, **flags, "notes": notes}
+        return synthetic.render_ecg(config.synthetic, participant.index)
+    if arrays_of(config.cohort) == ARRAYS:
+        return _read(participant, "ecg", ukb.read_ecg)
+    from eccl_lib.data import formats
+
+    return _read(participant, "ecg", formats.read_ecg)
+
+
+def _cine(participant: Participant, config: Config) -> CineRecord:
+    if participant.index >= 0:
+        from eccl_lib.data import synthetic
+
+        return synthetic.render_cine(config.synthetic, participant.index)
+    return _read(participant, "cine", lambda path: _read_cine(path, participant, config))
 
 
 def _read_cine(path: Path, participant: Participant, config: Config) -> CineRecord:
@@ -128,7 +144,7 @@ def fill(
 
     What a record of the same files says is done stays so; retry: those in quarantine are tried again.
     """
-    shapes = {"ecg": ((12, ecg.SAMPLES), np.int16), "clips": (clip_shape(config), np.uint8)}
+    shapes = row_shapes(config)
     layout.records.mkdir(parents=True, exist_ok=True)
     if layout.numbered or _due(participants, read_records(layout), retry):
         # One file for all is moved on when all records are there: a later call must not make it anew.
@@ -156,9 +172,11 @@ def fill(
     return {slot: known[slot] for slot in participants}
 
 
-def clip_shape(config: Config) -> tuple[int, int, int]:
-    """(H, W, F) of a stored clip."""
-    return config.store.clip_size, config.store.clip_size, config.store.clip_frames
+def row_shapes(config: Config) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and type of a row of each array that the cohort has."""
+    clip = config.store.clip_size, config.store.clip_size, config.store.clip_frames  # (H, W, F)
+    known = {"ecg": ((12, ecg.SAMPLES), np.int16), "clips": (clip, np.uint8)}
+    return {name: known[name] for name in arrays_of(config.cohort)}
 
 
 def read_records(layout: Layout) -> dict[int, dict]:
@@ -196,13 +214,13 @@ def _fill_slot(slot: int, participant: Participant, config: Config, layout: Layo
     record: dict[str, Any] = {"slot": slot, "eid": participant.eid, "state": participant.state}
     try:
         with _survived(layout.records / f"{slot:07d}.reading"):
-            signal, clip, facts = process(participant, config)
+            rows, facts = process(participant, config)
     except Quarantine as fault:
-        signal, clip = np.zeros((12, ecg.SAMPLES), np.int16), np.zeros(clip_shape(config), np.uint8)
+        rows = {name: np.zeros(shape, dtype) for name, (shape, dtype) in row_shapes(config).items()}
         facts = {"quarantine": {"file": fault.file, "reason": fault.reason, "cure": fault.cure}}
-    layout.write("ecg", slot, signal)
-    layout.write("clips", slot, clip)
-    return record | facts | {"ecg_sha256": row_digest(signal), "clip_sha256": row_digest(clip)}
+    for name, row in rows.items():
+        layout.write(name, slot, row)
+    return record | facts | {SUMS[name]: row_digest(row) for name, row in rows.items()}
 
 
 @contextlib.contextmanager

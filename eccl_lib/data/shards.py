@@ -1,6 +1,7 @@
-"""The store of UK Biobank's files: built in shards, readable while it grows, opened without a look at the raw files.
+"""A store in shards: of UK Biobank's files, or unpaired, of other people's ECGs or cines alone.
 
-One store serves every scale whose pixels are the same; labels and the split are applied when it is opened.
+It is readable while it grows and opened without a look at the raw files. One store serves every scale whose pixels are
+the same; labels and the split are applied when it is opened.
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ import hashlib
 import io
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from eccl_lib import paths
-from eccl_lib.config import Config, as_dict, digest, essentials
-from eccl_lib.data import ecg, integrity, inventory, schemas, store, withdrawals
+from eccl_lib.config import DISEASES, Config, as_dict, digest, essentials
+from eccl_lib.data import integrity, inventory, schemas, store, withdrawals
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.engine import Engine
-from eccl_lib.data.inventory import Inventory, Source
-from eccl_lib.data.layout import ARRAYS, Layout
+from eccl_lib.data.inventory import Inventory
+from eccl_lib.data.layout import ARRAYS, Layout, arrays_of
 from eccl_lib.data.rows import Rows
 from eccl_lib.data.splits import split_of
 from eccl_lib.log import Log
@@ -29,15 +30,24 @@ from eccl_lib.storage import MissingError, only_one, read_json, write_array, wri
 
 FORMAT = 1  # raise when the preprocessing changes what is stored
 PIXELS = ("slice_choice", "crop", "clip_frames", "clip_size")  # of StoreConfig: what the arrays hang on
-SUMS = ("ecg_sha256", "clip_sha256")  # of a participant's rows, in the order of ARRAYS
 SECONDS_BETWEEN_PUBLICATIONS = 600.0
-COMMAND = "python -m eccl_lib.data.ukb FOLDER... --table TABLE... (--withdrawals FILE | --no-withdrawals)"
+
+
+class Source(Protocol):
+    """What a command was pointed to, and how that is found, listed and said again."""
+
+    def take(self, folder: Path) -> Inventory:
+        """The plan of a build; slots are kept in ``folder``."""
+
+    def write(self, folder: Path) -> None:
+        """Keep it beside the store."""
 
 
 def folder_of(config: Config) -> Path:
-    """Where the store of these pixels lies."""
-    settings = as_dict(config)["store"]
-    return paths.ukb_root() / "cohort" / digest(FORMAT, {name: settings[name] for name in PIXELS})[:8]
+    """Where the store of these pixels lies; ECGs alone have none."""
+    settings = as_dict(config)["store"] if "clips" in arrays_of(config.cohort) else {}
+    pixels = {name: settings[name] for name in PIXELS if name in settings}
+    return paths.store_root(config.cohort) / "cohort" / digest(FORMAT, pixels)[:8]
 
 
 def build(config: Config, source: Source, engine: Engine, progress: Log, retry: bool = False) -> tuple[Path, Inventory]:
@@ -55,9 +65,9 @@ def build(config: Config, source: Source, engine: Engine, progress: Log, retry: 
         ):  # of a call that was killed
             left.unlink()
         progress("listing files and reading tables")
-        found = inventory.take(source, folder, withdrawals.read())
+        found = source.take(folder)
         source.write(folder)
-        layout = layout_of(folder)
+        layout = layout_of(folder, config.cohort)
         growing = _Growing(folder, found, layout, config, progress)
         progress(f"building the store of {len(found.participants):,} participants in {folder}")
         try:
@@ -87,10 +97,10 @@ class _Growing:
             self.last = time.monotonic()
 
 
-def layout_of(folder: Path) -> Layout:
+def layout_of(folder: Path, cohort: str = "ukb") -> Layout:
     """Where the rows of a store lie that has a list of slots."""
     slots = inventory.read_slots(folder)["slot"]
-    return Layout.sharded(folder, int(slots.max()) + 1 if len(slots) else 0)
+    return Layout.sharded(folder, int(slots.max()) + 1 if len(slots) else 0, arrays_of(cohort))
 
 
 def publish(folder: Path, found: Inventory, records: dict[int, dict], config: Config, complete: bool) -> None:
@@ -100,15 +110,27 @@ def publish(folder: Path, found: Inventory, records: dict[int, dict], config: Co
     good = sorted((r["eid"], slot) for slot, r in done.items() if "quarantine" not in r)
     rows = np.array([eid_row[eid] for eid, _ in good], dtype=int)
     table = found.people.iloc[rows].reset_index(names="eid")
-    table.insert(1, "split", pd.Series([split_of(eid, config.store.split_salt) for eid, _ in good], dtype="str"))
-    measured = pd.DataFrame([store.facts_of(done[slot]) for _, slot in good], columns=None if good else schemas.FACTS)
-    sums = {name: pd.Series([done[slot][name] for _, slot in good], dtype="str") for name in SUMS}
+    table.insert(1, "split", _splits(table, config))
+    known = schemas.FACTS if "ecg" in arrays_of(config.cohort) else ("notes",)
+    measured = pd.DataFrame([store.facts_of(done[slot]) for _, slot in good], columns=None if good else known)
+    sums = {name: pd.Series([done[slot][name] for _, slot in good], dtype="str") for name in _sums_of(config.cohort)}
     keys = pd.DataFrame({"slot": pd.Series([slot for _, slot in good], dtype="int64"), **sums})
     left_out = [{"eid": r["eid"], **r["quarantine"]} for r in done.values() if "quarantine" in r] + found.left_out
     quarantine = store.quarantine_frame(sorted(left_out, key=lambda row: (row["eid"], row["file"], row["reason"])))
     arrays = {"traits": found.traits[rows], **{f"labels-{rule}": values[rows] for rule, values in found.labels.items()}}
     facts = {"complete": complete, "participants": len(found.participants), "kept": len(good), "done": len(done)}
-    write(folder, pd.concat([table, measured, keys], axis=1), quarantine, arrays, facts)
+    write(folder, pd.concat([table, measured, keys], axis=1), quarantine, arrays, facts, config.cohort)
+
+
+def _splits(table: pd.DataFrame, config: Config) -> pd.Series:
+    """Of each row, by its id; where one patient may have several rows, by the patient's."""
+    who = table["patient" if "patient" in table else "eid"]
+    return pd.Series([split_of(number, config.store.split_salt) for number in who], dtype="str")
+
+
+def _sums_of(cohort: str) -> list[str]:
+    """The columns with the sums of a row, array by array."""
+    return [store.SUMS[name] for name in arrays_of(cohort)]
 
 
 def _true(participant: store.Participant | None, record: dict) -> bool:
@@ -116,19 +138,24 @@ def _true(participant: store.Participant | None, record: dict) -> bool:
 
 
 def write(
-    folder: Path, table: pd.DataFrame, quarantine: pd.DataFrame, arrays: dict[str, np.ndarray], facts: dict[str, Any]
+    folder: Path,
+    table: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    arrays: dict[str, np.ndarray],
+    facts: dict[str, Any],
+    cohort: str = "ukb",
 ) -> None:
     """Put a store's tables in place, checked against their schemas; the manifest with their sums comes last."""
     target = folder / "store"
     target.mkdir(parents=True, exist_ok=True)
-    write_frame(target / "table.parquet", schemas.check("ukb table", table))
+    write_frame(target / "table.parquet", schemas.check(f"{cohort.partition('-')[0]} table", table))
     write_frame(target / "quarantine.parquet", schemas.check("quarantine", quarantine))
     for name, array in arrays.items():
         write_array(target / f"{name}.npy", array)
     names = ["table.parquet", "quarantine.parquet", *(f"{name}.npy" for name in arrays)]
     files = {name: _sum((target / name).read_bytes()) for name in sorted(names)}
-    layout = layout_of(folder)
-    integrity.note(folder, [path for name in ARRAYS for path in layout.files(name) if path.is_file()])
+    layout = layout_of(folder, cohort)
+    integrity.note(folder, [path for name in layout.names for path in layout.files(name) if path.is_file()])
     write_json(folder / "manifest.json", {"format": FORMAT, "files": files, **facts})
 
 
@@ -137,22 +164,24 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     folder = folder_of(config)
     if not (folder / "manifest.json").is_file():
         raise MissingError(_how_to_build(config))
-    withdrawn = withdrawals.read()
+    withdrawn = withdrawals.read() if config.cohort == "ukb" else frozenset()
     manifest, content = read(folder)
     if not (manifest["complete"] or incomplete):
         there = f"{manifest['done']:,} of {manifest['participants']:,} participants"
-        raise MissingError(f"The store of UK Biobank's files has {there} so far. {_how_to_build(config)}")
+        raise MissingError(f"The store of {_whose(config)} has {there} so far. {_how_to_build(config)}")
     table, quarantine = (pd.read_parquet(io.BytesIO(content[f"{name}.parquet"])) for name in ("table", "quarantine"))
     stayed = ~table["eid"].isin(withdrawn).to_numpy()
     table = table[stayed].reset_index(drop=True)
-    slots, sums = table.pop("slot").to_numpy(), pd.concat([table.pop(name) for name in SUMS], axis=1)
-    table["split"] = pd.Series([split_of(eid, config.store.split_salt) for eid in table["eid"]], dtype="str")
-    traits, labels = array(content, "traits")[stayed], _labels(content, config.store.labels)[stayed]
-    layout = layout_of(folder)
+    names = _sums_of(config.cohort)
+    slots, sums = table.pop("slot").to_numpy(), pd.concat([table.pop(name) for name in names], axis=1)
+    table["split"] = _splits(table, config)
+    traits, labels = array(content, "traits")[stayed], _labels(content, config)[stayed]
+    layout = layout_of(folder, config.cohort)
     _verify_shards(folder, layout, slots, sums, all_files=False)
-    row_shapes = {"ecg": (12, ecg.SAMPLES), "clips": store.clip_shape(config)}
-    types = {"ecg": np.int16, "clips": np.uint8}
-    arrays = {n: Rows(layout.files(n), layout.shard, slots, row_shapes[n], types[n]) for n in ARRAYS}
+    shapes = store.row_shapes(config)
+    arrays = dict.fromkeys(ARRAYS) | {
+        name: Rows(layout.files(name), layout.shard, slots, *shapes[name]) for name in layout.names
+    }
     return Cohort(
         folder=folder,
         fingerprint=_fingerprint(config, table, sums, traits, labels),
@@ -174,9 +203,8 @@ def _fingerprint(
     content = hashlib.sha256(sums.to_csv(index=False).encode())
     content.update(table[["eid", "split", "sex", "age"]].to_csv(index=False).encode())
     content.update(traits.tobytes() + labels.tobytes())
-    return digest(
-        {"format": FORMAT, "cohort": "ukb", "store": essentials(config)["store"], "rows": content.hexdigest()}
-    )
+    kind = config.cohort.partition("-")[0]  # an unpaired store's name is the user's: it changes no result
+    return digest({"format": FORMAT, "cohort": kind, "store": essentials(config)["store"], "rows": content.hexdigest()})
 
 
 def read(folder: Path, tries: int = 5) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -189,7 +217,7 @@ def read(folder: Path, tries: int = 5) -> tuple[dict[str, Any], dict[str, bytes]
         if not wrong:
             return manifest, content
         time.sleep(0.2 * k)
-    raise integrity.damaged(wrong[0], "Run the same `python -m eccl_lib.data.ukb` command again.")
+    raise integrity.damaged(wrong[0], "Run the same command again that built the store.")
 
 
 def _sum(content: bytes) -> str:
@@ -201,7 +229,11 @@ def array(content: dict[str, bytes], name: str) -> np.ndarray:
     return np.load(io.BytesIO(content[f"{name}.npy"]), allow_pickle=False)
 
 
-def _labels(content: dict[str, bytes], rule: str) -> np.ndarray:
+def _labels(content: dict[str, bytes], config: Config) -> np.ndarray:
+    """Of all rows; nobody's where ECGs alone came without a table."""
+    rule = config.store.labels
+    if config.cohort.startswith("ecg-") and not any(name.startswith("labels-") for name in content):
+        return np.zeros((len(array(content, "traits")), len(DISEASES)), dtype=bool)
     if f"labels-{rule}.npy" not in content:
         raise MissingError(f"The store has no labels of the kind {rule}: the table had no imaging date (field 53-2.0).")
     return array(content, f"labels-{rule}")
@@ -214,21 +246,21 @@ def before_and_after(config: Config) -> tuple[np.ndarray, np.ndarray] | None:
     return (array(content, "labels-prevalent"), array(content, "labels-incident")) if known else None
 
 
-def verify(folder: Path, all_files: bool = False) -> None:
+def verify(folder: Path, cohort: str, all_files: bool = False) -> None:
     """Hold the store against its sums: shards that changed since they were last found right, or all of them."""
     _, content = read(folder)
     table = pd.read_parquet(io.BytesIO(content["table.parquet"]))
-    _verify_shards(folder, layout_of(folder), table["slot"].to_numpy(), table[list(SUMS)], all_files)
+    _verify_shards(folder, layout_of(folder, cohort), table["slot"].to_numpy(), table[_sums_of(cohort)], all_files)
 
 
 def _verify_shards(folder: Path, layout: Layout, slots: np.ndarray, sums: pd.DataFrame, all_files: bool) -> None:
     """Raises DamagedError where a row is not what its record says."""
     numbers = slots // layout.shard
-    files = [layout.file(name, int(k) * layout.shard) for k in np.unique(numbers) for name in ARRAYS]
+    files = [layout.file(name, int(k) * layout.shard) for k in np.unique(numbers) for name in layout.names]
     suspects = files if all_files else integrity.changed(folder, files)
     for number in sorted({int(path.stem.rsplit("-", 1)[1]) for path in suspects}):
-        pair = [layout.file(name, number * layout.shard) for name in ARRAYS]
-        cure = f"Remove it and run the same command again: {COMMAND}"
+        pair = [layout.file(name, number * layout.shard) for name in layout.names]
+        cure = "Remove it and run the same command again that built the store."
         try:
             rows = [np.load(path, mmap_mode="r", allow_pickle=False) for path in pair]
         except (OSError, ValueError) as error:
@@ -243,9 +275,20 @@ def _verify_shards(folder: Path, layout: Layout, slots: np.ndarray, sums: pd.Dat
 
 def _how_to_build(config: Config) -> str:
     """The command that builds this store: the one last given, or what it looks like."""
+    if config.cohort == "ukb":
+        from eccl_lib.data.inventory import COMMAND as line
+        from eccl_lib.data.inventory import Source
+    else:
+        from eccl_lib.data.unpaired import Source, example_of
+
+        line = example_of(config.cohort)
     source = Source.read(folder_of(config))
-    line = COMMAND
     if source is not None:
         line = source.command()
     scale = "" if config.scale == "paper" else f" --scale {config.scale}"
-    return f"Build the store of UK Biobank's files first (docs/data.md):\n  {line}{scale}"
+    page = "docs/data.md" if config.cohort == "ukb" else "docs/formats.md"
+    return f"Build the store of {_whose(config)} first ({page}):\n  {line}{scale}"
+
+
+def _whose(config: Config) -> str:
+    return "UK Biobank's files" if config.cohort == "ukb" else config.cohort

@@ -1,0 +1,154 @@
+"""The command that turns other people's ECGs, or their labelled cines, into a store of its own.
+
+``python -m eccl_lib.data.unpaired ecg FOLDER... --name NAME`` and ``... cmr FOLDER... --labels FILE.csv --name NAME``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from eccl_lib.config import UNPAIRED, ConfigError
+from eccl_lib.data import cine_folders, ecg_folders, ingest, inventory, participants_table, store
+from eccl_lib.data.files import Found
+from eccl_lib.data.inventory import SOURCE, Inventory
+from eccl_lib.data.records import UnreadableError
+from eccl_lib.storage import read_json, write_json
+
+KINDS = {"ecg": ecg_folders.find, "cmr": cine_folders.find}
+ENDS = """Goes on where it was stopped; run it again after files were added: only what is new or changed is read.
+Then pretrain_ecg or pretrain_cmr takes --cohort ecg-NAME or cmr-NAME. docs/formats.md has the formats and the table."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the command was pointed to; paths are absolute. cohort: ``ecg-NAME`` or ``cmr-NAME``."""
+
+    cohort: str
+    folders: tuple[str, ...]
+    labels: str | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Source | None:
+        """The last command's source of a store, None where there was none."""
+        if not (folder / SOURCE).is_file():
+            return None
+        content = read_json(folder / SOURCE)
+        return cls(content["cohort"], tuple(content["folders"]), content["labels"])
+
+    def write(self, folder: Path) -> None:
+        """Keep it beside the store."""
+        write_json(folder / SOURCE, asdict(self))
+
+    def command(self) -> str:
+        """The shell command that goes on from here."""
+        kind, _, name = self.cohort.partition("-")
+        words = [kind, *self.folders, "--name", name, *(["--labels", self.labels] if self.labels else [])]
+        return shlex.join(["python", "-m", "eccl_lib.data.unpaired", *words])
+
+    def take(self, folder: Path) -> Inventory:
+        """List the files, give each recording a slot for ever, and join the table. Raises UnreadableError."""
+        kind = self.cohort.partition("-")[0]
+        found = KINDS[kind]([Path(f) for f in self.folders])
+        left_out = [asdict(refused) for refused in found.refused]
+        people = participants_table.read(Path(self.labels), found.participants) if self.labels else None
+        known = {name: kinds for name, kinds in found.participants.items() if people is None or name in people.index}
+        left_out += [{"eid": eid_of(name), **_no_row(name)} for name in found.participants if name not in known]
+        if not known:
+            raise UnreadableError(*_nothing(kind, found, left_out))
+        names = sorted(known, key=lambda name: eid_of(name))
+        return self._plan(folder, names, known, people, left_out, found.passed_over)
+
+    def _plan(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        known: Mapping[str, Mapping],
+        people: pd.DataFrame | None,
+        left_out: list[dict[str, str]],
+        passed_over: Counter[str],
+    ) -> Inventory:
+        eids = [eid_of(name) for name in names]
+        slots = inventory.assign_slots(folder, eids)
+        participants = {
+            slots[eid]: store.participant(eid, known[name], inventory.state_of(known[name]))
+            for eid, name in zip(eids, names, strict=True)
+        }
+        inventory.write_slots(folder, slots, participants)
+        rows = participants_table.rows(people, names)
+        rows.frame["patient"] = [eid_of(who) for who in rows.frame["patient"]]
+        frame = rows.frame.assign(name=names).set_index(pd.Index(eids, name="eid"))
+        counts = {"recordings found": len(known) + len(left_out), "with all that is needed": len(known)}
+        return Inventory(
+            participants, frame, rows.traits, rows.labels, left_out, counts, dict(passed_over), rows.notes, []
+        )
+
+
+def eid_of(name: str) -> str:
+    """A number for a name: the same wherever and whenever, and on which the split hangs."""
+    return str(int(hashlib.sha256(name.encode()).hexdigest()[:15], 16))
+
+
+def example_of(cohort: str) -> str:
+    """What the command that builds a store looks like."""
+    kind, _, name = cohort.partition("-")
+    table = " --labels FILE.csv" if kind == "cmr" else ""
+    return f"python -m eccl_lib.data.unpaired {kind} FOLDER...{table} --name {name}"
+
+
+def _no_row(name: str) -> dict[str, str]:
+    return {
+        "file": name,
+        "reason": "the table of labels has no row for it",
+        "cure": "Add a row with this id, or leave it out.",
+    }
+
+
+def _nothing(kind: str, found: Found, left_out: Sequence[dict[str, str]]) -> tuple[str, str]:
+    if left_out:
+        first = left_out[0]
+        return f"no recording can be used; the first of {len(left_out)} left out: {first['reason']}", first["cure"]
+    seen = ", ".join(f"{n} {what}" for what, n in found.passed_over.most_common(5)) or "no file at all"
+    return f"no {'ECG' if kind == 'ecg' else 'cine'} is in the folders ({seen})", "docs/formats.md has what is read."
+
+
+def main(words: list[str] | None = None) -> int:
+    """Build the store and its report. 0: done; 1: nothing could be read; 2: the user can mend it; 130: interrupted."""
+    given = _parser().parse_intermixed_args(words)
+
+    def work() -> int:
+        cohort = f"{given.kind}-{given.name}"
+        if not UNPAIRED.fullmatch(cohort):
+            raise ConfigError(f"--name {given.name}: give small letters, digits and _, such as --name ptbxl_2020")
+        if given.kind == "cmr" and not given.labels:
+            raise ConfigError("cines alone are for pretrain_cmr, which learns a label: give --labels FILE.csv")
+        if given.labels and not given.labels.is_file():
+            raise UnreadableError(f"there is no table {given.labels}", "Correct the path.")
+        labels = str(given.labels.expanduser().resolve()) if given.labels else None
+        source = Source(cohort, ingest.folders_of(given.folders), labels)
+        return ingest.build(ingest.config_of(given, cohort), source, given)
+
+    return ingest.guarded(work)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m eccl_lib.data.unpaired", description=__doc__, epilog=ENDS)
+    parser.add_argument("kind", choices=KINDS, help="what the folders hold")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="searched at any depth")
+    parser.add_argument("--name", required=True, help="the cohort's: --cohort ecg-NAME or cmr-NAME of the stages")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE.csv", help="a row an id: diseases, traits, sex, age, patient"
+    )
+    ingest.add_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,231 @@
+"""Cines of ACDC, M&Ms, DICOM of any name and NIfTI: equal to nibabel and pydicom, labels in our order, one command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+
+from eccl_lib.config import ConfigError, load
+from eccl_lib.data import cine_folders, cmr, cohort, formats, unpaired
+from eccl_lib.data.records import UnreadableError
+
+FRAMES = {"SCD0000101": (18, 7), "SCD0000201": (19, 6), "SCD0000301": (19, 6)}  # ED, ES, from 0: subjects.csv
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def volumes(shared: Path, who: str) -> tuple[nibabel.Nifti1Image, nibabel.Nifti1Image]:
+    """A real cine and its expert's masks at ED and ES (1 LV, 2 myocardium)."""
+    start = shared / "cmr" / "sunnybrook" / who
+    return nibabel.load(f"{start}_sax_4d.nii.gz"), nibabel.load(f"{start}_sax_edes_gt.nii.gz")
+
+
+def as_acdc(root: Path, shared: Path, names: dict[str, str], groups: dict[str, str]) -> Path:
+    """A training folder as ACDC's: labels 1 RV, 2 myocardium, 3 LV; frames counted from 1."""
+    for who, name in names.items():
+        cine, drawn = volumes(shared, who)
+        folder = root / name
+        folder.mkdir(parents=True)
+        nibabel.save(cine, folder / f"{name}_4d.nii.gz")
+        for k, frame in enumerate(FRAMES[who]):
+            start = folder / f"{name}_frame{frame + 1:02d}"
+            volume = np.asarray(drawn.dataobj)[..., k].astype(np.uint8)
+            nibabel.save(
+                nibabel.Nifti1Image(np.array([0, 3, 2, 1], np.uint8)[volume], cine.affine), f"{start}_gt.nii.gz"
+            )
+            nibabel.save(nibabel.Nifti1Image(np.asarray(cine.dataobj)[..., frame], cine.affine), f"{start}.nii.gz")
+        ed, es = (frame + 1 for frame in FRAMES[who])
+        (folder / "Info.cfg").write_text(f"ED: {ed}\nES: {es}\nGroup: {groups[name]}\nHeight: 170.0\nNbFrame: 20\n")
+    return root
+
+
+def as_mms(root: Path, shared: Path, names: dict[str, str], pathology: dict[str, str]) -> Path:
+    """A folder as M&Ms': labels 1 LV, 2 myocardium, 3 RV, all other frames empty; the table beside it."""
+    rows = []
+    for who, name in names.items():
+        cine, drawn = volumes(shared, who)
+        folder = root / "Training" / "Labeled" / name
+        folder.mkdir(parents=True)
+        nibabel.save(cine, folder / f"{name}_sa.nii.gz")
+        labels = np.zeros(cine.shape, np.uint8)
+        labels[..., list(FRAMES[who])] = np.asarray(drawn.dataobj)
+        nibabel.save(nibabel.Nifti1Image(labels, cine.affine), folder / f"{name}_sa_gt.nii.gz")
+        facts = {"External code": name, "VendorName": "GE", "Vendor": "C", "Centre": 4}
+        rows.append({**facts, "ED": 0, "ES": 1, "Age": 57, "Pathology": pathology[name], "Sex": "F"})
+    with (root / "211230_M&Ms_Dataset_information_diagnosis_opendataset.csv").open("w") as handle:
+        writer = csv.DictWriter(handle, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return root
+
+
+def in_our_order(image: nibabel.Nifti1Image, array: np.ndarray) -> np.ndarray:
+    """(S, F, H, W), base first, by the affine alone."""
+    found = np.transpose(array, (2, 3, 1, 0))
+    down_left_front = image.affine[:3, 2] @ np.array([-1, 1, -1])
+    return found if down_left_front > 0 else found[::-1]
+
+
+@pytest.mark.parametrize("layout", ["acdc", "mms"])
+def test_challenge_layouts_are_nibabels_voxels_with_labels_in_our_order(shared, tmp_path, layout):
+    make, name = (as_acdc, "patient001") if layout == "acdc" else (as_mms, "A0S9V9")
+    make(tmp_path, shared, {"SCD0000101": name}, {name: "DCM"})
+    found = cine_folders.find([tmp_path])
+    (said,) = found.participants
+    assert said.rsplit("/", 1)[-1] == name
+    kinds = found.participants[said]
+    order = cine_folders.mask_labels_of(kinds) or "ukb_cardiac"
+    record = formats.read_cine(kinds["cine"][0], kinds["segmentation"][0], order=order)
+    cine, drawn = volumes(shared, "SCD0000101")
+    np.testing.assert_array_equal(record.images, in_our_order(cine, np.asarray(cine.dataobj)))
+    wanted = in_our_order(cine, np.asarray(drawn.dataobj))
+    for k, frame in enumerate(FRAMES["SCD0000101"]):
+        np.testing.assert_array_equal(record.labels[:, frame], wanted[:, k])
+    others = [f for f in range(20) if f not in FRAMES["SCD0000101"]]
+    assert not record.labels[:, others].any()
+    assert found.facts[said]["I42"] == "1"
+
+
+def test_groups_say_only_what_they_tell(shared, tmp_path):
+    groups = {"patient001": "MINF", "patient002": "NOR", "patient003": "RV"}
+    as_acdc(tmp_path / "acdc", shared, dict(zip(FRAMES, groups, strict=True)), groups)
+    facts = cine_folders.find([tmp_path / "acdc"]).facts
+    assert facts == {
+        "patient001": {"I21": "1", "I42": "0"},
+        "patient002": {"I21": "0", "I42": "0"},
+        "patient003": {"I21": "0", "I42": "0"},
+    }
+    pathology = {"A0S9V9": "LVNC", "B1": "HHD", "C2": "Other"}
+    as_mms(tmp_path / "mms", shared, dict(zip(FRAMES, pathology, strict=True)), pathology)
+    facts = cine_folders.find([tmp_path / "mms"]).facts
+    assert facts == {
+        "Training/Labeled/A0S9V9": {"I42": "1", "sex": "F", "age": "57"},
+        "Training/Labeled/B1": {"I42": "0", "sex": "F", "age": "57"},
+    }
+
+
+@pytest.fixture(params=["sunnybrook/dicom_SCD0000101_slice06.zip", "bivme/dicom_mid_sax_Se3.zip"])
+def real_dicom(shared, request) -> Path:
+    return shared / "cmr" / request.param
+
+
+def test_a_folder_of_dicom_of_any_name_is_pydicoms_pixels_in_time(real_dicom, tmp_path):
+    with zipfile.ZipFile(real_dicom) as archive:
+        for k, name in enumerate(sorted(archive.namelist())):
+            target = tmp_path / "person1" / "study" / f"series{k % 3}" / f"IM{k:04d}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(name))
+    (tmp_path / "person1" / "notes.txt").write_text("no image")
+    found = cine_folders.find([tmp_path])
+    assert found.participants == {"person1": {"cine": (tmp_path / "person1",)}}
+    record = formats.read_cine(tmp_path / "person1")
+    images = [pydicom.dcmread(path) for path in tmp_path.rglob("IM*")]
+    images.sort(key=lambda image: float(image.TriggerTime))
+    np.testing.assert_array_equal(record.images[0], np.stack([image.pixel_array for image in images]))
+    assert record.spacing_mm == tuple(map(float, images[0].PixelSpacing))
+    np.testing.assert_array_equal(formats.read_cine(real_dicom).images, record.images)  # zipped or not
+
+
+def test_of_several_series_the_one_called_short_axis_is_taken(shared, tmp_path):
+    with zipfile.ZipFile(shared / "cmr" / "bivme" / "dicom_mid_sax_Se3.zip") as archive:
+        for k, name in enumerate(sorted(archive.namelist())):
+            image = pydicom.dcmread(archive.open(name))
+            image.SeriesDescription = "cine SAX mid"
+            image.save_as(tmp_path / f"a{k}.dcm")
+            image.SeriesDescription, image.SeriesInstanceUID = "4ch", "1.2.3"
+            image.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+            image.save_as(tmp_path / f"b{k}.dcm")
+            image.SeriesInstanceUID, image.ImagePositionPatient = "1.2.4", [0, 0, 50]
+            image.save_as(tmp_path / f"c{k}.dcm")  # more images of the other plan than of the right one
+    record = formats.read_cine(tmp_path)
+    with zipfile.ZipFile(shared / "cmr" / "bivme" / "dicom_mid_sax_Se3.zip") as archive:
+        first = pydicom.dcmread(archive.open(sorted(archive.namelist())[0]))
+    assert record.images.shape == (1, 25, first.Rows, first.Columns)
+
+
+def test_nifti_of_other_names_find_their_masks_and_long_axes_are_passed_over(tmp_path):
+    names = [
+        "a/one",
+        "a/one_gt",
+        "b/two",
+        "b/seg_two",
+        "c/p7_SA_CINE",
+        "c/p7_LA_CINE",
+        "c/p7_SA_ED",
+        "9/sa",
+        "9/seg_sa",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"")
+    found = cine_folders.find([tmp_path])
+    masks = {name: [p.name for p in kinds.get("segmentation", ())] for name, kinds in found.participants.items()}
+    assert masks == {
+        "a/one": ["one_gt.nii.gz"],
+        "b/two": ["seg_two.nii.gz"],
+        "c/p7_SA_CINE": [],
+        "9": ["seg_sa.nii.gz"],
+    }
+    assert found.passed_over == {"NIfTI of one frame or of the long axis, by name": 2}
+
+
+def build(root: Path, *more: str) -> cohort.Cohort:
+    words = ["cmr", str(root), "--name", "mine", "--workers", "1", "--scale", "study", *more]
+    assert unpaired.main(words) == 0
+    return cohort.load(load("study", cohort="cmr-mine"), lambda line: None, needs=("clips",))
+
+
+def test_one_command_makes_a_store_of_acdc_with_its_own_labels(shared, tmp_path, runs):
+    groups = {"patient001": "MINF", "patient002": "DCM", "patient003": "unknown"}
+    root = as_acdc(tmp_path / "acdc", shared, dict(zip(FRAMES, groups, strict=True)), groups)
+    data = build(root)
+    assert sorted(data.table["name"]) == ["patient001", "patient002"]
+    assert data.quarantine["reason"].tolist() == ["the table of labels has no row for it"]
+    labels = dict(zip(data.table["name"], data.labels.tolist(), strict=True))
+    assert labels == {"patient001": [True, False, False, False], "patient002": [False, True, False, False]}
+    assert data.ecg is None
+    config = load("study", cohort="cmr-mine")
+    kinds = cine_folders.find([root]).participants["patient001"]
+    record = formats.read_cine(kinds["cine"][0], kinds["segmentation"][0], order="acdc")
+    row = data.table["name"].tolist().index("patient001")
+    np.testing.assert_array_equal(data.clips[row], cmr.crop(record, config.store))
+    assert json.loads((data.folder / "report" / "report.json").read_text())["quality"] == {}
+
+
+def test_a_table_gives_the_labels_of_any_cines(shared, tmp_path, runs):
+    as_mms(tmp_path / "mms", shared, {"SCD0000101": "X1", "SCD0000201": "X2"}, {"X1": "NOR", "X2": "NOR"})
+    (tmp_path / "t.csv").write_text("id,I50,24103\nX1,1,25.8\nX2,0,25.1\n")
+    data = build(tmp_path / "mms", "--labels", str(tmp_path / "t.csv"))
+    assert sorted(data.labels[:, 3].tolist()) == [False, True]
+    assert np.isfinite(data.traits).sum() == 2
+
+
+def test_cines_without_labels_and_stages_without_ecgs_are_refused_by_name(shared, tmp_path, runs, capsys):
+    from eccl_lib import stages
+
+    (tmp_path / "x" / "p").mkdir(parents=True)
+    nibabel.save(volumes(shared, "SCD0000101")[0], tmp_path / "x" / "p" / "heart.nii.gz")
+    assert unpaired.main(["cmr", str(tmp_path / "x"), "--name", "mine"]) == 2
+    assert "--labels FILE.csv" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"cines alone.*needs ECGs\. .*pretrain_cmr"):
+        stages.pretrain_ecg(load("demo", cohort="cmr-mine"))
+    with pytest.raises(ConfigError, match="of the same participants"):
+        stages.train_arm(load("demo", cohort="cmr-mine"))
+
+
+def test_a_mask_of_another_frame_than_the_cine_has_is_refused(shared, tmp_path):
+    folder = as_acdc(tmp_path, shared, {"SCD0000101": "patient001"}, {"patient001": "NOR"}) / "patient001"
+    (folder / "patient001_frame08_gt.nii.gz").rename(folder / "patient001_frame21_gt.nii.gz")
+    with pytest.raises(UnreadableError, match="frames"):
+        formats.read_cine(folder / "patient001_4d.nii.gz", folder / "patient001_frame19_gt.nii.gz", order="acdc")

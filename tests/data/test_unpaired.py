@@ -1,0 +1,231 @@
+"""ECGs alone as a store: one command, the machinery of UK Biobank's store, and clear words where pairs are needed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import muse_files
+import numpy as np
+import pandas as pd
+import pytest
+from pydicom.data import get_testdata_file
+
+from eccl_lib.config import ConfigError, load
+from eccl_lib.data import cohort, ecg, formats, leaks, participants_table, shards, store, unpaired
+from eccl_lib.data.records import LEADS, UnreadableError
+from eccl_lib.data.splits import split_of
+from eccl_lib.storage import MissingError
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="module")
+def strip() -> np.ndarray:
+    """A real recording, (12, 5000) mV."""
+    return ecg.standardise(formats.read_ecg(Path(get_testdata_file("waveform_ecg.dcm", download=False))))
+
+
+@pytest.fixture
+def recordings(strip, tmp_path) -> Path:
+    """Six recordings in five formats, one of them damaged, beside files that are none."""
+    root = tmp_path / "ecgs"
+    for name in ("a", "b", "deep/er"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(get_testdata_file("waveform_ecg.dcm", download=False), root / "a" / "one.dcm")
+    counts = {lead: np.rint(1000 * strip[LEADS.index(lead)] / 4.88) for lead in muse_files.RECORDED}
+    muse_files.write(root / "b" / "two.xml", counts)
+    np.save(root / "b" / "three.npy", strip.astype(np.float32) * 1.1)
+    (root / "b" / "ecg.json").write_text(json.dumps({"rate": 500, "leads": list(LEADS)}))
+    rows = "\n".join(",".join(f"{x:.3f}" for x in row) for row in strip.T[:, [0, 1, 6, 7]])
+    (root / "deep" / "er" / "four.csv").write_text(f"# rate=500\nI,II,V1,V2\n{rows}\n")
+    (root / "deep" / "five.csv").write_text("# rate=500\nI,II,V1,V2\n" + "\n".join(rows.split("\n")[:400]))
+    (root / "records.csv").write_text("source,record,age\nptbxl,one,59\n")
+    (root / "lonely.mat").write_bytes(bytes(100))
+    (root / "README.md").write_text("read me")
+    return root
+
+
+def build(folder: Path, *more: str) -> cohort.Cohort:
+    words = ["ecg", str(folder), "--name", "mine", "--workers", "1", *more]
+    assert unpaired.main(words) == 0
+    return opened()
+
+
+def opened() -> cohort.Cohort:
+    return cohort.load(load("demo", cohort="ecg-mine"), lambda line: None, needs=("ecg",))
+
+
+def test_each_format_becomes_the_row_that_its_reader_gives(recordings, runs):
+    data = build(recordings)
+    assert sorted(data.table["name"]) == ["a/one", "b/three", "b/two", "deep/er/four"]
+    suffixes = {"a/one": ".dcm", "b/three": ".npy", "b/two": ".xml", "deep/er/four": ".csv"}
+    for k, name in enumerate(data.table["name"]):
+        wanted = ecg.preprocess(formats.read_ecg(recordings / f"{name}{suffixes[name]}"))[0]
+        np.testing.assert_array_equal(data.ecg[k], wanted)
+    assert data.clips is None
+    assert not data.labels.any()
+    assert np.isnan(data.traits).all()
+    assert data.table["eid"].is_monotonic_increasing or len(set(map(len, data.table["eid"]))) > 1
+
+
+def test_what_cannot_be_read_is_in_quarantine_with_reason_and_cure(recordings, runs):
+    data = build(recordings)
+    found = data.quarantine.set_index("file")
+    assert "ten" in found.loc["five.csv", "cure"].lower()
+    assert "lonely.hea" in found.loc["lonely.mat", "reason"]
+    assert len(found) == 2
+    facts = json.loads((data.folder / "report" / "report.json").read_text())
+    assert facts["files passed over"] == {"files .csv": "under 10", "files .md": "under 10", "files .json": "under 10"}
+    assert facts["quality"]["a lead missing in the file"] == "under 10"
+
+
+def test_the_split_hangs_on_the_name_alone_and_a_second_call_reads_only_what_is_new(recordings, runs, monkeypatch):
+    first = build(recordings)
+    assert list(first.table["eid"]) == [unpaired.eid_of(name) for name in first.table["name"]]
+    assert list(first.table["split"]) == [split_of(eid, "eccl") for eid in first.table["eid"]]
+    seen: list[str] = []
+    process = store.process
+    monkeypatch.setattr(
+        store, "process", lambda who, config: (seen.append(who.paths("ecg")[0].name), process(who, config))[1]
+    )
+    again = build(recordings)
+    assert seen == []
+    assert again.fingerprint == first.fingerprint
+    shutil.copy(recordings / "a" / "one.dcm", recordings / "a" / "six.dcm")
+    more = build(recordings)
+    assert seen == ["six.dcm"]
+    before = dict(zip(first.table["name"], first.table["split"], strict=True))
+    after = dict(zip(more.table["name"], more.table["split"], strict=True))
+    assert {name: after[name] for name in before} == before
+    assert more.fingerprint != first.fingerprint
+
+
+def test_several_recordings_of_one_patient_share_a_split(recordings, runs, tmp_path):
+    table = tmp_path / "people.csv"
+    table.write_text("id,patient,sex,age\none,p1,F,61\ntwo,p1,female,61\nthree,p2,m,\nfour,p2,male,44\n")
+    data = build(recordings, "--labels", str(table))
+    split = data.table.set_index("name")["split"]
+    assert split["a/one"] == split["b/two"]
+    assert split["b/three"] == split["deep/er/four"]
+    assert data.table.set_index("name")["sex"].to_dict() == {
+        "a/one": "female",
+        "b/two": "female",
+        "b/three": "male",
+        "deep/er/four": "male",
+    }
+    assert not [leak for leak in leaks.check(load("demo", cohort="ecg-mine"), data) if leak.kind == "3.2"]
+    no_row = data.quarantine[data.quarantine["reason"].str.contains("no row")]
+    assert sorted(no_row["file"]) == ["deep/five", "lonely"]
+
+
+def test_a_lead_that_is_not_there_is_zero_for_models_and_known_to_whoever_trains(recordings, runs):
+    from eccl_lib.inputs import Signals
+
+    config = load("demo", cohort="ecg-mine")
+    data = build(recordings)
+    row = int(np.flatnonzero(data.table["name"] == "deep/er/four")[0])
+    masked = data.masked_leads()
+    assert [lead for lead, gone in zip(LEADS, masked[row], strict=True) if gone] == ["V3", "V4", "V5", "V6"]
+    assert masked.sum() == 4  # MUSE's III, aVR, aVL and aVF are derived, not masked
+    for scaling in ("lead", "fixed"):
+        seen = Signals(data, load("demo", cohort="ecg-mine", overrides={"view.ecg_scaling": scaling}))
+        x = seen.of(np.arange(len(data))).numpy()
+        assert not x[masked].any()
+        assert x[~masked].any(axis=-1).all()
+    assert config.cohort == "ecg-mine"
+
+
+@pytest.mark.parametrize("stage", ["pretrain_cmr", "pretrain_pair", "autoencode_cmr"])
+def test_stages_that_need_cines_say_what_the_cohort_has_and_what_can_use_it(recordings, runs, stage):
+    from eccl_lib import stages
+
+    build(recordings)
+    with pytest.raises(ConfigError, match=r"ECGs alone.*needs.*cines.*pretrain_ecg"):
+        stages.STAGES[stage](load("demo", cohort="ecg-mine"), log=lambda line: None)
+
+
+def test_a_cohort_is_synthetic_ukb_or_named_after_what_it_holds():
+    for name in ("synthetic", "ukb", "ecg-ptb_xl", "cmr-acdc2017"):
+        assert load("demo", cohort=name).cohort == name
+    for name in ("ecg", "ecg-", "ecg-Ptb", "ecg-a/b", "mri-a", "ecg-ukb", "cmr-synthetic", "ecg-../x"):
+        with pytest.raises(ConfigError, match=r"cohort is .*ecg-NAME or cmr-NAME"):
+            load("demo", cohort=name)
+
+
+def test_a_store_that_is_not_there_is_asked_for_by_its_command(runs):
+    with pytest.raises(MissingError, match=r"unpaired ecg FOLDER\.\.\. --name nobody --scale demo"):
+        cohort.load(load("demo", cohort="ecg-nobody"), needs=("ecg",))
+
+
+def test_the_command_of_a_store_is_the_one_that_built_it(recordings, runs):
+    build(recordings)
+    said = unpaired.Source.read(shards.folder_of(load("demo", cohort="ecg-mine"))).command()
+    assert said == f"python -m eccl_lib.data.unpaired ecg {recordings} --name mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--name", "My Store"], "small letters"),
+        (["--name", "ukb"], "small letters"),
+        (["--name", "a", "--labels", "nowhere.csv"], "no table"),
+    ],
+)
+def test_a_wrong_word_ends_in_one_line(recordings, runs, capsys, words, reason):
+    assert unpaired.main(["ecg", str(recordings), *words]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_folders_without_an_ecg_say_what_they_have(runs, tmp_path, capsys):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.pdf").write_bytes(b"%PDF")
+    assert unpaired.main(["ecg", str(tmp_path / "none"), "--name", "a"]) == 2
+    assert "1 files .pdf" in capsys.readouterr().err
+
+
+def table(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "t.csv").write_text(text)
+    return tmp_path / "t.csv"
+
+
+def test_the_table_gives_diseases_traits_and_people(tmp_path):
+    path = table(tmp_path, "id;I42;24103;sex;age;remark\nx/a;1;60.5;F;70;none\nb;0;;male;;some\nz;1;1;;;\n")
+    found = participants_table.read(path, ["x/a", "x/b", "x/c"])
+    assert list(found.index) == ["x/a", "x/b"]
+    rows = participants_table.rows(found, ["x/b", "x/a"])
+    assert rows.labels["ever"].tolist() == [[False] * 4, [False, True, False, False]]
+    column = participants_table._FIELDS.index("24103")
+    assert np.isnan(rows.traits[0, column])
+    assert rows.traits[1, column] == 60.5
+    assert np.isfinite(rows.traits).sum() == 1
+    assert list(rows.frame["sex"]) == ["male", "female"]
+    assert rows.frame["age"].tolist()[1] == 70
+    assert list(rows.frame["patient"]) == ["x/b", "x/a"]
+    assert "I21, I48, I50" in rows.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("name,I42\na,1\n", "no column id"),
+        ("id,foo\na,1\n", "names no disease"),
+        ("id,I42\na,1\na,0\n", "several rows for 1"),
+        ("id,I42\na,2\nb,0\n", "neither 0 nor 1"),
+        ("id,I42\na,\nb,0\n", "1 cells that are neither"),
+        ("id,I42,24103\na,1,big\nb,0,1\n", "no numbers"),
+        ("id,I42\nc,1\n", "several recordings"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused_with_a_cure(tmp_path, text, reason):
+    names = ["a", "b", "x/c", "y/c"]
+    with pytest.raises(UnreadableError, match=reason) as caught:
+        found = participants_table.read(table(tmp_path, text), names)
+        participants_table.rows(found, list(found.index))
+    assert caught.value.cure
+    assert pd.notna(caught.value.reason)
