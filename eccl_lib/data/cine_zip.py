@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,81 +12,70 @@ import numpy as np
 
 from eccl_lib.data import dicom, stack
 from eccl_lib.data.records import DOWNLOAD_AGAIN, CineFile, UnreadableError
+from eccl_lib.data.zip_members import LARGEST_MEMBER, LARGEST_STACK, MOST_MEMBERS, DamagedMemberError, Member, Zip
 
-LARGEST_STACK = 2**29  # bytes unpacked; a full stack has 60 MB, one with every slice twice and 100 frames 240 MB
-LARGEST_MEMBER = 64 * 2**20
-MOST_MEMBERS = 5000
-LARGEST_RATIO = 200  # unpacked to packed
 MOST_DAMAGED = 0.1  # of the files; ours: more is another download
 NOT_IMAGES = (".cvs", ".csv", ".txt", ".json", ".xml", ".nii", ".gz")
 
 SHORT_AXIS = re.compile(r"(?i)^CINE_segmented_SAX(_b\d+)?$")  # not ..._InlineVF, which has contours drawn in
-
 LIKELY = re.compile(r"(?i)(^|[^a-z])(sax?|short[ _-]?axis)([^a-z]|$)")  # in what other sites call such a series
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
+HEADER = 4096  # bytes unpacked of each image at first; where its header is longer, more of the next
+LARGEST_HEADER = 2**20
 
 
 def open_file(path: Path, any_name: bool = False) -> CineFile:
-    """A short-axis stack by its headers; its pixels are decoded when they are asked for. Raises UnreadableError.
+    """A short-axis stack by its headers; its pixels are unpacked when they are asked for. Raises UnreadableError.
 
     any_name: whatever its series is called; else it is UK Biobank's. The manifest, if there is one, only tells whether
-    files are missing: tags decide what an image is.
+    files are missing: tags decide what an image is. A damaged image of a zip is noticed when it is asked for; the stack
+    is then arranged once more without all that are damaged.
     """
     path = Path(path)
     notes: list[str] = []
-    members = list(_folder(path, notes) if path.is_dir() else _archive(path, notes))
-    headers = _headers(members, notes)
-    found = stack.arrange(_likely(headers) if any_name else _short_axis(headers, notes))
+    opened = _arranged(path, any_name, notes)
 
     def pixels(slices: Sequence[int], frames: Sequence[int]) -> np.ndarray:
-        headers = [[found.frames[s][f] for f in frames] for s in slices]
-        return np.stack([[dicom.read_pixels(members[h.source], h) for h in some] for some in headers])
+        nonlocal opened
+        try:
+            return _decoded(*opened, slices, frames)
+        except DamagedMemberError:
+            more: list[str] = []
+            again = _arranged(path, any_name, more, whole=True)
+            if again[1].shape != opened[1].shape:
+                raise
+            notes.extend(note for note in more if note not in notes)
+            opened = again
+        return _decoded(*opened, slices, frames)
 
-    spacing, notes_ = found.frames[0][0].spacing, (*notes, *found.notes)
-    return CineFile(found.shape, found.pixel_axes(), spacing, found.step_mm, found.frame_ms, pixels, notes_)
+    found = opened[1]
+    facts = found.shape, found.pixel_axes(), found.frames[0][0].spacing, found.step_mm, found.frame_ms
+    return CineFile(*facts, pixels, notes)
 
 
-def _archive(path: Path, notes: list[str]) -> list[bytes]:
-    """The zip's files, in memory and nowhere else; a damaged one is left out, a harmful archive refused."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = _checked(archive)
-            contents = [_member(archive, info) for info in infos if _may_be_image(info.filename)]
-            listed = [_member(archive, info) for info in infos if info.filename.lower().endswith((".cvs", ".csv"))]
-    except _DAMAGE as error:
-        if isinstance(error, UnreadableError):
-            raise
-        empty = path.is_file() and path.stat().st_size == 0
-        reason = "the zip is empty" if empty else f"the zip is damaged or not there ({type(error).__name__})"
-        raise UnreadableError(reason, DOWNLOAD_AGAIN) from error
-    _refuse_if_mostly_damaged(contents, notes)
-    there = {info.filename.rsplit("/", 1)[-1] for info in infos}
-    lost = sum(1 for name in _manifest(listed) if name not in there)
+def _arranged(path: Path, any_name: bool, notes: list[str], whole: bool = False) -> tuple[list[Member], stack.Stack]:
+    """The files and the stack that they make. whole: look for damage in all of each file, not in its header alone."""
+    members = _folder(path, notes) if path.is_dir() else _archive(path, notes)
+    headers = _headers(members, notes, whole)
+    found = stack.arrange(_likely(headers) if any_name else _short_axis(headers, notes))
+    notes.extend(found.notes)
+    return members, found
+
+
+def _decoded(members: list[Member], found: stack.Stack, slices: Sequence[int], frames: Sequence[int]) -> np.ndarray:
+    headers = [[found.frames[s][f] for f in frames] for s in slices]
+    return np.stack([[dicom.read_pixels(members[h.source].read(), h) for h in some] for some in headers])
+
+
+def _archive(path: Path, notes: list[str]) -> list[Member]:
+    """The zip's files; a harmful archive is refused."""
+    opened = Zip(path)
+    there = {info.filename.rsplit("/", 1)[-1] for info in opened.infos}
+    lists = [opened.member(info) for info in opened.infos if info.filename.lower().endswith((".cvs", ".csv"))]
+    lost = sum(1 for name in _manifest(lists) if name not in there)
     if lost:
         notes.append(f"{lost} files of the manifest are not in the zip")
-    return [content for content in contents if content is not None]
-
-
-def _checked(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The archive's entries; refused where unpacking could do harm."""
-    infos = [info for info in archive.infolist() if not info.is_dir()]
-    if len(infos) > MOST_MEMBERS:
-        raise UnreadableError(f"the zip has {len(infos)} files; a stack has some hundreds", DOWNLOAD_AGAIN)
-    total = sum(info.file_size for info in infos)
-    if total > LARGEST_STACK:
-        raise UnreadableError(f"the zip would unpack to {total / 2**20:.0f} MB: no cine does", DOWNLOAD_AGAIN)
-    for info in infos:
-        parts = info.filename.replace("\\", "/").split("/")
-        if ".." in parts or parts[0] == "" or ":" in parts[0] or (info.external_attr >> 28) == 0xA:
-            raise UnreadableError("the zip has a file with a path that leads outside of it, or a link", DOWNLOAD_AGAIN)
-        if info.file_size > LARGEST_RATIO * max(info.compress_size, 1) + 2**20:
-            raise UnreadableError("the zip has a file that would unpack without end: no cine does", DOWNLOAD_AGAIN)
-        if info.file_size > LARGEST_MEMBER:
-            raise UnreadableError("the zip has a file larger than any image", DOWNLOAD_AGAIN)
-        if info.flag_bits & 1:
-            raise UnreadableError("the zip is encrypted", "Unpack it with its password and zip it again.")
-    return infos
+    return [opened.member(info) for info in opened.infos if _may_be_image(info.filename)]
 
 
 def _may_be_image(name: str) -> bool:
@@ -95,71 +83,75 @@ def _may_be_image(name: str) -> bool:
     return not (name.lower().endswith(NOT_IMAGES) or base.startswith(".") or name.startswith("__MACOSX/"))
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | None:
-    """One file's bytes, None where they are damaged."""
-    try:
-        with archive.open(info) as member:
-            return member.read(LARGEST_MEMBER + 1)
-    except _DAMAGE:
-        return None
-
-
-def _folder(path: Path, notes: list[str]) -> list[bytes]:
+def _folder(path: Path, notes: list[str]) -> list[Member]:
     """The files of an unpacked zip."""
     found, total = [], 0
     for folder, _, names in sorted(os.walk(path)):
         found += [Path(folder) / name for name in sorted(names) if _may_be_image(name)]
     if len(found) > MOST_MEMBERS:
         raise UnreadableError(f"the folder has {len(found)} files; a stack has some hundreds")
-    contents: list[bytes | None] = []
+    members: list[Member] = []
     for file in found:
         size = file.stat().st_size if file.is_file() else LARGEST_MEMBER + 1
         total += size
         if total > LARGEST_STACK:
             raise UnreadableError("the folder holds more than any stack")
-        contents.append(file.read_bytes() if size <= LARGEST_MEMBER else None)
-    _refuse_if_mostly_damaged(contents, notes)
-    return [content for content in contents if content is not None]
+        members.append(Member.of(file.read_bytes()) if size <= LARGEST_MEMBER else Member.damaged())
+    return members
 
 
-def _refuse_if_mostly_damaged(contents: list[bytes | None], notes: list[str]) -> None:
-    lost = sum(content is None for content in contents)
-    if lost > MOST_DAMAGED * len(contents):
-        raise UnreadableError(f"{lost} of {len(contents)} files of the stack are damaged", DOWNLOAD_AGAIN)
-    if lost:
-        notes.append(f"{lost} damaged files left out")
-
-
-def _manifest(listed: list[bytes | None]) -> Iterator[str]:
+def _manifest(lists: list[Member]) -> Iterator[str]:
     """Names of the images that a manifest lists: its first column, in either spelling of its dates."""
-    for content in listed:
-        for line in (content or b"").decode("latin-1").splitlines()[:MOST_MEMBERS]:
-            name = line.split(",")[0].strip().strip('"')
-            if name.lower().endswith(".dcm"):
-                yield name
+    for member in lists:
+        with contextlib.suppress(DamagedMemberError):
+            for line in member.read().decode("latin-1").splitlines()[:MOST_MEMBERS]:
+                name = line.split(",")[0].strip().strip('"')
+                if name.lower().endswith(".dcm"):
+                    yield name
 
 
-def _headers(members: list[bytes], notes: list[str]) -> list[dicom.Header]:
+def _headers(members: list[Member], notes: list[str], whole: bool) -> list[dicom.Header]:
     """Headers of all images that can be read."""
-    headers, damaged, other = [], 0, 0
-    for k, data in enumerate(members):
-        if data[128:132] != b"DICM":
-            other += 1
-            continue
+    headers, lost, damaged, other, reach = [], 0, 0, 0, HEADER
+    for k, member in enumerate(members):
         try:
-            headers.append(dicom.with_source(dicom.read_header(data), k))
+            header = _header(member, k, member.size if whole else reach)
+        except DamagedMemberError:
+            lost += 1
         except UnreadableError as error:
             damaged += 1
             fault = error
+        else:
+            if header is None:
+                other += 1
+                continue
+            headers.append(header)
+            reach = max(reach, min(header.pixel_start + HEADER // 4, LARGEST_HEADER))
+    if lost > MOST_DAMAGED * len(members):
+        raise UnreadableError(f"{lost} of {len(members)} files of the stack are damaged", DOWNLOAD_AGAIN)
     if damaged > MOST_DAMAGED * (damaged + len(headers)):
         raise UnreadableError(f"{damaged} of {damaged + len(headers)} images: {fault.reason}", fault.cure)
     if not headers:
         raise UnreadableError("there is no DICOM image in it", DOWNLOAD_AGAIN)
+    if lost:
+        notes.append(f"{lost} damaged files left out")
     if damaged:
         notes.append(f"{damaged} damaged images left out")
     if other:
         notes.append(f"{other} files that are no DICOM left out")
     return headers
+
+
+def _header(member: Member, source: int, reach: int) -> dicom.Header | None:
+    """A file's header out of its first ``reach`` bytes, or of all where these are too few; None: it is no DICOM."""
+    if member.size > reach:
+        start = member.start(reach)
+        if not dicom.is_dicom(start):
+            return None
+        with contextlib.suppress(UnreadableError):
+            return dicom.read_header(start, source, member.size)
+    data = member.read()
+    return dicom.read_header(data, source) if dicom.is_dicom(data) else None
 
 
 def _likely(headers: list[dicom.Header]) -> list[dicom.Header]:

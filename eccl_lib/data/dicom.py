@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 
@@ -42,6 +42,7 @@ TAGS = {
 _WORD = {"SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "PixelRepresentation"}
 _WANTED = {struct.pack("<HH", *tag): name for tag, name in TAGS.items()}
 _LONG_FORM = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
+_ELEMENT = struct.Struct("<4s2sH")  # tag, kind of value, length of the short form
 _SYNTAX = struct.pack("<HH", 0x0002, 0x0010)
 _PIXELS = struct.pack("<HH", 0x7FE0, 0x0010)
 
@@ -71,22 +72,33 @@ class Header:
     source: int = -1  # which file of the caller's
 
 
-def read_header(data: bytes) -> Header:
-    """A DICOM file's header. Raises UnreadableError where the file is no single-frame image."""
-    if data[128:132] != b"DICM":
+def read_header(data: bytes, source: int = -1, size: int | None = None) -> Header:
+    """A DICOM file's header. Raises UnreadableError where the file is no single-frame image.
+
+    size: of the whole file, where ``data`` is only its beginning; raises UnreadableError also where that is too little.
+    """
+    if not is_dicom(data):
         raise UnreadableError("not a DICOM file")
+    size = len(data) if size is None else size
     try:
         values, start = _walk(data)
         if values is None:
+            if size > len(data):
+                raise UnreadableError("a full parser needs the whole file")
             values, start = _read_with_pydicom(data), -1
-        header = _to_header(values, start)
+        header = _to_header(values, start, source)
     except UnreadableError:
         raise
     except Exception as error:
         raise UnreadableError(f"the DICOM header is damaged ({type(error).__name__})") from error
-    if start + header.rows * header.columns * header.bits // 8 > len(data) and start >= 0:
+    if start + header.rows * header.columns * header.bits // 8 > size and start >= 0:
         raise UnreadableError("the DICOM file is cut short")
     return header
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether a file begins as DICOM does."""
+    return data[128:132] == b"DICM"
 
 
 def _walk(data: bytes) -> tuple[dict | None, int]:
@@ -97,14 +109,13 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
     values: dict = {}
     syntax = b""
     at, end = 132, len(data)
-    while at + 8 <= end:
-        tag, vr = data[at : at + 4], data[at + 4 : at + 6]
-        if vr in _LONG_FORM:
-            length = int.from_bytes(data[at + 8 : at + 12], "little")
-            at += 12
-        else:
-            length = data[at + 6] | data[at + 7] << 8
-            at += 8
+    element, wanted, long_form = _ELEMENT.unpack_from, _WANTED.get, _LONG_FORM
+    while at + 12 <= end:
+        tag, vr, length = element(data, at)
+        at += 8
+        if vr in long_form:
+            length = int.from_bytes(data[at : at + 4], "little")
+            at += 4
         if length == 0xFFFFFFFF or not vr.isalpha():
             return _for_a_full_parser(syntax)
         if tag == _PIXELS:
@@ -115,11 +126,12 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
             syntax = data[at : at + length].rstrip(b"\0 ")
             if syntax != EXPLICIT_LITTLE_ENDIAN:
                 return _for_a_full_parser(syntax)
-        name = _WANTED.get(tag)
-        if name in _WORD and length == 2:
-            values[name] = int.from_bytes(data[at : at + 2], "little")
-        elif name and name not in _WORD:
-            values[name] = data[at : at + length].rstrip(b"\0 ").decode("latin-1").strip()
+        name = wanted(tag)
+        if name is not None:
+            if name not in _WORD:
+                values[name] = data[at : at + length].rstrip(b"\0 ").decode("latin-1").strip()
+            elif length == 2:
+                values[name] = int.from_bytes(data[at : at + 2], "little")
         at += length
     raise UnreadableError("the DICOM file has no pixels")
 
@@ -153,7 +165,14 @@ def _floats(text: str) -> tuple[float, ...]:
     return found if all(math.isfinite(value) for value in found) else ()
 
 
-def _to_header(values: dict, pixel_start: int) -> Header:
+@lru_cache(maxsize=4096)
+def _perpendicular(orientation: tuple[float, ...]) -> bool:
+    """Whether six numbers are two directions of unit length at a right angle."""
+    axes = np.array(orientation).reshape(2, 3)
+    return bool(np.abs(axes @ axes.T - np.eye(2)).max() <= SQUARE)
+
+
+def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
     def numbers(name: str, count: int) -> tuple[float, ...]:
         found = _floats(str(values.get(name, "")))
         if len(found) != count:
@@ -171,8 +190,8 @@ def _to_header(values: dict, pixel_start: int) -> Header:
         raise UnreadableError("the DICOM file is no single-frame grey image of 8 or 16 bits")
     if min(numbers("PixelSpacing", 2)) <= 0:
         raise UnreadableError("the pixels have no size")
-    axes = np.array(numbers("ImageOrientationPatient", 6)).reshape(2, 3)
-    if np.abs(axes @ axes.T - np.eye(2)).max() > SQUARE:
+    orientation = numbers("ImageOrientationPatient", 6)
+    if not _perpendicular(orientation):
         raise UnreadableError("the image's orientation is no pair of perpendicular directions")
     return Header(
         series=str(values.get("SeriesInstanceUID", "")),
@@ -183,7 +202,7 @@ def _to_header(values: dict, pixel_start: int) -> Header:
         trigger_ms=number("TriggerTime", np.nan),
         interval_ms=number("NominalInterval", np.nan),
         position=numbers("ImagePositionPatient", 3),
-        orientation=numbers("ImageOrientationPatient", 6),
+        orientation=orientation,
         spacing=numbers("PixelSpacing", 2),
         thickness=number("SliceThickness", np.nan),
         rows=rows,
@@ -193,6 +212,7 @@ def _to_header(values: dict, pixel_start: int) -> Header:
         slope=number("RescaleSlope", 1),
         intercept=number("RescaleIntercept", 0),
         pixel_start=pixel_start,
+        source=source,
     )
 
 
@@ -219,8 +239,3 @@ def read_pixels(data: bytes, header: Header) -> np.ndarray:
     if header.slope != 1 or header.intercept != 0:
         return pixels.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
     return pixels
-
-
-def with_source(header: Header, source: int) -> Header:
-    """The header with the number of the file that it is from."""
-    return replace(header, source=source)

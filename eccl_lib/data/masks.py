@@ -192,11 +192,18 @@ def _overlay_slice(labels: np.ndarray, plane: np.ndarray, out: np.ndarray) -> bo
     sheet = sheet if axis_of_column == 0 else sheet.swapaxes(0, 1)  # (along a row, along a column, F)
     firsts = [int(start[axis_of_column]), int(start[1 - axis_of_column])]
     signs = [int(steps[axis_of_column, 0]), int(steps[1 - axis_of_column, 1])]
-    columns = firsts[0] + signs[0] * np.arange(width)
-    rows = firsts[1] + signs[1] * np.arange(height)
-    inside = (columns >= 0) & (columns < sheet.shape[0]), (rows >= 0) & (rows < sheet.shape[1])
-    if not (inside[0].any() and inside[1].any()):
-        return False
-    picked = sheet[np.ix_(columns[inside[0]], rows[inside[1]])]
-    out[:, np.flatnonzero(inside[1])[:, None], np.flatnonzero(inside[0])] = picked.transpose(2, 1, 0)
-    return True
+    to_columns, from_columns = _shared(firsts[0], signs[0], width, sheet.shape[0])
+    to_rows, from_rows = _shared(firsts[1], signs[1], height, sheet.shape[1])
+    target = out[:, to_rows, to_columns]
+    target[...] = sheet[from_columns, from_rows].transpose(2, 1, 0)
+    return target.size > 0
+
+
+def _shared(first: int, sign: int, count: int, size: int) -> tuple[slice, slice]:
+    """Of ``count`` pixels those that lie on an axis of ``size`` voxels, and these: pixel k on voxel first + sign k."""
+    low, high = (-first, size - first) if sign > 0 else (first - size + 1, first + 1)
+    low, high = max(low, 0), min(high, count)
+    if low >= high:
+        return slice(0), slice(0)
+    end = first + sign * high
+    return slice(low, high), slice(first + sign * low, end if end >= 0 else None, sign)

@@ -54,7 +54,7 @@ class CineFile:
 
     shape: slices (base to apex), frames (the first at the R wave), rows, columns.
     pixel_axes: (S, 3, 3), per slice from (column, row, 1) to mm in DICOM axes.
-    pixels: (slices, frames) to (s, f, H, W) of any real dtype; may raise UnreadableError.
+    pixels: (slices, frames) to (s, f, H, W) of any real dtype; may raise UnreadableError, and add to ``notes``.
     """
 
     shape: tuple[int, int, int, int]
@@ -63,7 +63,7 @@ class CineFile:
     slice_step_mm: float
     frame_ms: float  # time between frames
     pixels: Callable[[Sequence[int], Sequence[int]], np.ndarray]
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
 
 def some_of(images: np.ndarray) -> Callable[[Sequence[int], Sequence[int]], np.ndarray]:

@@ -36,4 +36,4 @@ def read(
     kept = list(range(slices)) if choice is None else [cmr.choose_slice(labels, slices, choice)]
     images = opened.pixels(kept, range(count))
     facts = opened.spacing_mm, opened.slice_step_mm, opened.frame_ms
-    return CineRecord(images, *facts, None if labels is None else labels[kept], opened.notes)
+    return CineRecord(images, *facts, None if labels is None else labels[kept], tuple(opened.notes))
