@@ -81,7 +81,7 @@ class Case:
     targets: tuple[Target, ...]
     threads: int = 1
     memory: bool = False
-    minutes: float = 3.0  # of clock, after which it is ended
+    minutes: float = 8.0  # of clock, after which it is ended
     place: int = 50
 
 
@@ -99,8 +99,12 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
 
 def compare(pair: Pair, rounds: int = ROUNDS) -> dict[str, Any]:
     """Check, then time both in turn. ratio and spread are of neighbours in time: median, least, greatest."""
-    pair.same(pair.ours(), pair.reference())  # also warms both up
-    repeats = [_repeats(pair.ours), _repeats(pair.reference)]
+    results, repeats = [], []
+    for call in (pair.ours, pair.reference):
+        first = cpu(lambda call=call: results.append(call()))
+        repeats.append(1 if first > 10 * SHORTEST else _repeats(call))
+    pair.same(*results)
+    del results
     times: list[list[float]] = [[], []]
     for _ in range(rounds):
         for k, call in enumerate((pair.ours, pair.reference)):
