@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from eccl_lib.data.files import Found, Refused, walk
-from eccl_lib.data.segment import Segmenter
 
 NIFTI = re.compile(r"(?i)(?P<stem>.+)\.nii(\.gz)?")
 ACDC = re.compile(r"(?P<who>.+)_4d")
@@ -32,7 +30,8 @@ CODE, PATHOLOGY = "External code", "Pathology"
 
 # ICD-10 blocks of the groups that the two challenges publish; a group that says nothing of a block is not in it.
 ACDC_GROUPS = {"NOR": (), "MINF": ("I21",), "DCM": ("I42",), "HCM": ("I42",), "RV": ()}
-MMS_GROUPS = {"NOR": (), "DCM": ("I42",), "HCM": ("I42",), "LVNC": ("I42",)}
+MMS_GROUPS = {"DCM": ("I42",), "HCM": ("I42",), "LVNC": ("I42",)}
+MMS_GROUPS |= {"NOR": (), "HHD": (), "IHD": (), "AHS": (), "ARV": ()}  # hypertension, ischaemia, athletes, the RV
 
 
 def find(folders: Sequence[Path]) -> Found:
@@ -61,11 +60,10 @@ def find(folders: Sequence[Path]) -> Found:
     return found
 
 
-def segmenter_of(kinds: dict[str, tuple[Path, ...]], asked: Segmenter) -> Segmenter:
-    """Who finds the heart: as asked, but a layout that fixes what its masks' labels mean is believed."""
+def mask_labels_of(kinds: Mapping[str, Sequence[Path]]) -> str | None:
+    """What a layout fixes its masks' labels to mean, one of ``masks.ORDERS``; None where it fixes nothing."""
     masks = kinds.get("segmentation", ())
-    acdc = masks and ACDC_FRAME.fullmatch(NIFTI.fullmatch(masks[0].name)["stem"])
-    return replace(asked, mask_labels="acdc") if acdc else asked
+    return "acdc" if masks and ACDC_FRAME.fullmatch(NIFTI.fullmatch(masks[0].name)["stem"]) else None
 
 
 def _is_dicom(path: Path) -> bool:

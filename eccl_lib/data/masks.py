@@ -15,6 +15,7 @@ LARGEST_VOXELS = 2**28  # 256 MB of uint8: a stack of 13 slices, 50 frames and 2
 LARGEST_BYTES = 2**30  # of voxels as they are read
 MOST_FRAMES_OFF = 0.1  # of the cine's; ours: ukbb_cardiac fills up to fifty what the scanner left out
 END_DIASTOLE_NAME = re.compile(r"(?i)_ED(\.nii(?:\.gz)?)$")
+ACDC_NAME = re.compile(r"(?P<who>.+)_frame(?P<number>\d+)_gt\.nii(\.gz)?")
 END_SYSTOLE = 0.35  # of the beat; ours: seg_sa_ES does not say which frame it is, and only its place in space counts
 FLIP = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes (left, back, head) to NIfTI's (right to left, back to front, head)
 # What a file's labels 0, 1, 2, 3 are in ours. ACDC: 1 RV, 2 myocardium, 3 LV; M&Ms and M&Ms-2 are as ukbb_cardiac.
@@ -70,7 +71,8 @@ def given(
 ) -> np.ndarray:
     """Labels from a NIfTI laid over a stack by geometry: (S, F, H, W) uint8.
 
-    path: a mask of the whole beat, or ``seg_sa_ED`` with ``seg_sa_ES`` beside it, whose frames alone are then drawn.
+    path: a mask of the whole beat; or one of ACDC's ``_frame01_gt``, or ``seg_sa_ED`` with ``seg_sa_ES`` beside it, and
+    the drawn frames alone have labels.
     pixel_axes: (S, 3, 3), per slice from (column, row, 1) to mm in DICOM axes. shape: the stack's (S, F, H, W).
     frames: which frames of the stack the mask's volumes belong to, the others stay background; None: all, in order.
     order: what the file's labels mean, one of ``ORDERS``; returned are 1 LV cavity, 2 LV wall, 3 RV in any case.
@@ -79,6 +81,9 @@ def given(
     if path is None:
         raise UnreadableError("no segmentation is given, so the heart's place is unknown", GIVE_MASKS)
     path = Path(path)
+    if frames is None and (drawn := _drawn_frames(path)):
+        parts = [given(file, pixel_axes, shape, (frame,), order) for frame, file in drawn.items()]
+        return np.maximum.reduce(parts)
     if frames is None and END_DIASTOLE_NAME.search(path.name):
         end_systole = path.with_name(END_DIASTOLE_NAME.sub(r"_ES\1", path.name))
         drawn = {0: path} | ({round(END_SYSTOLE * shape[1]): end_systole} if end_systole.is_file() else {})
@@ -96,6 +101,14 @@ def given(
     out = np.zeros(shape, dtype=np.uint8)
     out[:, list(frames)] = laid
     return out
+
+
+def _drawn_frames(path: Path) -> dict[int, Path]:
+    """ACDC's masks of single frames beside each other, by frame from 0; empty where the file is no such mask."""
+    name = ACDC_NAME.fullmatch(path.name)
+    beside = sorted(path.parent.glob("*_gt.nii*")) if name else []
+    found = {file: ACDC_NAME.fullmatch(file.name) for file in beside}
+    return {int(m["number"]) - 1: file for file, m in found.items() if m and m["who"] == name["who"]}
 
 
 def _laid(path: Path, pixel_axes: np.ndarray, shape: tuple[int, int, int, int], order: str) -> np.ndarray:

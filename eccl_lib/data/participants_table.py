@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +58,13 @@ def read(path: Path, names: Collection[str]) -> pd.DataFrame:
     if twice := table.index[table.index.duplicated()].nunique():
         raise UnreadableError(f"{path.name} has several rows for {twice} of its ids", "Leave one row for each.")
     return table.drop(columns=[name for name in table.columns if name not in known or name == "id"])
+
+
+def of_layout(facts: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """The table that a layout's own facts make, by name: the diseases that are said of everyone, sex, age."""
+    table = pd.DataFrame.from_dict({name: dict(said) for name, said in facts.items()}, orient="index", dtype=object)
+    unsaid = [name for name in DISEASES if name in table and table[name].isna().any()]
+    return table.drop(columns=unsaid)
 
 
 def _resolved(ids: pd.Series, names: Collection[str], file: str) -> list[str | None]:

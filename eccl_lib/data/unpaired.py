@@ -25,6 +25,7 @@ from eccl_lib.storage import read_json, write_json
 KINDS = {"ecg": ecg_folders.find, "cmr": cine_folders.find}
 ENDS = """Goes on where it was stopped; run it again after files were added: only what is new or changed is read.
 Then pretrain_ecg or pretrain_cmr takes --cohort ecg-NAME or cmr-NAME. docs/formats.md has the formats and the table."""
+GIVE_LABELS = "Give --labels FILE.csv; only ACDC's and M&Ms's own files say it themselves (docs/formats.md)."
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ class Source:
         found = KINDS[kind]([Path(f) for f in self.folders])
         left_out = [asdict(refused) for refused in found.refused]
         people = participants_table.read(Path(self.labels), found.participants) if self.labels else None
+        if self.labels is None and kind == "cmr" and found.participants:
+            if not found.facts:
+                raise UnreadableError("nothing says what can be learned from the cines", GIVE_LABELS)
+            people = participants_table.of_layout(found.facts)
         known = {name: kinds for name, kinds in found.participants.items() if people is None or name in people.index}
         left_out += [{"eid": eid_of(name), **_no_row(name)} for name in found.participants if name not in known]
         if not known:
@@ -127,8 +132,6 @@ def main(words: list[str] | None = None) -> int:
         cohort = f"{given.kind}-{given.name}"
         if not UNPAIRED.fullmatch(cohort):
             raise ConfigError(f"--name {given.name}: give small letters, digits and _, such as --name ptbxl_2020")
-        if given.kind == "cmr" and not given.labels:
-            raise ConfigError("cines alone are for pretrain_cmr, which learns a label: give --labels FILE.csv")
         if given.labels and not given.labels.is_file():
             raise UnreadableError(f"there is no table {given.labels}", "Correct the path.")
         labels = str(given.labels.expanduser().resolve()) if given.labels else None

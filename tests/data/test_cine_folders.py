@@ -122,7 +122,7 @@ def real_dicom(shared, request) -> Path:
 
 def test_a_folder_of_dicom_of_any_name_is_pydicoms_pixels_in_time(real_dicom, tmp_path):
     with zipfile.ZipFile(real_dicom) as archive:
-        for k, name in enumerate(sorted(archive.namelist())):
+        for k, name in enumerate(sorted(n for n in archive.namelist() if n.endswith(".dcm"))):
             target = tmp_path / "person1" / "study" / f"series{k % 3}" / f"IM{k:04d}"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(archive.read(name))
