@@ -99,12 +99,13 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
 
 def compare(pair: Pair, rounds: int = ROUNDS) -> dict[str, Any]:
     """Check, then time both in turn. ratio and spread are of neighbours in time: median, least, greatest."""
-    results, repeats = [], []
+    results: list[Any] = []
+    repeats = []
     for call in (pair.ours, pair.reference):
         first = cpu(lambda call=call: results.append(call()))
         repeats.append(1 if first > 10 * SHORTEST else _repeats(call))
     pair.same(*results)
-    del results
+    results.clear()
     times: list[list[float]] = [[], []]
     for _ in range(rounds):
         for k, call in enumerate((pair.ours, pair.reference)):
