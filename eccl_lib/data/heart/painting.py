@@ -8,6 +8,8 @@ from eccl_lib.data.heart.anatomy import SMALLEST_CAVITY, Heart, sample
 from eccl_lib.data.heart.dice import Dice
 from eccl_lib.data.heart.scene import Plane, Tissue, blend, ellipse, paint
 
+NO_HEART = 0.04
+
 
 def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tuple[torch.Tensor, torch.Tensor]:
     """Paint the heart at its K levels over the surroundings: pictures and labels, (B, K, H, W).
@@ -23,7 +25,7 @@ def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tupl
     rv = torch.where(h.rv_there, rv, torch.tensor(-99.0))
     image = back.expand(-1, h.level.shape[1], -1, -1)
     image = _pericardium(dice, image, p, t, torch.maximum(epi, rv + h.rv_wall))
-    image = _pools(dice, image, u, v, t, h)
+    image = nothing = _pools(dice, image, u, v, t, h)
     image = _paint_rv(dice, image, p, t, h, rv)
     flow = dice.uniform(0, 0.14) * dice.smooth(5, p.size) + 0.08 * dice.uniform() * dice.smooth(
         7, p.size, h.level.shape[1]
@@ -32,7 +34,9 @@ def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tupl
     blood = t.blood * (1 + flow) * (1 + dice.uniform(-0.15, 0.15) * h.level)
     image = _paint_wall(dice, image, t, h, epi, open_, wall, blood)
     image = _paint_cavity(dice, image, p, t, h, (u, v), (endo, bright), (wall, blood))
-    return image, _labels(endo, epi, rv, h)
+    gone = dice.coin(NO_HEART)  # beyond the apex or above the base
+    labels = torch.where(gone, torch.zeros((), dtype=torch.uint8), _labels(endo, epi, rv, h))
+    return torch.where(gone, nothing, image), labels
 
 
 def _labels(endo: torch.Tensor, epi: torch.Tensor, rv: torch.Tensor, h: Heart) -> torch.Tensor:
@@ -123,17 +127,17 @@ def _papillary(
 ) -> torch.Tensor:
     """One muscle: free in the blood when the heart is full, pressed against the wall when it is empty.
 
-    Its size stays while the cavity shrinks, but it may cover no more of the cavity than about a tenth: what is pressed
+    Its size stays while the cavity shrinks, but it covers no more of the cavity than about an eighth: what is pressed
     into a small cavity has become wall, as the star-shaped contour says.
     """
     full = h.radius[:, :1]
-    size = (1.2 + dice.uniform(0.03, 0.2) * full).minimum(0.33 * h.radius)
+    size = (1.2 + dice.uniform(0.04, 0.27) * full).minimum(0.36 * h.radius)
     way = dice.angle() + dice.uniform(-0.3, 0.3) * h.level
-    inside = torch.cat([dice.uniform(0.5, 0.95), torch.ones(h.radius.shape[0], 1, 1, 1)], 1)
-    far = torch.lerp(inside[:, :1].expand_as(h.radius), inside[:, 1:].expand_as(h.radius), h.level * 0.5) * h.radius
+    inside = dice.uniform(0.55, 1.0)
+    far = (inside + 0.5 * h.level * (1 - inside)) * h.radius
     turn = dice.angle()
     a, b = u - far * torch.cos(way), v - far * torch.sin(way)
     a, b = a * torch.cos(turn) + b * torch.sin(turn), b * torch.cos(turn) - a * torch.sin(turn)
-    depth = ellipse(a, b, size, size * dice.uniform(0.6, 1.1))
+    depth = ellipse(a, b, size, size * dice.uniform(0.5, 1.1))
     opacity = dice.coin(torch.where(h.apex, torch.tensor(0.2), torch.tensor(0.6))) * dice.uniform(0.5, 1.0)
     return blend(image, depth, t.edge_mm, muscle, opacity)

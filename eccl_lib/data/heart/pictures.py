@@ -2,7 +2,7 @@
 
 What the network gets of a heart at one moment are three planes at the same pixels: the frame, the mean over the beat
 and the signed first harmonic over the beat (positive where it is bright at end-diastole and dark at end-systole, which
-is so inside ventricles and nowhere else). Hence hearts are drawn as K coupled phases. A quarter of the pictures carry
+is so inside ventricles and nowhere else). Hence hearts are drawn as K coupled phases. A fifth of the pictures carry
 no time (mean = the frame, harmonic 0), so that single frames can be segmented too.
 """
 
@@ -20,7 +20,7 @@ SIZE = 96  # pixels of a training picture
 BETWEEN = ((0.2, 0.45), (0.6, 0.85))  # the levels of contraction drawn of a heart beside 0 and 1
 PHASES = 2 + len(BETWEEN)
 HARMONIC_GAIN = 2.0  # so that the plane has about the spread of the others
-NO_TIME = 0.25  # of the hearts
+NO_TIME = 0.2  # of the hearts
 
 
 @dataclass
