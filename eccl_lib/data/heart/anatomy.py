@@ -169,10 +169,10 @@ def sample(table: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
 def beat_weights(dice: Dice, level: torch.Tensor, samples: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights (B, K) of the K pictures in the mean over a beat and in its signed first harmonic.
 
-    The beat: contraction for 25 to 45 % of it, relaxation, diastasis; its start up to 8 % off end-diastole.
+    The beat: contraction for 30 to 48 % of it, relaxation, diastasis; its start up to 6 % off end-diastole.
     """
-    systole, relax = dice.uniform(0.25, 0.45)[..., 0], dice.uniform(0.12, 0.4)[..., 0]
-    time = (torch.arange(samples) / samples + dice.uniform(-0.08, 0.08)[..., 0]) % 1.0
+    systole, relax = dice.uniform(0.3, 0.48)[..., 0], dice.uniform(0.2, 0.4)[..., 0]
+    time = (torch.arange(samples) / samples + dice.uniform(-0.06, 0.06)[..., 0]) % 1.0
     rise = torch.sin((time / systole).clamp(max=1) * torch.pi / 2) ** 2
     fall = torch.cos(((time - systole) / relax).clamp(0, 1) * torch.pi / 2) ** 2
     now = torch.where(time < systole, rise, fall)[:, 0]  # (B, samples)
