@@ -121,12 +121,12 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
     """One cine as the store keeps it: (clip_size, clip_size, clip_frames) uint8.
 
     The chosen slice, its box, all frames of one beat, stretched to a square (Sec. 3.1); brightness from the clip's 0.5
-    to its 99.5 percentile over 0 to 255. Raises UnreadableError without a segmentation.
+    to its 99.5 percentile over 0 to 255. Raises UnreadableError where the record does not say where the heart is.
     """
-    if record.labels is None:
-        raise UnreadableError("no segmentation is given, so the heart's place is unknown", "Give seg_sa.nii.gz.")
+    if record.labels is None and record.box is None:
+        raise UnreadableError("no segmentation is given, so the heart's place is unknown", "segment.locate finds it.")
     chosen = middle_slice(record, store.slice_choice)
-    box = heart_box(record.labels[chosen])
+    box = record.box if record.labels is None else heart_box(record.labels[chosen])
     if store.crop == "fixed_80px":
         box = fixed_box(box)
     images = cut(record.images[chosen], box)

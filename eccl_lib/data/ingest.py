@@ -14,9 +14,9 @@ from types import FrameType
 
 from eccl_lib import command
 from eccl_lib.config import Config, ConfigError
-from eccl_lib.data import report, shards, tables, withdrawals
+from eccl_lib.data import masks, onnx_net, report, segment, shards, tables, withdrawals
 from eccl_lib.data.engine import Engine, clock
-from eccl_lib.data.inventory import Source
+from eccl_lib.data.inventory import OPTIONS, Source
 from eccl_lib.data.purge import purge
 from eccl_lib.data.records import UnreadableError
 from eccl_lib.log import aloud
@@ -84,9 +84,9 @@ def _source(given: argparse.Namespace) -> Source:
             datetime.date.fromisoformat(given.until)
         except ValueError:
             raise UnreadableError(f"--until {given.until} is no date", "Write 2022-10-31.") from None
-    folders, masks = folders_of(given.folders), folders_of(given.segmentations)
+    folders, drawn = folders_of(given.folders), folders_of(given.segmentations)
     tables_ = tuple(str(path.expanduser().resolve()) for path in given.tables)
-    return Source(folders, tables_, masks, given.until)
+    return Source(folders, tables_, drawn, given.until, segmenter_of(given))
 
 
 def folders_of(given: Iterable[Path]) -> tuple[str, ...]:
@@ -119,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         "--segmentations", action="extend", nargs="+", type=Path, default=[], metavar="FOLDER", help="seg_sa.nii.gz"
     )
     parser.add_argument("--until", metavar="DATE", help="the day on which the diagnoses end, such as 2022-10-31")
+    add_segmenter(parser)
     add_options(parser)
     return parser
 
@@ -132,3 +133,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="such as store.crop=fixed_80px"
     )
+
+
+def segmenter_of(given: argparse.Namespace) -> segment.Segmenter:
+    """What ``add_segmenter`` was told. Raises UnreadableError where it cannot work."""
+    asked = {name: getattr(given, name) for name in OPTIONS}
+    asked["onnx"] = str(Path(given.onnx).expanduser().resolve()) if given.onnx else ""
+    segmenter = segment.Segmenter(**asked)
+    segmenter.check()
+    return segmenter
+
+
+def add_segmenter(parser: argparse.ArgumentParser) -> None:
+    """The options that say who finds the heart; each is a field of ``segment.Segmenter``."""
+    group, usual = parser.add_argument_group("where the heart is"), segment.AUTO
+    orders = list(masks.ORDERS)
+
+    def add(name: str, **more: object) -> None:
+        group.add_argument(OPTIONS[name], dest=name, default=getattr(usual, name), **more)
+
+    add("provider", choices=segment.CHOICES, help="auto: a mask where one is given, else the network, else voting")
+    add("mask_labels", choices=orders, help="what the masks' labels mean; acdc: 1 RV, 2 wall, 3 LV")
+    add("onnx", metavar="PATH", help="a short-axis network of your own, for --segmenter onnx")
+    add("onnx_labels", choices=orders, help="what its outputs mean")
+    add("onnx_scaling", choices=onnx_net.SCALINGS, help="of its input; range: 0 to 1")
+    add("onnx_pixel_mm", type=float, metavar="MM", help="its pixel size; 0: the picture fills its input")

@@ -14,12 +14,21 @@ import pandas as pd
 from eccl_lib.config import digest
 from eccl_lib.data import files, identities, store, tables, withdrawals
 from eccl_lib.data.records import UnreadableError
+from eccl_lib.data.segment import AUTO, Segmenter
 from eccl_lib.storage import read_json, write_frame, write_json
 
 OLDEST = 120  # years
 SOURCE, SLOTS = "source.json", "slots.parquet"
 RULES = ("ever", "prevalent", "incident")  # StoreConfig.labels
 COMMAND = "python -m eccl_lib.data.ukb FOLDER... --table TABLE... (--withdrawals FILE | --no-withdrawals)"
+OPTIONS = {
+    "provider": "--segmenter",
+    "mask_labels": "--mask-labels",
+    "onnx": "--onnx",
+    "onnx_labels": "--onnx-labels",
+    "onnx_scaling": "--onnx-scaling",
+    "onnx_pixel_mm": "--onnx-pixel-mm",
+}  # of the command, by field of Segmenter
 NO_ROW = {"reason": "the table has no row for this participant", "cure": "Export the table again with all ids."}
 
 
@@ -31,6 +40,7 @@ class Source:
     tables: tuple[str, ...]
     segmentations: tuple[str, ...] = ()
     until: str | None = None  # ISO date at which the diagnoses end
+    segmenter: Segmenter = AUTO
 
     @classmethod
     def read(cls, folder: Path) -> Source | None:
@@ -38,7 +48,9 @@ class Source:
         if not (folder / SOURCE).is_file():
             return None
         content = read_json(folder / SOURCE)
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+        segmenter = Segmenter(**content.pop("segmenter", {}))
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        return cls(**fields, segmenter=segmenter)
 
     def take(self, folder: Path) -> Inventory:
         """``take`` without those who have withdrawn."""
@@ -53,7 +65,13 @@ class Source:
         words = [*self.folders, "--table", *self.tables, "--no-withdrawals"]
         words += ["--segmentations", *self.segmentations] if self.segmentations else []
         words += ["--until", self.until] if self.until else []
+        words += words_of(self.segmenter)
         return shlex.join(["python", "-m", "eccl_lib.data.ukb", *words])
+
+
+def words_of(segmenter: Segmenter) -> list[str]:
+    """What a command says of a segmenter."""
+    return [word for name, value in segmenter.asked().items() for word in (OPTIONS[name], str(value))]
 
 
 @dataclass
@@ -92,7 +110,7 @@ def take(source: Source, folder: Path, withdrawn: frozenset[str], visit: int = t
         raise UnreadableError("no participant has an ECG, a cine and a row in the table", _hint(left_out))
     people = table.loc[complete]
     slots = assign_slots(folder, complete)
-    participants = {slots[eid]: store.participant(eid, stayed[eid], state_of(stayed[eid])) for eid in complete}
+    participants = {slots[eid]: participant_of(eid, stayed[eid], source.segmenter) for eid in complete}
     write_slots(folder, slots, participants)
     traits = tables.traits(people)
     return Inventory(
@@ -133,10 +151,14 @@ def _hint(left_out: Sequence[dict[str, str]]) -> str:
     return f"The first of {len(left_out)} left out: {left_out[0]['reason']}. {left_out[0]['cure']}"
 
 
-def state_of(kinds: Mapping[str, Sequence[Path]]) -> str:
-    """What a participant's files look like from outside: names, sizes and times of change."""
+def participant_of(eid: str, kinds: Mapping[str, Sequence[Path]], segmenter: Segmenter = AUTO) -> store.Participant:
+    """A participant whose state is what the files look like from outside, and who finds the heart.
+
+    Of files: names, sizes and times of change. A mask as ukbb_cardiac writes it leaves no other trace.
+    """
     facts = [(kind, path.name, *_size_and_time(path)) for kind, paths in sorted(kinds.items()) for path in paths]
-    return digest(facts)[:16]
+    mark = segmenter.mark("segmentation" in kinds) if "cine" in kinds else []
+    return store.participant(eid, kinds, digest([*facts, mark] if mark else facts)[:16], segmenter)
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -125,7 +125,7 @@ def _laid(path: Path, pixel_axes: np.ndarray, shape: tuple[int, int, int, int], 
     return overlay(labels, affine, pixel_axes, (shape[0], volume[3], *shape[2:]))
 
 
-def relabelled(labels: np.ndarray, order: str) -> np.ndarray:
+def relabelled(labels: np.ndarray, order: str, option: str = "--mask-labels") -> np.ndarray:
     """Labels 0 to 3 of any known convention as 0 background, 1 LV cavity, 2 LV wall, 3 RV. labels: (X, Y, ...) uint8.
 
     Raises UnreadableError where the labels mean something else than ``order`` says: the LV cavity is the one that lies
@@ -139,7 +139,7 @@ def relabelled(labels: np.ndarray, order: str) -> np.ndarray:
     if right - left > MORE_ENCLOSED:
         meant = next(name for name, meaning in ORDERS.items() if meaning != ORDERS[order])
         reason = f"the label that {order} calls RV lies inside the wall, as the LV cavity should"
-        raise UnreadableError(reason, f"Say what the labels mean: --mask-labels {meant}.")
+        raise UnreadableError(reason, f"Say what the labels mean: {option} {meant}.")
     return ours
 
 

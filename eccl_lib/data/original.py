@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from eccl_lib.config import Config
-from eccl_lib.data import files, inventory, ukb
+from eccl_lib.data import files, inventory, segment, store, ukb
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
 
@@ -32,6 +32,17 @@ def cine_of(config: Config, data: Cohort, row: int) -> CineRecord:
     from eccl_lib.data import synthetic
 
     return synthetic.render_cine(config.synthetic, _index(data, row))
+
+
+def heart_of(config: Config, data: Cohort, row: int) -> CineRecord:
+    """The slice of a cohort's row that is kept, read anew, with the heart found in it as it was for the store."""
+    found = _files(config, data, row)
+    if found is None:
+        return segment.locate(cine_of(config, data, row), config.store.slice_choice)
+    source = inventory.Source.read(data.folder)
+    asked = segment.AUTO if source is None else source.segmenter
+    who = store.participant("", found, segmenter=asked)
+    return files.first_readable(found["cine"], lambda path: store.read_cine(path, who, config))
 
 
 def file_names(config: Config, data: Cohort, row: int) -> list[str]:

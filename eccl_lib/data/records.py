@@ -37,7 +37,9 @@ class CineRecord:
     """One short-axis cine stack, base to apex, frame 0 at the R wave.
 
     images: (S, F, H, W) of any real dtype, in the scanner's units.
-    labels: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV myocardium, 3 RV; None where no segmentation was given.
+    labels: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV myocardium, 3 RV; None where the heart was not drawn.
+    box: where the heart lies if there are no labels: top, left, bottom, right in pixels, the last two exclusive.
+    segmenter: who said so (``segment.CHOICES``), "" where nobody was asked. flagged: whether two of them disagree.
     """
 
     images: np.ndarray
@@ -46,6 +48,9 @@ class CineRecord:
     frame_ms: float  # time between frames
     labels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    box: tuple[int, int, int, int] | None = None
+    segmenter: str = ""
+    flagged: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from eccl_lib.storage import write_json
 
 SMALL = 10  # people; what UK Biobank's users are asked to withhold, ukb_formats.md calls it likely, not certain
 WITHHELD, ALSO_WITHHELD, NEARLY_ALL = f"under {SMALL}", "withheld", f"all but under {SMALL}"
+PROVIDERS = {"masks": "given masks", "network": "our network", "onnx": "an ONNX network", "voting": "circle voting"}
+FLAGGED = "flagged: two ways of finding the heart disagree"
 BINS = 24  # of a trait's histogram
 PICTURES = 12
 
@@ -48,6 +50,7 @@ def facts(config: Config, data: Cohort, found: Inventory) -> dict[str, Any]:
         "tables": [masked(note) for note in found.notes],
         "identities": [_identity(row, len(found.people)) for row in found.identities],
         "quality": _counts(_quality(data.table)) if data.ecg is not None else {},
+        "segmentation": _segmentation(data.table),
         "notes of the readers": suppress(_alike(data.table["notes"].str.split("; ").explode())),
         "people": _people(data.table),
         "prevalence": {rule: _cases(labels, kept) for rule, labels in _rules(config, data).items()},
@@ -126,6 +129,15 @@ def _quality(table: pd.DataFrame) -> dict[str, int]:
         "heart rate unknown": table["heart_rate_from"] == "none",
     }
     return {name: int(chosen.sum()) for name, chosen in flags.items()}
+
+
+def _segmentation(table: pd.DataFrame) -> dict[str, int | str]:
+    """How many hearts each provider found, and how many of them are flagged."""
+    if "segmenter" not in table:
+        return {}
+    named = table["segmenter"].map(PROVIDERS)
+    flagged = int(table["heart_flagged"].sum())
+    return suppress(named.value_counts().to_dict()) | {FLAGGED: _of(flagged, len(table))}
 
 
 def _people(table: pd.DataFrame) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def page(content: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         _section("Tables", _list(content["tables"], "Nothing to remark.")),
         _section("Identities between traits", _table(content["identities"])),
         _section("Quality of the ECGs", _pairs(content["quality"], "There are none.")),
+        _section("Where the heart is", _pairs(content["segmentation"], "Nobody was asked.")),
         _section("Remarks of the readers", _pairs(content["notes of the readers"], "None.")),
         _section("People", _pairs(content["people"]["sex"]) + _numbers(content["people"])),
         _section("Prevalence", _prevalence(content["prevalence"])),

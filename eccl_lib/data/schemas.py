@@ -13,7 +13,8 @@ from eccl_lib.data.splits import SPLITS
 EID = r"\d{1,19}"
 ECG_FACTS = ("heart_rate", "missing_leads", "flat_leads", "gaps", "clipped", "baseline_mv", "einthoven_uv")
 ECG_FACTS += ("heart_rate_from",)
-FACTS = (*ECG_FACTS, "notes")  # what a table says of the recordings
+HEART_FACTS = ("segmenter", "heart_flagged")
+FACTS = (*ECG_FACTS, *HEART_FACTS, "notes")  # what a table says of the recordings
 SHA256 = r"[0-9a-f]{64}"
 
 
@@ -53,6 +54,8 @@ def schemas() -> dict[str, Any]:
         "baseline_mv": Column(float, Check.ge(0), coerce=True),
         "einthoven_uv": Column(float, Check.ge(0), coerce=True, nullable=True),
         "heart_rate_from": Column(str, Check.isin(("device", "peaks", "none")), coerce=True),
+        "segmenter": Column(str, Check.isin(("masks", "network", "onnx", "voting")), coerce=True, required=False),
+        "heart_flagged": Column(bool, coerce=True, required=False),  # absent from a store that knew masks alone
     }
     slot = {"slot": Column(int, Check.ge(0), unique=True, coerce=True)}
     ecg_sum, clip_sum = ({name: Column(str, Check.str_matches(SHA256))} for name in ("ecg_sha256", "clip_sha256"))

@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config import Config
-from eccl_lib.data import cmr, ecg, files, ukb
+from eccl_lib.data import cmr, ecg, files, segment, ukb
 from eccl_lib.data.engine import Bar, Engine, run_all
 from eccl_lib.data.layout import ARRAYS, BLOCK, Layout, arrays_of
 from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
+from eccl_lib.data.segment import AUTO, Segmenter
 from eccl_lib.log import Log
 from eccl_lib.storage import write_text
 
@@ -40,22 +41,27 @@ BOOKKEEPING = ("eid", "slot", "state", *SUMS.values(), "quarantine")  # of a rec
 class Participant:
     """Where one participant's data come from: files by kind, first to try first; or the generator where ``index`` >= 0.
 
-    state: what the files looked like when they were listed; a record of another state is not believed.
+    state: what the files looked like when they were listed, and what else the heart's place hangs on; a record of
+    another state is not believed. segmenter: who says where the heart is.
     """
 
     eid: str
     files: tuple[tuple[str, tuple[str, ...]], ...] = ()
     index: int = -1
     state: str = ""
+    segmenter: Segmenter = AUTO
 
     def paths(self, kind: str) -> list[Path]:
         """The files of a kind, empty where there is none."""
         return [Path(path) for name, paths in self.files if name == kind for path in paths]
 
 
-def participant(eid: str, kinds: Mapping[str, Iterable[Path]], state: str = "") -> Participant:
+def participant(
+    eid: str, kinds: Mapping[str, Iterable[Path]], state: str = "", segmenter: Segmenter = AUTO
+) -> Participant:
     """A participant whose files have been listed, by kind."""
-    return Participant(eid, tuple((kind, tuple(map(str, paths))) for kind, paths in sorted(kinds.items())), -1, state)
+    listed = tuple((kind, tuple(map(str, paths))) for kind, paths in sorted(kinds.items()))
+    return Participant(eid, listed, -1, state, segmenter)
 
 
 def process(participant: Participant, config: Config) -> tuple[dict[str, np.ndarray], dict]:
@@ -72,6 +78,7 @@ def process(participant: Participant, config: Config) -> tuple[dict[str, np.ndar
         facts, notes = {"heart_rate": heart_rate, **flags}, [*notes, *record.notes]
     if cine is not None:
         rows["clips"] = _guard(participant, "cine", lambda: cmr.crop(cine, config.store))
+        facts |= {"segmenter": cine.segmenter or "masks", "heart_flagged": cine.flagged}  # a generated heart has labels
         notes = [*notes, *cine.notes]
     return rows, {**facts, "notes": "; ".join(notes)}
 
@@ -93,14 +100,21 @@ def _cine(participant: Participant, config: Config) -> CineRecord:
         from eccl_lib.data import synthetic
 
         return synthetic.render_cine(config.synthetic, participant.index)
-    return _read(participant, "cine", lambda path: _read_cine(path, participant, config))
+    return _read(participant, "cine", lambda path: read_cine(path, participant, config))
 
 
-def _read_cine(path: Path, participant: Participant, config: Config) -> CineRecord:
-    masks = participant.paths("segmentation")
-    if not masks:
-        return ukb.read_cine(path, None, config.store.slice_choice)
-    return files.first_readable(masks, lambda mask: ukb.read_cine(path, mask, config.store.slice_choice))
+def read_cine(path: Path, participant: Participant, config: Config) -> CineRecord:
+    """The slice of a cine that is kept, with the heart found in it as the participant's segmenter says.
+
+    Raises UnreadableError.
+    """
+    from eccl_lib.data import formats
+
+    open_file = ukb.open_cine if arrays_of(config.cohort) == ARRAYS else formats.open_cine
+    masks, asked, choice = participant.paths("segmentation"), participant.segmenter, config.store.slice_choice
+    if masks and asked.chosen(mask_given=True) == "masks":
+        return files.first_readable(masks, lambda mask: segment.read(open_file(path), mask, asked, choice))
+    return segment.read(open_file(path), None, asked, choice)
 
 
 class Quarantine(Exception):
@@ -245,6 +259,8 @@ def row_digest(row: np.ndarray) -> str:
 
 def facts_of(record: dict[str, Any]) -> dict[str, Any]:
     """What a record says of the recordings, for the table."""
+    if SUMS["clips"] in record:  # and nothing of who found the heart: the store knew masks alone
+        record = {"segmenter": "masks", "heart_flagged": False} | record
     return {name: value for name, value in record.items() if name not in BOOKKEEPING}
 
 

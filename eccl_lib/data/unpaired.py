@@ -10,16 +10,17 @@ import hashlib
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from eccl_lib.config import UNPAIRED, ConfigError
-from eccl_lib.data import cine_folders, ecg_folders, ingest, inventory, participants_table, store
+from eccl_lib.data import cine_folders, ecg_folders, ingest, inventory, participants_table
 from eccl_lib.data.files import Found
 from eccl_lib.data.inventory import SOURCE, Inventory
 from eccl_lib.data.records import UnreadableError
+from eccl_lib.data.segment import AUTO, Segmenter
 from eccl_lib.storage import read_json, write_json
 
 KINDS = {"ecg": ecg_folders.find, "cmr": cine_folders.find}
@@ -35,6 +36,7 @@ class Source:
     cohort: str
     folders: tuple[str, ...]
     labels: str | None = None
+    segmenter: Segmenter = AUTO
 
     @classmethod
     def read(cls, folder: Path) -> Source | None:
@@ -42,7 +44,8 @@ class Source:
         if not (folder / SOURCE).is_file():
             return None
         content = read_json(folder / SOURCE)
-        return cls(content["cohort"], tuple(content["folders"]), content["labels"])
+        segmenter = Segmenter(**content.get("segmenter", {}))
+        return cls(content["cohort"], tuple(content["folders"]), content["labels"], segmenter)
 
     def write(self, folder: Path) -> None:
         """Keep it beside the store."""
@@ -52,6 +55,7 @@ class Source:
         """The shell command that goes on from here."""
         kind, _, name = self.cohort.partition("-")
         words = [kind, *self.folders, "--name", name, *(["--labels", self.labels] if self.labels else [])]
+        words += inventory.words_of(self.segmenter)
         return shlex.join(["python", "-m", "eccl_lib.data.unpaired", *words])
 
     def take(self, folder: Path) -> Inventory:
@@ -71,6 +75,10 @@ class Source:
         names = sorted(known, key=lambda name: eid_of(name))
         return self._plan(folder, names, known, people, left_out, found.passed_over)
 
+    def _segmenter(self, kinds: Mapping[str, Sequence[Path]]) -> Segmenter:
+        """A layout that fixes what its masks' labels mean is believed."""
+        return replace(self.segmenter, mask_labels=cine_folders.mask_labels_of(kinds) or self.segmenter.mask_labels)
+
     def _plan(
         self,
         folder: Path,
@@ -83,7 +91,7 @@ class Source:
         eids = [eid_of(name) for name in names]
         slots = inventory.assign_slots(folder, eids)
         participants = {
-            slots[eid]: store.participant(eid, known[name], inventory.state_of(known[name]))
+            slots[eid]: inventory.participant_of(eid, known[name], self._segmenter(known[name]))
             for eid, name in zip(eids, names, strict=True)
         }
         inventory.write_slots(folder, slots, participants)
@@ -135,7 +143,7 @@ def main(words: list[str] | None = None) -> int:
         if given.labels and not given.labels.is_file():
             raise UnreadableError(f"there is no table {given.labels}", "Correct the path.")
         labels = str(given.labels.expanduser().resolve()) if given.labels else None
-        source = Source(cohort, ingest.folders_of(given.folders), labels)
+        source = Source(cohort, ingest.folders_of(given.folders), labels, ingest.segmenter_of(given))
         return ingest.build(ingest.config_of(given, cohort), source, given)
 
     return ingest.guarded(work)
@@ -149,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--labels", type=Path, metavar="FILE.csv", help="a row an id: diseases, traits, sex, age, patient"
     )
+    ingest.add_segmenter(parser)
     ingest.add_options(parser)
     return parser
 

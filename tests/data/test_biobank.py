@@ -24,6 +24,7 @@ from eccl_lib.data.splits import SPLITS, split_of
 from eccl_lib.storage import DamagedError, MissingError, sha256
 
 SETTINGS = {"store.clip_size": 56, "view.clip_frames": 25}
+MASKS = ("--segmenter", "masks")
 IDS = re.compile(r"(?<![\d.])9\d{6}(?![\d.])")  # ids of the embedded cohort, which stand for real ones
 
 
@@ -165,7 +166,7 @@ def damage(root: Path) -> dict[str, str]:
 
 def test_what_cannot_be_read_is_listed_and_mended_files_come_in_later(own_biobank, biobank, built, runs, capfd):
     reasons = damage(own_biobank)
-    found = build(own_biobank)
+    found = build(own_biobank, *MASKS)
     listed = found.quarantine.set_index("eid")
     assert set(listed.index) == set(reasons)
     for eid, reason in reasons.items():
@@ -189,18 +190,18 @@ def test_what_cannot_be_read_is_listed_and_mended_files_come_in_later(own_bioban
 
 def test_only_what_is_new_changed_or_asked_for_is_read_again(own_biobank, runs, monkeypatch):
     reasons = damage(own_biobank)
-    build(own_biobank)
+    build(own_biobank, *MASKS)
     seen: list[str] = []
     process = store.process
     monkeypatch.setattr(store, "process", lambda who, config: (seen.append(who.eid), process(who, config))[1])
-    build(own_biobank)
+    build(own_biobank, *MASKS)
     assert seen == []
-    build(own_biobank, "--retry-quarantined")
+    build(own_biobank, "--retry-quarantined", *MASKS)
     assert seen == ["9000002", "9000003", "9000006", "9000009"]
     seen.clear()
     xml = own_biobank / "Bulk" / "Electrocardiogram" / "Resting" / "90" / "9000001_20205_2_0.xml"
     xml.write_bytes(xml.read_bytes() + b"\n")
-    build(own_biobank)
+    build(own_biobank, *MASKS)
     assert seen == ["9000001"]
     assert len(reasons) == 6
 

@@ -1,0 +1,123 @@
+"""The command without masks: who finds the hearts is chosen, named in the report, and said again with the command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eccl_lib.data import biobank as ukb_store
+from eccl_lib.data import cmr, cohort, files, ingest, original, report, segment, store, ukb, voting
+from eccl_lib.data.inventory import Source
+from tests.data.conftest import as_ukbb_cardiac_writes, example_labels
+from tests.data.test_biobank import build, runs, small, words  # noqa: F401  a fixture
+from tests.data.test_segment import no_weights  # noqa: F401  a fixture
+
+pytestmark = pytest.mark.usefixtures("runs")
+
+
+@pytest.fixture
+def seen(monkeypatch) -> list[str]:
+    """The ids that are read from now on."""
+    ids: list[str] = []
+    process = store.process
+    monkeypatch.setattr(store, "process", lambda who, config: (ids.append(who.eid), process(who, config))[1])
+    return ids
+
+
+def without_masks(root: Path, *eids: str) -> None:
+    for eid in eids:
+        shutil.rmtree(root / "segmentations" / eid)
+
+
+def test_without_masks_or_weights_the_votes_say_where_the_heart_is(own_biobank, no_weights):  # noqa: F811
+    shutil.rmtree(own_biobank / "segmentations")
+    data = build(own_biobank)
+    assert (len(data), len(data.quarantine)) == (10, 0)
+    assert set(data.table["segmenter"]) == {"voting"}
+    of = files.find(own_biobank).participants["9000004"]
+    cine = ukb.read_cine(of["cine"][0])
+    box = voting.box(voting.centre(cine.images[:, voting.some_frames(50)], cine.spacing_mm), cine.spacing_mm)
+    assert original.heart_of(small(), data, 3).box == box
+    clip = cmr.crop(dataclasses.replace(cine, images=cine.images[1:2], box=box), small().store)
+    np.testing.assert_array_equal(data.clips[3], clip)
+
+
+def test_auto_asks_for_each_participant_who_is_best_and_the_report_names_them(own_biobank, no_weights):  # noqa: F811
+    without_masks(own_biobank, "9000002", "9000005")
+    data = build(own_biobank)
+    table = data.table.set_index("eid")["segmenter"]
+    assert table.index[table == "voting"].tolist() == ["9000002", "9000005"]
+    assert (table[table != "voting"] == "masks").all()
+    shown = json.loads((data.folder / "report" / "report.json").read_text())["segmentation"]
+    assert shown == {"given masks": report.WITHHELD, "circle voting": report.WITHHELD, report.FLAGGED: 0}
+
+
+def test_another_segmenter_makes_those_due_again_whom_it_concerns(own_biobank, seen, no_weights):  # noqa: F811
+    without_masks(own_biobank, "9000002", "9000005")
+    masks_first = build(own_biobank, "--segmenter", "masks")
+    assert masks_first.quarantine["eid"].tolist() == ["9000002", "9000005"]
+    seen.clear()
+    auto = build(own_biobank)
+    assert seen == ["9000002", "9000005"]
+    assert len(auto) == 10
+    seen.clear()
+    build(own_biobank)
+    assert seen == []
+    voted = build(own_biobank, "--segmenter", "voting")
+    assert seen == [f"90000{k:02}" for k in (1, 3, 4, 6, 7, 8, 9, 10)]
+    assert voted.fingerprint != auto.fingerprint
+    assert build(own_biobank).fingerprint == auto.fingerprint
+
+
+def test_masks_in_acdcs_order_go_in_with_that_word_alone(own_biobank):
+    from tests.data.conftest import ZIP_EXAMPLE
+
+    plain = build(own_biobank)
+    turned = np.array([0, 3, 2, 1], dtype=np.uint8)[example_labels()]
+    for eid in plain.table["eid"]:
+        as_ukbb_cardiac_writes(ZIP_EXAMPLE, turned, own_biobank / "segmentations" / eid / "seg_sa.nii.gz")
+    assert ingest.main(words(own_biobank)) == 1
+    refused = cohort.load(small(), lambda line: None).quarantine
+    assert len(refused) == 10
+    assert refused["cure"].str.contains("--mask-labels acdc").all()
+    again = build(own_biobank, "--mask-labels", "acdc")
+    np.testing.assert_array_equal(again.clips[:], plain.clips[:])
+
+
+def test_the_command_is_kept_with_its_segmenter_and_means_the_same_when_said_again(own_biobank, no_weights):  # noqa: F811
+    data = build(own_biobank, "--segmenter", "voting")
+    source = Source.read(ukb_store.folder_of(small()))
+    assert source.segmenter == segment.Segmenter("voting")
+    said = shlex.split(source.command())[3:]
+    assert ingest._source(ingest._parser().parse_intermixed_args(said)) == source
+    onnx = dataclasses.replace(source, segmenter=segment.Segmenter("onnx", onnx="/a net.onnx", onnx_pixel_mm=1.5))
+    onnx.write(data.folder)
+    assert Source.read(data.folder) == onnx
+    spoken = vars(ingest._parser().parse_intermixed_args(shlex.split(onnx.command())[3:]))
+    assert {name: spoken[name] for name in dataclasses.asdict(onnx.segmenter)} == dataclasses.asdict(onnx.segmenter)
+
+
+def test_a_source_written_before_segmenters_had_names_is_read(tmp_path):
+    old = {"folders": ["/a"], "tables": ["/t.csv"], "segmentations": [], "until": None}
+    (tmp_path / "source.json").write_text(json.dumps(old))
+    assert Source.read(tmp_path) == Source(("/a",), ("/t.csv",))
+
+
+def test_an_onnx_network_that_is_not_there_stops_the_command(own_biobank, capsys):
+    assert ingest.main(words(own_biobank, "--segmenter", "onnx")) == 2
+    assert "--onnx PATH belong together" in capsys.readouterr().err
+    assert ingest.main(words(own_biobank, "--segmenter", "onnx", "--onnx", str(own_biobank / "no.onnx"))) == 2
+
+
+def test_the_store_of_one_who_has_a_mask_does_not_hang_on_the_segmenters_name(own_biobank, seen):
+    auto = build(own_biobank)
+    seen.clear()
+    for name in ("masks", "auto"):
+        assert build(own_biobank, "--segmenter", name).fingerprint == auto.fingerprint
+    assert seen == []

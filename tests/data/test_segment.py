@@ -1,0 +1,188 @@
+"""Who says where the heart is: the best provider at hand, named; a network's heart held against the voted one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from eccl_lib.config import StoreConfig, load
+from eccl_lib.data import cmr, masks, segment, synthetic, voting
+from eccl_lib.data.records import CineRecord, UnreadableError
+
+GREY = np.array([30, 240, 90, 180])  # of background, LV cavity, wall, RV
+
+
+class Seer:
+    """A network that sees the true labels by their grey, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, ...]] = []
+
+    def segment(self, images, spacing_mm, slice_step_mm=None):
+        self.shown.append(images.shape)
+        return np.abs(images[..., None] - GREY).argmin(axis=-1).astype(np.uint8)
+
+
+def beating(slices: int = 7, frames: int = 20, at: tuple[int, int] = (50, 60)) -> CineRecord:
+    """Base to apex, LV in slices 1 to 5, RV in 0 to 4; full at the R wave; greys tell the labels."""
+    y, x = np.mgrid[:110, :120]
+    labels = np.zeros((slices, frames, 110, 120), dtype=np.uint8)
+    for s in range(slices):
+        for f in range(frames):
+            beat = np.cos(2 * np.pi * f / frames)
+            inner, away = 12 - s + 3 * beat, np.hypot(y - at[0], x - at[1])
+            if s <= 4:
+                labels[s, f][np.hypot(y - at[0] + 2, x - at[1] + 19) < 12 + beat] = 3
+            if 1 <= s <= 5:
+                labels[s, f][away < inner + 5] = 2
+                labels[s, f][away < inner] = 1
+    return CineRecord(GREY[labels].astype(np.int16), (1.8, 1.8), 10.0, 40.0, labels)
+
+
+def unlabelled(**kw) -> CineRecord:
+    return dataclasses.replace(beating(**kw), labels=None)
+
+
+@pytest.fixture
+def seer(monkeypatch) -> Seer:
+    net = Seer()
+    monkeypatch.setattr(segment, "_heart_net", lambda: net)
+    monkeypatch.setattr(segment, "network_weights", lambda: masks.__file__)
+    return net
+
+
+@pytest.fixture
+def no_weights(monkeypatch) -> None:
+    monkeypatch.setattr(segment, "network_weights", lambda: None)
+
+
+def test_auto_takes_masks_then_the_network_then_votes(seer, monkeypatch):
+    assert segment.AUTO.chosen(mask_given=True) == "masks"
+    assert segment.AUTO.chosen(mask_given=False) == "network"
+    monkeypatch.setattr(segment, "network_weights", lambda: None)
+    assert segment.AUTO.chosen(mask_given=False) == "voting"
+    for name in segment.CHOICES[1:]:
+        assert segment.Segmenter(name).chosen(mask_given=True) == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "labelled", "named"), [("auto", True, "masks"), ("auto", False, "network"), ("voting", True, "voting")]
+)
+def test_the_record_names_who_found_the_heart(seer, asked, labelled, named):
+    record = beating() if labelled else unlabelled()
+    assert segment.locate(record, segmenter=segment.Segmenter(asked)).segmenter == named
+
+
+@pytest.mark.parametrize("choice", ["middle", "rv_max"])
+def test_a_seeing_network_gives_the_slice_and_box_of_the_mask(seer, choice):
+    by_mask, by_net = (segment.locate(record, choice) for record in (beating(), unlabelled()))
+    np.testing.assert_array_equal(by_net.images, by_mask.images)
+    np.testing.assert_array_equal(by_net.labels, by_mask.labels)
+    for crop in ("rectangle", "fixed_80px"):
+        config = StoreConfig(slice_choice=choice, crop=crop, clip_size=56)
+        np.testing.assert_array_equal(cmr.crop(by_net, config), cmr.crop(beating(), config))
+
+
+def test_two_frames_of_every_slice_are_enough_and_then_a_part_of_one_slice(seer):
+    segment.locate(unlabelled())
+    scout, kept = seer.shown
+    assert scout == (7, 2, 110, 120)
+    assert kept[:2] == (1, 20)
+    assert kept[2] < 90
+    assert kept[3] < 110
+
+
+def test_votes_give_the_middle_of_the_stack_and_a_box_that_holds_the_left_ventricle(no_weights):
+    record = unlabelled()
+    found = segment.locate(record)
+    assert found.labels is None
+    np.testing.assert_array_equal(found.images, record.images[3:4])
+    rows, columns = np.nonzero(np.isin(beating().labels[3], (1, 2)).any(axis=0))
+    top, left, bottom, right = found.box
+    assert top <= rows.min() <= rows.max() < bottom
+    assert left <= columns.min() <= columns.max() < right
+    assert (bottom - top) * 1.8 == pytest.approx(voting.BOX_MM, abs=1)
+    assert cmr.crop(found, StoreConfig()).shape == (224, 224, 50)
+    assert cmr.crop(found, StoreConfig(crop="fixed_80px")).shape == (224, 224, 50)
+
+
+def test_votes_cannot_choose_by_the_right_ventricle(no_weights):
+    with pytest.raises(UnreadableError, match="rv_max needs a segmentation"):
+        segment.locate(unlabelled(), "rv_max")
+
+
+def test_the_cross_check_is_silent_where_both_agree_and_flags_a_displaced_heart(seer, monkeypatch):
+    agreed = segment.locate(unlabelled())
+    assert (agreed.flagged, agreed.notes) == (False, ())
+    true = voting.centre
+    monkeypatch.setattr(voting, "centre", lambda *given: tuple(np.add(true(*given), (0, 26 / 1.8))))
+    found = segment.locate(unlabelled())
+    assert found.flagged
+    assert found.notes[0].startswith("the heart of the network is 2")
+    np.testing.assert_array_equal(found.labels, agreed.labels)  # said, not acted on
+
+
+def test_a_network_that_looks_elsewhere_is_flagged(seer):
+    """The other way round: the ventricle that beats is voted, the network sees a still copy 60 mm away."""
+    record = unlabelled(at=(40, 35))
+    still = beating(at=(75, 90)).labels[:, :1]
+    images = np.where(still > 0, GREY[still], np.where(record.images == GREY[1], 235, record.images))
+    images = np.where((still == 0) & (record.images != GREY[0]), images * 0.55, images)
+    found = segment.locate(dataclasses.replace(record, images=images))
+    assert found.flagged
+    assert "from the voted one" in found.notes[-1]
+
+
+def test_a_network_without_a_heart_leaves_it_to_the_votes_and_says_so(seer, monkeypatch):
+    monkeypatch.setattr(seer, "segment", lambda images, *_: np.zeros(images.shape, np.uint8))
+    found = segment.locate(unlabelled())
+    assert (found.segmenter, found.flagged) == ("voting", True)
+    assert "finds no heart" in found.notes[-1]
+    with pytest.raises(UnreadableError, match="the network finds no heart"):
+        segment.locate(unlabelled(), segmenter=segment.Segmenter("network"))
+
+
+def test_masks_alone_are_wanted_where_masks_are_asked_for(seer):
+    with pytest.raises(UnreadableError, match="no segmentation is given"):
+        segment.locate(unlabelled(), segmenter=segment.Segmenter("masks"))
+
+
+def test_what_a_record_hangs_on_changes_with_the_segmenter_for_those_it_concerns(seer, tmp_path, monkeypatch):
+    assert segment.AUTO.mark(True) == segment.Segmenter("masks").mark(True) == []
+    assert segment.Segmenter(mask_labels="mms").mark(True) == []  # the same order by another name
+    marks = [segment.Segmenter(mask_labels="acdc").mark(True), segment.Segmenter("voting").mark(True)]
+    marks.append(segment.AUTO.mark(False))
+    for content in (b"one", b"another"):
+        (tmp_path / "net.onnx").write_bytes(content)
+        onnx = segment.Segmenter("onnx", onnx=str(tmp_path / "net.onnx"))
+        marks += [onnx.mark(True), dataclasses.replace(onnx, onnx_labels="mms").mark(True)]
+    assert len({tuple(mark) for mark in marks}) == len(marks)
+    (tmp_path / "w").write_bytes(b"other weights")
+    monkeypatch.setattr(segment, "network_weights", lambda: tmp_path / "w")
+    assert segment.AUTO.mark(False) not in marks
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "reason"),
+    [
+        (segment.Segmenter("onnx"), "belong together"),
+        (segment.Segmenter("auto", onnx="a.onnx"), "belong together"),
+        (segment.Segmenter("network"), "weights are not there"),
+    ],
+)
+def test_a_segmenter_that_cannot_work_is_refused_before_anything_is_read(no_weights, segmenter, reason):
+    with pytest.raises(UnreadableError, match=reason):
+        segmenter.check()
+
+
+def test_on_generated_cines_votes_keep_a_crop_that_holds_the_heart(no_weights):
+    config = load("demo")
+    record = synthetic.render_cine(config.synthetic, 3)
+    found = segment.locate(record, segmenter=segment.Segmenter("voting"))
+    by_mask = segment.locate(record)
+    np.testing.assert_array_equal(found.images, by_mask.images)
+    inner = cmr.heart_box(by_mask.labels[0])
+    assert all(found.box[k] <= inner[k] for k in (0, 1))
+    assert all(found.box[k] >= inner[k] for k in (2, 3))
