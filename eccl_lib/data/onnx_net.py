@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,20 +37,25 @@ class OnnxNet:
     pixel_mm: float = 0.0
 
     def segment(
-        self, images: np.ndarray, spacing_mm: tuple[float, float], slice_step_mm: float | None = None
+        self,
+        images: np.ndarray,
+        spacing_mm: tuple[float, float],
+        slice_step_mm: float | None = None,
+        frames: Sequence[int] | None = None,
     ) -> np.ndarray:
-        """Labels of a cine: (S, F, H, W) to (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV wall, 3 RV.
+        """Labels of a cine, or of some of its frames: (S, F, H, W) to uint8, 0 background, 1 LV, 2 LV wall, 3 RV.
 
         Parts that hang together with nothing of the largest heart, from slice to slice, are dropped. Raises
         UnreadableError where the file is no such network or its labels mean something else than ``labels`` says.
         """
         session, wanted = session_of(self.path)
-        slices, frames, height, width = images.shape
+        images = images if frames is None else images[:, list(frames)]
+        slices, count, height, width = images.shape
         size = self._size((height, width), spacing_mm, wanted)
         out = np.empty(images.shape, dtype=np.uint8)
         for s in range(slices):
             scaled = self._scaled(images[s])
-            for first in range(0, frames, AT_ONCE):
+            for first in range(0, count, AT_ONCE):
                 some = _to_size(scaled[first : first + AT_ONCE], size, wanted)
                 scores = _run(session, some[:, None])
                 out[s, first : first + AT_ONCE] = _to_labels(scores, size, (height, width))

@@ -28,10 +28,12 @@ CHOICES = ("auto", "masks", "network", "onnx", "voting")
 APART_MM = 25.0  # between a network's ventricle and the voted one, to be flagged; ours, from ACDC
 END_SYSTOLE = 0.35  # of the beat; the frame that a network sees beside the first one
 AROUND_END_SYSTOLE = (0.0, 0.25, 0.3, 0.35, 0.4, 0.45)  # of the beat; what rv_max is chosen from
-MARGIN_MM = 25.0  # around the heart of two frames, for that of all frames
+MARGIN_MM = 25.0  # around the heart of two frames, for that of all frames; ours
+FIELD_MM = 192.0  # what our network learned from
 NO_HEART = "Look at the pictures; or give a mask, or choose another --segmenter."
 
-Segment = Callable[[np.ndarray, tuple[float, float], float | None], np.ndarray]
+# Pictures (S, F, H, W), spacing and slice step in mm, frames to label (None: all), to labels (S, frames, H, W).
+Segment = Callable[[np.ndarray, tuple[float, float], float | None, Sequence[int] | None], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,12 @@ def _voted(opened: CineFile, choice: str) -> CineRecord:
 
 def voted_centre(opened: CineFile) -> tuple[float, float]:
     """Row and column of the left ventricle's centre by circle voting over the stack. Raises UnreadableError."""
-    images = opened.pixels(range(opened.shape[0]), voting.some_frames(opened.shape[1]))
-    return voting.centre(images, opened.spacing_mm)
+    return voting.centre(_thin(opened), opened.spacing_mm)
+
+
+def _thin(opened: CineFile) -> np.ndarray:
+    """Every slice at as many moments as tell what beats: (S, f, H, W)."""
+    return opened.pixels(range(opened.shape[0]), voting.some_frames(opened.shape[1]))
 
 
 def _labelled(opened: CineFile, segment: Segment, provider: str, choice: str, window: bool) -> CineRecord:
@@ -172,19 +178,20 @@ def _labelled(opened: CineFile, segment: Segment, provider: str, choice: str, wi
     window: the network may be shown a part of the picture.
     """
     slices, frames, height, width = opened.shape
+    thin = _thin(opened)
     moments = AROUND_END_SYSTOLE if choice == "rv_max" else (0.0, END_SYSTOLE)
-    few = sorted({round(moment * frames) % frames for moment in moments})
-    scouted = segment(opened.pixels(range(slices), few), opened.spacing_mm, opened.slice_step_mm)
+    few = sorted({round(moment * thin.shape[1]) for moment in moments})
+    scouted = segment(thin, opened.spacing_mm, opened.slice_step_mm, few)
     if not (scouted == cmr.LV).any():
         raise _NoHeartError(f"the {NAMES[provider]} finds no heart", NO_HEART)
     chosen = cmr.choose_slice(scouted, slices, choice)
     part = _around(scouted.any(axis=(0, 1)), opened.spacing_mm) if window else (slice(0, height), slice(0, width))
     record = _record(opened, chosen, None)
     labels = np.zeros((frames, height, width), dtype=np.uint8)
-    labels[:, *part] = segment(record.images[:, :, *part], opened.spacing_mm, None)[0]
+    labels[:, *part] = segment(record.images[:, :, *part], opened.spacing_mm, None, None)[0]
     if not (labels == cmr.LV).any():
         raise _NoHeartError(f"the {NAMES[provider]} finds no heart in the slice that is kept", NO_HEART)
-    note = _against_votes(scouted, opened, provider)
+    note = _against_votes(scouted, thin, opened.spacing_mm, provider)
     notes = (*record.notes, note) if note else record.notes
     return replace(record, labels=labels[None], notes=notes, segmenter=provider, flagged=bool(note))
 
@@ -193,24 +200,26 @@ NAMES = {"network": "network", "onnx": "ONNX network"}
 
 
 def _around(heart: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[slice, slice]:
-    """The part of a picture that holds a heart (H, W) bool and a margin."""
+    """The part of a picture to look at around a heart (H, W) bool: with a margin, and never less than FIELD_MM."""
     part = []
-    for axis, step in enumerate(spacing_mm):
+    for axis, (count, step) in enumerate(zip(heart.shape, spacing_mm, strict=True)):
         there = np.flatnonzero(heart.any(axis=1 - axis))
-        margin = round(MARGIN_MM / step)
-        part.append(slice(max(there[0] - margin, 0), there[-1] + 1 + margin))
+        side = min(count, round(max((np.ptp(there) + 1) * step + 2 * MARGIN_MM, FIELD_MM) / step))
+        first = round((there[0] + there[-1] + 1 - side) / 2)
+        first = min(max(first, 0), count - side)
+        part.append(slice(first, first + side))
     return part[0], part[1]
 
 
-def _against_votes(labels: np.ndarray, opened: CineFile, provider: str) -> str:
-    """A remark where the network's left ventricle lies elsewhere than the voted one. labels: (S, f, H, W)."""
+def _against_votes(labels: np.ndarray, images: np.ndarray, spacing_mm: tuple[float, float], provider: str) -> str:
+    """A remark where the network's left ventricle lies elsewhere than the voted one. labels, images: (S, f, H, W)."""
     weight = (labels == cmr.LV).sum(axis=(0, 1))
-    rows, columns = (np.average(np.arange(n), weights=weight.sum(axis=1 - k)) for k, n in enumerate(weight.shape))
+    place = [np.average(np.arange(n), weights=weight.sum(axis=1 - k)) for k, n in enumerate(weight.shape)]
     try:
-        voted = voted_centre(opened)
+        voted = voting.centre(images, spacing_mm)
     except UnreadableError:
         return f"the heart of the {NAMES[provider]} cannot be checked: nothing beats"
-    apart = np.hypot((rows - voted[0]) * opened.spacing_mm[0], (columns - voted[1]) * opened.spacing_mm[1])
+    apart = float(np.hypot(*((np.array(place) - voted) * spacing_mm)))
     return f"the heart of the {NAMES[provider]} is {apart:.0f} mm from the voted one" if apart > APART_MM else ""
 
 

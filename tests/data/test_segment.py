@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ class Seer:
     def __init__(self) -> None:
         self.shown: list[tuple[int, ...]] = []
 
-    def segment(self, images, spacing_mm, slice_step_mm=None):
+    def segment(self, images, spacing_mm, slice_step_mm=None, frames=None):
+        images = images if frames is None else images[:, frames]
         self.shown.append(images.shape)
         return np.abs(images[..., None] - GREY).argmin(axis=-1).astype(np.uint8)
 
@@ -89,9 +91,7 @@ def test_two_frames_of_every_slice_are_enough_and_then_a_part_of_one_slice(seer)
     segment.locate(unlabelled())
     scout, kept = seer.shown
     assert scout == (7, 2, 110, 120)
-    assert kept[:2] == (1, 20)
-    assert kept[2] < 90
-    assert kept[3] < 110
+    assert kept == (1, 20, 107, 107)  # 192 mm
 
 
 def test_votes_give_the_middle_of_the_stack_and_a_box_that_holds_the_left_ventricle(no_weights):
@@ -136,7 +136,7 @@ def test_a_network_that_looks_elsewhere_is_flagged(seer):
 
 
 def test_a_network_without_a_heart_leaves_it_to_the_votes_and_says_so(seer, monkeypatch):
-    monkeypatch.setattr(seer, "segment", lambda images, *_: np.zeros(images.shape, np.uint8))
+    monkeypatch.setattr(seer, "segment", lambda images, *_: np.zeros_like(images, np.uint8))
     found = segment.locate(unlabelled())
     assert (found.segmenter, found.flagged) == ("voting", True)
     assert "finds no heart" in found.notes[-1]
@@ -186,3 +186,25 @@ def test_on_generated_cines_votes_keep_a_crop_that_holds_the_heart(no_weights):
     inner = cmr.heart_box(by_mask.labels[0])
     assert all(found.box[k] <= inner[k] for k in (0, 1))
     assert all(found.box[k] >= inner[k] for k in (2, 3))
+
+
+def test_a_clip_of_fifty_frames_takes_at_most_five_seconds_of_one_core_with_its_crop():
+    """A stack of UK Biobank's size, nothing but pictures given; measured: 3.3 to 3.9 s."""
+    pytest.importorskip("torch")
+    if segment.network_weights() is None:
+        pytest.skip("the network's weights are not there")
+    config = load("paper")
+    record = synthetic.render_cine(config.synthetic, 4)
+    assert record.images.shape == (10, 50, 208, 187)
+    segment._heart_net()
+    began = time.process_time()
+    found = segment.locate(dataclasses.replace(record, labels=None))
+    clip = cmr.crop(found, config.store)
+    assert time.process_time() - began < 5
+    assert clip.shape == (224, 224, 50)
+    inner, box = cmr.heart_box(np.isin(record.labels[found_slice(record)], (1, 2))), cmr.heart_box(found.labels[0])
+    assert max(abs(a - b) for a, b in zip(inner, box, strict=True)) * 1.83 < 60  # it is this heart
+
+
+def found_slice(record: CineRecord) -> int:
+    return cmr.choose_slice(record.labels, len(record.images), "middle")

@@ -11,6 +11,7 @@ end-diastole (R wave), so that fewer than eight frames are segmented each on its
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ FIELD = 96  # pixels of the second look: what the network learned from
 WIDEST = 112  # up to so many pixels one look is enough
 FEWEST_FRAMES = 8  # of a beat, for its mean and harmonic
 FIRST_LOOK = 4  # frames
+FIRST_SLICES = 6  # at most, evenly spread
 DARK, WHITE = 0.01, 0.98  # quantiles of the clip
 AT_ONCE = 10  # frames
 
@@ -63,17 +65,25 @@ class HeartNet:
         return self.segment(images, spacing_mm, slice_step_mm)
 
     def segment(
-        self, images: np.ndarray, spacing_mm: tuple[float, float], slice_step_mm: float | None = None
+        self,
+        images: np.ndarray,
+        spacing_mm: tuple[float, float],
+        slice_step_mm: float | None = None,
+        frames: Sequence[int] | None = None,
     ) -> np.ndarray:
-        """Labels of a stack (S, F, H, W), uint8. spacing_mm: between rows, between columns."""
+        """Labels of a stack (S, F, H, W), uint8. spacing_mm: between rows, between columns.
+
+        frames: label these alone, (S, frames, H, W); all that are given still tell what beats.
+        """
         images = np.asarray(images)
         if images.ndim != 4 or not images.size:
             raise ValueError(f"a stack of slices is (S, F, H, W), not {images.shape}")
         place = self.place(images, spacing_mm)
         rows, columns = place
         part = images[:, :, rows, columns]
-        probability = np.stack([self.probabilities(clip, spacing_mm) for clip in part])
-        labels = np.zeros(images.shape, dtype=np.uint8)
+        some = None if frames is None else np.asarray(frames, dtype=int)
+        probability = np.stack([self.probabilities(clip, spacing_mm, some) for clip in part])
+        labels = np.zeros((len(images), probability.shape[1], *images.shape[2:]), dtype=np.uint8)
         labels[:, :, rows, columns] = tidy.labels(probability, spacing_mm)
         return labels
 
@@ -84,7 +94,8 @@ class HeartNet:
         if max(sizes) <= WIDEST:
             return whole
         few = np.unique(np.linspace(0, images.shape[1], FIRST_LOOK, endpoint=False).astype(int))
-        maps = np.stack([self.probabilities(clip, spacing_mm, few) for clip in images])
+        spread = np.unique(np.linspace(0, len(images) - 1, FIRST_SLICES).round().astype(int))
+        maps = np.stack([self.probabilities(clip, spacing_mm, few) for clip in images[spread]])
         center = tidy.center(maps, spacing_mm)
         found = []
         for middle, n, step in zip(center, images.shape[2:], spacing_mm, strict=True):
