@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eccl_lib.data import biobank as ukb_store
-from eccl_lib.data import cmr, cohort, files, ingest, original, report, segment, store, ukb, voting
+from eccl_lib.data import cmr, cohort, files, ingest, original, report, segment, shards, store, ukb, voting
 from eccl_lib.data.inventory import Source
 from tests.data.conftest import as_ukbb_cardiac_writes, example_labels
 from tests.data.test_biobank import build, runs, small, words  # noqa: F401  a fixture
@@ -92,7 +91,7 @@ def test_masks_in_acdcs_order_go_in_with_that_word_alone(own_biobank):
 
 def test_the_command_is_kept_with_its_segmenter_and_means_the_same_when_said_again(own_biobank, no_weights):  # noqa: F811
     data = build(own_biobank, "--segmenter", "voting")
-    source = Source.read(ukb_store.folder_of(small()))
+    source = Source.read(shards.folder_of(small()))
     assert source.segmenter == segment.Segmenter("voting")
     said = shlex.split(source.command())[3:]
     assert ingest._source(ingest._parser().parse_intermixed_args(said)) == source
