@@ -226,6 +226,7 @@ class RuntimeConfig:
     ranks: int = 1  # processes that train one model together, a GPU each where there are any; see docs/cluster.md
     rank_timeout_seconds: float = 600.0  # without an answer from another rank inside a step, before giving up
     workers: int = 2  # processes side by side where there are many runs or many participants
+    plan: bool = True  # say what a training will cost, from trial steps, before it begins
     checkpoint_seconds: float = 120.0  # within an epoch; at the end of each epoch one is written anyway
     build_missing: bool = False  # build what a stage needs and lacks, instead of naming the command
 

@@ -12,16 +12,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from eccl_lib import distributed, launch
+from eccl_lib import distributed, launch, planner
 from eccl_lib.config import Config, TrainingConfig
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.inputs import in_batches
+from eccl_lib.inputs import PIECE, in_batches
 from eccl_lib.log import Log
 from eccl_lib.runs import Run
 from eccl_lib.storage import only_one
 from eccl_lib.tasks import TASKS, Targets, balanced_chunks, fixed_chunks, targets
-from eccl_lib.train import Recipe, Step, even_batches, fit, seed_of, step_seconds
+from eccl_lib.train import Recipe, Step, even_batches, fit, seed_of
 
 SPLITS = ("train", "val", "test")
 
@@ -48,11 +48,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Course:
-    """One training, ready to go. judge: the fitted model's metrics, and its predictions of the test participants."""
+    """One training, ready to go. judge: the fitted model's metrics, and its predictions of the test participants.
+
+    look: what validation and test ask of the model for some rows; checked: a split's rows.
+    """
 
     recipe: Recipe
     training: TrainingConfig
     judge: Callable[[], tuple[dict[str, object], pd.DataFrame]]
+    look: Callable[[np.ndarray], Tensor]
+    checked: Callable[[str], np.ndarray]
 
 
 def once(run: Run, config: Config, make: Callable[[], Course], log: Log) -> Run:
@@ -68,7 +73,10 @@ def once(run: Run, config: Config, make: Callable[[], Course], log: Log) -> Run:
         if not distributed.agreed(lambda: run.done):
             log(f"{run.name}: training")
             distributed.by_first(lambda: _clear(run))
-            _train(run, config, make(), log)
+            made = make()
+            if config.runtime.plan and distributed.size() == 1:
+                log(f"{run.name}: {planner.plan(made, run.manifest().get('state', {}).get('epoch', 0))}")
+            _train(run, config, made, log)
     return run
 
 
@@ -96,10 +104,8 @@ def _chosen(history: pd.DataFrame) -> int:
 
 
 def estimate(course: Course) -> float:
-    """CPU seconds the training will take, from a few trial steps and one validation; the model is spoilt by that."""
-    steps = sum(len(course.recipe.batches(epoch)) for epoch in range(course.training.epochs))
-    validation = cpu_seconds(course.recipe.validate)
-    return steps * step_seconds(course.recipe, course.training) + course.training.epochs * validation
+    """CPU seconds the training will take, from a few trial steps."""
+    return planner.plan(course).seconds
 
 
 def cpu_seconds(function: Callable[[], object]) -> float:
@@ -115,8 +121,11 @@ def task_course(problem: Problem, training: TrainingConfig, model: nn.Module, in
     """A task's model: balanced chunks or shuffled passes, AUC or mean r on validation and test."""
     data, goal = problem.data, problem.goal
 
+    def look(part: np.ndarray) -> Tensor:
+        return model(inputs.of(part))
+
     def predict(split: str) -> np.ndarray:
-        return goal.unscaled(in_batches(lambda part: model(inputs.of(part)), data.index(split)))
+        return goal.unscaled(in_batches(look, data.index(split)))
 
     def score(split: str) -> float:
         return goal.score(predict(split), data.index(split))
@@ -128,26 +137,34 @@ def task_course(problem: Problem, training: TrainingConfig, model: nn.Module, in
         return metrics, _predictions(data, goal, predict("test"))
 
     batches = task_batches(goal, data.index("train"), training, problem.config.seed)
-    return Course(Recipe(model, batches, step, lambda: {"score": score("val")}), training, judge)
+    return Course(Recipe(model, batches, step, lambda: {"score": score("val")}), training, judge, look, data.index)
 
 
 def error_course(
-    config: Config, data: Cohort, training: TrainingConfig, model: nn.Module, step: Step, error: Callable[[str], float]
+    config: Config,
+    data: Cohort,
+    training: TrainingConfig,
+    model: nn.Module,
+    step: Step,
+    look: Callable[[np.ndarray], Tensor],
 ) -> Course:
-    """A model without labels: shuffled passes; ``error`` of a split, lower is better, is its measure."""
+    """A model without labels: shuffled passes; the mean of ``look``, an error of some rows, is its measure."""
     name = "masked MSE" if training is config.mae else "reconstruction error"
+
+    def error(split: str) -> float:
+        return mean_error(look, data.index(split))
 
     def judge() -> tuple[dict[str, object], pd.DataFrame]:
         return {"metric": name, "val": error("val"), "test": error("test"), "n": counts(data)}, who(data)
 
     recipe = Recipe(model, passes(data.index("train"), training, config.seed), step, lambda: {"score": -error("val")})
-    return Course(recipe, training, judge)
+    return Course(recipe, training, judge, look, data.index)
 
 
 def mean_error(error: Callable[[np.ndarray], Tensor], rows: np.ndarray) -> float:
     """Mean of a per-batch error over rows, batch by batch, without gradient. error: rows -> scalar."""
     with torch.no_grad():
-        parts = distributed.each(lambda part: float(error(part)) * len(part), even_batches(rows, 128))
+        parts = distributed.each(lambda part: float(error(part)) * len(part), even_batches(rows, PIECE))
     return sum(parts) / len(rows)
 
 

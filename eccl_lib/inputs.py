@@ -14,6 +14,8 @@ from eccl_lib.data import cmr, ecg
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.runs import device
 
+PIECE = 128  # rows that are read together where nothing is learned
+
 
 def on_device(array: np.ndarray, device: torch.device) -> Tensor:
     """An array as a tensor there; towards a GPU through pinned memory, so that the host does not wait for the copy."""
@@ -49,7 +51,7 @@ class Clips:
         return cmr.scale(batch.permute(0, 3, 1, 2))
 
 
-def in_batches(function: Callable[[np.ndarray], Tensor], rows: np.ndarray, size: int = 128) -> np.ndarray:
+def in_batches(function: Callable[[np.ndarray], Tensor], rows: np.ndarray, size: int = PIECE) -> np.ndarray:
     """``function`` over rows, piece by piece, without gradient. Returns (len(rows), ...) float32."""
     pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
     with torch.no_grad():

@@ -73,6 +73,7 @@ DEMO: dict[str, Any] = {
     "variants.widths": (32, 64, 96),
     "variants.heads": (1, 2, 3),
     "runtime.build_missing": True,
+    "runtime.plan": False,
 }
 
 # What two cores can do in an hour: more participants and a larger ECG encoder, so that the science can show.
@@ -105,6 +106,7 @@ STUDY: dict[str, Any] = {
     "variants.widths": (48, 96, 144),
     "variants.heads": (3, 3, 3),
     "runtime.build_missing": False,
+    "runtime.plan": True,
 }
 
 PAPER: dict[str, Any] = {}

@@ -60,12 +60,12 @@ def ecg_course(config: Config, data: cohort.Cohort) -> Course:
         noise = distributed.rand(len(rows), tokens, generator=generator, device=x.device)
         return distributed.part(model(x, noise)[0]), {}
 
-    def error(split: str) -> float:
-        noise = torch.rand(len(data), tokens, generator=torch.Generator().manual_seed(config.seed))
-        found = lambda rows: model(signals.of(rows), noise[rows].to(signals.device))[0]  # noqa: E731
-        return course.mean_error(found, data.index(split))
+    noise_of_all = torch.rand(len(data), tokens, generator=torch.Generator().manual_seed(config.seed))
 
-    return course.error_course(config, data, config.mae, model, step, error)
+    def look(rows: np.ndarray) -> Tensor:
+        return model(signals.of(rows), noise_of_all[rows].to(signals.device))[0]
+
+    return course.error_course(config, data, config.mae, model, step, look)
 
 
 def pretrain_cmr(config: Config, log: Log = print) -> Run:
@@ -112,10 +112,7 @@ def autoencoder_course(config: Config, modality: Modality, data: cohort.Cohort) 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         return distributed.part(model(augment(inputs.of(rows), config.augment, generator))), {}
 
-    def error(split: str) -> float:
-        return course.mean_error(lambda rows: model(inputs.of(rows)), data.index(split))
-
-    return course.error_course(config, data, config.cmae, model, step, error)
+    return course.error_course(config, data, config.cmae, model, step, lambda rows: model(inputs.of(rows)))
 
 
 def pretrain_pair(config: Config, log: Log = print) -> Run:
@@ -144,12 +141,12 @@ def pair_course(config: Config, data: cohort.Cohort, alone: dict[str, dict[str, 
         from_ecg = distributed.rand(len(rows), generator=generator, device=x.device) < 0.5
         return model(x, y, from_ecg)
 
-    def error(split: str) -> float:
-        from_ecg = torch.rand(len(data), generator=torch.Generator().manual_seed(config.seed)) < 0.5
-        found = lambda rows: model(signals.of(rows), clips.of(rows), from_ecg[rows].to(signals.device))[0]  # noqa: E731
-        return course.mean_error(found, data.index(split))
+    picked = torch.rand(len(data), generator=torch.Generator().manual_seed(config.seed)) < 0.5
 
-    return course.error_course(config, data, config.cmae, model, step, error)
+    def look(rows: np.ndarray) -> Tensor:
+        return model(signals.of(rows), clips.of(rows), picked[rows].to(signals.device))[0]
+
+    return course.error_course(config, data, config.cmae, model, step, look)
 
 
 def train_arm(config: Config, arm: Arm = ECCL, log: Log = print) -> Run:
@@ -262,7 +259,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m eccl_lib.stages", description=__doc__)
     parser.add_argument("stage", choices=STAGES)
     command.add_parameters(parser)
+    parser.add_argument("--plan", action="store_true", help="say what it and what it hangs on would cost, and stop")
     parsed = parser.parse_args(arguments)
+    if parsed.plan:
+        from eccl_lib.grid import planning  # stands above the stages, and asks them for trial steps
+
+        planning.show(parsed.stage, command.config(parsed))
+        return
     launch.command_line(lambda config, log: STAGES[parsed.stage](config, log=log), parsed)
 
 

@@ -248,17 +248,9 @@ class _Loop:
             self.log(f"going on at {where}")
 
 
-def step_seconds(recipe: Recipe, config: TrainingConfig, trials: int = 4) -> float:
-    """CPU seconds of one update: the median of a few, after one that warms up. Nothing is written, weights move."""
-    loop = _Loop(recipe, config, 0, Path(), "", math.inf, lambda line: None)
-    batches = recipe.batches(0)
-    recipe.model.train()
-    marks = [time.process_time()]
-    for trial in range(trials + 1):
-        loop.run_step(batches[trial % len(batches)], config.warmup_epochs)
-        marks.append(time.process_time())
-    recipe.model.eval()
-    return float(np.median(np.diff(marks)[1:]))
+def trial_loop(recipe: Recipe, config: TrainingConfig, folder: Path) -> _Loop:
+    """A loop for steps that are only tried; it may write into ``folder``, and its weights move."""
+    return _Loop(recipe, config, 0, folder, "", math.inf, lambda line: None)
 
 
 def optimiser(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:

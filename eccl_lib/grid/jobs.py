@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from eccl_lib import course, lineage, methods, stages, trained
+from eccl_lib import course, lineage, methods, planner, stages, trained
 from eccl_lib.config import Config, load
 from eccl_lib.course import Problem
 from eccl_lib.data import cohort
@@ -16,6 +16,7 @@ from eccl_lib.lineage import with_cmr
 from eccl_lib.log import Log
 from eccl_lib.methods import METHODS
 from eccl_lib.models.cmr_encoders import cmr_encoder
+from eccl_lib.planner import Plan
 from eccl_lib.runs import Run
 
 FEATURES = "cmr_features"
@@ -84,14 +85,17 @@ class Job:
         return with_cmr(self.config, "swin") if self.key == "cmr_sup" else self.config
 
     def estimate(self, data: cohort.Cohort) -> float:
-        """CPU seconds it will take, from a few trial steps on this machine. Nothing is written but the models' views.
+        """CPU seconds it will take, from a few trial steps here. Nothing is written but the models' views."""
+        torch.set_num_threads(self.config.runtime.threads)
+        return _features_seconds(self.config, data) if self.key == FEATURES else self.plan(data).seconds
+
+    def plan(self, data: cohort.Cohort) -> Plan:
+        """Its time and memory, unless it is for features.
 
         Needs no parent: where a finished run would give first weights or features, random ones cost as much.
         """
         torch.set_num_threads(self.config.runtime.threads)
-        if self.key == FEATURES:
-            return _features_seconds(self.config, data)
-        return course.estimate(self._course(data))
+        return planner.plan(self._course(data))
 
     def _course(self, data: cohort.Cohort) -> course.Course:
         config, arm = self._cmr(), METHODS[self.key].arm if self.key in METHODS else None
