@@ -21,6 +21,8 @@ from eccl_lib.figures.style import (
     task_title,
 )
 
+MOST_SHOWN = 600  # participants a side of a matrix: more are finer than a page can print, and take minutes to draw
+
 
 @styled
 def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, synthetic: bool = False) -> Figure:
@@ -34,13 +36,15 @@ def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, syn
     reach = max(0.2, *(float(np.percentile(np.abs(cosine), 99.5)) for cosine in matrices.values()))
     for ax, (title, cosine) in zip(axes, matrices.items(), strict=True):
         others = cosine[~np.eye(len(cosine), dtype=bool)]
-        image = ax.imshow(cosine, cmap="PuOr_r", vmin=-reach, vmax=reach, interpolation="nearest")
+        shown = np.unique(np.linspace(0, len(cosine) - 1, min(len(cosine), MOST_SHOWN)).astype(int))
+        image = ax.imshow(cosine[np.ix_(shown, shown)], cmap="PuOr_r", vmin=-reach, vmax=reach, interpolation="nearest")
         ax.set_title(f"{title}\nmean: own heart {signed(np.diag(cosine).mean())}, others {signed(others.mean())}")
         ax.set(xlabel="CMR of test participant", ylabel="ECG of test participant")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     fig.colorbar(image, ax=axes, label="cosine similarity", shrink=0.8)
-    footer(fig, f"n = {len(cosine)} test participants; the diagonal is one heart's own pair", synthetic)
+    part = f" ({len(shown)} shown, evenly spaced)" if len(shown) < len(cosine) else ""
+    footer(fig, f"n = {len(cosine)} test participants{part}; the diagonal is one heart's own pair", synthetic)
     return fig
 
 

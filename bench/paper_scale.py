@@ -1,0 +1,223 @@
+"""The paper's shapes and model sizes on generated participants, as many and as long as the time allows.
+
+``python -m bench.paper_scale --participants 4000 --epochs 20 --seconds 540`` builds the cohort over all cores, trains
+the masked autoencoder, then for each task the CMR encoder and the alignment, each at the paper's size. After
+``--seconds`` it stops at a checkpoint with status 75, and the same command goes on; status 0: all is done.
+``--to FILE`` writes what was measured, ``--page`` puts it into bench/paper_scale.json and docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import harness, scale_page
+from eccl_lib import command, paths
+from eccl_lib.config import TASKS, Config, load
+from eccl_lib.data import cohort
+from eccl_lib.lineage import ECCL, arm_run, cmr_run, ecg_run
+from eccl_lib.runs import Run
+from eccl_lib.storage import read_json, write_json
+
+UNFINISHED = 75  # exit status: run it again
+LEAST = 15.0  # seconds; with fewer left nothing more is begun
+GRACE = 60.0  # seconds for a stage to end after an interrupt
+RESULTS = Path(__file__).with_suffix(".json")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. stage: of ``eccl_lib.stages``, or ``cohort``."""
+
+    stage: str
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """Unique among the steps."""
+        of_task = self.stage in ("pretrain_cmr", "align")
+        return f"{self.stage} {self.config.disease}" if of_task else self.stage
+
+    def words(self) -> list[str]:
+        """What runs it."""
+        module = ["eccl_lib.data.cohort"] if self.stage == "cohort" else ["eccl_lib.stages", self.stage]
+        return [sys.executable, "-m", *module]
+
+    def run(self) -> Run | None:
+        """The folder of its result; None for the cohort, or where that is not built."""
+        if self.stage == "cohort" or not built(self.config):
+            return None
+        data = cohort.load(self.config)
+        if self.stage == "align":
+            return arm_run(self.config, ECCL, data)
+        return (ecg_run if self.stage == "pretrain_ecg" else cmr_run)(self.config, data)
+
+    def done(self) -> bool:
+        """Whether there is nothing left of it."""
+        if self.stage == "cohort":
+            return built(self.config)
+        run = self.run()
+        return run is not None and run.done
+
+
+def built(config: Config) -> bool:
+    """Whether the cohort is there."""
+    folder = paths.cohort_dir(config.scale, config.cohort, cohort.fingerprint(config))
+    return (folder / "manifest.json").is_file()
+
+
+class Watch:
+    """Samples memory and load of a GPU while a command runs; without one, nothing."""
+
+    def __init__(self) -> None:
+        self.memory_mb, self.loads, self._over = 0.0, [], threading.Event()
+
+    def __enter__(self) -> Watch:
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while (found := gpu("memory.used,utilization.gpu")) and not self._over.wait(2.0):
+            memory, load = map(float, found.split(","))
+            self.memory_mb = max(self.memory_mb, memory)
+            self.loads.append(load)
+
+
+def gpu(fields: str) -> str:
+    """What nvidia-smi says of the first GPU; empty where there is none."""
+    try:
+        asked = [f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+        found = subprocess.run(["nvidia-smi", *asked], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.splitlines()[0].strip() if found.returncode == 0 and found.stdout.strip() else ""
+
+
+def execute(step: Step, arguments: list[str], seconds: float) -> tuple[int, dict[str, Any]]:
+    """Run a step for so long at most. Returns its status, UNFINISHED where it was stopped, and what was seen of it."""
+    began = time.monotonic()
+    with Watch() as watch:
+        process = subprocess.Popen([*step.words(), *arguments], cwd=paths.ROOT, start_new_session=True)
+        stopped = not _ended(process, seconds)
+        if stopped:
+            process.send_signal(signal.SIGINT)
+            if not _ended(process, GRACE):
+                os.killpg(process.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(process.pid, 0)
+    seen = {"clock": time.monotonic() - began, "host_mb": usage.ru_maxrss / 1024, "gpu_mb": watch.memory_mb}
+    seen["gpu_load"] = sum(watch.loads) / len(watch.loads) if watch.loads else 0.0
+    return UNFINISHED if stopped else os.waitstatus_to_exitcode(status), seen
+
+
+def _ended(process: subprocess.Popen, seconds: float) -> bool:
+    """Wait without taking the status away from ``os.wait4``."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def go(steps: list[Step], arguments: dict[str, list[str]], limit: float, notes: Path) -> int:
+    """Run what is missing, in order. Returns 0, UNFINISHED or the status of the step that failed."""
+    end = time.monotonic() + limit if limit else float("inf")
+    for step in steps:
+        if step.done():
+            continue
+        left = end - time.monotonic()
+        if left < LEAST:
+            return UNFINISHED
+        print(f"== {step.name}", flush=True)
+        status, seen = execute(step, arguments[step.name], left)
+        known = read_json(notes) if notes.is_file() else {}
+        write_json(notes, known | {step.name: _together(known.get(step.name, {}), seen)})
+        if status:
+            return status
+    return 0
+
+
+def _together(before: dict[str, float], seen: dict[str, float]) -> dict[str, float]:
+    """Clock adds up over calls; of memory and load the most counts."""
+    both = {name: max(before.get(name, 0.0), value) for name, value in seen.items()}
+    return both | {"clock": before.get("clock", 0.0) + seen["clock"]}
+
+
+def measured(steps: list[Step], notes: Path) -> dict[str, Any]:
+    """What the finished steps say."""
+    seen = read_json(notes) if notes.is_file() else {}
+    return {
+        "machine": gpu("name") or harness.machine(),
+        "gpu": bool(gpu("name")),
+        "steps": [scale_page.row(step, seen.get(step.name, {})) for step in steps if step.done()],
+        "left": [step.name for step in steps if not step.done()],
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.paper_scale", description=__doc__.splitlines()[0])
+    parser.add_argument("--participants", type=int, default=4000)
+    parser.add_argument("--epochs", type=int, default=20, help="of each training")
+    parser.add_argument("--tasks", nargs="+", default=["traits"], choices=TASKS, metavar="TASK")
+    parser.add_argument("--seconds", type=float, default=0.0, help="then stop at a checkpoint; 0: no limit")
+    parser.add_argument("--scale", default="paper", help="another scale only to try this program")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as mae.batch=256")
+    parser.add_argument("--to", type=Path, help="write what was measured as JSON")
+    parser.add_argument("--page", action="store_true", help=f"write {RESULTS.name} and docs/performance.md")
+    return parser.parse_args()
+
+
+def settings(given: argparse.Namespace) -> list[str]:
+    """FIELD=VALUE of everything that differs from the scale; what ``--set`` says comes last."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    epochs = [f"{section}.epochs={given.epochs}" for section in ("mae", "cmr_training", "align")]
+    ours = [f"synthetic.participants={given.participants}", "synthetic.write_tree=false", f"runtime.workers={cores}"]
+    return [*ours, *epochs, "runtime.checkpoint_seconds=60", *given.set]
+
+
+def main() -> int:
+    """The command line."""
+    given = _arguments()
+    chosen = settings(given)
+    configs = {
+        task: load(given.scale, disease=task, seed=given.seed, overrides=command.overrides(chosen))
+        for task in given.tasks
+    }
+    steps = [Step(stage, configs[given.tasks[0]]) for stage in ("cohort", "pretrain_ecg")]
+    steps += [Step(stage, configs[task]) for task in given.tasks for stage in ("pretrain_cmr", "align")]
+    flags = [f"--set={item}" for item in chosen]
+    arguments = {step.name: ["--scale", given.scale, *flags] for step in steps}
+    for step in steps[1:]:
+        arguments[step.name] += ["--disease", step.config.disease, "--seed", str(given.seed)]
+    notes = paths.scale_root(given.scale, "synthetic") / f"paper_scale-{cohort.fingerprint(steps[0].config)[:8]}.json"
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    status = go(steps, arguments, given.seconds, notes)
+    found = measured(steps, notes)
+    print(scale_page.table(found))
+    if status == UNFINISHED:
+        print(f"not done: {', '.join(found['left'])}; the same command goes on", flush=True)
+    if given.to:
+        given.to.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    if given.page:
+        write_json(RESULTS, found)
+        scale_page.update(found)
+    return status
+
+
+if __name__ == "__main__":
+    command.run(lambda: sys.exit(main()))
