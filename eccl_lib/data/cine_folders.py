@@ -99,10 +99,10 @@ def _nifti(found: Found, root: Path, folder: Path, files: dict[str, Path]) -> No
 
 
 def _masks(stem: str, files: dict[str, Path]) -> tuple[Path, ...]:
-    """The first of a cine's masks: of ACDC's drawn frames, whose others lie beside it; else the one named after it."""
+    """A cine's masks: of ACDC all drawn frames, any of which stands for all; else those named after it."""
     if acdc := ACDC.fullmatch(stem):
         drawn = [s for s in sorted(files) if (m := ACDC_FRAME.fullmatch(s)) and m["mask"] and m["who"] == acdc["who"]]
-        return (files[drawn[0]],) if drawn else ()
+        return tuple(files[s] for s in drawn)
     named = [s for s in sorted(files) if (m := MASK.fullmatch(s)) and stem in (m["of"], m["cine"])]
     return tuple(files[s] for s in named)
 
