@@ -68,7 +68,7 @@ def test_a_run_that_is_not_there_or_does_not_fit_is_said(shared_runs, first):
     other = tiny_config(**SHORT, **{"mae.start_from": first.fingerprint[:8], "ecg.width": 64})
     with pytest.raises(ConfigError, match=r"cannot be started from.*another shape"):
         stages.pretrain_ecg(other, quiet)
-    for wrong in ("seed0-12345678", "1234567", "12345678 ", "../1234"):
+    for wrong in ("seed0-1a2b3c4d", "1a2b3c4", "1a2b3c4d ", "../1234"):
         with pytest.raises(ConfigError, match="eight signs"):
             load("demo", overrides={"mae.start_from": wrong})
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 
 from eccl_lib.config import ConfigError, load
-from eccl_lib.data import cine_folders, cmr, cohort, formats, unpaired
+from eccl_lib.data import cine_folders, cmr, cohort, formats, segment, unpaired
 from eccl_lib.data.records import UnreadableError
 
 FRAMES = {"SCD0000101": (18, 7), "SCD0000201": (19, 6), "SCD0000301": (19, 6)}  # ED, ES, from 0: subjects.csv
@@ -229,3 +229,19 @@ def test_a_mask_of_another_frame_than_the_cine_has_is_refused(shared, tmp_path):
     (folder / "patient001_frame08_gt.nii.gz").rename(folder / "patient001_frame21_gt.nii.gz")
     with pytest.raises(UnreadableError, match="frames"):
         formats.read_cine(folder / "patient001_4d.nii.gz", folder / "patient001_frame19_gt.nii.gz", order="acdc")
+
+
+def test_dicom_and_nifti_without_masks_go_in_by_the_same_command(shared, tmp_path, runs):
+    root = tmp_path / "any"
+    with zipfile.ZipFile(shared / "cmr" / "bivme" / "dicom_mid_sax_Se3.zip") as archive:
+        archive.extractall(root / "person1" / "whatever")
+    nibabel.save(volumes(shared, "SCD0000101")[0], root / "heart.nii.gz")
+    (tmp_path / "t.csv").write_text("id,I50\nperson1,0\nheart,1\n")
+    data = build(root, "--labels", str(tmp_path / "t.csv"), "--segmenter", "voting")
+    config, asked = load("study", cohort="cmr-mine"), segment.Segmenter(provider="voting")
+    assert set(data.table["segmenter"]) == {"voting"}
+    for name, path in {"person1": root / "person1", "heart": root / "heart.nii.gz"}.items():
+        record = segment.read(formats.open_cine(path), None, asked, "middle")
+        row = data.table["name"].tolist().index(name)
+        np.testing.assert_array_equal(data.clips[row], cmr.crop(record, config.store))
+        assert data.labels[row].tolist() == [False, False, False, name == "heart"]

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import muse_files
 import numpy as np
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
+from eccl_lib import paths
 from eccl_lib.data import ecg, formats
 from eccl_lib.data.records import LEADS, UnreadableError
 
@@ -164,3 +166,49 @@ def test_npy_alone_names_the_file_it_needs_and_pickles_are_not_opened(strip, tmp
     assert '"rate": 500' in caught.value.cure
     with pytest.raises(UnreadableError, match="readable array"):
         formats.read_ecg(saved(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object)))
+
+
+def wfdb_records() -> list:
+    folder = paths.ROOT.parent / "shared" / "data" / "ecg"
+    names = ("ptbxl/HR06000", "g12ec/E00001", "ningbo/JS20000", "cpsc2018/A0002", "ptbdb/s0010_re")
+    found = [next(iter(sorted(folder.glob(f"{name.split('/')[0]}/*.hea"))), None) for name in names]
+    missing = pytest.param(folder, marks=pytest.mark.skip(f"the real recordings are not there: {folder}"))
+    return [path for path in found if path] or [missing]
+
+
+def literal_wfdb(header: Path) -> dict[str, np.ndarray]:
+    """Lead to mV of a record whose channels lie as int16 sample by sample in one file or more: no library."""
+    lines = [line.split() for line in header.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    count = int(lines[0][1])
+    files: dict[str, list[list[str]]] = {}
+    for words in lines[1 : 1 + count]:
+        files.setdefault(words[0], []).append(words)
+    found = {}
+    for name, channels in files.items():
+        offset = int(channels[0][1].partition("+")[2] or 0)
+        raw = np.frombuffer(header.with_name(name).read_bytes()[offset:], "<i2").reshape(-1, len(channels))
+        for k, words in enumerate(channels):
+            gain, base = re.match(r"([\d.]+)(?:\((-?\d+)\))?", words[2]).groups()
+            found[words[-1].lower()] = (raw[:, k].astype(float) - float(base or words[4])) / float(gain)
+    return found
+
+
+@pytest.mark.parametrize("header", wfdb_records(), ids=lambda path: path.stem)
+def test_wfdb_is_its_literal_decoding(header):
+    record, wanted = formats.read_ecg(header), literal_wfdb(header)
+    for lead, signal in zip(LEADS, record.signal, strict=True):
+        np.testing.assert_allclose(signal, wanted[lead.lower()][: len(signal)], atol=1e-9)
+
+
+def test_dicom_waveform_is_its_bytes_times_the_stated_sensitivity():
+    path = Path(get_testdata_file("waveform_ecg.dcm", download=False))
+    group = pydicom.dcmread(path).WaveformSequence[0]
+    channels = group.ChannelDefinitionSequence
+    raw = np.frombuffer(group.WaveformData, "<i2").reshape(-1, len(channels))
+    record = formats.read_ecg(path)
+    for k, channel in enumerate(channels):
+        lead = channel.ChannelSourceSequence[0].CodeMeaning.split()[1]
+        factor = float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor", 1))
+        per_unit = {"uV": 1e-3, "mV": 1.0}[channel.ChannelSensitivityUnitsSequence[0].CodeValue]
+        wanted = (raw[:, k] * factor + float(channel.get("ChannelBaseline", 0))) * per_unit
+        np.testing.assert_allclose(record.signal[LEADS.index(lead)], wanted, atol=1e-9)

@@ -10,6 +10,7 @@ import muse_files
 import numpy as np
 import pandas as pd
 import pytest
+import wfdb
 from pydicom.data import get_testdata_file
 
 from eccl_lib.config import ConfigError, load
@@ -33,7 +34,7 @@ def strip() -> np.ndarray:
 
 @pytest.fixture
 def recordings(strip, tmp_path) -> Path:
-    """Six recordings in five formats, one of them damaged, beside files that are none."""
+    """Seven recordings in five formats, two of them no use, beside files that are none."""
     root = tmp_path / "ecgs"
     for name in ("a", "b", "deep/er"):
         (root / name).mkdir(parents=True)
@@ -47,6 +48,7 @@ def recordings(strip, tmp_path) -> Path:
     (root / "deep" / "five.csv").write_text("# rate=500\nI,II,V1,V2\n" + "\n".join(rows.split("\n")[:400]))
     (root / "records.csv").write_text("source,record,age\nptbxl,one,59\n")
     (root / "lonely.mat").write_bytes(bytes(100))
+    wfdb.wrsamp("six", 500, ["mV"] * 12, list(LEADS), strip.T * 0.9, fmt=["16"] * 12, write_dir=str(root / "deep"))
     (root / "README.md").write_text("read me")
     return root
 
@@ -63,8 +65,8 @@ def opened() -> cohort.Cohort:
 
 def test_each_format_becomes_the_row_that_its_reader_gives(recordings, runs):
     data = build(recordings)
-    assert sorted(data.table["name"]) == ["a/one", "b/three", "b/two", "deep/er/four"]
-    suffixes = {"a/one": ".dcm", "b/three": ".npy", "b/two": ".xml", "deep/er/four": ".csv"}
+    assert sorted(data.table["name"]) == ["a/one", "b/three", "b/two", "deep/er/four", "deep/six"]
+    suffixes = {"a/one": ".dcm", "b/three": ".npy", "b/two": ".xml", "deep/er/four": ".csv", "deep/six": ".hea"}
     for k, name in enumerate(data.table["name"]):
         wanted = ecg.preprocess(formats.read_ecg(recordings / f"{name}{suffixes[name]}"))[0]
         np.testing.assert_array_equal(data.ecg[k], wanted)
@@ -97,9 +99,9 @@ def test_the_split_hangs_on_the_name_alone_and_a_second_call_reads_only_what_is_
     again = build(recordings)
     assert seen == []
     assert again.fingerprint == first.fingerprint
-    shutil.copy(recordings / "a" / "one.dcm", recordings / "a" / "six.dcm")
+    shutil.copy(recordings / "a" / "one.dcm", recordings / "a" / "new.dcm")
     more = build(recordings)
-    assert seen == ["six.dcm"]
+    assert seen == ["new.dcm"]
     before = dict(zip(first.table["name"], first.table["split"], strict=True))
     after = dict(zip(more.table["name"], more.table["split"], strict=True))
     assert {name: after[name] for name in before} == before
@@ -121,7 +123,7 @@ def test_several_recordings_of_one_patient_share_a_split(recordings, runs, tmp_p
     }
     assert not [leak for leak in leaks.check(load("demo", cohort="ecg-mine"), data) if leak.kind == "3.2"]
     no_row = data.quarantine[data.quarantine["reason"].str.contains("no row")]
-    assert sorted(no_row["file"]) == ["deep/five", "lonely"]
+    assert sorted(no_row["file"]) == ["deep/five", "deep/six", "lonely"]
 
 
 def test_a_lead_that_is_not_there_is_zero_for_models_and_known_to_whoever_trains(recordings, runs):
