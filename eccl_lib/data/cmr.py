@@ -66,6 +66,22 @@ def heart_box(labels: np.ndarray) -> tuple[int, int, int, int]:
     return rows.start, columns.start, rows.stop, columns.stop
 
 
+def box_of(record: CineRecord, chosen: int = 0) -> tuple[int, int, int, int]:
+    """The rectangle around the heart in one slice of a record: the smallest by its labels, else the one it has."""
+    if record.labels is not None:
+        return heart_box(record.labels[chosen])
+    if record.box is None:
+        raise UnreadableError("no segmentation is given, so the heart's place is unknown", "segment.locate finds it.")
+    return record.box
+
+
+def shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    """Area that two rectangles share, over the area of both together: 1 for the same one, 0 where they do not meet."""
+    both = [max(min(a[k + 2], b[k + 2]) - max(a[k], b[k]), 0) for k in (0, 1)]
+    sizes = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return both[0] * both[1] / (sum(sizes) - both[0] * both[1])
+
+
 def cut(images: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     """The box out of (F, H, W), zeros where it leaves the image."""
     top, left, bottom, right = box
@@ -123,10 +139,8 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
     The chosen slice, its box, all frames of one beat, stretched to a square (Sec. 3.1); brightness from the clip's 0.5
     to its 99.5 percentile over 0 to 255. Raises UnreadableError where the record does not say where the heart is.
     """
-    if record.labels is None and record.box is None:
-        raise UnreadableError("no segmentation is given, so the heart's place is unknown", "segment.locate finds it.")
     chosen = middle_slice(record, store.slice_choice)
-    box = record.box if record.labels is None else heart_box(record.labels[chosen])
+    box = box_of(record, chosen)
     if store.crop == "fixed_80px":
         box = fixed_box(box)
     images = cut(record.images[chosen], box)

@@ -13,6 +13,7 @@ Its heart is held against the voted one, and flagged where they are far apart.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
@@ -121,6 +122,17 @@ def locate(record: CineRecord, choice: str = "middle", segmenter: Segmenter = AU
     opened = CineFile(record.images.shape, np.empty((0, 3, 3)), *facts, pixels, record.notes)
     given = record.labels if segmenter.chosen(record.labels is not None) == "masks" else None
     return _kept(opened, given, segmenter, choice)
+
+
+def by_provider(record: CineRecord, choice: str = "middle") -> dict[str, CineRecord]:
+    """``locate`` by everyone who can: masks, network, voting. Who finds nothing is left out."""
+    found = {}
+    for name in ("masks", "network", "voting"):
+        if (name == "masks" and record.labels is None) or (name == "network" and not network_weights()):
+            continue
+        with contextlib.suppress(UnreadableError):
+            found[name] = locate(record, choice, Segmenter(name))
+    return found
 
 
 def _kept(opened: CineFile, labels: np.ndarray | None, segmenter: Segmenter, choice: str) -> CineRecord:

@@ -3,6 +3,7 @@
 | module | pictures |
 |---|---|
 | person | one participant: ECG paper, baseline, cine, crop, predicted traits and risks |
+| hearts | where the heart is, by everyone who can say so |
 | examples | what a model does with single ECGs: reconstruction, attention, retrieval |
 | training | training curves of a run, and of every stage |
 | latent | the shared space: similarity, Fig. 2a, Fig. 2d |
@@ -12,6 +13,7 @@
 """
 
 from eccl_lib.figures.examples import attention_maps, mae_reconstructions, retrieval_examples
+from eccl_lib.figures.hearts import heart_overlays
 from eccl_lib.figures.latent import fig2a_latent, fig2d_umap, similarity_matrix, umap_diseases
 from eccl_lib.figures.person import baseline, cine_frames, crop_overlay, ecg_paper, risk_panel, trait_panel
 from eccl_lib.figures.scores import differences_forest, reliability_curves, roc_curves, roc_panels
@@ -30,6 +32,7 @@ __all__ = [
     "fig2b_patches_and_size",
     "fig2c_traits",
     "fig2d_umap",
+    "heart_overlays",
     "mae_reconstructions",
     "reliability_curves",
     "retrieval_examples",

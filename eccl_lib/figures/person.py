@@ -161,7 +161,7 @@ def cine_frames(
 @styled
 def crop_overlay(
     image: np.ndarray,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     box: tuple[int, int, int, int],
     cropped: np.ndarray | None = None,
     *,
@@ -169,21 +169,22 @@ def crop_overlay(
 ) -> Figure:
     """The heart found in a slice and the rectangle cut around it; beside it what the store keeps.
 
-    image, labels: (H, W), one frame. box: (top, left, bottom, right) in pixels, ends excluded.
-    cropped: (h, w), same frame.
+    image, labels: (H, W), one frame; labels None where the heart was not drawn.
+    box: (top, left, bottom, right) in pixels, ends excluded. cropped: (h, w), same frame.
     """
     panels = 1 if cropped is None else 2
     fig = new_figure(height=3.9)
     axes = np.atleast_1d(fig.subplots(1, panels))
     axes[0].imshow(image, cmap="gray", interpolation="nearest")
     for label, (name, colour) in LABELS.items():
-        if (labels == label).any():
+        if labels is not None and (labels == label).any():
             axes[0].contour(labels == label, levels=[0.5], colors=colour, linewidths=1.3)
             axes[0].plot([], [], color=colour, label=name)
     top, left, bottom, right = box
     corner = (left - 0.5, top - 0.5)
     axes[0].add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=ORANGE, linewidth=1.6))
-    axes[0].plot([], [], color=ORANGE, label="smallest rectangle over all frames")
+    whole = "smallest rectangle over all frames" if labels is not None else "rectangle of fixed size"
+    axes[0].plot([], [], color=ORANGE, label=whole)
     axes[0].set(title=f"middle slice, {image.shape[0]} x {image.shape[1]} px", xlabel="column (px)", ylabel="row (px)")
     if cropped is not None:
         axes[1].imshow(cropped, cmap="gray", interpolation="nearest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -40,6 +41,8 @@ def data(tmp_path) -> Cohort:
         [50.0] * 3 + [5.0] * 297,
     )
     table["heart_rate_from"] = "device"
+    table["segmenter"] = ["masks"] * 200 + ["network"] * 93 + ["voting"] * 7
+    table["heart_flagged"] = [True] * 12 + [False] * 288
     table["notes"] = (
         ["resolution 4.88 uV per count; pacemaker"] * 20
         + [f"the file {eids[0]}_20205_2_1.xml was passed over"]
@@ -108,6 +111,7 @@ def test_no_count_of_people_is_between_one_and_nine(content):
         "counts",
         "quarantine",
         "quality",
+        "segmentation",
         "notes of the readers",
         "people",
         "prevalence",
@@ -214,3 +218,15 @@ def test_an_empty_store_has_a_report_too(data, tmp_path):
         print,
     )
     assert report.write(CONFIG, nobody, inventory(nobody)).is_file()
+
+
+def test_the_report_names_who_found_the_hearts_with_counts_that_do_not_give_few_away(content, data):
+    shown = content["segmentation"]
+    assert shown["given masks"] == 200
+    assert (shown["our network"], shown["circle voting"]) == (report.ALSO_WITHHELD, report.WITHHELD)
+    assert shown[report.FLAGGED] == 12
+    data.table["heart_flagged"] = [True] * 3 + [False] * 297
+    assert report.facts(CONFIG, data, inventory(data))["segmentation"][report.FLAGGED] == report.WITHHELD
+    before = data.table.drop(columns=["segmenter", "heart_flagged"])  # a store from before there was a choice
+    older = dataclasses.replace(data, table=before)
+    assert report.facts(CONFIG, older, inventory(older))["segmentation"] == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import time
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from eccl_lib.config import StoreConfig, load
-from eccl_lib.data import cmr, masks, segment, synthetic, voting
+from eccl_lib.data import cmr, formats, masks, segment, synthetic, voting
 from eccl_lib.data.records import CineRecord, UnreadableError
 
 GREY = np.array([30, 240, 90, 180])  # of background, LV cavity, wall, RV
@@ -203,12 +204,36 @@ def test_a_clip_of_fifty_frames_takes_at_most_five_seconds_of_one_core_with_its_
     assert time.process_time() - began < 5
     assert clip.shape == (224, 224, 50)
     true = cmr.heart_box(record.labels[cmr.choose_slice(record.labels, 10, "middle")])
-    assert shared_area(true, cmr.heart_box(found.labels[0])) > 0.6  # of both together
+    assert cmr.shared(true, cmr.heart_box(found.labels[0])) > 0.6  # of both together
 
 
-def shared_area(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    def area(box) -> int:
-        return max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
+@pytest.mark.parametrize("subject", ["SCD0000101", "SCD0000201"])
+def test_on_real_cines_the_network_keeps_a_rectangle_that_holds_the_experts_ventricle(shared, subject):
+    if segment.network_weights() is None:
+        pytest.skip("the network's weights are not there")
+    stack = shared / "cmr" / "sunnybrook" / f"{subject}_sax_4d.nii.gz"
+    with (stack.parent / "subjects.csv").open() as handle:
+        facts = next(row for row in csv.DictReader(handle) if row["patient_id"] == subject)
+    drawn = stack.with_name(f"{subject}_sax_edes_gt.nii.gz")
+    expert = formats.read_cine(stack, drawn, (int(facts["ed_frame"]), int(facts["es_frame"])))
+    found = segment.read(formats.open_cine(stack), choice="middle")
+    assert (found.segmenter, found.flagged) == ("network", False)
+    kept = cmr.choose_slice(expert.labels, len(expert.images), "middle")
+    np.testing.assert_array_equal(found.images[0], expert.images[kept])  # the same slice as by the expert's contours
+    box, inner = cmr.box_of(found), cmr.heart_box(expert.labels[kept] == cmr.LV)
+    assert all(box[k] <= inner[k] for k in (0, 1))
+    assert all(box[k] >= inner[k] for k in (2, 3))
 
-    both = area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
-    return both / (area(a) + area(b) - both)
+
+def test_shared_area_of_rectangles():
+    assert cmr.shared((0, 0, 4, 6), (0, 0, 4, 6)) == 1
+    assert cmr.shared((0, 0, 4, 6), (4, 0, 8, 6)) == 0
+    assert cmr.shared((0, 0, 4, 6), (2, 0, 6, 6)) == pytest.approx(1 / 3)
+
+
+def test_by_provider_leaves_out_who_cannot_say(seer, monkeypatch):
+    assert list(segment.by_provider(beating())) == ["masks", "network", "voting"]
+    assert list(segment.by_provider(unlabelled())) == ["network", "voting"]
+    assert list(segment.by_provider(beating(), "rv_max")) == ["masks", "network"]
+    monkeypatch.setattr(segment, "network_weights", lambda: None)
+    assert list(segment.by_provider(beating())) == ["masks", "voting"]
