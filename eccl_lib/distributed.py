@@ -72,10 +72,11 @@ _batch: Batch | None = None
 
 
 @contextlib.contextmanager
-def joined(timeout: float = TIMEOUT) -> Iterator[None]:
+def joined(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]:
     """Join the processes that torchrun started; alone, do nothing. timeout: seconds without an answer in a step.
 
-    Raises LostRankError where another rank ended or hangs, instead of waiting for it.
+    gpu: each takes one of this machine's. Raises ConfigError where there are too few, LostRankError where another rank
+    ended or hangs, instead of waiting for it.
     """
     global _team
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -84,9 +85,9 @@ def joined(timeout: float = TIMEOUT) -> Iterator[None]:
         return
     limit = timedelta(seconds=timeout)
     store, rank, size = next(dist.rendezvous("env://", timeout=limit))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if gpu:
+        _take_gpu(int(os.environ["LOCAL_RANK"]))
+    backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
     dist.init_process_group(backend, store=dist.PrefixStore("c10d", store), rank=rank, world_size=size, timeout=limit)
     _team = Team(rank, size, dist.PrefixStore("eccl", store))
     try:
@@ -101,6 +102,13 @@ def joined(timeout: float = TIMEOUT) -> Iterator[None]:
         ) from error
     finally:
         _team = None
+
+
+def _take_gpu(number: int) -> None:
+    if number >= torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise ConfigError(f"process {number + 1} of this machine finds {there} GPUs; use as many ranks, or fewer")
+    torch.cuda.set_device(number)
 
 
 def _of_connection(error: RuntimeError) -> bool:

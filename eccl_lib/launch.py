@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from eccl_lib import command, distributed
 from eccl_lib.config import Config, as_dict
 from eccl_lib.log import Log, aloud
-from eccl_lib.runs import Run
+from eccl_lib.runs import Run, device
 
 KEPT = 200  # last lines, among which an error is looked for
 LAUNCHER = re.compile(r"[WEI]\d{4} |Traceback|error:")  # how what follows an error begins
@@ -34,7 +34,8 @@ class LaunchError(RuntimeError):
 def command_line(train: Callable[[Config, Log], Run], parsed: argparse.Namespace) -> None:
     """Train what a command asks for, alone or as one of torchrun's processes, and print its score."""
     config = command.config(parsed)
-    with distributed.joined(config.runtime.rank_timeout_seconds):
+    gpu = device(config).type == "cuda"
+    with distributed.joined(config.runtime.rank_timeout_seconds, gpu):
         run = train(config, distributed.voice(aloud))
         if distributed.first():
             metrics = run.metrics

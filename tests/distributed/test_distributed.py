@@ -175,3 +175,26 @@ def test_pieces_of_a_batch_draw_and_weigh_as_the_whole(pieces):
 def test_more_pieces_than_rows_are_refused():
     with pytest.raises(ConfigError, match="batch of 2 rows for 3 pieces"), distributed.shared(np.arange(2), 0, 3):
         pass
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_batches_and_draws_do_not_hang_on_the_number_of_ranks(ranks, monkeypatch):
+    rows = np.random.default_rng(0).permutation(17)
+    found, drawn = [], []
+    for rank in range(ranks):
+        monkeypatch.setattr(distributed, "_team", distributed.Team(rank, ranks, None))
+        for piece in range(2):
+            with distributed.shared(rows, piece, 2) as own:
+                found.append(own)
+                drawn.append(distributed.rand(len(own), 3, generator=torch.Generator().manual_seed(4)))
+    assert np.array_equal(np.concatenate(found), rows)
+    assert torch.equal(torch.cat(drawn), torch.rand(17, 3, generator=torch.Generator().manual_seed(4)))
+
+
+def test_fewer_rows_than_ranks_and_fewer_gpus_than_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "_team", distributed.Team(0, 4, None))
+    with pytest.raises(ConfigError, match="batch of 3 rows for 4 ranks"), distributed.shared(np.arange(3)):
+        pass
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="process 2 of this machine finds 1 GPUs"):
+        distributed._take_gpu(1)
