@@ -186,7 +186,7 @@ def settings(given: argparse.Namespace) -> list[str]:
     """FIELD=VALUE of everything that differs from the scale; what ``--set`` says comes last."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     epochs = [f"{section}.epochs={given.epochs}" for section in ("mae", "cmr_training", "align")]
-    ours = [f"synthetic.participants={given.participants}", "synthetic.write_tree=false", f"runtime.workers={cores}"]
+    ours = [f"synthetic.participants={given.participants}", f"runtime.workers={cores}"]
     return [*ours, *epochs, "runtime.checkpoint_seconds=60", *given.set]
 
 

@@ -109,10 +109,12 @@ STUDY: dict[str, Any] = {
     "runtime.plan": True,
 }
 
-PAPER: dict[str, Any] = {}
+# A tree of 41,519 generated participants takes 880 GB and 24 hours of a core more than their store.
+PAPER: dict[str, Any] = {"synthetic.write_tree": False}
 
 # Where the authors' code departs from the paper, at the paper's sizes.
 AUTHORS: dict[str, Any] = {
+    **PAPER,
     "store.slice_choice": "rv_max",
     "store.crop": "fixed_80px",
     "augment.ecg_crop_probability": 0.0,

@@ -11,14 +11,14 @@ from eccl_lib import paths
 
 from .conftest import TINY, link_cohort
 
-SMALL = {name: value for name, value in TINY.items() if not name.endswith(("epochs", "write_tree"))}
+SMALL = {name: value for name, value in TINY.items() if not name.endswith("epochs")}
 SETS = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items()]
 
 
 def call(out, seconds):
     words = ["--scale", "demo", "--participants", "80", "--epochs", "2", "--tasks", "I48", "--seconds", str(seconds)]
     command = [sys.executable, "-m", "bench.paper_scale", *words, *SETS, "--to", str(out)]
-    return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="module")
