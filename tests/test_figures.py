@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 
 from eccl_lib import figures
 from eccl_lib.config import DISEASES
-from eccl_lib.data.records import LEADS
+from eccl_lib.data.records import LEADS, CineRecord
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.figures.style import CYCLE, ORGAN_COLOURS, ORGAN_NAMES, STAMP, TASK_COLOURS
 
@@ -59,6 +60,17 @@ def _mae() -> Figure:
     mask = np.ones_like(x)
     mask[:, 200:240] = 0
     return figures.mae_reconstructions([(x, 0.9 * x, mask), (x, 0.5 * x, mask)], 100, synthetic=True)
+
+
+def _hearts() -> dict[str, CineRecord]:
+    """A square heart in a square wall as a mask and a network have it, and as a box alone."""
+    labels = np.zeros((1, 4, 30, 30), np.uint8)
+    labels[..., 8:20, 6:18] = 2
+    labels[..., 10:18, 8:16] = 1
+    labels[:, 2, 10:12, 8:16] = 2  # the smallest cavity
+    drawn = CineRecord(_generator().random((1, 4, 30, 30)), (1.8, 1.8), 10.0, 40.0, labels)
+    by_votes = replace(drawn, labels=None, box=(2, 3, 25, 28))
+    return {"masks": drawn, "network": replace(drawn, labels=np.roll(labels, 1, axis=3)), "voting": by_votes}
 
 
 def _stages() -> Figure:
@@ -123,6 +135,8 @@ DRAWINGS = {
     "crop_overlay": lambda: figures.crop_overlay(
         _generator().random((20, 20)), np.pad(np.ones((6, 6), int), 7), (5, 5, 15, 15), np.ones((8, 8)), synthetic=True
     ),
+    "heart_overlays": lambda: figures.heart_overlays(_hearts(), synthetic=True),
+    "heart_overlays (a box alone)": lambda: figures.heart_overlays({"voting": _hearts()["voting"]}, synthetic=True),
     "training_curves": _curves,
     "training_stages": _stages,
     "mae_reconstructions": _mae,
@@ -290,3 +304,11 @@ def test_every_organ_has_its_own_colour():
 def test_line_colours_stay_apart_in_grey():
     grey = [np.dot(mpl.colors.to_rgb(colour), (0.299, 0.587, 0.114)) for colour in CYCLE[:3]]
     assert np.diff(sorted(grey)).min() > 0.04
+
+
+def test_hearts_are_drawn_at_the_r_wave_and_at_the_smallest_cavity_with_their_rectangles():
+    figure = figures.heart_overlays(_hearts())
+    titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
+    assert titles[::3] == ["given mask, frame 0", "frame 2, the smallest cavity"]
+    rectangles = [patch.get_bbox().extents.tolist() for ax in figure.axes[:3] for patch in ax.patches]
+    assert rectangles == [[5.5, 7.5, 17.5, 19.5], [6.5, 7.5, 18.5, 19.5], [2.5, 1.5, 27.5, 24.5]]
