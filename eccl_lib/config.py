@@ -173,6 +173,8 @@ class AlignConfig(TrainingConfig):
     task_weight: float = 1.0  # lambda, Sec. 3.1
     negatives_per_positive: int = 2  # Sec. 3.1
     chunks: Literal["drawn", "fixed"] = "drawn"  # Sec. 3.1: random; fixed, in file order: authors' code
+    views: int = option(0)  # augmented versions of each clip among the frozen features, one drawn per step; 0: as it is
+    bank: bool = option(False)  # contrast each ECG with all training participants' hearts, not the batch's alone
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ class VariantsConfig:
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """How, not what: nothing here enters a fingerprint. A GPU trains in bf16, a CPU in fp32."""
+    """How, not what: nothing here enters a fingerprint; last bits hang on it. A GPU trains in bf16, a CPU in fp32."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1  # of torch, per process; another count differs in the last bits
@@ -228,6 +230,11 @@ class RuntimeConfig:
     workers: int = 2  # processes side by side where there are many runs or many participants
     plan: bool = True  # say what a training will cost, from trial steps, before it begins
     checkpoint_seconds: float = 120.0  # within an epoch; at the end of each epoch one is written anyway
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of a training step; bf16 on a GPU, a CPU is slower with it
+    compile: Literal["auto", "on", "off"] = "auto"  # torch.compile; auto: on a GPU, where a short trial gains 1.1 x
+    accumulate: int = 1  # parts in which a batch goes through the model, where it does not fit into memory at once
+    recompute: bool = False  # activations of transformer blocks, on the way back: less memory, a third more work
+    read_ahead: Literal["auto", "on", "off"] = "auto"  # clips, in a thread; auto: on a GPU
     build_missing: bool = False  # build what a stage needs and lacks, instead of naming the command
 
 

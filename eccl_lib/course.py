@@ -12,22 +12,26 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from eccl_lib import distributed, launch, planner
+from eccl_lib import distributed, launch, planner, speed
 from eccl_lib.config import Config, TrainingConfig
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.inputs import PIECE, in_batches
+from eccl_lib.inputs import PIECE, in_batches, on_device
 from eccl_lib.log import Log
-from eccl_lib.runs import Run
+from eccl_lib.pieces import Logs, Mean, Step
+from eccl_lib.runs import Run, device
+from eccl_lib.schedule import even_batches, seed_of
 from eccl_lib.storage import only_one
 from eccl_lib.tasks import TASKS, Targets, balanced_chunks, fixed_chunks, targets
-from eccl_lib.train import Recipe, Step, even_batches, fit, seed_of
+from eccl_lib.train import Recipe, Source, fit
 
 SPLITS = ("train", "val", "test")
 
 
-class Inputs(Protocol):
+class Inputs(Source, Protocol):
     """``Signals`` or ``Clips``: what a model reads, by row of the cohort."""
+
+    device: torch.device
 
     def of(self, rows: np.ndarray) -> Tensor: ...
 
@@ -86,11 +90,11 @@ def _clear(run: Run) -> None:
 
 
 def _train(run: Run, config: Config, course: Course, log: Log) -> None:
-    seconds = config.runtime.checkpoint_seconds
-    options = {"seed": config.seed, "folder": run.folder, "fingerprint": run.fingerprint, "checkpoint_seconds": seconds}
+    options = {"seed": config.seed, "folder": run.folder, "fingerprint": run.fingerprint, "runtime": config.runtime}
     prefix = f"{run.stage}/{run.variant}/{run.task}/seed{run.seed}"
     history, timing = fit(course.recipe, course.training, log=lambda line: log(f"{prefix}  {line}"), **options)
-    metrics, predictions = course.judge()
+    with speed.scoring(device(config)):
+        metrics, predictions = course.judge()
     metrics |= {"epochs": len(history), "best_epoch": _chosen(history)}
     metrics["updates"] = sum(len(course.recipe.batches(epoch)) for epoch in range(len(history)))
     model = course.recipe.model
@@ -117,6 +121,18 @@ def cpu_seconds(function: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
+def task_step(problem: Problem, model: nn.Module, inputs: Inputs, augment: Callable[..., Tensor]) -> Mean:
+    """The task alone, on augmented inputs."""
+    goal, device = problem.goal, inputs.device
+    wanted, terms = goal.scaled().to(device), goal.terms().to(device)
+
+    def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
+        x = augment(inputs.of(rows), problem.config.augment, generator)
+        return goal.loss(model(x), wanted[on_device(rows, device)]), {}
+
+    return Mean(step, lambda rows: terms[on_device(rows, device)].sum().clamp(min=1))
+
+
 def task_course(problem: Problem, training: TrainingConfig, model: nn.Module, inputs: Inputs, step: Step) -> Course:
     """A task's model: balanced chunks or shuffled passes, AUC or mean r on validation and test."""
     data, goal = problem.data, problem.goal
@@ -125,7 +141,7 @@ def task_course(problem: Problem, training: TrainingConfig, model: nn.Module, in
         return model(inputs.of(part))
 
     def predict(split: str) -> np.ndarray:
-        return goal.unscaled(in_batches(look, data.index(split)))
+        return goal.unscaled(in_batches(look, data.index(split), source=inputs))
 
     def score(split: str) -> float:
         return goal.score(predict(split), data.index(split))
@@ -137,7 +153,8 @@ def task_course(problem: Problem, training: TrainingConfig, model: nn.Module, in
         return metrics, _predictions(data, goal, predict("test"))
 
     batches = task_batches(goal, data.index("train"), training, problem.config.seed)
-    return Course(Recipe(model, batches, step, lambda: {"score": score("val")}), training, judge, look, data.index)
+    recipe = Recipe(model, batches, step, lambda: {"score": score("val")}, (inputs,))
+    return Course(recipe, training, judge, look, data.index)
 
 
 def error_course(
@@ -147,6 +164,7 @@ def error_course(
     model: nn.Module,
     step: Step,
     look: Callable[[np.ndarray], Tensor],
+    *inputs: Inputs,
 ) -> Course:
     """A model without labels: shuffled passes; the mean of ``look``, an error of some rows, is its measure."""
     name = "masked MSE" if training is config.mae else "reconstruction error"
@@ -157,7 +175,8 @@ def error_course(
     def judge() -> tuple[dict[str, object], pd.DataFrame]:
         return {"metric": name, "val": error("val"), "test": error("test"), "n": counts(data)}, who(data)
 
-    recipe = Recipe(model, passes(data.index("train"), training, config.seed), step, lambda: {"score": -error("val")})
+    batches = passes(data.index("train"), training, config.seed)
+    recipe = Recipe(model, batches, step, lambda: {"score": -error("val")}, inputs)
     return Course(recipe, training, judge, look, data.index)
 
 

@@ -53,15 +53,16 @@ class Team:
 
 @dataclass(frozen=True)
 class Batch:
-    """How one batch is shared out. sizes: rows of each rank; first: where those in hand begin; own: how many."""
+    """How a batch is shared out. rows: all; sizes: of each rank; first: where those in hand begin; own: how many."""
 
+    rows: np.ndarray
     sizes: tuple[int, ...]
     first: int
     own: int
 
     @property
     def whole(self) -> int:
-        return sum(self.sizes)
+        return len(self.rows)
 
 
 _team: Team | None = None
@@ -221,11 +222,25 @@ def shared(rows: np.ndarray, piece: int = 0, pieces: int = 1) -> Iterator[np.nda
         raise ConfigError(f"a batch of {len(rows)} rows for {what}; use fewer or a larger batch")
     cut = np.array_split(parts[rank()], pieces)
     before = sum(map(len, parts[: rank()])) + sum(map(len, cut[:piece]))
-    _batch = Batch(tuple(map(len, parts)), before, len(cut[piece]))
+    _batch = Batch(rows, tuple(map(len, parts)), before, len(cut[piece]))
     try:
         yield cut[piece]
     finally:
         _batch = None
+
+
+def whole(own: np.ndarray) -> np.ndarray:
+    """The rows of the batch that those in hand belong to."""
+    return own if _batch is None else _batch.rows
+
+
+def own_pieces(rows: np.ndarray, pieces: int) -> list[np.ndarray]:
+    """All that ``shared`` gives this rank of one batch, piece by piece."""
+    found = []
+    for piece in range(pieces):
+        with shared(rows, piece, pieces) as own:
+            found.append(own)
+    return found
 
 
 def gathered(part: Tensor) -> Tensor:

@@ -35,6 +35,16 @@ def clip_loss(z_ecg: Tensor, z_cmr: Tensor, temperature: float | Tensor) -> Tens
     return 0.5 * ecg_loss(logits) + 0.5 * cmr_loss(logits)
 
 
+def bank_loss(z_ecg: Tensor, bank: Tensor, own: Tensor, temperature: float | Tensor) -> Tensor:
+    """L_CL of Eq. 3 with the hearts of many more participants than the batch's as what an ECG is told apart from.
+
+    z_ecg: (B, D); bank: (N, D), unit norm; own: (B,), whose heart in the bank is each ECG's. ECGs are the batch's
+    alone, so the way from CMR to ECG (Eq. 2) stays as it is. A bank that is the batch gives ``clip_loss``.
+    """
+    logits = similarity(z_ecg, bank, temperature)  # (B, N)
+    return 0.5 * F.cross_entropy(logits, own) + 0.5 * cmr_loss(logits[:, own])
+
+
 def trait_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean squared error over the traits that are there (Eq. 4).
 

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eccl_lib import command, course, distributed, launch, losses, trained
+from eccl_lib import command, course, distributed, launch, trained
 from eccl_lib.config import Config
+from eccl_lib.contrast import contrast_step
 from eccl_lib.course import Course, Problem
 from eccl_lib.data import cmr, cohort, ecg
 from eccl_lib.data.layout import ARRAYS
-from eccl_lib.inputs import Clips, Signals, in_batches, on_device
+from eccl_lib.inputs import Clips, Signals, in_batches
 from eccl_lib.lineage import (
     ECCL,
     Arm,
@@ -37,11 +38,10 @@ from eccl_lib.lineage import (
 from eccl_lib.log import Log
 from eccl_lib.models.heads import Supervised
 from eccl_lib.models.vit import grid
+from eccl_lib.pieces import Logs, Mean
 from eccl_lib.runs import Run
+from eccl_lib.schedule import seed_of
 from eccl_lib.storage import MissingError
-from eccl_lib.train import Step
-
-Logs = dict[str, Tensor]
 
 
 def pretrain_ecg(config: Config, log: Log = print) -> Run:
@@ -58,14 +58,14 @@ def ecg_course(config: Config, data: cohort.Cohort) -> Course:
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         x = ecg.augment(signals.of(rows), config.augment, generator)
         noise = distributed.rand(len(rows), tokens, generator=generator, device=x.device)
-        return distributed.part(model(x, noise)[0]), {}
+        return model(x, noise)[0], {}
 
     noise_of_all = torch.rand(len(data), tokens, generator=torch.Generator().manual_seed(config.seed))
 
     def look(rows: np.ndarray) -> Tensor:
         return model(signals.of(rows), noise_of_all[rows].to(signals.device))[0]
 
-    return course.error_course(config, data, config.mae, model, step, look)
+    return course.error_course(config, data, config.mae, model, Mean(step), look, signals)
 
 
 def pretrain_cmr(config: Config, log: Log = print) -> Run:
@@ -76,14 +76,9 @@ def pretrain_cmr(config: Config, log: Log = print) -> Run:
 
 def cmr_course(config: Config, data: cohort.Cohort) -> Course:
     problem, clips = Problem.of(config, data), Clips(data, config)
-    model, wanted = trained.new_cmr_model(problem), problem.goal.scaled().to(clips.device)
+    model = trained.new_cmr_model(problem)
     trained.start(model, start_of(config, "pretrain_cmr"), "encoder")
-
-    def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        x = cmr.augment(clips.of(rows), config.augment, generator)
-        target = distributed.gathered(wanted[on_device(rows, x.device)])
-        return problem.goal.loss(distributed.gathered(model(x)), target), {}
-
+    step = course.task_step(problem, model, clips, cmr.augment)
     return course.task_course(problem, config.cmr_training, model, clips, step)
 
 
@@ -93,9 +88,37 @@ def cmr_features(config: Config, data: cohort.Cohort, log: Log = print) -> np.nd
 
     def compute() -> np.ndarray:
         model, clips = trained.frozen_cmr(config, data), Clips(data, config)
-        return in_batches(lambda part: model.encoder(clips.of(part)), np.arange(len(data)))
+        return in_batches(lambda part: model.encoder(clips.of(part)), np.arange(len(data)), source=clips)
 
     return teacher.cached_array("features", compute)
+
+
+def cmr_views(config: Config, data: cohort.Cohort, log: Log = print) -> np.ndarray:
+    """Features of ``config.align.views`` augmented versions of every clip, computed once. Returns (N, K, D) float32.
+
+    What the frozen encoder would see over so many epochs; with 0 the clips as they are, as ``cmr_features``.
+    """
+    views = config.align.views
+    if not views:
+        return cmr_features(config, data, log)
+    teacher = _parent("pretrain_cmr", cmr_run(config, data), config, log)
+
+    def compute() -> np.ndarray:
+        model, clips = trained.frozen_cmr(config, data), Clips(data, config)
+
+        def one(view: int, part: np.ndarray) -> Tensor:
+            generator = torch.Generator(clips.device).manual_seed(seed_of(config.seed, view, int(part[0])))
+            return model.encoder(cmr.augment(clips.of(part), config.augment, generator))
+
+        rows = np.arange(len(data))
+        return np.stack([in_batches(partial(one, view), rows, source=clips) for view in range(views)], axis=1)
+
+    return teacher.cached_array(features_file(config), compute)
+
+
+def features_file(config: Config) -> str:
+    """Under which name ``cmr_views`` keeps its array beside the encoder."""
+    return f"features_{config.align.views}_views" if config.align.views else "features"
 
 
 def autoencode(config: Config, modality: Modality, log: Log = print) -> Run:
@@ -110,9 +133,10 @@ def autoencoder_course(config: Config, modality: Modality, data: cohort.Cohort) 
     inputs, model = inputs(data, config), getattr(trained.new_pair(config), modality)
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        return distributed.part(model(augment(inputs.of(rows), config.augment, generator))), {}
+        return model(augment(inputs.of(rows), config.augment, generator)), {}
 
-    return course.error_course(config, data, config.cmae, model, step, lambda rows: model(inputs.of(rows)))
+    look = lambda rows: model(inputs.of(rows))  # noqa: E731
+    return course.error_course(config, data, config.cmae, model, Mean(step), look, inputs)
 
 
 def pretrain_pair(config: Config, log: Log = print) -> Run:
@@ -146,7 +170,7 @@ def pair_course(config: Config, data: cohort.Cohort, alone: dict[str, dict[str, 
     def look(rows: np.ndarray) -> Tensor:
         return model(signals.of(rows), clips.of(rows), picked[rows].to(signals.device))[0]
 
-    return course.error_course(config, data, config.cmae, model, step, look)
+    return course.error_course(config, data, config.cmae, model, step, look, signals, clips)
 
 
 def train_arm(config: Config, arm: Arm = ECCL, log: Log = print) -> Run:
@@ -159,7 +183,7 @@ def train_arm(config: Config, arm: Arm = ECCL, log: Log = print) -> Run:
     def make() -> Course:
         features = None
         if arm.teacher:
-            features = cmr_features(with_cmr(config, arm.teacher), data, log)
+            features = cmr_views(with_cmr(config, arm.teacher), data, log)
         if arm.pretraining == "mae":
             _parent("pretrain_ecg", ecg_run(config, data), config, log)
         if arm.pretraining == "cmae":
@@ -173,37 +197,13 @@ def train_arm(config: Config, arm: Arm = ECCL, log: Log = print) -> Run:
 
 
 def arm_course(config: Config, arm: Arm, data: cohort.Cohort, model: Supervised, features: np.ndarray | None) -> Course:
-    """features: (N, D) of the frozen CMR encoder, never trained; None where the arm has no teacher."""
+    """features: (N, D) or (N, K, D) of the frozen CMR encoder, never trained; None where the arm has no teacher."""
     problem, signals = Problem.of(config, data), Signals(data, config)
     if features is None:
-        return course.task_course(problem, config.align, model, signals, _task_step(problem, signals, model))
-    wanted, frozen = problem.goal.scaled().to(signals.device), torch.from_numpy(features).to(signals.device)
-
-    def contrast(z_ecg: Tensor, z_cmr: Tensor) -> Tensor:
-        if arm.objective == "triplet":
-            return losses.triplet_loss(z_ecg, z_cmr, config.align.triplet_margin)
-        return losses.clip_loss(z_ecg, z_cmr, model.temperature())
-
-    def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        x = ecg.augment(signals.of(rows), config.augment, generator)
-        own = on_device(rows, x.device)
-        outputs, z_ecg, z_cmr = map(distributed.gathered, model.forward_pair(x, frozen[own]))
-        task = problem.goal.loss(outputs, distributed.gathered(wanted[own]))
-        parts = {"contrastive": contrast(z_ecg, z_cmr), "task": task}
-        return losses.total_loss(parts["contrastive"], parts["task"], config.align.task_weight), parts
-
+        step = course.task_step(problem, model, signals, ecg.augment)
+        return course.task_course(problem, config.align, model, signals, step)
+    step = contrast_step(problem, arm, model, signals, features)
     return course.task_course(problem, config.align, model, signals, step)
-
-
-def _task_step(problem: Problem, signals: Signals, model: Supervised) -> Step:
-    wanted = problem.goal.scaled().to(signals.device)
-
-    def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        x = ecg.augment(signals.of(rows), problem.config.augment, generator)
-        target = distributed.gathered(wanted[on_device(rows, x.device)])
-        return problem.goal.loss(distributed.gathered(model(x)), target), {}
-
-    return step
 
 
 def third_stage(config: Config, arm: Arm, log: Log = print) -> Run:
@@ -213,7 +213,7 @@ def third_stage(config: Config, arm: Arm, log: Log = print) -> Run:
     def make() -> Course:
         problem, signals = Problem.of(config, data), Signals(data, config)
         model = trained.frozen(trained.new_ecg_model(problem, arm), arm_run(config, arm, data)).requires_grad_(True)
-        step = _task_step(problem, signals, model)
+        step = course.task_step(problem, model, signals, ecg.augment)
         return course.task_course(problem, config.third_stage, model, signals, step)
 
     return course.once(third_run(config, arm, data), config, make, log)

@@ -67,6 +67,10 @@ class Targets:
         """Eq. 4. Both (B, outputs)."""
         return losses.disease_loss(outputs, target) if self.task.is_disease else losses.trait_loss(outputs, target)
 
+    def terms(self) -> Tensor:
+        """(N,) float64: how many terms each participant adds to the mean that the loss is."""
+        return torch.from_numpy((~np.isnan(self.values)).sum(axis=1).astype(np.float64))
+
     def score(self, predicted: np.ndarray, rows: np.ndarray) -> float:
         """The column's metric. predicted: (n, outputs), in units; rows: (n,) of the cohort."""
         if self.task.is_disease:

@@ -17,7 +17,7 @@ from eccl_lib.models.heads import Aligned, Supervised
 from eccl_lib.models.mae import MaskedAutoencoder
 from eccl_lib.models.vit import EcgEncoder
 from eccl_lib.runs import Run, device
-from eccl_lib.train import seed_of
+from eccl_lib.schedule import seed_of
 
 # First weights.
 

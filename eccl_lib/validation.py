@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eccl_lib.config import Config
 
 TRAININGS = ("mae", "cmr_training", "align", "third_stage", "cmae")
-MAY_BE_ZERO = {"seed", "warmup_epochs", "patience"}
+MAY_BE_ZERO = {"seed", "warmup_epochs", "patience", "views"}
 
 Violation = tuple[str, str]  # the parameter, dotted, and what it must be
 
@@ -71,6 +71,7 @@ def _trainings(config: Config) -> Iterator[Rule]:
     for name in ("mae.start_from", "cmr_training.start_from"):
         known = re.fullmatch("([0-9a-f]{8})?", value_of(config, name)) is not None
         yield name, known, "the eight signs at the end of a finished run's folder, such as 60ab351f"
+    yield "align.views", config.align.views >= 0, "0 or more"
     yield "mae.mask_ratio", 0 < config.mae.mask_ratio < 1, "between 0 and 1"
     yield "mae.correlation_weight", 0 <= config.mae.correlation_weight <= 1, "between 0 and 1"
 

@@ -10,8 +10,8 @@ from eccl_lib.course import task_batches
 from eccl_lib.data import cmr, cohort, ecg, synthetic
 from eccl_lib.models.heads import Aligned
 from eccl_lib.scales import AUTHORS
+from eccl_lib.schedule import optimiser
 from eccl_lib.tasks import TASKS, targets
-from eccl_lib.train import optimiser
 
 from .conftest import TINY, tiny_config
 

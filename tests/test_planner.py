@@ -10,7 +10,8 @@ from eccl_lib import planner, stages
 from eccl_lib.course import Course
 from eccl_lib.grid import planning
 from eccl_lib.planner import Peak, Plan, plan, spoken
-from eccl_lib.train import Recipe, even_batches
+from eccl_lib.schedule import even_batches
+from eccl_lib.train import Recipe
 
 from .conftest import tiny_config
 

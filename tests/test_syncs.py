@@ -1,26 +1,19 @@
 """Within an epoch the host asks the device for nothing: as many questions for few steps as for many."""
 
-import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eccl_lib import course, stages, trained
 from eccl_lib.config import TrainingConfig
 from eccl_lib.data import cohort
-from eccl_lib.methods import METHODS
 from eccl_lib.train import Recipe, fit
 
 from .conftest import tiny_config
+from .courses import COURSES, course_of, quiet
 
 pytestmark = pytest.mark.usefixtures("shared_runs")
 aten = torch.ops.aten
 ASKING = {aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default, aten.masked_select.default}
-COURSES = ("mae", "cmr", "pair", "ecg_alone", *(key for key, method in METHODS.items() if method.arm))
-
-
-def quiet(line):
-    pass
 
 
 class Questions(TorchDispatchMode):
@@ -43,22 +36,6 @@ class Questions(TorchDispatchMode):
         boolean = function is aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
         self.count += function in ASKING or boolean
         return function(*args, **(kwargs or {}))
-
-
-def course_of(key, config, data):
-    if key == "mae":
-        return stages.ecg_course(config, data)
-    if key == "cmr":
-        return stages.cmr_course(config, data)
-    if key == "pair":
-        return stages.pair_course(config, data, {})
-    if key == "ecg_alone":
-        return stages.autoencoder_course(config, "ecg", data)
-    arm, features = METHODS[key].arm, None
-    model = trained.new_ecg_model(course.Problem.of(config, data), arm)
-    if arm.teacher:
-        features = np.random.default_rng(0).normal(size=(len(data), model.project_cmr.in_features)).astype(np.float32)
-    return stages.arm_course(config, arm, data, model, features)
 
 
 def questions(recipe, steps, folder, patch):

@@ -12,15 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eccl_lib.config import TrainingConfig
+from eccl_lib.config import RuntimeConfig, TrainingConfig
+from eccl_lib.schedule import even_batches, learning_rate, optimiser, seed_of
 from eccl_lib.storage import DamagedError, read_json, sha256
-from eccl_lib.train import DivergedError, Recipe, even_batches, fit, learning_rate, seed_of
+from eccl_lib.train import DivergedError, Recipe, fit
 
 TOY = """
 import sys, time
 import numpy as np, torch
 from pathlib import Path
-from eccl_lib.config import TrainingConfig
+from eccl_lib.config import RuntimeConfig, TrainingConfig
 from eccl_lib.runs import save_tensors
 from eccl_lib.train import Recipe, fit
 
@@ -41,8 +42,8 @@ def validate():
 
 batches = lambda epoch: np.array_split(np.random.default_rng(epoch).permutation(40), 5)
 config = TrainingConfig(epochs=6, warmup_epochs=1, lr=1e-2, batch=8)
-recipe, options = Recipe(model, batches, step, validate), {"seed": 3, "fingerprint": "toy", "checkpoint_seconds": 0}
-history, _ = fit(recipe, config, folder=folder, **options)
+recipe, runtime = Recipe(model, batches, step, validate), RuntimeConfig(checkpoint_seconds=0.0)
+history, _ = fit(recipe, config, folder=folder, seed=3, fingerprint="toy", runtime=runtime)
 history.to_csv(folder / "history.csv", index=False)
 save_tensors(folder / "model.safetensors", model.state_dict())
 """
@@ -138,7 +139,7 @@ def test_weights_that_are_no_numbers_never_reach_the_disk(tmp_path, seconds):
 
     recipe = small_recipe(overflowing)
     with pytest.raises(DivergedError, match=r"epoch 2, step 3, cohort rows 8, 9, 10, 11"):
-        run(recipe, tmp_path, checkpoint_seconds=seconds)
+        run(recipe, tmp_path, runtime=RuntimeConfig(checkpoint_seconds=seconds))
     (state,) = tmp_path.glob("state-*.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in load_file(state).values())
 
@@ -199,8 +200,6 @@ def test_the_fused_update_is_adams(tmp_path):
     weight = recipe.model.weight.detach().clone()
     moments = [torch.zeros_like(weight), torch.zeros_like(weight)]
     literal = recipe.model.weight.detach().clone()
-    from eccl_lib.train import optimiser
-
     update = optimiser([recipe.model.weight], CONFIG)
     for t in range(1, 4):
         gradient = torch.full_like(weight, 0.3 * t)

@@ -35,7 +35,7 @@ class Job:
             return methods.run(self.config, self.key, log)
         if self.key == FEATURES:
             data = cohort.load(self.config, log)
-            stages.cmr_features(self.config, data, log)
+            stages.cmr_views(self.config, data, log)
             return self.expected(data)
         return stages.STAGES[self.key](self.config, log=log)
 
@@ -51,12 +51,14 @@ class Job:
     def done(self, data: cohort.Cohort) -> bool:
         """Whether there is nothing left to do."""
         run = self.expected(data)
-        return run.done and (self.key != FEATURES or run.has_cached("features"))
+        return run.done and (self.key != FEATURES or run.has_cached(stages.features_file(self.config)))
 
     def seconds(self, data: cohort.Cohort) -> float:
         """CPU seconds that a finished one took, its parents not counted."""
         run = self.expected(data)
-        return run.cached_seconds("features") if self.key == FEATURES else float(run.timing["cpu_seconds"])
+        if self.key == FEATURES:
+            return run.cached_seconds(stages.features_file(self.config))
+        return float(run.timing["cpu_seconds"])
 
     def parents(self) -> tuple[Job, ...]:
         """What has to be finished first. Jobs that share a parent give equal parents."""

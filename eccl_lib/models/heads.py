@@ -66,8 +66,12 @@ class Aligned(Supervised):
 
     def forward_pair(self, ecg: Tensor, cmr_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """ecg: (B, 12, T); cmr_features: (B, D) from the frozen encoder. Returns logits, z_ecg, z_cmr."""
+        return *self.forward_ecg(ecg), self.project_cmr(cmr_features)
+
+    def forward_ecg(self, ecg: Tensor) -> tuple[Tensor, Tensor]:
+        """ecg: (B, 12, T). Returns logits and z_ecg."""
         features = self.encoder(ecg)
-        return self.head(features), self.project_ecg(features), self.project_cmr(cmr_features)
+        return self.head(features), self.project_ecg(features)
 
 
 def parameters_in_millions(module: nn.Module) -> float:

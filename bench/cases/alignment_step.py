@@ -1,0 +1,88 @@
+"""One update of alignment at the paper's size: ViT-B on 600 tokens, a Swin-T as teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.harness import Case, Pair, at_least
+
+BATCH, CLOSE = 2, 1e-4
+TINY_LR = 1e-9  # both sides share one model: it has to stay where it is
+
+
+def prepare(folder: Path) -> Pair:
+    """Ours against an eager loop: attention held in memory, each loss asked for, the teacher run on augmented clips."""
+    import numpy as np
+    import torch
+
+    from bench import pretend
+    from eccl_lib import losses, stages, trained
+    from eccl_lib.config import RuntimeConfig, load
+    from eccl_lib.course import Problem
+    from eccl_lib.data import cmr, ecg
+    from eccl_lib.inputs import Clips, Signals
+    from eccl_lib.lineage import ECCL
+    from eccl_lib.log import silent
+    from eccl_lib.train import Loop
+
+    overrides = {"align.batch": BATCH, "align.lr": TINY_LR, "runtime.device": "cpu"}
+    config = load("paper", disease="traits", overrides=overrides)
+    data = pretend.cohort(4 * BATCH, config)
+    clips, signals, problem = Clips(data, config), Signals(data, config), Problem.of(config, data)
+    teacher = trained.new_cmr_model(problem).requires_grad_(False).eval().encoder
+    model, rows = trained.new_ecg_model(problem, ECCL), data.index("train")[:BATCH]
+    features = np.random.default_rng(0).normal(size=(len(data), teacher.num_features)).astype(np.float32)
+    course = stages.arm_course(config, ECCL, data, model, features)
+    loop = Loop(course.recipe, config.align, 0, folder, "", RuntimeConfig(), silent)
+    update = torch.optim.Adam(loop.parameters.values(), lr=TINY_LR, foreach=False)
+    wanted = problem.goal.scaled()
+
+    def ours():
+        _attention(model, fused=True)
+        model.train()
+        loop.run_step(rows, 40.0)
+
+    def reference():
+        _attention(model, fused=False)
+        _attention(teacher, fused=False)
+        model.train()
+        generator = torch.Generator().manual_seed(0)
+        x = ecg.augment(signals.of(rows), config.augment, generator)
+        with torch.no_grad():
+            seen = teacher(cmr.augment(clips.of(rows), config.augment, generator))
+        outputs, z_ecg, z_cmr = model.forward_pair(x, seen)
+        task = problem.goal.loss(outputs, wanted[rows])
+        contrastive = losses.clip_loss(z_ecg, z_cmr, model.temperature())
+        loss = contrastive + task
+        update.zero_grad()
+        loss.backward()
+        update.step()
+        return float(loss.detach()), float(contrastive.detach()), float(task.detach())
+
+    def same(*nothing):
+        model.eval()
+        found = []
+        for fused in (True, False):
+            _attention(model, fused)
+            with torch.no_grad():
+                found.append(model.encoder(signals.of(rows)))
+        torch.testing.assert_close(*found, rtol=CLOSE, atol=CLOSE)
+
+    return Pair(ours, reference, same, per=BATCH)
+
+
+def _attention(model, fused: bool) -> None:
+    """timm's own switch: the fused kernel, or softmax(q k^T) as a tensor."""
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = fused
+
+
+CASE = Case(
+    "alignment step a pair, ViT-B on 600 tokens, Swin-T",
+    "eager loop: materialised attention, host syncs each step, CMR forward",
+    prepare,
+    (at_least("ratio", 1.1),),
+    memory=True,
+    place=5,
+)

@@ -1,0 +1,81 @@
+"""One update of the masked autoencoder at the paper's size: the encoder sees 120 of 600 tokens, or all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.harness import Case, Pair, at_least
+
+BATCH, CLOSE = 1, 1e-4
+TINY_LR = 1e-9  # both sides share one model: it has to stay where it is
+
+
+def prepare(folder: Path) -> Pair:
+    """The reference is the same model, hidden tokens replaced by the mask token before the encoder instead of after."""
+    import torch
+
+    from bench import pretend
+    from eccl_lib import stages
+    from eccl_lib.config import RuntimeConfig, load
+    from eccl_lib.data import ecg
+    from eccl_lib.inputs import Signals
+    from eccl_lib.log import silent
+    from eccl_lib.models.mae import random_mask
+    from eccl_lib.models.vit import patchify
+    from eccl_lib.pieces import Mean
+    from eccl_lib.train import Loop, Recipe
+
+    overrides = {"mae.batch": BATCH, "mae.lr": TINY_LR, "runtime.device": "cpu"}
+    config = load("paper", overrides=overrides)
+    data = pretend.cohort(4 * BATCH, config)
+    recipe, rows = stages.ecg_course(config, data).recipe, data.index("train")[:BATCH]
+    model, signals = recipe.model, Signals(data, config)
+
+    def fed_all(x, noise):
+        _, _, mask = random_mask(noise, config.mae.mask_ratio)
+        tokens = model.encoder.tokens(x) * (1 - mask[:, :, None])  # nothing is left of what is hidden
+        encoded = model.encoder.encode(tokens + mask[:, :, None] * model.encoder.pos_embed[:, 1:])
+        order = torch.arange(noise.shape[1]).expand(len(x), -1)
+        return model.loss(model.decode(encoded, order), patchify(x, config.ecg), mask)
+
+    def step(rows, generator):
+        x = ecg.augment(signals.of(rows), config.augment, generator)
+        return fed_all(x, torch.rand(len(rows), 600, generator=generator)), {}
+
+    naive = Recipe(model, recipe.batches, Mean(step), recipe.validate)
+    loops = [Loop(one, config.mae, 0, folder, "", RuntimeConfig(), silent) for one in (recipe, naive)]
+    model.train()
+
+    def same(*nothing):
+        x, noise = signals.of(rows), torch.rand(BATCH, 600, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            _, predicted, mask = model(x, noise)
+            literal = by_hand(model, x, mask)
+        torch.testing.assert_close(predicted, literal, rtol=CLOSE, atol=CLOSE)
+
+    return Pair(lambda: loops[0].run_step(rows, 40.0), lambda: loops[1].run_step(rows, 40.0), same, per=BATCH)
+
+
+def by_hand(model, x, mask):
+    """He et al. (2022), one ECG at a time: visible tokens in their order, then each place its token or the mask."""
+    import torch
+
+    found = []
+    for one, hidden in zip(x, mask.bool(), strict=True):
+        tokens = model.encoder.tokens(one[None])[:, ~hidden]
+        encoded = model.to_decoder(model.encoder.encode(tokens))
+        full = model.mask_token.expand(1, len(hidden) + 1, -1).clone()
+        full[:, 0] = encoded[:, 0]
+        full[:, 1:][:, ~hidden] = encoded[:, 1:]
+        full = full + model.decoder_pos
+        found.append(model.to_samples(model.decoder_norm(model.decoder(full)))[:, 1:])
+    return torch.cat(found)
+
+
+CASE = Case(
+    "MAE step an ECG, ViT-B, 600 tokens",
+    "same encoder and decoder, the encoder fed all 600 tokens",
+    prepare,
+    (at_least("ratio", 2.3),),
+    place=6,
+)
