@@ -66,9 +66,9 @@ class Clips:
 
     def of(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, F, H, W) in [-1, 1], channels_last."""
-        return cmr.scale(self.bytes_of(rows))
+        return cmr.scale(self.stored(rows))
 
-    def bytes_of(self, rows: np.ndarray) -> Tensor:
+    def stored(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, F, H, W) uint8 on the device, channels_last."""
         began = time.perf_counter()
         if self._reader is not None and self._reader.has(rows):
