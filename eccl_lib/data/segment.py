@@ -74,6 +74,8 @@ class Segmenter:
         """Raises UnreadableError where a provider that is asked for cannot work."""
         if (self.provider == "onnx") != bool(self.onnx):
             raise UnreadableError("--segmenter onnx and --onnx PATH belong together", "Give both, or neither.")
+        if self.onnx_pixel_mm < 0:
+            raise UnreadableError(f"--onnx-pixel-mm {self.onnx_pixel_mm:g} is no size", "Give mm, such as 1.5.")
         if self.provider == "onnx":
             onnx_net.session_of(self.onnx)
         if self.provider == "network" and not network_weights():

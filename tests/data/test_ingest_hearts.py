@@ -13,7 +13,7 @@ import pytest
 
 from eccl_lib.data import cmr, cohort, files, ingest, original, report, segment, shards, store, ukb, voting
 from eccl_lib.data.inventory import Source
-from tests.data.conftest import as_ukbb_cardiac_writes, example_labels
+from tests.data.conftest import HEART, as_ukbb_cardiac_writes, example_labels
 from tests.data.test_biobank import build, runs, small, words  # noqa: F401  a fixture
 from tests.data.test_segment import no_weights  # noqa: F401  a fixture
 
@@ -55,6 +55,20 @@ def test_auto_asks_for_each_participant_who_is_best_and_the_report_names_them(ow
     assert (table[table != "voting"] == "masks").all()
     shown = json.loads((data.folder / "report" / "report.json").read_text())["segmentation"]
     assert shown == {"given masks": report.WITHHELD, "circle voting": report.WITHHELD, report.FLAGGED: 0}
+
+
+def test_who_has_no_mask_gets_the_networks_crop(own_biobank):
+    if segment.network_weights() is None:
+        pytest.skip("the network's weights are not there")
+    without_masks(own_biobank, "9000003")
+    data = build(own_biobank)
+    assert (len(data), len(data.quarantine)) == (10, 0)
+    assert data.table["segmenter"].tolist() == ["masks"] * 2 + ["network"] + ["masks"] * 7
+    found = segment.read(ukb.open_cine(files.find(own_biobank).participants["9000003"]["cine"][0]), choice="middle")
+    np.testing.assert_array_equal(data.clips[2], cmr.crop(found, small().store))
+    top, left, bottom, right = cmr.box_of(found)
+    rows, columns = HEART
+    assert cmr.shared((top, left, bottom, right), (rows.start, columns.start, rows.stop, columns.stop)) > 0.5
 
 
 def test_another_segmenter_makes_those_due_again_whom_it_concerns(own_biobank, seen, no_weights):  # noqa: F811

@@ -171,6 +171,7 @@ def test_what_a_record_hangs_on_changes_with_the_segmenter_for_those_it_concerns
         (segment.Segmenter("onnx"), "belong together"),
         (segment.Segmenter("auto", onnx="a.onnx"), "belong together"),
         (segment.Segmenter("network"), "weights are not there"),
+        (segment.Segmenter("onnx", onnx="a.onnx", onnx_pixel_mm=-1.0), "is no size"),
     ],
 )
 def test_a_segmenter_that_cannot_work_is_refused_before_anything_is_read(no_weights, segmenter, reason):
