@@ -15,11 +15,13 @@ from eccl_lib.data import cohort
 from eccl_lib.inputs import Clips, Signals
 from eccl_lib.log import silent
 from eccl_lib.methods import METHODS
+from eccl_lib.pieces import Pieces, backward
 from eccl_lib.tasks import Targets
 from tests.conftest import tiny_config
 
 PLAIN = {"ecg.dropout": 0.0, "cmr.dropout": 0.0, "cmr.attention_dropout": 0.0, "cmr.drop_path": 0.0}
 KINDS = ("eccl", "triplet", "scratch", "traits", "learned", "pretrain_ecg", "authors", "swin", "resnet50", "pair")
+IN_PIECES = ("eccl", "triplet", "scratch", "traits", "learned", "pretrain_ecg", "swin")
 ROWS = 17  # odd, so that two ranks have unequal parts
 
 
@@ -79,15 +81,25 @@ def distances(kind: str, dtype: torch.dtype) -> dict[str, float]:
 
     parts: dict[str, torch.Tensor] = {}
     together, _ = gradients(model, in_team)
+    in_pieces = distance(accumulated(one, model, rows, draw), alone) if kind in IN_PIECES else 0.0
     assert alone.keys() == together.keys()
     buffers = [(alone_buffers[name] - value).abs().max() for name, value in model.named_buffers()]
     return {
         "gradient": distance(together, alone),
         "rounding": distance(alone, exact),
+        "pieces": in_pieces,
         "norm": float(flat(alone).norm()),
         "loss": abs(float(parts["loss"]) - loss_alone),
         "buffers": max(map(float, buffers), default=0.0),
     }
+
+
+def accumulated(one: course.Course, model, rows: np.ndarray, draw) -> dict[str, torch.Tensor]:
+    """Gradients of the same batch, each rank's rows in three pieces."""
+    model.zero_grad()
+    backward(one.recipe.step, Pieces(rows, 3, lambda piece: draw(), contextlib.nullcontext))
+    distributed.average(model.parameters())
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def gradients(model, call) -> tuple[dict[str, torch.Tensor], float]:
