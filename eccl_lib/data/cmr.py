@@ -179,11 +179,19 @@ def scale(batch: torch.Tensor) -> torch.Tensor:
     """uint8 to float32 in [-1, 1] (Sec. 3.1), any shape, memory layout kept."""
     import torch
 
-    return batch.to(torch.float32).mul_(2 / 255).sub_(1)
+    return _scaled(batch.to(torch.float32))
+
+
+def _scaled(batch: torch.Tensor) -> torch.Tensor:
+    """0 to 255 to [-1, 1], in place."""
+    return batch.mul_(2 / 255).sub_(1)
 
 
 def augment(batch: torch.Tensor, augment: AugmentConfig, generator: torch.Generator) -> torch.Tensor:
-    """Random rotation, scaling and, where asked for, mirroring (Sec. 3.1), per sample. batch: (B, F, H, W) float."""
+    """Random rotation, scaling and, where asked for, mirroring (Sec. 3.1), per sample. Returns float32.
+
+    batch: (B, F, H, W), uint8 as stored or float.
+    """
     import torch
 
     from eccl_lib import distributed
@@ -200,6 +208,7 @@ def transform(
 ) -> torch.Tensor:
     """One affine map for rotation, crop and mirror: (B, F, H, W), all frames of a clip alike, on the batch's device.
 
+    batch: float, or uint8 as stored, which is scaled to [-1, 1] on the way.
     angle: (B,) radians. side: (B,) share of the side that is kept and fills the frame. shift: (B, 2) centre of what is
     kept, x and y, in half image sides. mirror: (B,) bool, left to right. What lies outside repeats the border; the
     memory layout is kept.
@@ -207,12 +216,13 @@ def transform(
     import torch
     from torch.nn import functional
 
+    from eccl_lib.data import bilinear
+
     sign = torch.where(mirror, -1.0, 1.0)
     cos, sin = torch.cos(angle) * side, torch.sin(angle) * side
     theta = torch.stack(
         [torch.stack([cos * sign, -sin, shift[:, 0]], dim=1), torch.stack([sin * sign, cos, shift[:, 1]], dim=1)], dim=1
-    ).to(batch.dtype)
-    grid = functional.affine_grid(theta, list(batch.shape), align_corners=False)
-    moved = functional.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    layout = torch.channels_last if batch.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    return moved.contiguous(memory_format=layout)
+    )
+    finish, kind = (_scaled, torch.float32) if batch.dtype == torch.uint8 else (None, batch.dtype)
+    grid = functional.affine_grid(theta.to(kind), list(batch.shape), align_corners=False)
+    return bilinear.sample(batch, grid, finish)

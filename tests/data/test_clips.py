@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eccl_lib.config import AugmentConfig, StoreConfig, ViewConfig
-from eccl_lib.data import cmr
+from eccl_lib.data import bilinear, cmr
 from eccl_lib.data.records import CineRecord, UnreadableError
 
 
@@ -237,3 +237,37 @@ def test_augment_off_changes_nothing_and_on_never_leaves_the_image():
     assert (moved >= 1 - 1e-4).all()
     assert torch.equal(moved, cmr.augment(batch, AugmentConfig(), torch.Generator().manual_seed(0)))
     assert not torch.allclose(moved[0], batch[0])
+
+
+@pytest.mark.parametrize(("samples", "height", "width", "frames"), [(1, 8, 8, 1), (3, 57, 64, 7), (5, 56, 56, 25)])
+def test_a_gather_of_rows_is_grid_sample_to_the_last_bit_from_stored_pixels_too(samples, height, width, frames):
+    generator = torch.Generator().manual_seed(samples)
+    stored = torch.randint(0, 256, (samples, height, width, frames), generator=generator, dtype=torch.uint8)
+    batch = cmr.scale(stored.permute(0, 3, 1, 2))
+    for spread in (0.05, 0.5, 3.0):
+        maps = torch.eye(2, 3) + spread * torch.randn(samples, 2, 3, generator=generator)
+        grid = torch.nn.functional.affine_grid(maps, list(batch.shape), align_corners=False)
+        wanted = torch.nn.functional.grid_sample(batch, grid, "bilinear", "border", align_corners=False)
+        assert torch.equal(bilinear.sample(batch, grid), wanted)
+        assert torch.equal(bilinear.sample(stored.permute(0, 3, 1, 2), grid, cmr._scaled), wanted)
+        contiguous = bilinear.sample(batch.contiguous(), grid)
+        assert torch.equal(contiguous, wanted)
+        assert contiguous.is_contiguous()
+
+
+def test_neighbours_of_a_place_are_its_four_pixels_and_their_weights_sum_to_one():
+    grid = torch.rand(2, 5, 6, 2, generator=torch.Generator().manual_seed(0)) * 2.4 - 1.2
+    index, weight = bilinear.neighbours(grid, 4, 3)
+    torch.testing.assert_close(weight.sum(1), torch.ones(2 * 5 * 6))
+    pixels = torch.arange(2 * 4 * 3, dtype=torch.float32)  # of a plane a sample: row * 3 + column, from 12 b on
+    x, y = ((grid[..., k] + 1) * size / 2 - 0.5 for k, size in ((0, 3), (1, 4)))
+    plane = y.clamp(0, 3) * 3 + x.clamp(0, 2) + 12 * torch.arange(2)[:, None, None]
+    torch.testing.assert_close((pixels[index.long()] * weight).sum(1), plane.flatten(), atol=1e-4, rtol=0)
+
+
+def test_augmenting_stored_pixels_is_augmenting_scaled_ones():
+    stored = torch.randint(0, 256, (3, 20, 20, 6), dtype=torch.uint8).permute(0, 3, 1, 2)
+    config = AugmentConfig(cmr_flip_probability=0.5)
+    one, other = (cmr.augment(x, config, torch.Generator().manual_seed(4)) for x in (stored, cmr.scale(stored)))
+    assert torch.equal(one, other)
+    assert one.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,74 @@
+"""Augmentation of stored clips, uint8 to what the encoder reads, beside torchvision sample by sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.harness import Case, Pair, at_least
+
+BATCH, SIZE, FRAMES = 8, 224, 50
+
+
+def prepare(folder: Path) -> Pair:
+    """Rotation, crop, mirroring and scaling of smooth moving pictures; equal to 0.05 of the range of 2 on average.
+
+    torchvision rotates, then crops: two interpolations and a black edge where one map has one and repeats the border.
+    """
+    import math
+
+    import torch
+
+    from eccl_lib.data import cmr
+
+    pixels = clips(torch)
+    generator = torch.Generator().manual_seed(0)
+    draw = torch.rand(4, BATCH, generator=generator)
+    angle, side = (2 * draw[0] - 1) * math.radians(15), torch.sqrt(0.8 + 0.2 * draw[1])
+    shift, mirror = torch.zeros(BATCH, 2), draw[2] < 0.5
+
+    def ours():
+        return cmr.transform(pixels.permute(0, 3, 1, 2), angle, side, shift, mirror)
+
+    def same(one, other):
+        edge = SIZE // 5  # where one of them is black
+        inner = (slice(None), slice(None), slice(edge, -edge), slice(edge, -edge))
+        assert one.shape == other.shape == (BATCH, FRAMES, SIZE, SIZE)
+        assert (one[inner] - other[inner]).abs().mean() < 0.05
+
+    return Pair(ours, lambda: peer(torch, pixels, angle, side, mirror), same, BATCH)
+
+
+def clips(torch):
+    """(B, H, W, F) uint8: waves that move."""
+    y, x, frame = torch.meshgrid(*(torch.linspace(0, 1, n) for n in (SIZE, SIZE, FRAMES)), indexing="ij")
+    waves = [torch.sin(9 * x + k) * torch.cos(7 * y) * torch.cos(6 * frame + k) for k in range(BATCH)]
+    return ((torch.stack(waves) + 1) * 127.5).to(torch.uint8)
+
+
+def peer(torch, pixels, angle, side, mirror):
+    """torchvision's own functions on float frames, one clip after the other."""
+    import eccl_lib.models  # noqa: F401  declares what a CPU build of torchvision lacks
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as tv
+
+    out = []
+    for clip, turn, share, flip in zip(pixels, angle, side, mirror, strict=True):
+        frames = clip.permute(2, 0, 1).to(torch.float32).div(255)
+        frames = tv.horizontal_flip(frames) if flip else frames
+        degrees = float(turn) * 180 / torch.pi * (-1 if flip else 1)
+        frames = tv.rotate(frames, degrees, interpolation=InterpolationMode.BILINEAR)
+        kept = round(float(share) * SIZE)
+        corner = (SIZE - kept) // 2
+        frames = tv.resized_crop(frames, corner, corner, kept, kept, [SIZE, SIZE])
+        out.append(tv.normalize(frames, [0.5], [0.5]))
+    return torch.stack(out)
+
+
+CASE = Case(
+    "CMR augmentation, a clip of 50 x 224 x 224 from uint8",
+    "torchvision: rotate, flip, resized crop, normalise, sample by sample",
+    prepare,
+    (at_least("ratio", 3),),
+    memory=True,
+    place=3,
+)

@@ -1,0 +1,97 @@
+"""``grid_sample`` for clips with many frames, channels last: on a CPU the same bits in a fifth of the time.
+
+grid_sample goes through a clip frame by frame. All frames move alike, so the four neighbours and weights of a pixel
+are found once, and each neighbour is one row of frames: a weighted sum of four rows of a table, which is what
+``embedding_bag`` does best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+POINTS = 2**16  # pixels of a few clips, taken at once
+PIECE = 2**13  # of them, gathered at once: what stays in a core's cache
+VALUES = 2**17  # converted at once, for the same reason
+
+Finish = Callable[[Tensor], Tensor]
+
+
+def sample(batch: Tensor, grid: Tensor, finish: Finish | None = None) -> Tensor:
+    """Bilinear, what lies outside repeats the border. batch: (B, C, H, W), grid: (B, h, w, 2) in half image sides.
+
+    finish: of a batch that is not float32 already, what is done in place with the float32 it is turned into; a few
+    clips at a time, so that a large batch is never there twice. The memory layout is kept.
+    """
+    last = batch.is_contiguous(memory_format=torch.channels_last)
+    if last and batch.device.type == "cpu" and (finish or batch.dtype == torch.float32) and _exact(batch.shape[1]):
+        return _rows(batch, grid, finish)
+    moved = _reference(finish(batch.to(torch.float32)) if finish else batch, grid)
+    return moved.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def _reference(batch: Tensor, grid: Tensor) -> Tensor:
+    return functional.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _rows(batch: Tensor, grid: Tensor, finish: Finish | None) -> Tensor:
+    samples, channels, height, width = batch.shape
+    points = grid.shape[1] * grid.shape[2]
+    moved, done = torch.empty(samples * points, channels), 0
+    stored = batch.permute(0, 2, 3, 1)  # (B, H, W, C), contiguous
+    step = max(1, POINTS // (height * width))
+    buffer = torch.empty(stored[:step].shape) if finish else None  # once: memory that is new costs more than the work
+    for k in range(0, samples, step):
+        table = stored[k : k + step] if buffer is None else _finished(stored[k : k + step], buffer, finish)
+        table = table.reshape(-1, channels)
+        index, weight = neighbours(grid[k : k + step], height, width)
+        for some, parts in zip(index.split(PIECE), weight.split(PIECE), strict=True):
+            rows = functional.embedding_bag(some, table, per_sample_weights=parts, mode="sum")
+            moved[done : done + len(rows)] = rows
+            done += len(rows)
+    return moved.view(samples, *grid.shape[1:3], channels).permute(0, 3, 1, 2)
+
+
+def _finished(stored: Tensor, buffer: Tensor, finish: Finish) -> Tensor:
+    """Some clips as float32 in the buffer."""
+    table = buffer[: len(stored)]
+    for part, out in zip(stored.reshape(-1).split(VALUES), table.reshape(-1).split(VALUES), strict=True):
+        finish(out.copy_(part))
+    return table
+
+
+def neighbours(grid: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Rows of the four neighbours of each place and their weights: (b * h * w, 4) int32 and float32.
+
+    grid: (b, h, w, 2), x and y. Steps and their order are grid_sample's; its one fused multiply-add is done in float64.
+    """
+    places = grid.add(1).to(torch.float64).flatten(1, 2).transpose(1, 2).contiguous()  # (b, 2, h * w)
+    size = torch.tensor([width, height], dtype=torch.float64)[:, None]
+    place = places.mul_(size / 2).sub_(0.5).to(torch.float32)
+    place = torch.minimum(place.clamp_(min=0), (size - 1).to(torch.float32), out=place)
+    low = place.floor()
+    far = place.sub_(low)  # share of the neighbour to the right, of the one below
+    near = 1 - far
+    weight = torch.empty(*far[:, 0].shape, 4)
+    for n, (across, down) in enumerate(((near, near), (far, near), (near, far), (far, far))):
+        torch.mul(across[:, 0], down[:, 1], out=weight[..., n])
+    x, y = low.to(torch.int32).unbind(1)
+    here = y * width + x
+    here += torch.arange(len(grid), dtype=torch.int32)[:, None] * (height * width)
+    right = here + (x < width - 1)
+    below = (y < height - 1) * torch.tensor(width, dtype=torch.int32)
+    index = torch.stack([here, right, here + below, right + below], dim=-1)
+    return index.view(-1, 4), weight.view(-1, 4)
+
+
+@cache
+def _exact(channels: int) -> bool:
+    """Whether both ways give the same bits on this machine: they do where both multiply and add in one rounding."""
+    generator = torch.Generator().manual_seed(0)
+    batch = torch.rand(2, channels, 9, 11, generator=generator).sub_(0.5).contiguous(memory_format=torch.channels_last)
+    grid = torch.rand(2, 9, 11, 2, generator=generator).mul_(3).sub_(1.5)
+    return torch.equal(_rows(batch, grid, None), _reference(batch, grid))
