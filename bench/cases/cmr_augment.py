@@ -19,7 +19,9 @@ def prepare(folder: Path) -> Pair:
     import torch
 
     from eccl_lib.data import cmr
+    from eccl_lib.models.torchvision_ops import declare_missing_operators
 
+    declare_missing_operators()  # of a CPU build of torchvision
     pixels = clips(torch)
     generator = torch.Generator().manual_seed(0)
     draw = torch.rand(4, BATCH, generator=generator)
@@ -47,7 +49,6 @@ def clips(torch):
 
 def peer(torch, pixels, angle, side, mirror):
     """torchvision's own functions on float frames, one clip after the other."""
-    import eccl_lib.models  # noqa: F401  declares what a CPU build of torchvision lacks
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as tv
 
