@@ -60,12 +60,16 @@ def seconds(value: float) -> str:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two functions for the same work. same: raises where their results differ. per: units of work in a call."""
+    """Two functions for the same work. same: raises where their results differ.
+
+    per: units of work in a call. reference_per: of the reference's, where it does another number of them.
+    """
 
     ours: Callable[[], Any]
     reference: Callable[[], Any]
     same: Callable[[Any, Any], None]
-    per: int = 1
+    per: float = 1
+    reference_per: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,11 @@ def compare(pair: Pair, rounds: int = ROUNDS) -> dict[str, Any]:
         repeats.append(1 if first > 10 * SHORTEST else _repeats(call))
     pair.same(*results)
     results.clear()
+    units = pair.per, pair.reference_per or pair.per
     times: list[list[float]] = [[], []]
     for _ in range(rounds):
         for k, call in enumerate((pair.ours, pair.reference)):
-            times[k].append(cpu(call, repeats[k]) / pair.per)
+            times[k].append(cpu(call, repeats[k]) / units[k])
     ratios = [theirs / ours for ours, theirs in zip(*times, strict=True)]
     ours, theirs = (statistics.median(some) for some in times)
     spread = [round(min(ratios), 4), round(max(ratios), 4)]

@@ -38,10 +38,12 @@ class Rows:
             row = self._row(int(self.slots[first]))
             return row[rest] if rest else row
         slots = self.slots[first]
-        if not len(slots):
-            return np.empty(self.shape, dtype=self.dtype)[:0][(slice(None), *rest)]
-        picked = [self._row(int(slot))[rest] if rest else self._row(int(slot)) for slot in slots]
-        return np.stack(picked)
+        kept = np.empty((0, *self.shape[1:]), dtype=self.dtype)[(slice(None), *rest)].shape[1:]
+        out = np.empty((len(slots), *kept), dtype=self.dtype)
+        for k in np.argsort(slots, kind="stable"):  # in the order of the disk; each row is copied once, to its place
+            row = self._row(int(slots[k]))
+            out[k] = row[rest] if rest else row
+        return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = self[:]

@@ -1,0 +1,59 @@
+"""A disease run from its start to its batches: the labels of 24,908 training participants, beside reading their ECGs.
+
+The reference is what a training script does that takes labels out of its data set, which reads and augments the
+recording for each; of the same participants a hundredth is read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.harness import Case, Pair, at_least, at_most
+
+PARTICIPANTS = 24_908  # of training, Sec. 3.1
+HUNDREDTH = 100
+
+
+def prepare(folder: Path) -> Pair:
+    """Both give the same positives, in the same order; the reference's seconds are of as many participants."""
+    import numpy as np
+    import torch
+
+    from eccl_lib import course, tasks
+    from eccl_lib.config import load
+    from eccl_lib.data import ecg
+
+    config = load("paper", disease="I21")
+    rng = np.random.default_rng(0)
+    labels = rng.random((PARTICIPANTS, 4)) < 0.022  # of myocardial infarction, Sec. 3.1
+    traits = np.full((PARTICIPANTS, 82), np.nan, np.float32)
+    train = np.arange(PARTICIPANTS)
+    few = PARTICIPANTS // HUNDREDTH
+    signals = rng.integers(-500, 500, (few, 12, ecg.SAMPLES), np.int16)
+    generator = torch.Generator().manual_seed(0)
+
+    def ours():
+        goal = tasks.targets(tasks.TASKS["I21"], labels, traits, train)
+        course.task_batches(goal, train, config.align, 0)(0)
+        return np.flatnonzero(goal.values[:, 0])
+
+    def item(k: int):
+        signal = ecg.scale(torch.from_numpy(signals[k : k + 1]), config.view)
+        return ecg.augment(signal, config.augment, generator), labels[k, 0]
+
+    def reference():
+        return np.flatnonzero([item(k)[1] for k in range(few)])
+
+    def same(one, other):
+        np.testing.assert_array_equal(one[one < few], other)
+
+    return Pair(ours, reference, same, reference_per=1 / HUNDREDTH)
+
+
+CASE = Case(
+    "disease run, start to first batches, 24,908 labels",
+    "labels through the augmenting data set (a hundredth of it, times 100)",
+    prepare,
+    (at_most("seconds", 1.0), at_least("ratio", 1)),
+    place=8,
+)
