@@ -80,5 +80,6 @@ CASE = Case(
     "frozen CMR encoder run at each step on augmented clips",
     prepare,
     (at_least("ratio", 10),),
+    minutes=10,
     place=4,
 )
