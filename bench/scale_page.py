@@ -63,14 +63,22 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _cells(one: dict[str, Any]) -> list[str]:
-    seconds, memory = one["seconds"], f"{one['memory_mb'] / 1000:.1f} GB"
+    seconds, memory = one["seconds"], f"{one['memory_mb'] / 1000:.1f} GB" if one["memory_mb"] else ""
     if "epochs" not in one:
         pace = f"{one['n'] / seconds:.2f}" if seconds else ""
         return [one["step"], "", f"{one['n']:,}", "", f"{seconds:.0f}", pace, "", memory, "", ""]
     used = "" if one["utilisation"] is None else f"{one['utilisation']:.0%}"
     hours = seconds / (one["n"] * one["epochs"]) * PAIRS * EPOCHS / 3600  # of one pass over all training participants
     counts = [f"{one['n']:,}", f"{one['epochs']}", f"{seconds:.0f}", f"{one['samples_per_second']:.3g}"]
-    return [one["step"], one["model"], *counts, used, memory, one["metric"], f"{hours:.2g} h"]
+    return [
+        one["step"],
+        one["model"],
+        *counts,
+        used,
+        memory,
+        one["metric"],
+        f"{hours:.2g} h" if hours < 100 else f"{hours:,.0f} h",
+    ]
 
 
 def with_table(text: str, found: dict[str, Any] | None) -> str:
