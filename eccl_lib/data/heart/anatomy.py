@@ -64,7 +64,7 @@ def draw(dice: Dice, level: torch.Tensor) -> Heart:
 
 def _walls(dice: Dice, level: torch.Tensor, apex: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Endo- and epicardium over the beat."""
-    kind = [0.46, 0.3, 0.24]  # normal, dilated, thick or small
+    kind = [0.42, 0.36, 0.22]  # normal, dilated, thick or small
     radius = dice.pick([dice.uniform(17, 28), dice.uniform(26, 38), dice.uniform(10, 23)], kind)
     which = dice.uniform()
     dilated, small = radius > 27, radius < 16
@@ -113,9 +113,12 @@ def _round(table: torch.Tensor) -> torch.Tensor:
 
 
 def _rim(dice: Dice, endo: torch.Tensor) -> torch.Tensor:
-    """Depth of the trabeculated layer between the bright blood and the expert's contour: (B, K, ANGLES)."""
-    depth = dice.uniform(0.2, 1.3) + dice.uniform(0.0, 0.06) * dice.coin(0.6) * endo.mean(-1)[..., None, None]
-    ragged = 0.5 + dice.ring(ANGLES, {3: 0.15, 7: 0.3, 11: 0.3, 17: 0.25})
+    """Depth of the trabeculated layer between the bright blood and the expert's contour: (B, K, ANGLES).
+
+    Experts draw along the foot of the edge on the muscle's side, not half way up: trabeculae belong to the cavity.
+    """
+    depth = dice.uniform(1.0, 3.2) + dice.uniform(0.0, 0.1) * dice.coin(0.6) * endo.mean(-1)[..., None, None]
+    ragged = 0.6 + dice.ring(ANGLES, {3: 0.15, 7: 0.3, 11: 0.3, 17: 0.25})
     return torch.minimum(depth[..., 0] * ragged.clamp(0.0, 1.5), 0.3 * endo)
 
 
@@ -142,8 +145,8 @@ def _right(
     across_now = across * (1 - dice.uniform(0.05, 0.5) * level)
     along_now = along * (1 - dice.uniform(0.0, 0.3) * level)
     center = 0.95 * septal + offset * across_now
-    wall = torch.where(dice.coin(0.15), dice.uniform(4, 10), dice.uniform(1.5, 4.5))
-    there = ~dice.coin(torch.where(apex, torch.tensor(0.5), torch.tensor(0.05)))
+    wall = torch.where(dice.coin(0.1), dice.uniform(4, 9), dice.uniform(1.5, 4.5))
+    there = ~dice.coin(torch.where(apex, torch.tensor(0.55), torch.tensor(0.12)))
     shift = dice.uniform(-0.35, 0.35) * outer
     return center, (across_now, along_now), shift, dice.uniform(1.6, 2.8), wall, there
 

@@ -26,7 +26,7 @@ def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tupl
     image = back.expand(-1, h.level.shape[1], -1, -1)
     image = _pericardium(dice, image, p, t, torch.maximum(epi, rv + h.rv_wall))
     image = nothing = _pools(dice, image, u, v, t, h)
-    image = _paint_rv(dice, image, p, t, h, rv)
+    image = _paint_rv(dice, image, p, t, h, (u, v, rv))
     flow = dice.uniform(0, 0.14) * dice.smooth(5, p.size) + 0.08 * dice.uniform() * dice.smooth(
         7, p.size, h.level.shape[1]
     )
@@ -69,7 +69,10 @@ def _pools(dice: Dice, image: torch.Tensor, u: torch.Tensor, v: torch.Tensor, t:
     return image
 
 
-def _paint_rv(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, h: Heart, rv: torch.Tensor) -> torch.Tensor:
+def _paint_rv(
+    dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, h: Heart, place: tuple[torch.Tensor, ...]
+) -> torch.Tensor:
+    rv = place[2]
     wall = t.muscle * dice.uniform(0.8, 1.2)
     image = paint(image, rv + h.rv_wall, t.edge_mm, wall)
     blood = t.rv_blood * (1 + dice.uniform(0, 0.14) * dice.smooth(5, p.size))
@@ -77,7 +80,23 @@ def _paint_rv(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, h: Heart, rv
     noise = dice.smooth(22, p.size)
     near = torch.exp(-(rv.clamp(min=0)) / dice.uniform(2, 10)) * (rv > -1)
     mesh = torch.sigmoid((noise + dice.uniform(-1.5, 0.3)) * 5) * near * dice.uniform(0, 1)
-    return torch.lerp(image, wall.expand_as(image), mesh)
+    image = torch.lerp(image, wall.expand_as(image), mesh)
+    for _ in range(3):
+        image = _band(dice, image, t, h, place, wall)
+    return image
+
+
+def _band(
+    dice: Dice, image: torch.Tensor, t: Tissue, h: Heart, place: tuple[torch.Tensor, ...], muscle: torch.Tensor
+) -> torch.Tensor:
+    """A papillary muscle or the moderator band of the RV: dark dots and bars are no mark of the left ventricle."""
+    u, v, rv = place
+    turn, size = dice.angle(), dice.uniform(1.0, 4.5)
+    a = u - h.rv_center - dice.uniform(-0.3, 0.9) * h.rv_half[0]
+    b = v - h.rv_shift - dice.uniform(-0.8, 0.8) * h.rv_half[1]
+    a, b = a * torch.cos(turn) + b * torch.sin(turn), b * torch.cos(turn) - a * torch.sin(turn)
+    depth = torch.minimum(ellipse(a, b, size, size * dice.uniform(0.4, 3.0)), rv)
+    return blend(image, depth, t.edge_mm, muscle, dice.coin(0.45) * dice.uniform(0.4, 1.0))
 
 
 def _paint_wall(

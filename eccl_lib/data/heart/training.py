@@ -107,9 +107,9 @@ class Training:
     def step(self) -> int:
         return min(self.done * self.plan.steps_per_chunk, self.plan.steps)
 
-    def run(self) -> None:
-        """All chunks that are left; a checkpoint after each."""
-        while self.done < self.plan.chunks:
+    def run(self, stop: int | None = None) -> None:
+        """All chunks that are left, or up to chunk ``stop``; a checkpoint after each."""
+        while self.done < min(self.plan.chunks, stop or self.plan.chunks):
             wall, cpu = time.perf_counter(), time.process_time()
             value = self.run_chunk()
             self.wall += time.perf_counter() - wall
@@ -202,7 +202,7 @@ def export(training: Training, path: Path, line: str, draws: int = 20) -> dict[s
         "command": line,
         "plan": asdict(plan),
         "parameters": sum(value.numel() for value in tensors.values()),
-        "pictures": plan.steps * plan.batch,
+        "pictures": training.step * plan.batch,
         "wall_seconds": round(training.wall),
         "cpu_seconds": round(training.cpu),
         "threads": torch.get_num_threads(),
@@ -223,6 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="instead of --minutes: the same number gives the same weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lr", type=float, default=Plan.lr)
+    parser.add_argument("--stop", type=int, help="at the end of the chunk of this step: the first of two phases")
     parser.add_argument("--start", type=Path, help="weights to start from")
     parser.add_argument("--folder", type=Path, help="of the checkpoints; default: heart/seed<k> among the runs")
     parser.add_argument("--out", type=Path, help="the weights' file; default: weights.safetensors in --folder")
@@ -233,8 +234,9 @@ def main(arguments: list[str] | None = None) -> None:
     plan = Plan(seed=given.seed, lr=given.lr, start=sha256(given.start) if given.start else "")
     plan = replace(plan, steps=_steps(given, plan, folder))
     training = Training(plan, folder, given.start, log=lambda text: print(text, flush=True))
-    training.run()
+    training.run(math.ceil(given.stop / plan.steps_per_chunk) if given.stop else None)
     line = f"python -m eccl_lib.data.heart.training --steps {plan.steps} --seed {plan.seed} --lr {plan.lr:g}"
+    line += f" --stop {training.step}" if training.step < plan.steps else ""
     line += f" --start {given.start.name}" if given.start else ""
     facts = export(training, given.out or folder / "weights.safetensors", line, given.draws)
     print(json.dumps(facts, indent=1, sort_keys=True))
