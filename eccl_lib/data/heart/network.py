@@ -84,7 +84,9 @@ class HeartNet:
         some = None if frames is None else np.asarray(frames, dtype=int)
         probability = np.stack([self.probabilities(clip, spacing_mm, some) for clip in part])
         labels = np.zeros((len(images), probability.shape[1], *images.shape[2:]), dtype=np.uint8)
-        labels[:, :, rows, columns] = tidy.labels(probability, spacing_mm)
+        whole_beat = images.shape[1] >= FEWEST_FRAMES
+        change = part.astype(np.float32).std(axis=1) if whole_beat else None
+        labels[:, :, rows, columns] = tidy.labels(probability, spacing_mm, change)
         return labels
 
     def place(self, images: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[slice, slice]:

@@ -9,6 +9,7 @@ from eccl_lib.data.heart.dice import Dice
 from eccl_lib.data.heart.scene import Plane, Tissue, blend, ellipse, paint
 
 NO_HEART = 0.04
+INSET_MM = 1.2  # experts draw the epicardium on the muscle's side of its edge to lung and fat
 
 
 def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,8 +41,9 @@ def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tupl
 
 
 def _labels(endo: torch.Tensor, epi: torch.Tensor, rv: torch.Tensor, h: Heart) -> torch.Tensor:
+    """As experts draw: the wall ends inside of its edge, but on the RV's side, where the septum ends at blood."""
     cavity = (endo > 0) & (h.radius > SMALLEST_CAVITY)
-    wall = (epi > 0) & ~cavity
+    wall = (epi > torch.where(rv > -1, 0.0, INSET_MM)) & ~cavity
     return torch.where(cavity, 1, torch.where(wall, 2, torch.where(rv > 0, 3, 0))).to(torch.uint8)
 
 
@@ -150,7 +152,7 @@ def _papillary(
     into a small cavity has become wall, as the star-shaped contour says.
     """
     full = h.radius[:, :1]
-    size = (1.2 + dice.uniform(0.04, 0.27) * full).minimum(0.36 * h.radius)
+    size = (1.2 + dice.uniform(0.04, 0.3) * full).minimum(0.36 * h.radius)
     way = dice.angle() + dice.uniform(-0.3, 0.3) * h.level
     inside = dice.uniform(0.55, 1.0)
     far = (inside + 0.5 * h.level * (1 - inside)) * h.radius

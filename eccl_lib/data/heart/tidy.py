@@ -9,6 +9,7 @@ BLUR_MM = 8.0
 NEAR_MM = 25.0  # from the heart's axis, one SD of what is believed to be the same ventricle
 RV_GAP_MM = 6.0  # the RV lies so close to the LV
 SMALL_PART = 0.2  # of the largest; lesser parts are specks
+STILL = 0.7  # of the LV's change over the beat; of generated RVs 98 in 100 change more, of false ones about half less
 
 
 def center(probability: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[float, float]:
@@ -52,11 +53,18 @@ def _gaussian(shape: tuple[int, int], at: np.ndarray, sigma_mm: float, spacing_m
     return np.exp(-(rows**2 + columns**2) / (2 * sigma_mm**2))
 
 
-def labels(probability: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
-    """(S, F, 4, H, W) -> (S, F, H, W) uint8: per slice one LV with its wall, and the RV beside it."""
+def labels(probability: np.ndarray, spacing_mm: tuple[float, float], change: np.ndarray | None = None) -> np.ndarray:
+    """(S, F, 4, H, W) -> (S, F, H, W) uint8: per slice one LV with its wall, and the RV beside it.
+
+    change: SD of each pixel's grey value over the beat, (S, H, W); what stands still is then no RV.
+    """
     centers = axis(probability, spacing_mm)
     raw = probability.argmax(2).astype(np.uint8)
-    return np.stack([_one_slice(clip, at, spacing_mm) for clip, at in zip(raw, centers, strict=True)])
+    out = np.stack([_one_slice(clip, at, spacing_mm) for clip, at in zip(raw, centers, strict=True)])
+    if change is not None:
+        for one, spread in zip(out, change, strict=True):
+            _drop_still(one, spread)
+    return out
 
 
 def _one_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
@@ -109,6 +117,19 @@ def _touching(mask: np.ndarray, near: np.ndarray) -> np.ndarray:
     size[0] = 0
     size[reach == 0] = 0
     return np.isin(parts, np.flatnonzero(size > SMALL_PART * max(size.max(), 1)))
+
+
+def _drop_still(labels: np.ndarray, change: np.ndarray) -> None:
+    """Take from a slice (F, H, W) the parts of the RV that change much less over the beat than the LV and its wall."""
+    from scipy.ndimage import label
+
+    ventricle = ((labels == LV) | (labels == WALL)).any(0)
+    parts, count = label((labels == RV).any(0))
+    if not count or not ventricle.any():
+        return
+    means = np.bincount(parts.ravel(), weights=change.ravel()) / np.maximum(np.bincount(parts.ravel()), 1)
+    still = np.flatnonzero(means < STILL * change[ventricle].mean())
+    labels[(labels == RV) & np.isin(parts, still[still > 0])] = 0
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:

@@ -66,6 +66,15 @@ def test_the_axis_follows_a_heart_that_leans():
     np.testing.assert_allclose(found[:, 1], 34, atol=1.5)
 
 
+def test_an_organ_that_stands_still_is_no_right_ventricle():
+    noisy = heart(slices=1)
+    noisy[0, :, 24:38, 51:60] = 3  # as near and as large as the RV, all the time
+    change = np.full((1, 64, 64), 5.0)
+    change[0, 20:42, 8:50] = 30.0
+    np.testing.assert_array_equal(tidy.labels(certain(noisy), SPACING, change), heart(slices=1))
+    np.testing.assert_array_equal(tidy.labels(certain(noisy), SPACING), noisy)
+
+
 def test_nothing_in_gives_nothing_out():
     empty = np.zeros((2, 3, 32, 32), dtype=np.uint8)
     np.testing.assert_array_equal(tidy.labels(certain(empty), SPACING), empty)
