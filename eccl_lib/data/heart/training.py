@@ -190,8 +190,11 @@ def steps_in(minutes: float, plan: Plan) -> int:
     return max(int(minutes * 60 / seconds[-1] * plan.steps_per_chunk), plan.steps_per_chunk)
 
 
-def export(training: Training, path: Path, line: str, draws: int = 20) -> dict[str, object]:
-    """Write the running average's weights and, beside them, how they came about: weights.json."""
+def export(training: Training, path: Path, line: str, draws: int = 20, start: Path | None = None) -> dict[str, object]:
+    """Write the running average's weights and, beside them, how they came about: weights.json.
+
+    start: weights of an earlier phase, whose .json is kept as ``before``.
+    """
     plan = training.plan
     model = UNet()
     model.load_state_dict(training.average)
@@ -213,6 +216,8 @@ def export(training: Training, path: Path, line: str, draws: int = 20) -> dict[s
             "single frames": judging.judge(model, VALIDATION_SEED, draws, with_time=False),
         },
     }
+    if start is not None and start.with_suffix(".json").is_file():
+        facts["before"] = read_json(start.with_suffix(".json"))
     write_json(path.with_suffix(".json"), facts)
     return facts
 
@@ -238,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
     line = f"python -m eccl_lib.data.heart.training --steps {plan.steps} --seed {plan.seed} --lr {plan.lr:g}"
     line += f" --stop {training.step}" if training.step < plan.steps else ""
     line += f" --start {given.start.name}" if given.start else ""
-    facts = export(training, given.out or folder / "weights.safetensors", line, given.draws)
+    facts = export(training, given.out or folder / "weights.safetensors", line, given.draws, given.start)
     print(json.dumps(facts, indent=1, sort_keys=True))
 
 

@@ -63,7 +63,7 @@ def test_the_cavity_shrinks_and_the_wall_keeps_its_area(drawn):
     assert (together[:, 1] <= 1.15 * together[:, 0]).all()
     open_ = drawn.radius_mm[whole][:, ES] > 6
     ratio = (wall[:, ES] / wall[:, ED])[open_]
-    assert ratio.min() > 0.75 and ratio.max() < 1.5
+    assert ratio.min() > 0.75 and ratio.max() < 1.7
 
 
 def test_small_systolic_cavities_thick_walls_and_large_right_ventricles_are_among_them(drawn):
