@@ -1,0 +1,144 @@
+"""Cost against size: 1, 2 and 4 times as many participants through preprocessing, features, an epoch and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.harness import Case, at_most, cpu, peak_mb
+
+TIMES, ROUNDS = (1, 2, 4), 3
+FILES, CLIPS, PEOPLE, ROWS = 8, 64, 120, 3000  # participants at the first size of each part
+
+SETTINGS = {"runtime.device": "cpu", "store.clip_size": 56, "store.clip_frames": 25}
+
+
+def prepare(folder: Path) -> dict[str, Any]:
+    """Per part the CPU time of a participant at each size: the quickest of three rounds, since load only adds.
+
+    ``uneven``: the largest share by which a participant is dearer at one size than at another. ``growth_mb``: how much
+    more memory four times as many take, in the parts that stream (the table is in memory, as it must be).
+    """
+    parts = {"preprocessing": preprocessing, "features": features, "epoch": epoch, "table": table}
+    found: dict[str, Any] = {}
+    growth = []
+    for name, make in parts.items():
+        calls = make(folder)
+        each = [min(cpu(call) / count for _ in range(ROUNDS)) for call, count in calls]
+        found[name] = max(each) / min(each) - 1
+        if name != "table":
+            growth.append(peak_mb(calls[-1][0]) - peak_mb(calls[0][0]))
+    uneven = max(found[name] for name in parts)
+    return found | {"uneven": uneven, "growth_mb": max(growth)}
+
+
+Calls = list[tuple[Callable[[], Any], int]]
+
+
+def preprocessing(folder: Path) -> Calls:
+    """Files of a few participants, again and again, to rows of the store."""
+    from eccl_lib.config import load
+    from eccl_lib.data import files, store
+    from eccl_lib.data.synthetic import ukb_tree
+
+    config = load("demo")
+    for index in range(8):
+        ukb_tree.write_participant(config.synthetic, index, folder / "raw")
+    some = [store.participant(eid, kinds) for eid, kinds in files.find(folder / "raw").participants.items()]
+
+    def run(count: int) -> Callable[[], None]:
+        def call() -> None:
+            for k in range(count):
+                store.process(some[k % len(some)], config)
+
+        call()
+        return call
+
+    return [(run(FILES * times), FILES * times) for times in TIMES]
+
+
+def features(folder: Path) -> Calls:
+    """A frozen CMR encoder over all clips."""
+    import numpy as np
+
+    from bench import pretend
+    from eccl_lib import trained
+    from eccl_lib.config import load
+    from eccl_lib.course import Problem
+    from eccl_lib.inputs import Clips, in_batches
+    from eccl_lib.log import silent
+
+    config = load("demo", disease="traits", overrides=SETTINGS)
+    data = replace(pretend.cohort(CLIPS * TIMES[-1], config), folder=folder, progress=silent)
+    clips, encoder = Clips(data, config), trained.new_cmr_model(Problem.of(config, data)).eval().encoder
+
+    def run(count: int) -> Callable[[], Any]:
+        return lambda: in_batches(lambda part: encoder(clips.of(part)), np.arange(count), size=32)
+
+    run(CLIPS)()
+    return [(run(CLIPS * times), CLIPS * times) for times in TIMES]
+
+
+def epoch(folder: Path) -> Calls:
+    """One epoch of the task on the ECG."""
+    from bench import pretend
+    from eccl_lib import stages, trained
+    from eccl_lib.config import RuntimeConfig, load
+    from eccl_lib.course import Problem
+    from eccl_lib.lineage import Arm
+    from eccl_lib.log import silent
+    from eccl_lib.train import Loop
+
+    config = load("demo", disease="traits", overrides=SETTINGS)
+    calls: Calls = []
+    for times in TIMES:
+        data = replace(pretend.cohort(PEOPLE * times, config), folder=folder / str(times), progress=silent)
+        data.folder.mkdir()
+        model = trained.new_ecg_model(Problem.of(config, data), Arm("scratch"))
+        course = stages.arm_course(config, Arm("scratch"), data, model, None)
+        loop = Loop(course.recipe, config.align, 0, folder, "", RuntimeConfig(), silent)
+
+        def call(loop: Loop = loop) -> None:
+            loop.recipe.model.train()
+            for rows in loop.recipe.batches(0):
+                loop.run_step(rows, 10.0)
+
+        call()
+        calls.append((call, len(data.index("train"))))
+    return calls
+
+
+def table(folder: Path) -> Calls:
+    """The tabular export to traits and labels; its rows repeat under other ids."""
+    import pandas as pd
+
+    from eccl_lib.config import load
+    from eccl_lib.data import tables
+    from eccl_lib.data.synthetic import FIRST_EID, render_table
+
+    first, calls = render_table(load("demo").synthetic, range(500)), []
+    for times in TIMES:
+        path = folder / f"{times}.csv"
+        rows = pd.concat([first] * (ROWS // len(first) * times), ignore_index=True)
+        rows.assign(eid=range(FIRST_EID, FIRST_EID + len(rows))).to_csv(path, index=False)
+
+        def call(path: Path = path) -> None:
+            read = tables.read_table(path)
+            tables.traits(read)
+            tables.labels(read, "ever")
+
+        call()
+        calls.append((call, ROWS * times))
+    return calls
+
+
+CASE = Case(
+    "1, 2, 4 x participants: preprocessing, feature build, epoch, table",
+    "the cost of a participant at the other sizes",
+    prepare,
+    (at_most("uneven", 0.10, "{:.0%} apart"), at_most("growth_mb", 20, "{:.0f} MB more")),
+    minutes=10,
+    place=11,
+)
