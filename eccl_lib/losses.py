@@ -97,14 +97,20 @@ def triplet_loss(z_ecg: Tensor, z_cmr: Tensor, margin: float) -> Tensor:
     with d(e_i, c_i) < d(e_i, c_n) < d(e_i, c_i) + margin; where there is none, the hardest, that is the nearest; in a
     batch of one there is no negative, and the loss is 0. z_ecg, z_cmr: (B, D), not normed.
     """
-    distance = torch.cdist(z_ecg, z_cmr, compute_mode="donot_use_mm_for_euclid_dist")  # (B, B), row i for ECG i
-    positive = distance.diagonal()
-    if len(distance) == 1:
-        return 0.0 * positive.sum()  # with a gradient, so that a step can be taken
-    own = torch.eye(len(distance), dtype=torch.bool, device=distance.device)
-    semi_hard = (distance > positive[:, None]) & (distance < positive[:, None] + margin) & ~own
-    far = torch.inf
-    hardest = distance.masked_fill(own, far).min(dim=1).values
-    nearest = distance.masked_fill(~semi_hard, far).min(dim=1).values
-    negative = torch.where(semi_hard.any(dim=1), nearest, hardest)
-    return F.relu(positive - negative + margin).mean()
+    if len(z_ecg) == 1:
+        return 0.0 * _distances(z_ecg, z_cmr).sum()  # with a gradient, so that a step can be taken
+    with torch.no_grad():
+        distance = _distances(z_ecg, z_cmr)  # (B, B), row i for ECG i
+        positive = distance.diagonal()[:, None]
+        own = torch.eye(len(distance), dtype=torch.bool, device=distance.device)
+        semi_hard = (distance > positive) & (distance < positive + margin) & ~own
+        candidates = torch.where(semi_hard.any(dim=1, keepdim=True), semi_hard, ~own)
+        negative = distance.masked_fill(~candidates, torch.inf).argmin(dim=1)
+    pairs = torch.stack([torch.arange(len(negative), device=negative.device), negative], dim=1)  # (B, 2)
+    near, far = _distances(z_ecg[:, None], z_cmr[pairs])[:, 0].unbind(1)  # the only ones that have a gradient
+    return F.relu(near - far + margin).mean()
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean, exact where they are small. a: (..., P, D); b: (..., R, D). Returns (..., P, R)."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
