@@ -1,16 +1,19 @@
-"""One update of the masked autoencoder at the paper's size: the encoder sees 120 of 600 tokens, or all of them."""
+"""One update of the masked autoencoder at the paper's size: the encoder sees 120 of 600 tokens, or all of them.
+
+Three ECGs at once: the update of 112 million weights, the same on both sides, still weighs more than in a batch of 128.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from bench.harness import Case, Pair, at_least
+from bench.harness import Case, Pair, at_least, compare
 
-CLOSE = 1e-4
+BATCH, CLOSE, ROUNDS = 3, 1e-4, 3
 TINY_LR = 1e-9  # both sides share one model: it has to stay where it is
 
 
-def prepare(folder: Path) -> Pair:
+def prepare(folder: Path) -> dict[str, object]:
     """The reference is the same model, hidden tokens replaced by the mask token before the encoder instead of after."""
     import torch
 
@@ -26,8 +29,8 @@ def prepare(folder: Path) -> Pair:
     from eccl_lib.train import Loop, Recipe
 
     config = load("paper", overrides={"mae.lr": TINY_LR, "runtime.device": "cpu"})
-    data = pretend.cohort(4, config)
-    recipe, rows = stages.ecg_course(config, data).recipe, data.index("train")[:1]
+    data = pretend.cohort(2 * BATCH, config)
+    recipe, rows = stages.ecg_course(config, data).recipe, data.index("train")[:BATCH]
     model, signals = recipe.model, Signals(data, config)
 
     def fed_all(x, noise):
@@ -46,13 +49,14 @@ def prepare(folder: Path) -> Pair:
     model.train()
 
     def same(*nothing):
-        x, noise = signals.of(rows), torch.rand(1, 600, generator=torch.Generator().manual_seed(0))
+        x, noise = signals.of(rows), torch.rand(BATCH, 600, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             _, predicted, mask = model(x, noise)
             literal = by_hand(model, x, mask)
         torch.testing.assert_close(predicted, literal, rtol=CLOSE, atol=CLOSE)
 
-    return Pair(lambda: loops[0].run_step(rows, 40.0), lambda: loops[1].run_step(rows, 40.0), same)
+    pair = Pair(lambda: loops[0].run_step(rows, 40.0), lambda: loops[1].run_step(rows, 40.0), same, per=BATCH)
+    return compare(pair, ROUNDS)
 
 
 def by_hand(model, x, mask):
