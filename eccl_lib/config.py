@@ -174,7 +174,7 @@ class AlignConfig(TrainingConfig):
     negatives_per_positive: int = 2  # Sec. 3.1
     chunks: Literal["drawn", "fixed"] = "drawn"  # Sec. 3.1: random; fixed, in file order: authors' code
     views: int = option(0)  # augmented versions of each clip among the frozen features, one drawn per step; 0: as it is
-    bank: bool = option(False)  # contrast each ECG with all training participants' hearts, not the batch's alone
+    bank: bool = option(False)  # the CLIP loss against all training participants' hearts, not the batch's alone
 
 
 @dataclass(frozen=True)

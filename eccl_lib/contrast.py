@@ -8,7 +8,6 @@ from torch import Tensor
 
 from eccl_lib import losses
 from eccl_lib.course import Problem
-from eccl_lib.data import ecg
 from eccl_lib.inputs import Signals, on_device
 from eccl_lib.lineage import Arm
 from eccl_lib.models.heads import Aligned
@@ -40,7 +39,7 @@ def contrast_step(problem: Problem, arm: Arm, model: Aligned, signals: Signals, 
     bank = Bank(problem, model, hearts) if config.align.bank and arm.objective == "clip" else None
 
     def outputs(rows: np.ndarray, generator: torch.Generator) -> Outputs:
-        x = ecg.augment(signals.of(rows), config.augment, generator)
+        x = signals.augmented(rows, generator)
         if bank is not None:
             return model.forward_ecg(x)
         return model.forward_pair(x, hearts.of(on_device(rows, device), generator))

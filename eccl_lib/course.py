@@ -35,6 +35,8 @@ class Inputs(Source, Protocol):
 
     def of(self, rows: np.ndarray) -> Tensor: ...
 
+    def augmented(self, rows: np.ndarray, generator: torch.Generator) -> Tensor: ...
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -121,14 +123,13 @@ def cpu_seconds(function: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def task_step(problem: Problem, model: nn.Module, inputs: Inputs, augment: Callable[..., Tensor]) -> Mean:
+def task_step(problem: Problem, model: nn.Module, inputs: Inputs) -> Mean:
     """The task alone, on augmented inputs."""
     goal, device = problem.goal, inputs.device
     wanted, terms = goal.scaled().to(device), goal.terms().to(device)
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        x = augment(inputs.of(rows), problem.config.augment, generator)
-        return goal.loss(model(x), wanted[on_device(rows, device)]), {}
+        return goal.loss(model(inputs.augmented(rows, generator)), wanted[on_device(rows, device)]), {}
 
     return Mean(step, lambda rows: terms[on_device(rows, device)].sum().clamp(min=1))
 

@@ -30,7 +30,7 @@ class Signals:
     """All ECGs of a cohort as the models see them: resident on a GPU as int16, on a CPU left in the memory map."""
 
     def __init__(self, data: Cohort, config: Config) -> None:
-        self.view, self.device = config.view, device(config)
+        self.view, self.augment, self.device = config.view, config.augment, device(config)
         self.mapped = distributed.first_then_all(lambda: data.ecg_view(config.view))
         self.samples = self.mapped.shape[2]
         self.resident = torch.from_numpy(self.mapped.copy()).to(self.device) if self.device.type == "cuda" else None
@@ -45,6 +45,10 @@ class Signals:
         self.waited += time.perf_counter() - began
         return ecg.scale(found, self.view)
 
+    def augmented(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+        """As ``of``, each ECG cropped, reversed or turned by chance (Sec. 3.1)."""
+        return ecg.augment(self.of(rows), self.augment, generator)
+
     def ahead(self, batches: Sequence[np.ndarray]) -> AbstractContextManager:
         """Nothing to do: they are resident, or small."""
         return nullcontext()
@@ -58,6 +62,7 @@ class Clips:
 
     def __init__(self, data: Cohort, config: Config) -> None:
         self.pixels, self.device = distributed.first_then_all(lambda: data.clip_view(config.view)), device(config)
+        self.augment = config.augment
         asked = config.runtime.read_ahead
         self.read_ahead = asked == "on" or (asked == "auto" and self.device.type == "cuda")
         self.waited = 0.0
@@ -67,6 +72,10 @@ class Clips:
     def of(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, F, H, W) in [-1, 1], channels_last."""
         return cmr.scale(self.stored(rows))
+
+    def augmented(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+        """As ``of``, each clip rotated, scaled or mirrored by chance (Sec. 3.1), from its bytes on the device."""
+        return cmr.augment(self.stored(rows), self.augment, generator)
 
     def stored(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, F, H, W) uint8 on the device, channels_last."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eccl_lib import distributed
 from eccl_lib.config import ConfigError
@@ -74,16 +74,20 @@ class Pieces:
                 yield own, self.start(piece)
 
 
-def backward(step: Step, pieces: Pieces) -> Logs:
-    """Gradients of the batch, into the parameters; returns the loss and its parts.
+def check(model: nn.Module, step: Step, count: int) -> None:
+    """Raises ConfigError where a batch in ``count`` pieces would not be the whole batch."""
+    if count == 1:
+        return
+    if not isinstance(step, Mean | Contrast):
+        raise ConfigError(f"runtime.accumulate is {count}; this stage takes its batches whole: set it to 1")
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
+        why = "this model's batch norms would see one piece at a time"
+        raise ConfigError(f"runtime.accumulate is {count}; {why}: set it to 1 or raise runtime.ranks")
 
-    Raises ConfigError on a step that cannot be taken in pieces.
-    """
-    if isinstance(step, Mean):
-        return _one_pass(step, pieces)
-    if isinstance(step, Contrast):
-        return _two_passes(step, pieces)
-    raise ConfigError(f"runtime.accumulate is {pieces.count}; this stage takes its batches whole: set it to 1")
+
+def backward(step: Step, pieces: Pieces) -> Logs:
+    """Gradients of the batch, into the parameters; returns the loss and its parts. step: as ``check`` lets pass."""
+    return _two_passes(step, pieces) if isinstance(step, Contrast) else _one_pass(step, pieces)
 
 
 def _one_pass(step: Mean, pieces: Pieces) -> Logs:

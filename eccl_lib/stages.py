@@ -18,7 +18,7 @@ from eccl_lib import command, course, distributed, launch, trained
 from eccl_lib.config import Config
 from eccl_lib.contrast import contrast_step
 from eccl_lib.course import Course, Problem
-from eccl_lib.data import cmr, cohort, ecg
+from eccl_lib.data import cohort
 from eccl_lib.data.layout import ARRAYS
 from eccl_lib.inputs import Clips, Signals, in_batches
 from eccl_lib.lineage import (
@@ -56,7 +56,7 @@ def ecg_course(config: Config, data: cohort.Cohort) -> Course:
     tokens = int(np.prod(grid(config.ecg, signals.samples)))
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        x = ecg.augment(signals.of(rows), config.augment, generator)
+        x = signals.augmented(rows, generator)
         noise = distributed.rand(len(rows), tokens, generator=generator, device=x.device)
         return model(x, noise)[0], {}
 
@@ -78,7 +78,7 @@ def cmr_course(config: Config, data: cohort.Cohort) -> Course:
     problem, clips = Problem.of(config, data), Clips(data, config)
     model = trained.new_cmr_model(problem)
     trained.start(model, start_of(config, "pretrain_cmr"), "encoder")
-    step = course.task_step(problem, model, clips, cmr.augment)
+    step = course.task_step(problem, model, clips)
     return course.task_course(problem, config.cmr_training, model, clips, step)
 
 
@@ -108,7 +108,7 @@ def cmr_views(config: Config, data: cohort.Cohort, log: Log = print) -> np.ndarr
 
         def one(view: int, part: np.ndarray) -> Tensor:
             generator = torch.Generator(clips.device).manual_seed(seed_of(config.seed, view, int(part[0])))
-            return model.encoder(cmr.augment(clips.of(part), config.augment, generator))
+            return model.encoder(clips.augmented(part, generator))
 
         rows = np.arange(len(data))
         return np.stack([in_batches(partial(one, view), rows, source=clips) for view in range(views)], axis=1)
@@ -129,11 +129,10 @@ def autoencode(config: Config, modality: Modality, log: Log = print) -> Run:
 
 
 def autoencoder_course(config: Config, modality: Modality, data: cohort.Cohort) -> Course:
-    inputs, augment = {"ecg": (Signals, ecg.augment), "cmr": (Clips, cmr.augment)}[modality]
-    inputs, model = inputs(data, config), getattr(trained.new_pair(config), modality)
+    inputs, model = {"ecg": Signals, "cmr": Clips}[modality](data, config), getattr(trained.new_pair(config), modality)
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        return model(augment(inputs.of(rows), config.augment, generator)), {}
+        return model(inputs.augmented(rows, generator)), {}
 
     look = lambda rows: model(inputs.of(rows))  # noqa: E731
     return course.error_course(config, data, config.cmae, model, Mean(step), look, inputs)
@@ -160,8 +159,8 @@ def pair_course(config: Config, data: cohort.Cohort, alone: dict[str, dict[str, 
         getattr(model, modality).load_state_dict(weights)
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        x = ecg.augment(signals.of(rows), config.augment, generator)
-        y = cmr.augment(clips.of(rows), config.augment, generator)
+        x = signals.augmented(rows, generator)
+        y = clips.augmented(rows, generator)
         from_ecg = distributed.rand(len(rows), generator=generator, device=x.device) < 0.5
         return model(x, y, from_ecg)
 
@@ -200,7 +199,7 @@ def arm_course(config: Config, arm: Arm, data: cohort.Cohort, model: Supervised,
     """features: (N, D) or (N, K, D) of the frozen CMR encoder, never trained; None where the arm has no teacher."""
     problem, signals = Problem.of(config, data), Signals(data, config)
     if features is None:
-        step = course.task_step(problem, model, signals, ecg.augment)
+        step = course.task_step(problem, model, signals)
         return course.task_course(problem, config.align, model, signals, step)
     step = contrast_step(problem, arm, model, signals, features)
     return course.task_course(problem, config.align, model, signals, step)
@@ -213,7 +212,7 @@ def third_stage(config: Config, arm: Arm, log: Log = print) -> Run:
     def make() -> Course:
         problem, signals = Problem.of(config, data), Signals(data, config)
         model = trained.frozen(trained.new_ecg_model(problem, arm), arm_run(config, arm, data)).requires_grad_(True)
-        step = course.task_step(problem, model, signals, ecg.augment)
+        step = course.task_step(problem, model, signals)
         return course.task_course(problem, config.third_stage, model, signals, step)
 
     return course.once(third_run(config, arm, data), config, make, log)

@@ -21,12 +21,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from eccl_lib import checkpoints, distributed, pace, speed
+from eccl_lib import checkpoints, distributed, pace, pieces, speed
 from eccl_lib.config import RuntimeConfig, TrainingConfig
 from eccl_lib.ledger import DivergedError, Ledger, State
 from eccl_lib.log import Log, silent
 from eccl_lib.models.heads import Supervised
-from eccl_lib.pieces import Logs, Pieces, Step, backward
+from eccl_lib.pieces import Logs, Pieces, Step
 from eccl_lib.schedule import learning_rate, optimiser, seed_of
 
 __all__ = ["DivergedError", "Recipe", "Source", "fit", "trial_loop"]
@@ -109,6 +109,7 @@ class Loop:
         self.optimiser = optimiser(list(self.parameters.values()), config)
         self.state = State()
         self.ledger = Ledger(self.device)
+        pieces.check(recipe.model, recipe.step, runtime.accumulate)
         speed.recompute(recipe.model, runtime.recompute)
         self.forward = distributed.parallel(recipe.model, recipe.step)
         self.best = _copy(recipe.model.state_dict())
@@ -151,12 +152,12 @@ class Loop:
         """The gradient of one batch; returns its loss and the loss's parts, on the device."""
         self.optimiser.zero_grad(set_to_none=True)
         cast = lambda: speed.autocast(self.device, self.runtime)  # noqa: E731
-        pieces = Pieces(rows, self.runtime.accumulate, self.generator, cast)
-        if pieces.count > 1:
-            parts = backward(self.recipe.step, pieces)
+        batch = Pieces(rows, self.runtime.accumulate, self.generator, cast)
+        if batch.count > 1:
+            parts = pieces.backward(self.recipe.step, batch)
             distributed.average(self.parameters.values())
             return parts
-        for own, generator in pieces:
+        for own, generator in batch:
             loss, logs = self.forward(own, generator)
         loss.backward()
         return {"loss": loss, **logs}

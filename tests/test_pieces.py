@@ -126,6 +126,13 @@ def test_a_step_that_meets_itself_in_the_model_is_refused(tmp_path):
         gradients(course, tmp_path, accumulate=2)
 
 
+def test_batch_norms_are_refused_in_pieces(tmp_path):
+    config = tiny_config(**{"cmr.architecture": "resnet50"})
+    course = course_of("cmr", config, cohort.load(config, quiet))
+    with pytest.raises(ConfigError, match=r"runtime.accumulate is 2; this model's batch norms"):
+        gradients(course, tmp_path, accumulate=2)
+
+
 def test_more_pieces_than_rows_are_refused(tmp_path):
     course = course_of("ssl", tiny_config(), cohort.load(tiny_config(), quiet))
     with pytest.raises(ConfigError, match="use fewer"):
