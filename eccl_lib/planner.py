@@ -6,6 +6,8 @@ too long, as a paper-size model on a CPU, a part of it is tried and cost is take
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 import resource
 import tempfile
@@ -95,6 +97,7 @@ def _cost(act: Callable[[np.ndarray], object], rows: np.ndarray, device: torch.d
     one = _seconds(lambda: act(few), device) / len(few)
     most = int(PATIENCE / (TRIALS + 1) / max(one, 1e-9))
     some = rows[: max(len(few), min(len(rows), most))]
+    give_back()
     before = anonymous(device)
     with Peak(device) as peak:
         act(some)
@@ -125,6 +128,12 @@ def _seconds(act: Callable[[], object], device: torch.device) -> float:
     act()
     torch.cuda.synchronize()
     return time.perf_counter() - began
+
+
+def give_back() -> None:
+    """Return freed memory to the system (glibc), so that what is used anew counts as growth."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Peak:

@@ -86,6 +86,7 @@ def compiled(part: nn.Module, trial: Callable[[], None], runtime: RuntimeConfig,
     timed = runtime.compile == "auto"
     plain = seconds(trial, device) if timed else 0.0
     try:
+        torch._dynamo.config.suppress_errors = False  # as an earlier training may have left it: a trial fails aloud
         part.compile(backend=BACKEND)
         trial()
         gain = plain / seconds(trial, device) if timed else WORTH_IT

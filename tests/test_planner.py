@@ -61,6 +61,7 @@ def test_epochs_that_are_behind_it_cost_nothing():
 @pytest.mark.parametrize("patience", [20.0, 0.5])
 def test_memory_is_that_of_a_whole_batch_also_where_a_part_is_tried(patience, monkeypatch):
     monkeypatch.setattr(planner, "PATIENCE", patience)
+    planner.give_back()
     before = planner.anonymous(CPU)
     found = plan(toy(a_row=2e-2, memory=10_000_000))  # half a second allows five rows of eight
     assert found.memory - before == pytest.approx(8 * 10_000_000, rel=0.3)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from eccl_lib.config import as_dict
+from eccl_lib.config import essentials
 from eccl_lib.grid import forecast
 from eccl_lib.grid.forecast import Forecast, Progress, duration, wall_seconds
 
@@ -55,7 +55,7 @@ def test_seconds_come_from_finished_runs_that_differ_in_seed_or_disease_alone(tm
     runs["seed2-c"] = tiny_config("I42", 2, **{"align.epochs": 9}), 999.0
     for name, (config, seconds) in runs.items():
         (folder / name).mkdir(parents=True)
-        (folder / name / "config.json").write_text(json.dumps(as_dict(config) | {"runtime": None}))
+        (folder / name / "config.json").write_text(json.dumps(essentials(config) | {"runtime": None}))
         (folder / name / "timing.json").write_text(json.dumps({"seconds": 1.0, "cpu_seconds": seconds}))
     (folder / "seed3-d").mkdir()
     (folder / "seed3-d" / "timing.json").write_text("{")
