@@ -25,6 +25,7 @@ class Heart:
     level: torch.Tensor  # (B, K, 1, 1) contraction, 0 to 1
     endo: torch.Tensor  # the expert's endocardium: trabeculae and free papillaries inside
     bright: torch.Tensor  # where the blood is wholly bright
+    bases: torch.Tensor  # 0 to 1: how much papillary muscle joins the wall, so that nothing shows where it begins
     epi: torch.Tensor
     open_: torch.Tensor  # 1 where basal slices have no wall (outflow tract), (B, 1, ANGLES)
     apex: torch.Tensor  # (B, 1, 1, 1) bool
@@ -54,12 +55,12 @@ def draw(dice: Dice, level: torch.Tensor) -> Heart:
     base = base & ~apex
     endo, epi = _walls(dice, level, apex)
     endo, epi, flat = _flatten_septum(dice, endo, epi)
-    rim = _rim(dice, endo)
+    bases, deep = _bases(dice, endo, level)
+    rim = torch.minimum(_rim(dice, endo) + deep, 0.5 * endo)
+    bright = (endo - rim).clamp(min=0)
     rv = _right(dice, level, epi, apex, flat)
     gap = base & dice.coin(0.4)
-    return Heart(
-        level, endo, (endo - rim).clamp(min=0), epi, _gap(dice, gap), apex, base, *rv, _displacement(dice, level)
-    )
+    return Heart(level, endo, bright, bases, epi, _gap(dice, gap), apex, base, *rv, _displacement(dice, level))
 
 
 def _walls(dice: Dice, level: torch.Tensor, apex: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,9 +118,32 @@ def _rim(dice: Dice, endo: torch.Tensor) -> torch.Tensor:
 
     Experts draw along the foot of the edge on the muscle's side, not half way up: trabeculae belong to the cavity.
     """
-    depth = dice.uniform(1.0, 3.2) + dice.uniform(0.0, 0.1) * dice.coin(0.6) * endo.mean(-1)[..., None, None]
+    depth = dice.uniform(1.0, 3.2) + dice.uniform(0.0, 0.12) * dice.coin(0.6) * endo.mean(-1)[..., None, None]
     ragged = 0.6 + dice.ring(ANGLES, {3: 0.15, 7: 0.3, 11: 0.3, 17: 0.25})
     return torch.minimum(depth[..., 0] * ragged.clamp(0.0, 1.5), 0.3 * endo)
+
+
+def _bases(dice: Dice, endo: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Papillary muscles that lie against the wall at end-systole: their share and depth by direction, (B, K, ANGLES).
+
+    Free in the blood at end-diastole, they close up to a sector of one colour with the wall when the cavity empties.
+    Experts draw on through them, along the round of the wall. Two groups, on the side away from the septum; a cavity
+    that is nearly closed has no room for them.
+    """
+    theta = torch.arange(ANGLES) * (2 * torch.pi / ANGLES)
+    radius = endo.mean(-1, keepdim=True)
+    room = torch.sigmoid((radius - 9) / 1.5)
+    share, depth = torch.zeros_like(endo), torch.zeros_like(endo)
+    for side in (-1, 1):
+        middle = side * dice.uniform(1.2, 2.6)[..., 0]
+        half = dice.uniform(0.25, 0.8)[..., 0]
+        off = torch.remainder(theta - middle + torch.pi, 2 * torch.pi) - torch.pi
+        inside = torch.sigmoid((half - off.abs()) / 0.08)
+        closed = (level[..., 0] - dice.uniform(-0.2, 0.5)[..., 0]).clamp(0, 1)
+        closed = closed * dice.coin(0.6)[..., 0] * room
+        share = torch.maximum(share, inside * closed)
+        depth = torch.maximum(depth, inside * closed * dice.uniform(0.1, 0.45)[..., 0] * radius)
+    return share, depth
 
 
 def _gap(dice: Dice, gap: torch.Tensor) -> torch.Tensor:

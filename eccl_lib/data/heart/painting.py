@@ -9,7 +9,7 @@ from eccl_lib.data.heart.dice import Dice
 from eccl_lib.data.heart.scene import Plane, Tissue, blend, ellipse, paint
 
 NO_HEART = 0.04
-INSET_MM = 1.2  # experts draw the epicardium on the muscle's side of its edge to lung and fat
+INSET_MM = 2.0  # experts draw the epicardium on the muscle's side of its edge to lung and fat
 
 
 def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,7 +34,7 @@ def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tupl
     wall = t.muscle * (1 + dice.uniform(0, 0.2) * dice.smooth(8, p.size))
     blood = t.blood * (1 + flow) * (1 + dice.uniform(-0.15, 0.15) * h.level)
     image = _paint_wall(dice, image, t, h, epi, open_, wall, blood)
-    image = _paint_cavity(dice, image, p, t, h, (u, v), (endo, bright), (wall, blood))
+    image = _paint_cavity(dice, image, p, t, h, (u, v), (endo, bright, sample(h.bases, theta)), (wall, blood))
     gone = dice.coin(NO_HEART)  # beyond the apex or above the base
     labels = torch.where(gone, torch.zeros((), dtype=torch.uint8), _labels(endo, epi, rv, h))
     return torch.where(gone, nothing, image), labels
@@ -43,7 +43,8 @@ def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tupl
 def _labels(endo: torch.Tensor, epi: torch.Tensor, rv: torch.Tensor, h: Heart) -> torch.Tensor:
     """As experts draw: the wall ends inside of its edge, but on the RV's side, where the septum ends at blood."""
     cavity = (endo > 0) & (h.radius > SMALLEST_CAVITY)
-    wall = (epi > torch.where(rv > -1, 0.0, INSET_MM)) & ~cavity
+    inset = torch.where(rv > -1, 0.0, (0.4 * (epi - endo)).clamp(max=INSET_MM))  # a thin wall keeps most of itself
+    wall = (epi > inset) & ~cavity
     return torch.where(cavity, 1, torch.where(wall, 2, torch.where(rv > 0, 3, 0))).to(torch.uint8)
 
 
@@ -125,14 +126,14 @@ def _paint_cavity(
     t: Tissue,
     h: Heart,
     place: tuple[torch.Tensor, ...],
-    depth: tuple[torch.Tensor, torch.Tensor],
+    depth: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     colours: tuple[torch.Tensor, torch.Tensor],
 ) -> torch.Tensor:
     """Blood, the trabeculated rim between the bright blood and the contour, and papillary muscles."""
-    (u, v), (endo, bright), (wall, blood) = place, depth, colours
+    (u, v), (endo, bright, bases), (wall, blood) = place, depth, colours
     there = torch.sigmoid((h.radius - SMALLEST_CAVITY) * 2)
     edge = torch.minimum(t.edge_lv_mm, h.radius.clamp(min=1.0))
-    rim = torch.lerp(wall.expand_as(image), blood.expand_as(image), dice.uniform(0.0, 0.6))
+    rim = torch.lerp(wall.expand_as(image), blood.expand_as(image), dice.uniform(0.0, 0.6) * (1 - bases))
     image = torch.lerp(image, rim, there * torch.sigmoid(4 * endo / edge))
     image = torch.lerp(image, blood.expand_as(image), there * torch.sigmoid(4 * bright / edge))
     muscle = wall * dice.uniform(0.85, 1.15)
