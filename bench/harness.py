@@ -117,7 +117,7 @@ def compare(pair: Pair, rounds: int = ROUNDS) -> dict[str, Any]:
             times[k].append(cpu(call, repeats[k]) / units[k])
     ratios = [theirs / ours for ours, theirs in zip(*times, strict=True)]
     ours, theirs = (statistics.median(some) for some in times)
-    spread = [round(min(ratios), 4), round(max(ratios), 4)]
+    spread = [min(ratios), max(ratios)]
     return {"ratio": statistics.median(ratios), "spread": spread, "seconds": ours, "reference_seconds": theirs}
 
 
