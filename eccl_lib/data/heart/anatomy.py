@@ -56,7 +56,7 @@ def draw(dice: Dice, level: torch.Tensor) -> Heart:
     endo, epi = _walls(dice, level, apex)
     endo, epi, flat = _flatten_septum(dice, endo, epi)
     bases, deep = _bases(dice, endo, level)
-    rim = torch.minimum(_rim(dice, endo) + deep, 0.5 * endo)
+    rim = torch.minimum(_rim(dice, endo, apex) + deep, 0.5 * endo)
     bright = (endo - rim).clamp(min=0)
     rv = _right(dice, level, epi, apex, flat)
     gap = base & dice.coin(0.4)
@@ -113,14 +113,18 @@ def _round(table: torch.Tensor) -> torch.Tensor:
     return sum(torch.roll(table, k, -1) for k in range(-2, 3)) / 5
 
 
-def _rim(dice: Dice, endo: torch.Tensor) -> torch.Tensor:
+def _rim(dice: Dice, endo: torch.Tensor, apex: torch.Tensor) -> torch.Tensor:
     """Depth of the trabeculated layer between the bright blood and the expert's contour: (B, K, ANGLES).
 
-    Experts draw along the foot of the edge on the muscle's side, not half way up: trabeculae belong to the cavity.
+    Experts draw along the foot of the edge on the muscle's side, not half way up: trabeculae belong to the cavity. In
+    some hearts, and in many towards the apex, they are a sponge on one side that fills up to a third of the radius.
     """
-    depth = dice.uniform(1.0, 3.2) + dice.uniform(0.0, 0.12) * dice.coin(0.6) * endo.mean(-1)[..., None, None]
+    radius = endo.mean(-1, keepdim=True)
+    depth = (dice.uniform(1.0, 3.2) + dice.uniform(0.0, 0.12) * dice.coin(0.6) * radius[..., None])[..., 0]
+    sponge = dice.coin(torch.where(apex, torch.tensor(0.5), torch.tensor(0.15))) * dice.uniform(0.05, 0.3)
+    sides = (0.5 + dice.ring(ANGLES, {1: 0.7, 2: 0.3})).clamp(0.0, 1.0)
     ragged = 0.6 + dice.ring(ANGLES, {3: 0.15, 7: 0.3, 11: 0.3, 17: 0.25})
-    return torch.minimum(depth[..., 0] * ragged.clamp(0.0, 1.5), 0.3 * endo)
+    return torch.minimum((depth + sponge[..., 0] * sides * radius) * ragged.clamp(0.0, 1.5), 0.4 * endo)
 
 
 def _bases(dice: Dice, endo: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
