@@ -74,7 +74,7 @@ def _one_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float])
     if not left.any():
         return out
     filled = np.stack([_filled(frame) for frame in left])
-    cavity = np.stack([_filled(frame) for frame in (raw == LV) & filled])
+    cavity = np.stack([_convex(_large_parts(frame)) for frame in (raw == LV) & filled]) & filled
     out[filled] = WALL
     out[cavity] = LV
     near = _within(filled, RV_GAP_MM, spacing_mm)
@@ -136,6 +136,33 @@ def _filled(mask: np.ndarray) -> np.ndarray:
     from scipy.ndimage import binary_fill_holes
 
     return binary_fill_holes(mask) if mask.any() else mask
+
+
+def _large_parts(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of a picture, with others that are not much smaller."""
+    from scipy.ndimage import label
+
+    parts, count = label(mask)
+    size = np.bincount(parts.ravel(), minlength=count + 1)
+    size[0] = 0
+    return np.isin(parts, np.flatnonzero(size > SMALL_PART * size.max())) if count else mask
+
+
+def _convex(mask: np.ndarray) -> np.ndarray:
+    """The pixels between those of a mask: experts draw on through papillary muscles, whose gaps the network leaves."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    points = np.argwhere(mask)
+    try:
+        sides = ConvexHull(points).equations  # outward normal and offset of each side
+    except (QhullError, ValueError):  # fewer than three points, or all on a line
+        return mask
+    (top, left), (bottom, right) = points.min(0), points.max(0) + 1
+    rows, columns = np.mgrid[top:bottom, left:right]
+    out = np.zeros_like(mask)
+    depth = np.einsum("kd,dhw->khw", sides[:, :2], np.stack([rows, columns])) + sides[:, 2, None, None]
+    out[top:bottom, left:right] = (depth <= 1e-9).all(0)
+    return out
 
 
 def _within(mask: np.ndarray, distance_mm: float, spacing_mm: tuple[float, float]) -> np.ndarray:
