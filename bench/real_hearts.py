@@ -1,0 +1,146 @@
+"""The heart network on real stacks with experts' contours: ``python -m bench.real_hearts FOLDER [--patients ...]``.
+
+FOLDER: ``subjects.csv`` with a row for each patient (pixel_mm, slice_step_mm, ed_frame, es_frame, volumes), and of each
+``<patient_id>_sax_4d.nii.gz`` (x, y, slice, frame) and ``<patient_id>_sax_edes_gt.nii.gz`` (x, y, slice, 2), the
+expert's contours at end-diastole and end-systole: 1 LV cavity, 2 myocardium (at end-diastole alone), no RV. Prints the
+table of docs/segmentation.md, a column for each patient. ``--weights``: of another network than the packaged one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eccl_lib.data.cmr import heart_box
+from eccl_lib.data.heart import network, volumes
+
+MOMENTS = ("ed", "es")
+LV, WALL = 1, 2
+
+
+@dataclass(frozen=True)
+class Patient:
+    """labels: (S, F, H, W) found; expert: (S, 2, H, W) at ED and ES; row: of subjects.csv."""
+
+    labels: np.ndarray
+    expert: np.ndarray
+    row: dict[str, str]
+
+    def number(self, name: str) -> float:
+        """Of the row."""
+        return float(self.row[name])
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """The expert's ED and ES."""
+        return int(self.row["ed_frame"]), int(self.row["es_frame"])
+
+    def at(self, moment: int) -> np.ndarray:
+        """Labels found at the expert's ED (0) or ES (1): (S, H, W)."""
+        return self.labels[:, self.frames[moment]]
+
+    def volumes(self, frames: tuple[int, int] | None = None) -> volumes.Volumes:
+        """Of the labels found."""
+        pixel = self.number("pixel_mm")
+        return volumes.measure(self.labels, (pixel, pixel), self.number("slice_step_mm"), frames)
+
+
+def rows(folder: Path) -> dict[str, dict[str, str]]:
+    """Of subjects.csv, by patient."""
+    with (folder / "subjects.csv").open(encoding="utf-8") as file:
+        return {row["patient_id"]: row for row in csv.DictReader(file)}
+
+
+def segment(folder: Path, row: dict[str, str], net: network.HeartNet) -> Patient:
+    """Label one patient's stack."""
+    pixel, name = float(row["pixel_mm"]), row["patient_id"]
+    images = read(folder / f"{name}_sax_4d.nii.gz")
+    labels = net.segment(images, (pixel, pixel), float(row["slice_step_mm"]))
+    return Patient(labels, read(folder / f"{name}_sax_edes_gt.nii.gz"), row)
+
+
+def read(path: Path) -> np.ndarray:
+    """(S, F, H, W)."""
+    import nibabel
+
+    return np.asarray(nibabel.load(path).dataobj).transpose(2, 3, 1, 0)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two masks; 1 where both are the same."""
+    return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+
+
+def boxes(patient: Patient) -> list[tuple[bool, float, float]]:
+    """Of each slice that the expert drew in: whether the box holds all of the LV; its area over the tightest box of
+    the expert's LV, and over that of LV and wall."""
+    found = []
+    for labels, drawn in zip(patient.labels, patient.expert, strict=True):
+        if not (drawn == LV).any():
+            continue
+        box, cavity, whole = heart_box(labels), heart_box(drawn == LV), heart_box(drawn)
+        holds = box[0] <= cavity[0] and box[1] <= cavity[1] and box[2] >= cavity[2] and box[3] >= cavity[3]
+        found.append((holds, area(box) / area(cavity), area(box) / area(whole)))
+    return found
+
+
+def area(box: tuple[int, int, int, int]) -> int:
+    """Pixels of top, left, bottom, right."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def measures(patient: Patient) -> dict[str, str]:
+    """A column of the table."""
+    lv = [(patient.at(k) == LV, patient.expert[:, k] == LV) for k in (0, 1)]
+    wall = patient.at(0) == WALL, patient.expert[:, 0] == WALL
+    lowest = [[dice(a, b) for a, b in zip(*pair, strict=True) if b.any()][-1] for pair in lv]
+    box, at, own = boxes(patient), patient.volumes(patient.frames), patient.volumes()
+    expert = {name: patient.number(name) for name in ("lv_edv_ml", "lv_esv_ml", "lv_ef_pct", "lv_mass_g")}
+    return {
+        "LV Dice, ED / ES": " / ".join(_digits(dice(*pair)) for pair in lv),
+        "LV area, network over expert, ED / ES": " / ".join(f"{a.sum() / b.sum():.2f}" for a, b in lv),
+        "lowest slice, LV ED / ES": " / ".join(_digits(value) for value in lowest),
+        "wall Dice at ED (area)": f"{_digits(dice(*wall))} ({wall[0].sum() / wall[1].sum():.2f})",
+        "slices whose box (no margin) holds all of the expert's LV": f"{sum(b[0] for b in box)} of {len(box)}",
+        "box area over the tightest of the expert's LV / LV and wall, median": " / ".join(
+            f"{np.median([b[k] for b in box]):.1f}" for k in (1, 2)
+        ),
+        "EDV, network (expert), mL": f"{at.lv_edv_ml:.0f} ({expert['lv_edv_ml']:.0f})",
+        "ESV, mL": f"{at.lv_esv_ml:.0f} ({expert['lv_esv_ml']:.0f})",
+        "EF at the expert's frames, %": f"{at.lv_ef_pct:.1f} ({expert['lv_ef_pct']:.1f})",
+        "EF at frames the network chose, %": f"{own.lv_ef_pct:.1f}",
+        "mass, g": f"{at.lv_mass_g:.0f} ({expert['lv_mass_g']:.0f})",
+    }
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
+
+
+def table(columns: dict[str, dict[str, str]]) -> str:
+    """Markdown: measures down, patients across."""
+    names = list(next(iter(columns.values())))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(column[name] for column in columns.values()) + " |" for name in names]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.real_hearts", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--patients", nargs="+", metavar="ID", help="of subjects.csv; default: all")
+    parser.add_argument("--weights", type=Path)
+    given = parser.parse_args()
+    known, net = rows(given.folder), network.HeartNet.load(given.weights)
+    if unknown := set(given.patients or ()) - set(known):
+        parser.error(f"subjects.csv has no {', '.join(sorted(unknown))}; it has {', '.join(known)}")
+    print(table({name: measures(segment(given.folder, known[name], net)) for name in given.patients or known}))
+
+
+if __name__ == "__main__":
+    main()
