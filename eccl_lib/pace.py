@@ -66,6 +66,11 @@ def timing(pace: Pace, flops_per_sample: float, device: torch.device, runtime: R
 def line(timing: dict[str, float]) -> str:
     """The same for a reader."""
     return (
-        f"{timing['samples_per_second']:,.0f} samples/s, data wait {timing['data_wait']:.1%} of a step, "
+        f"{_digits(timing['samples_per_second'])} samples/s, data wait {timing['data_wait']:.1%} of a step, "
         f"{timing['utilisation']:.0%} of the {timing['matrix_gflop_per_second']:,.0f} GFLOP/s that matrices reach here"
     )
+
+
+def _digits(value: float) -> str:
+    """Whole, or with the two digits that a slow machine leaves."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -367,3 +367,9 @@ def test_timing_says_how_fast_it_went_and_so_does_one_line(tmp_path):
     assert 0 < found["utilisation"] < 1 and 0 <= found["data_wait"] < 1
     assert found["step_seconds"] <= found["seconds"]
     assert said[-1] == pace.line(found) and "samples/s, data wait" in said[-1]
+
+
+def test_a_slow_machine_s_pace_is_said_in_digits():
+    found = dict.fromkeys(("samples_per_second", "data_wait", "utilisation", "matrix_gflop_per_second"), 0.2517)
+    assert pace.line(found).startswith("0.25 samples/s")
+    assert pace.line(found | {"samples_per_second": 2104.3}).startswith("2,104 samples/s")
