@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,15 @@ class Rows:
     """Read-only rows: row k is row ``slots[k] % shard`` of file number ``slots[k] // shard``.
 
     Indexed as a memory map is: by a number, a slice, an array of numbers or a mask, with more axes behind. Files are
-    opened when they are first read; a row that nobody asks for costs nothing.
+    opened when they are first read; a row that nobody asks for costs nothing. Those read longest ago are closed where
+    more would be open than a quarter of what the system allows a process (1,024 often; UK Biobank has 1,298 shards).
     """
 
     def __init__(self, files: Sequence[Path], shard: int, slots: np.ndarray, row_shape: tuple[int, ...], dtype: Any):
         self.files, self.shard, self.slots = tuple(files), shard, np.asarray(slots, dtype=np.int64)
         self.dtype = np.dtype(dtype)
         self.shape = (len(self.slots), *row_shape)
-        self._opened: dict[int, np.ndarray] = {}
+        self._opened: OrderedDict[int, np.ndarray] = OrderedDict()
 
     ndim = property(lambda self: len(self.shape))
     size = property(lambda self: int(np.prod(self.shape)))
@@ -55,6 +58,16 @@ class Rows:
 
     def _row(self, slot: int) -> np.ndarray:
         number, place = divmod(slot, self.shard)
-        if number not in self._opened:
+        if number in self._opened:
+            self._opened.move_to_end(number)
+        else:
+            while len(self._opened) >= most_open():
+                self._opened.popitem(last=False)
             self._opened[number] = np.load(self.files[number], mmap_mode="r", allow_pickle=False)
         return self._opened[number][place]
+
+
+def most_open() -> int:
+    """Files that one array may hold open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4096 if soft == resource.RLIM_INFINITY else max(soft // 4, 16)

@@ -1,0 +1,59 @@
+"""Rows in many files read as one array would, with few of the files open at a time."""
+
+import resource
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from eccl_lib.data import rows
+from eccl_lib.data.rows import Rows
+
+SHARD, FILES = 4, 300
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return np.arange(SHARD * FILES * 3, dtype=np.int16).reshape(SHARD * FILES, 3)
+
+
+@pytest.fixture(scope="module")
+def files(whole, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    for k, part in enumerate(np.split(whole, FILES)):
+        np.save(folder / f"{k}.npy", part)
+    return [folder / f"{k}.npy" for k in range(FILES)]
+
+
+@contextmanager
+def files_allowed(count):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_more_shards_than_files_may_be_open_are_read_in_any_order(files, whole):
+    order = np.random.default_rng(0).permutation(len(whole))
+    with files_allowed(256):
+        found = Rows(files, SHARD, np.arange(len(whole)), (3,), np.int16)
+        assert np.array_equal(found[order], whole[order])
+        assert np.array_equal(found.copy(), whole)
+        assert all(np.array_equal(found[int(k)], whole[k]) for k in order)
+        assert len(found._opened) <= rows.most_open() == 64
+
+
+def test_what_was_handed_out_outlives_the_closing_of_its_file(files, whole):
+    with files_allowed(256):
+        found = Rows(files, SHARD, np.arange(len(whole)), (3,), np.int16)
+        first = found[0]
+        found.copy()
+        assert 0 not in found._opened and np.array_equal(first, whole[0])
+
+
+@pytest.mark.parametrize("key", [slice(3, 90, 7), np.array([900, 2, 2, 17]), (np.array([5, 1]), 2), -1])
+def test_it_is_indexed_as_one_array(files, whole, key):
+    found = Rows(files, SHARD, np.arange(len(whole)), (3,), np.int16)
+    assert np.array_equal(found[key], whole[key])
