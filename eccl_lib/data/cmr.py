@@ -224,5 +224,6 @@ def transform(
         [torch.stack([cos * sign, -sin, shift[:, 0]], dim=1), torch.stack([sin * sign, cos, shift[:, 1]], dim=1)], dim=1
     )
     finish, kind = (_scaled, torch.float32) if batch.dtype == torch.uint8 else (None, batch.dtype)
-    grid = functional.affine_grid(theta.to(kind), list(batch.shape), align_corners=False)
-    return bilinear.sample(batch, grid, finish)
+    with torch.autocast(batch.device.type, enabled=False):  # bf16 would put pixels 0.7 beside their place
+        grid = functional.affine_grid(theta.to(kind), list(batch.shape), align_corners=False)
+        return bilinear.sample(batch, grid, finish)

@@ -221,6 +221,16 @@ def test_a_batch_is_moved_as_its_samples_one_by_one():
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
+def test_a_step_in_half_precision_moves_pixels_to_the_same_places():
+    batch = torch.randint(0, 256, (2, 56, 56, 5), dtype=torch.uint8).permute(0, 3, 1, 2)
+    moves = still(2, angle=0.2, side=0.9, shift=(0.04, -0.07))
+    plain = cmr.transform(batch, *moves)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(cmr.transform(batch, *moves), plain)
+        other = cmr.transform(batch.float().contiguous(), *moves)
+    assert torch.equal(other, cmr.transform(batch.float().contiguous(), *moves))
+
+
 def test_augment_keeps_channels_last():
     stored = torch.rand(2, 16, 16, 5).permute(0, 3, 1, 2)
     moved = cmr.augment(stored, AugmentConfig(), torch.Generator().manual_seed(0))
