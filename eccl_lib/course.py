@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eccl_lib import distributed, launch, planner, speed
-from eccl_lib.config import Config, TrainingConfig
+from eccl_lib.config import Config, ConfigError, TrainingConfig
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.inputs import PIECE, in_batches, on_device
@@ -48,7 +48,8 @@ class Problem:
 
     @classmethod
     def of(cls, config: Config, data: Cohort) -> Problem:
-        """The config's task. Raises ConfigError where the training participants cannot teach it."""
+        """The config's task. Raises ConfigError where a split is empty or the training one cannot teach it."""
+        refuse_empty(data)
         return cls(config, data, targets(TASKS[config.disease], data.labels, data.traits, data.index("train")))
 
 
@@ -79,11 +80,23 @@ def once(run: Run, config: Config, make: Callable[[], Course], log: Log) -> Run:
         if not distributed.agreed(lambda: run.done):
             log(f"{run.name}: training")
             distributed.by_first(lambda: _clear(run))
-            made = make()
-            if config.runtime.plan and distributed.size() == 1:
-                log(f"{run.name}: {planner.plan(made, run.manifest().get('state', {}).get('epoch', 0))}")
-            _train(run, config, made, log)
+            with _memory_of(run):
+                made = make()
+                if config.runtime.plan and distributed.size() == 1:
+                    done = run.manifest().get("state", {}).get("epoch", 0)
+                    log(f"{run.name}: {planner.plan(made, done, config.runtime)}")
+                _train(run, config, made, log)
     return run
+
+
+@contextmanager
+def _memory_of(run: Run) -> Iterator[None]:
+    """Raises ConfigError with the cure where a GPU's memory does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        cure = "set runtime.recompute=true or runtime.accumulate=2, or more (docs/performance.md says what fits)"
+        raise ConfigError(f"{run.name}: the GPU's memory is full; {cure}. {error}") from None
 
 
 def _clear(run: Run) -> None:
@@ -107,20 +120,6 @@ def _chosen(history: pd.DataFrame) -> int:
     """The epoch whose weights were kept: the first of the best, or the last without any score."""
     scores = history["score"].to_numpy()
     return 1 + (len(scores) - 1 if np.isnan(scores).all() else int(np.nanargmax(scores)))
-
-
-def estimate(course: Course) -> float:
-    """CPU seconds the training will take, from a few trial steps."""
-    return planner.plan(course).seconds
-
-
-def cpu_seconds(function: Callable[[], object]) -> float:
-    """Of one call without gradient, after one that warms up."""
-    with torch.no_grad():
-        function()
-        began = time.process_time()
-        function()
-    return time.process_time() - began
 
 
 def task_step(problem: Problem, model: nn.Module, inputs: Inputs) -> Mean:
@@ -168,6 +167,7 @@ def error_course(
     *inputs: Inputs,
 ) -> Course:
     """A model without labels: shuffled passes; the mean of ``look``, an error of some rows, is its measure."""
+    refuse_empty(data)
     name = "masked MSE" if training is config.mae else "reconstruction error"
 
     def error(split: str) -> float:
@@ -208,6 +208,14 @@ def task_batches(
 def passes(rows: np.ndarray, training: TrainingConfig, seed: int) -> Callable[[int], list[np.ndarray]]:
     """epoch -> batches of one shuffled pass over rows."""
     return lambda epoch: even_batches(np.random.default_rng(seed_of(seed, epoch)).permutation(rows), training.batch)
+
+
+def refuse_empty(data: Cohort) -> None:
+    """Raises ConfigError where one of the splits has no participant."""
+    found = counts(data)
+    if not all(found.values()):
+        shares = ", ".join(f"{name} {count}" for name, count in found.items())
+        raise ConfigError(f"{len(data)} participants give {shares}: a training needs some of each, so give more")
 
 
 def counts(data: Cohort) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """What a training will cost on this machine, from a few trial steps: time and memory.
 
-A trial takes the run's own batches, reads, steps, validation pieces and checkpoints. Where one full batch would take
-too long, as a paper-size model on a CPU, a part of it is tried and cost is taken to grow with rows.
+A trial takes the run's own batches, reads, steps, validation pieces and checkpoints, with the run's own switches (but
+not compiled). Where one full batch would take too long, as a paper-size model on a CPU, a part of it is tried and cost
+is taken to grow with rows.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import numpy as np
 import torch
 
 from eccl_lib import paths
+from eccl_lib.config import RuntimeConfig
 from eccl_lib.inputs import PIECE
-from eccl_lib.train import trial_loop
+from eccl_lib.train import DEFAULTS, trial_loop
 
 if TYPE_CHECKING:
     from eccl_lib.course import Course
@@ -58,23 +60,24 @@ class Plan:
         return f"about {spoken(self.seconds)} {where}, {self.memory / 1e9:.2g} GB ({parts})"
 
 
-def plan(course: Course, done: int = 0) -> Plan:
+def plan(course: Course, done: int = 0, runtime: RuntimeConfig = DEFAULTS) -> Plan:
     """Try a course. done: epochs that are behind it. The model and the caller's random numbers stay as they are."""
     recipe, training = course.recipe, course.training
     kept = {name: tensor.clone() for name, tensor in recipe.model.state_dict().items()}
     extra = sum(tensor.nbytes for tensor in kept.values())
     device = next(recipe.model.parameters()).device
     with tempfile.TemporaryDirectory(dir=_folder()) as folder, torch.random.fork_rng(devices=_cuda(device)):
-        loop = trial_loop(recipe, training, Path(folder))
+        loop = trial_loop(recipe, training, Path(folder), runtime)
         recipe.model.train()
         batches = [recipe.batches(epoch) for epoch in range(done, training.epochs)]
         rows = batches[0][0] if batches else recipe.batches(0)[0]
-        update, step_memory = _cost(lambda some: loop.run_step(some, training.warmup_epochs), rows, device)
+        act = lambda some: loop.run_step(some, training.warmup_epochs)  # noqa: E731
+        update, step_memory = _cost(act, rows, device, least=2 * runtime.accumulate)
         recipe.model.eval()
         with torch.no_grad():
             piece = course.checked("val")[:PIECE]
             look, look_memory = _cost(lambda some: course.look(some), piece, device)
-        checkpoint = _seconds(loop.save, device)
+        checkpoint = seconds_of(loop.save, device)
     recipe.model.load_state_dict(kept)
     each = look / len(piece)
     count = {split: len(course.checked(split)) for split in ("val", "test")}
@@ -90,11 +93,16 @@ def plan(course: Course, done: int = 0) -> Plan:
     )
 
 
-def _cost(act: Callable[[np.ndarray], object], rows: np.ndarray, device: torch.device) -> tuple[float, int]:
-    """Seconds of ``act`` on all rows, and bytes of memory while it acts. Tried on as many as fit into the patience."""
-    few = rows[: min(2, len(rows))]
+def _cost(
+    act: Callable[[np.ndarray], object], rows: np.ndarray, device: torch.device, least: int = 2
+) -> tuple[float, int]:
+    """Seconds of ``act`` on all rows, and bytes of memory while it acts. Tried on as many as fit into the patience.
+
+    least: rows that it is tried on at least, if there are so many; half of them can be tried as well.
+    """
+    few = rows[: min(least, len(rows))]
     act(few)  # warms up
-    one = _seconds(lambda: act(few), device) / len(few)
+    one = seconds_of(lambda: act(few), device) / len(few)
     most = int(PATIENCE / (TRIALS + 1) / max(one, 1e-9))
     some = rows[: max(len(few), min(len(rows), most))]
     give_back()
@@ -104,7 +112,7 @@ def _cost(act: Callable[[np.ndarray], object], rows: np.ndarray, device: torch.d
         seconds = _median(lambda: act(some), device)
     grown = max(0, peak.bytes - before)
     if len(some) < len(rows):
-        half = some[: max(1, len(some) // 2)]
+        half = some[: max(least // 2, len(some) // 2)]
         a_row = max(0.0, seconds - _median(lambda: act(half), device)) / (len(some) - len(half))
         seconds += a_row * (len(rows) - len(some))
     return seconds, before + math.ceil(grown * len(rows) / len(some))
@@ -113,12 +121,12 @@ def _cost(act: Callable[[np.ndarray], object], rows: np.ndarray, device: torch.d
 def _median(act: Callable[[], object], device: torch.device) -> float:
     began, times = time.perf_counter(), []
     while len(times) < TRIALS and (not times or time.perf_counter() - began < PATIENCE / 2):
-        times.append(_seconds(act, device))
+        times.append(seconds_of(act, device))
     return float(np.median(times))
 
 
-def _seconds(act: Callable[[], object], device: torch.device) -> float:
-    """Of CPU time; of the clock where a GPU works."""
+def seconds_of(act: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call: of CPU time; of the clock where a GPU works."""
     if device.type != "cuda":
         began = time.process_time()
         act()

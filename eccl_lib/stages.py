@@ -46,7 +46,7 @@ from eccl_lib.storage import MissingError
 
 def pretrain_ecg(config: Config, log: Log = print) -> Run:
     """Masked autoencoder on the training participants' ECGs (Sec. 2.1)."""
-    data = _cohort(config, log, ("ecg",))
+    data = _cohort(config, log, NEEDS["pretrain_ecg"])
     return course.once(ecg_run(config, data), config, lambda: ecg_course(config, data), log)
 
 
@@ -70,7 +70,7 @@ def ecg_course(config: Config, data: cohort.Cohort) -> Course:
 
 def pretrain_cmr(config: Config, log: Log = print) -> Run:
     """Supervised CMR encoder of one task (Sec. 2.1): five in all. Scored on CMR it is the reference row CMR_Sup."""
-    data = _cohort(config, log, ("clips",))
+    data = _cohort(config, log, NEEDS["pretrain_cmr"])
     return course.once(cmr_run(config, data), config, lambda: cmr_course(config, data), log)
 
 
@@ -123,7 +123,7 @@ def features_file(config: Config) -> str:
 
 def autoencode(config: Config, modality: Modality, log: Log = print) -> Run:
     """CMAE's first stage: the autoencoder of one modality, alone."""
-    data = _cohort(config, log, ({"ecg": "ecg", "cmr": "clips"}[modality],))
+    data = _cohort(config, log, NEEDS[f"autoencode_{modality}"])
     run = autoencoder_run(config, modality, data)
     return course.once(run, config, lambda: autoencoder_course(config, modality, data), log)
 
@@ -217,6 +217,14 @@ def third_stage(config: Config, arm: Arm, log: Log = print) -> Run:
 
     return course.once(third_run(config, arm, data), config, make, log)
 
+
+# What of a cohort a stage reads, where not all.
+NEEDS = {
+    "pretrain_ecg": ("ecg",),
+    "pretrain_cmr": ("clips",),
+    "autoencode_ecg": ("ecg",),
+    "autoencode_cmr": ("clips",),
+}
 
 # By name, for commands, for what is missing upstream and for the grid.
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from eccl_lib import planner, stages
+from eccl_lib.config import RuntimeConfig
 from eccl_lib.course import Course
 from eccl_lib.grid import planning
+from eccl_lib.pieces import Mean
 from eccl_lib.planner import Peak, Plan, plan, spoken
 from eccl_lib.schedule import even_batches
 from eccl_lib.train import Recipe
@@ -45,7 +47,7 @@ def toy(a_row, rows=40, batch=8, epochs=6, memory=0):
         return model(torch.ones(len(rows), 3))
 
     config = tiny_config(**{"align.epochs": epochs, "align.batch": batch}).align
-    recipe = Recipe(model, lambda epoch: even_batches(np.arange(rows), batch), step, lambda: {"score": 0.0})
+    recipe = Recipe(model, lambda epoch: even_batches(np.arange(rows), batch), Mean(step), lambda: {"score": 0.0})
     return Course(recipe, config, lambda: ({}, None), look, lambda split: np.arange(20))
 
 
@@ -71,6 +73,14 @@ def test_memory_is_that_of_a_whole_batch_also_where_a_part_is_tried(patience, mo
     before, a_row = planner.anonymous(CPU), 40_000_000
     found = plan(toy(a_row=2e-2, memory=a_row))  # half a second allows five rows of eight
     assert found.memory - before == pytest.approx(8 * a_row, rel=0.3)
+
+
+@pytest.mark.parametrize("patience", [20.0, 0.5])
+def test_a_batch_that_goes_through_in_pieces_is_tried_in_pieces(patience, monkeypatch):
+    monkeypatch.setattr(planner, "PATIENCE", patience)
+    before, a_row = planner.anonymous(CPU), 40_000_000
+    found = plan(toy(a_row=2e-2, memory=a_row), runtime=RuntimeConfig(accumulate=4))
+    assert found.memory - before == pytest.approx(2 * a_row, rel=0.3)
 
 
 def test_peak_sees_what_was_given_back():

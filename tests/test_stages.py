@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from eccl_lib import course, evaluate, lineage, methods, stages, trained
+from eccl_lib.config import ConfigError
 from eccl_lib.data import cohort
 from eccl_lib.inputs import Clips, Signals
 from eccl_lib.methods import METHODS
@@ -41,6 +42,15 @@ def test_all_arms_get_the_same_number_of_updates(disease):
     arms = [key for key, method in METHODS.items() if method.arm]
     updates = {methods.run(tiny_config(disease), key, quiet).metrics["updates"] for key in arms}
     assert len(updates) == 1
+
+
+def test_a_full_gpu_is_told_with_its_cure(monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(course, "_train", full)
+    with pytest.raises(ConfigError, match=r"memory is full; set runtime.recompute=true or runtime.accumulate=2.*2.00"):
+        stages.pretrain_ecg(tiny_config(seed=77), quiet)
 
 
 def test_frozen_cmr_encoder_does_not_move_and_gives_one_feature_per_clip():

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from eccl_lib import stages
-from eccl_lib.config import load
+from eccl_lib.config import ConfigError, load
 from eccl_lib.data import unpaired
 from eccl_lib.data.records import LEADS
+from eccl_lib.grid import planning
 
 from .conftest import TINY
 
@@ -28,15 +29,29 @@ def quiet(line: str) -> None:
     pass
 
 
-def test_the_autoencoder_is_pretrained_on_ecgs_alone(tmp_path, runs):
+def ecg_store(folder, count):
+    """A store of generated ECGs, named tiny; the config that trains on it."""
     rng, time = np.random.default_rng(0), np.arange(5000) / 500
-    (tmp_path / "ecgs").mkdir()
-    (tmp_path / "ecgs" / "ecg.json").write_text(json.dumps({"rate": 500, "leads": list(LEADS)}))
-    for k in range(20):
+    folder.mkdir()
+    (folder / "ecg.json").write_text(json.dumps({"rate": 500, "leads": list(LEADS)}))
+    for k in range(count):
         beats = np.exp(-(((time * (1 + 0.05 * k)) % 1 - 0.5) ** 2) / 5e-4)
-        np.save(tmp_path / "ecgs" / f"e{k}.npy", rng.uniform(0.3, 1.5, 12)[:, None] * beats)
-    assert unpaired.main(["ecg", str(tmp_path / "ecgs"), "--name", "tiny", "--workers", "1"]) == 0
-    run = stages.pretrain_ecg(load("demo", cohort="ecg-tiny", overrides={**TINY, **SHORT}), quiet)
+        np.save(folder / f"e{k}.npy", rng.uniform(0.3, 1.5, 12)[:, None] * beats)
+    assert unpaired.main(["ecg", str(folder), "--name", "tiny", "--workers", "1"]) == 0
+    return load("demo", cohort="ecg-tiny", overrides={**TINY, **SHORT})
+
+
+def test_too_few_recordings_for_three_splits_are_refused_before_anything_is_trained(tmp_path, runs):
+    config = ecg_store(tmp_path / "ecgs", 2)
+    with pytest.raises(ConfigError, match=r"2 participants give train \d, val \d, test \d"):
+        stages.pretrain_ecg(config, quiet)
+
+
+def test_the_autoencoder_is_pretrained_on_ecgs_alone(tmp_path, runs):
+    config, said = ecg_store(tmp_path / "ecgs", 20), []
+    assert planning.show("pretrain_ecg", config, said.append) > 0
+    assert any("pretrain_ecg/vit/ecg" in line for line in said)
+    run = stages.pretrain_ecg(config, quiet)
     assert run.done
     assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
     assert sum(run.metrics["n"].values()) == 20

@@ -17,7 +17,7 @@ from eccl_lib.log import Log
 from eccl_lib.methods import METHODS
 from eccl_lib.models.cmr_encoders import cmr_encoder
 from eccl_lib.planner import Plan
-from eccl_lib.runs import Run
+from eccl_lib.runs import Run, device
 
 FEATURES = "cmr_features"
 
@@ -54,11 +54,11 @@ class Job:
         return run.done and (self.key != FEATURES or run.has_cached(stages.features_file(self.config)))
 
     def seconds(self, data: cohort.Cohort) -> float:
-        """CPU seconds that a finished one took, its parents not counted."""
+        """Seconds that a finished one took, its parents not counted: of CPU time, on a GPU of the clock."""
         run = self.expected(data)
         if self.key == FEATURES:
             return run.cached_seconds(stages.features_file(self.config))
-        return float(run.timing["cpu_seconds"])
+        return float(run.timing["seconds" if device(self.config).type == "cuda" else "cpu_seconds"])
 
     def parents(self) -> tuple[Job, ...]:
         """What has to be finished first. Jobs that share a parent give equal parents."""
@@ -87,7 +87,7 @@ class Job:
         return with_cmr(self.config, "swin") if self.key == "cmr_sup" else self.config
 
     def estimate(self, data: cohort.Cohort) -> float:
-        """CPU seconds it will take, from a few trial steps here. Nothing is written but the models' views."""
+        """Seconds it will take, from a few trial steps here. Nothing is written but the models' views."""
         torch.set_num_threads(self.config.runtime.threads)
         return _features_seconds(self.config, data) if self.key == FEATURES else self.plan(data).seconds
 
@@ -97,7 +97,7 @@ class Job:
         Needs no parent: where a finished run would give first weights or features, random ones cost as much.
         """
         torch.set_num_threads(self.config.runtime.threads)
-        return planner.plan(self._course(data))
+        return planner.plan(self._course(data), runtime=self.config.runtime)
 
     def _course(self, data: cohort.Cohort) -> course.Course:
         config, arm = self._cmr(), METHODS[self.key].arm if self.key in METHODS else None
@@ -128,4 +128,6 @@ def _shared(key: str, config: Config) -> Job:
 def _features_seconds(config: Config, data: cohort.Cohort) -> float:
     rows, clips = np.arange(min(64, len(data))), Clips(data, config)
     model = trained.built(config, lambda: cmr_encoder(config)).eval()
-    return course.cpu_seconds(lambda: model(clips.of(rows))) * len(data) / len(rows)
+    with torch.no_grad():
+        model(clips.of(rows))  # warms up
+        return planner.seconds_of(lambda: model(clips.of(rows)), clips.device) * len(data) / len(rows)

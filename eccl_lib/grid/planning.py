@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eccl_lib import stages
 from eccl_lib.config import Config
 from eccl_lib.data import cohort
 from eccl_lib.grid.jobs import FEATURES, Job
@@ -12,7 +13,7 @@ from eccl_lib.planner import spoken
 
 def show(stage: str, config: Config, log: Log = print) -> float:
     """A line for each run that is not done, and the sum. Returns it, in seconds. The cohort has to be there."""
-    data, total, most = cohort.load(config, log), 0.0, 0
+    data, total, most = cohort.load(config, log, needs=stages.NEEDS.get(stage, cohort.ARRAYS)), 0.0, 0
     for job in [job for wave in left(waves([_job(stage, config)]), data) for job in wave]:
         if job.key == FEATURES:
             seconds = job.estimate(data)
