@@ -102,8 +102,12 @@ class Clips:
                 self._reader = None
 
     def _read(self, rows: np.ndarray) -> Tensor:
-        """(B, H, W, F) uint8; on a GPU on its way there."""
-        return on_device(self.pixels[rows], self.device)
+        """(B, H, W, F) uint8; on a GPU on its way there, copied once on the host: from the map to pinned memory."""
+        if self.device.type != "cuda":
+            return torch.from_numpy(self.pixels[rows])
+        found = torch.empty(len(rows), *self.pixels.shape[1:], dtype=torch.uint8, pin_memory=True)
+        copy_rows(self.pixels, rows, found.numpy())
+        return found.to(self.device, non_blocking=True)
 
     def _read_whole(self, rows: np.ndarray) -> Tensor:
         """The same, arrived, without a step having waited for the copy."""
@@ -113,6 +117,12 @@ class Clips:
             batch = self._read(rows)
             self._stream.synchronize()
         return batch
+
+
+def copy_rows(stored: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+    """Put some rows of an array, or of one in files, into ``out`` in their order, read in the order of the disk."""
+    for k in np.argsort(rows, kind="stable"):
+        out[k] = stored[int(rows[k])]
 
 
 def in_batches(

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from eccl_lib import command, distributed
-from eccl_lib.config import Config, as_dict
+from eccl_lib.config import Config, ConfigError, as_dict
 from eccl_lib.log import Log, aloud
 from eccl_lib.runs import Run, device
 
@@ -27,7 +27,7 @@ LAUNCHER = re.compile(r"[WEI]\d{4} |Traceback|error:")  # how what follows an er
 PATIENCE = 20.0  # seconds between asking processes to end and ending them
 
 
-class LaunchError(RuntimeError):
+class LaunchError(ConfigError):
     """The processes ended without a finished run; the message holds what they said last."""
 
 
