@@ -27,9 +27,9 @@ LARGEST_HEADER = 2**20
 def open_file(path: Path, any_name: bool = False) -> CineFile:
     """A short-axis stack by its headers; its pixels are unpacked when they are asked for. Raises UnreadableError.
 
-    any_name: whatever its series is called; else it is UK Biobank's. The manifest, if there is one, only tells whether
-    files are missing: tags decide what an image is. A damaged image of a zip is noticed when it is asked for; the stack
-    is then arranged once more without all that are damaged.
+    any_name: whatever its series is called, but of one study; else it is UK Biobank's. The manifest, if there is one,
+    only tells whether files are missing: tags decide what an image is. A damaged image of a zip is noticed when it is
+    asked for; the stack is then arranged once more without all that are damaged.
     """
     path = Path(path)
     notes: list[str] = []
@@ -57,6 +57,8 @@ def _arranged(path: Path, any_name: bool, notes: list[str], whole: bool = False)
     """The files and the stack that they make. whole: look for damage in all of each file, not in its header alone."""
     members = _folder(path, notes) if path.is_dir() else _archive(path, notes)
     headers = _headers(members, notes, whole)
+    if any_name:
+        _one_study(headers)
     found = stack.arrange(_likely(headers) if any_name else _short_axis(headers, notes))
     notes.extend(found.notes)
     return members, found
@@ -152,6 +154,16 @@ def _header(member: Member, source: int, reach: int) -> dicom.Header | None:
             return dicom.read_header(start, source, member.size)
     data = member.read()
     return dicom.read_header(data, source) if dicom.is_dicom(data) else None
+
+
+def _one_study(headers: list[dicom.Header]) -> None:
+    """Raises UnreadableError where the images are of several people, or of several visits of one."""
+    studies = {header.study for header in headers} - {""}
+    if len(studies) > 1:
+        reason = f"the DICOM files are of {len(studies)} studies, so of several people or visits"
+        raise UnreadableError(
+            reason, "Point FOLDER one level deeper: each folder right below it, or zip, is one study."
+        )
 
 
 def _likely(headers: list[dicom.Header]) -> list[dicom.Header]:

@@ -24,6 +24,7 @@ TAGS = {
     (0x0018, 0x0050): "SliceThickness",
     (0x0018, 0x1060): "TriggerTime",
     (0x0018, 0x1062): "NominalInterval",
+    (0x0020, 0x000D): "StudyInstanceUID",
     (0x0020, 0x000E): "SeriesInstanceUID",
     (0x0020, 0x0011): "SeriesNumber",
     (0x0020, 0x0013): "InstanceNumber",
@@ -70,6 +71,7 @@ class Header:
     intercept: float
     pixel_start: int
     source: int = -1  # which file of the caller's
+    study: str = ""  # one person at one visit
 
 
 def read_header(data: bytes, source: int = -1, size: int | None = None) -> Header:
@@ -213,6 +215,7 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
         intercept=number("RescaleIntercept", 0),
         pixel_start=pixel_start,
         source=source,
+        study=str(values.get("StudyInstanceUID", "")),
     )
 
 

@@ -137,6 +137,23 @@ def test_a_folder_of_dicom_of_any_name_is_pydicoms_pixels_in_time(real_dicom, tm
     np.testing.assert_array_equal(formats.read_cine(real_dicom).images, record.images)  # zipped or not
 
 
+def test_a_folder_one_level_too_high_is_refused_and_one_deeper_is_read(shared, tmp_path):
+    with zipfile.ZipFile(shared / "cmr" / "bivme" / "dicom_mid_sax_Se3.zip") as archive:
+        for k, name in enumerate(sorted(archive.namelist())):
+            image = pydicom.dcmread(archive.open(name))
+            for person in (1, 2):
+                folder = tmp_path / "siteA" / f"person{person}"
+                folder.mkdir(parents=True, exist_ok=True)
+                image.StudyInstanceUID = image.SeriesInstanceUID = f"1.2.{person}"
+                image.save_as(folder / f"{k}.dcm")
+    (kinds,) = cine_folders.find([tmp_path]).participants.values()
+    with pytest.raises(UnreadableError, match=r"2 studies.*Point FOLDER one level deeper"):
+        formats.open_cine(kinds["cine"][0])
+    people = cine_folders.find([tmp_path / "siteA"]).participants
+    assert sorted(people) == ["person1", "person2"]
+    assert {formats.open_cine(kinds["cine"][0]).shape[0] for kinds in people.values()} == {1}
+
+
 def test_of_several_series_the_one_called_short_axis_is_taken(shared, tmp_path):
     with zipfile.ZipFile(shared / "cmr" / "bivme" / "dicom_mid_sax_Se3.zip") as archive:
         for k, name in enumerate(sorted(archive.namelist())):
