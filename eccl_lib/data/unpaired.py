@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -73,7 +72,7 @@ class Source:
         if not known:
             raise UnreadableError(*_nothing(kind, found, left_out))
         names = sorted(known, key=lambda name: eid_of(name))
-        return self._plan(folder, names, known, people, left_out, found.passed_over)
+        return self._plan(folder, names, found, people, left_out)
 
     def _segmenter(self, kinds: Mapping[str, Sequence[Path]]) -> Segmenter:
         """A layout that fixes what its masks' labels mean is believed."""
@@ -83,11 +82,11 @@ class Source:
         self,
         folder: Path,
         names: Sequence[str],
-        known: Mapping[str, Mapping],
+        found: Found,
         people: pd.DataFrame | None,
         left_out: list[dict[str, str]],
-        passed_over: Counter[str],
     ) -> Inventory:
+        known = found.participants
         eids = [eid_of(name) for name in names]
         slots = inventory.assign_slots(folder, eids)
         participants = {
@@ -96,17 +95,23 @@ class Source:
         }
         inventory.write_slots(folder, slots, participants)
         rows = participants_table.rows(people, names)
-        rows.frame["patient"] = [eid_of(who) for who in rows.frame["patient"]]
+        whose = zip(rows.frame["patient"], names, strict=True)
+        rows.frame["patient"] = [eid_of(_patient(who, name, found)) for who, name in whose]
         frame = rows.frame.assign(name=names).set_index(pd.Index(eids, name="eid"))
-        counts = {"recordings found": len(known) + len(left_out), "with all that is needed": len(known)}
+        counts = {"recordings found": len(names) + len(left_out), "with all that is needed": len(names)}
         return Inventory(
-            participants, frame, rows.traits, rows.labels, left_out, counts, dict(passed_over), rows.notes, []
+            participants, frame, rows.traits, rows.labels, left_out, counts, dict(found.passed_over), rows.notes, []
         )
 
 
 def eid_of(name: str) -> str:
     """A number for a name: the same wherever and whenever, and on which the split hangs."""
     return str(int(hashlib.sha256(name.encode()).hexdigest()[:15], 16))
+
+
+def _patient(who: str, name: str, found: Found) -> str:
+    """Whose a recording is: as the table says, else as its layout says, else nobody else's."""
+    return who if who != name else found.facts.get(name, {}).get("patient", name)
 
 
 def example_of(cohort: str) -> str:

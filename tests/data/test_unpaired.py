@@ -126,6 +126,45 @@ def test_several_recordings_of_one_patient_share_a_split(recordings, runs, tmp_p
     assert sorted(no_row["file"]) == ["deep/five", "deep/six", "lonely"]
 
 
+@pytest.fixture
+def ptbxl(strip, tmp_path) -> Path:
+    """Four ECGs of two patients as PhysioNet ships PTB-XL: each at 100 and at 500 Hz, the list of whose they are."""
+    root = tmp_path / "ptb-xl-1.0.3"
+    lines = ["ecg_id,patient_id,report,filename_lr,filename_hr"]
+    for number, patient in ((1, 15709), (6, 15709), (2, 13243), (7, 13243)):
+        said = []
+        for suffix, rate in (("lr", 100), ("hr", 500)):
+            folder = root / f"records{rate}" / "00000"
+            folder.mkdir(parents=True, exist_ok=True)
+            mv = (1 - number / 50) * strip.T[:: 500 // rate]
+            name = f"{number:05d}_{suffix}"
+            wfdb.wrsamp(name, rate, ["mV"] * 12, list(LEADS), mv, fmt=["16"] * 12, write_dir=str(folder))
+            said.append(f"records{rate}/00000/{name}")
+        lines.append(f'{number},{patient}.0,"sinusrhythmus,\nnormal",{",".join(said)}')
+    (root / "ptbxl_database.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.mark.parametrize("below", ["", "records500"])
+def test_of_ptb_xl_each_ecg_goes_in_once_and_a_patients_ecgs_share_a_split(ptbxl, runs, below):
+    data = build(ptbxl / below)
+    start = "" if below else "records500/"
+    assert sorted(data.table["name"]) == [f"{start}00000/{n:05d}_hr" for n in (1, 2, 6, 7)]
+    alone = {name: split_of(unpaired.eid_of(name), "eccl") for name in data.table["name"]}
+    split = data.table.set_index("name")["split"]
+    pairs = [[f"{start}00000/{n:05d}_hr" for n in pair] for pair in ((1, 6), (2, 7))]
+    assert any(alone[a] != alone[b] for a, b in pairs)
+    assert all(split[a] == split[b] for a, b in pairs)
+    facts = json.loads((data.folder / "report" / "report.json").read_text())
+    assert ("the same ECG at a lower rate, _lr beside _hr" in facts["files passed over"]) == (not below)
+
+
+def test_a_coarse_ecg_without_its_finer_one_stays(ptbxl, runs):
+    for path in (ptbxl / "records500" / "00000").glob("00006_hr.*"):
+        path.unlink()
+    assert "records100/00000/00006_lr" in set(build(ptbxl).table["name"])
+
+
 def test_a_lead_that_is_not_there_is_zero_for_models_and_known_to_whoever_trains(recordings, runs):
     from eccl_lib.inputs import Signals
 
