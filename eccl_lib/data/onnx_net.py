@@ -15,11 +15,12 @@ from eccl_lib.data.records import UnreadableError
 
 SCALINGS = ("range", "zscore", "none")
 WINDOW = (0.01, 0.99)  # quantiles of a slice's cine that are clipped, as most recipes do
-AT_ONCE = 8  # pictures
+AT_ONCE = 8  # pictures, where the network leaves it free
 MULTIPLE = 32  # of a side that the network leaves free: five halvings
+TRIAL_SIDE = 128  # of the picture that a network of any size is tried with
 UNSEEN = -1e4  # the heart's scores where a picture is larger than what the network takes
 INSTALL = "Install it (pip install onnxruntime), or choose another --segmenter."
-WANTED = "Wanted is one input (N, 1, H, W) and one output (N, 4, H, W)."
+WANTED = "Wanted is one float32 input (N, 1, H, W) and one output (N, 4, H, W): export it so (docs/data.md)."
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,13 @@ class OnnxNet:
         slices, count, height, width = images.shape
         size = self._size((height, width), spacing_mm, wanted)
         out = np.empty(images.shape, dtype=np.uint8)
+        at_once = _batch(session) or AT_ONCE
         for s in range(slices):
             scaled = self._scaled(images[s])
-            for first in range(0, count, AT_ONCE):
-                some = _to_size(scaled[first : first + AT_ONCE], size, wanted)
+            for first in range(0, count, at_once):
+                some = _to_size(scaled[first : first + at_once], size, wanted)
                 scores = _run(session, some[:, None])
-                out[s, first : first + AT_ONCE] = _to_labels(scores, size, (height, width))
+                out[s, first : first + at_once] = _to_labels(scores, size, (height, width))
         laid = masks.relabelled(out.transpose(3, 2, 0, 1), self.labels, "--onnx-labels").transpose(2, 3, 1, 0)
         return together(laid)
 
@@ -102,6 +104,18 @@ def session_of(path: str) -> tuple[Any, tuple[int | None, int | None]]:
     return session, shape_wanted(session)
 
 
+def check(path: str) -> None:
+    """Run the network on one empty picture. Raises UnreadableError where it could label nobody's."""
+    session, wanted = session_of(path)
+    _run(session, np.zeros((1, 1, *(side or TRIAL_SIDE for side in wanted)), dtype=np.float32))
+
+
+def _batch(session: Any) -> int | None:
+    """How many pictures the network takes at once, None where any number."""
+    count = session.get_inputs()[0].shape[0]
+    return count if isinstance(count, int) and count > 0 else None
+
+
 def shape_wanted(session: Any) -> tuple[int | None, int | None]:
     """Rows and columns of the pictures that a network takes, None where any. Raises UnreadableError on other inputs."""
     inputs = session.get_inputs()
@@ -140,11 +154,19 @@ def _to_labels(scores: np.ndarray, size: tuple[int, int], shape: tuple[int, int]
 
 
 def _run(session: Any, pictures: np.ndarray) -> np.ndarray:
-    """Scores (N, 4, h, w). Raises UnreadableError where the network gives something else."""
-    scores = session.run(None, {session.get_inputs()[0].name: pictures})[0]
-    if scores.shape != (len(pictures), 4, *pictures.shape[2:]):
+    """Scores (N, 4, h, w), with empty pictures behind where the network takes more than N. Raises UnreadableError."""
+    behind = max((_batch(session) or 0) - len(pictures), 0)
+    shown = np.pad(pictures, [(0, behind), (0, 0), (0, 0), (0, 0)])
+    try:
+        scores = session.run(None, {session.get_inputs()[0].name: shown})[0]
+    except Exception as error:
+        said = str(error).split("\n")[0][:160]
+        raise UnreadableError(
+            f"the ONNX network does not run on pictures {list(shown.shape)} ({said})", WANTED
+        ) from error
+    if scores.shape != (len(shown), 4, *shown.shape[2:]):
         raise UnreadableError(f"the ONNX network gives {list(scores.shape)}", WANTED)
-    return scores
+    return scores[: len(pictures)]
 
 
 def together(labels: np.ndarray) -> np.ndarray:

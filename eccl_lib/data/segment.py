@@ -77,7 +77,7 @@ class Segmenter:
         if self.onnx_pixel_mm < 0:
             raise UnreadableError(f"--onnx-pixel-mm {self.onnx_pixel_mm:g} is no size", "Give mm, such as 1.5.")
         if self.provider == "onnx":
-            onnx_net.session_of(self.onnx)
+            onnx_net.check(self.onnx)
         if self.provider == "network" and not network_weights():
             raise UnreadableError("the network's weights are not there", "Install eccl_lib again, whole.")
 

@@ -22,15 +22,17 @@ ACDC = np.array([0, 3, 2, 1])  # ours to ACDC's and back
 class Session:
     """Stands in for onnxruntime's: scores by how near a grey is to that of each label, in a given order."""
 
-    def __init__(self, rows=None, columns=None, order=ACDC) -> None:
-        self.wanted, self.order, self.shown = (rows or "h", columns or "w"), order, []
+    def __init__(self, rows=None, columns=None, order=ACDC, batch="batch") -> None:
+        self.wanted, self.order, self.batch, self.shown = (rows or "h", columns or "w"), order, batch, []
 
     def get_inputs(self):
-        return [SimpleNamespace(name="input", shape=["batch", 1, *self.wanted])]
+        return [SimpleNamespace(name="input", shape=[self.batch, 1, *self.wanted])]
 
     def run(self, names, feeds):
         pictures = feeds["input"]
         assert pictures.dtype == np.float32
+        if isinstance(self.batch, int) and len(pictures) != self.batch:
+            raise RuntimeError(f"Got invalid dimensions: index: 0 Got: {len(pictures)} Expected: {self.batch}")
         self.shown.append(pictures)
         return [-np.abs(pictures - GREY[self.order][None, :, None, None])]
 
@@ -55,6 +57,30 @@ def test_labels_come_back_in_our_order_on_the_pictures_own_pixels(use):
     assert session.shown[0].shape == (8, 1, 128, 128)  # 110 x 120 padded to multiples of 32
     use(Session(order=np.arange(4)))
     assert exact(OnnxNet("a.onnx", labels="mms", scaling="none")).all()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_a_network_of_a_fixed_batch_gives_the_labels_of_a_free_one(use, batch):
+    session = use(Session(batch=batch))
+    assert exact(OnnxNet("a.onnx", scaling="none")).all()
+    assert {len(pictures) for pictures in session.shown} == {batch}
+
+
+def test_a_network_that_cannot_run_is_refused_before_the_first_participant(use):
+    session = use(Session(64, 64))
+
+    def fail(names, feeds):
+        raise RuntimeError("expected: (tensor(float16))\nmore")
+
+    session.run = fail
+    asked = segment.Segmenter("onnx", onnx="a.onnx")
+    with pytest.raises(UnreadableError, match=r"does not run on pictures \[1, 1, 64, 64\].*float16.*float32 input"):
+        asked.check()
+    session.run = lambda names, feeds: [np.zeros((1, 5, 64, 64), np.float32)]
+    with pytest.raises(UnreadableError, match=r"gives \[1, 5, 64, 64\]"):
+        asked.check()
+    use(Session(batch=4))
+    asked.check()
 
 
 def test_a_wrong_order_is_refused_with_the_word_that_mends_it(use):
