@@ -12,6 +12,12 @@ from eccl_lib.data.records import LEADS, UnreadableError
 LARGEST_TEXT = 64 * 2**20  # bytes of a file that is read whole
 LONGEST_SECONDS = 120  # read of a long recording; ten are used
 MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3, "nv": 1e-6}
+_LEAD, _MINUS = rf"\b({'|'.join(LEADS)})\b", "[-\u2212\u2013]"
+# Upside down, as Cabrera has aVR: -aVR or Lead -aVR; aVR(-); aVR-; minus aVR or aVR inverted. ECG-aVR is not.
+_TURNED = re.compile(
+    rf"(?i)(^|[\s(]){_MINUS}(?={_LEAD})|{_LEAD}\s*\(\s*{_MINUS}\s*\)|{_LEAD}{_MINUS}\s*$"
+    r"|(^|[^a-z])(minus|neg|negative|inverted)([^a-z]|$)"
+)
 HIGHEST_MV = 50.0  # no skin lead shows more; values above are in another unit
 
 WFDB = "WFDB (name.hea with its .dat or .mat beside it)"
@@ -34,27 +40,37 @@ def lead_name(text: str) -> str | None:
     return next((known[word.lower()] for word in words if word.lower() in known), None)
 
 
+def is_turned(text: str) -> bool:
+    """Whether a channel's name says that its lead is upside down."""
+    return _TURNED.search(text) is not None
+
+
 def by_lead(names: Sequence[str], channels: np.ndarray, factors: Sequence[float]) -> tuple[np.ndarray, list[str]]:
     """Channels (C, T) in file order to (12, T) mV in the order of LEADS, NaN where a lead is absent; and remarks.
 
-    factors: mV per unit of each channel. Raises UnreadableError where fewer than two limb leads are named.
+    factors: mV per unit of each channel. A lead that is upside down by its name is turned. Raises UnreadableError where
+    fewer than two limb leads are named.
     """
     signal = np.full((len(LEADS), channels.shape[1]), np.nan)
     seen: set[str] = set()
-    other = []
+    other, turned = [], []
     for name, channel, factor in zip(names, channels, factors, strict=True):
         lead = lead_name(name)
         if lead is None or lead in seen:
             other.append(name.strip()[:20])
             continue
         seen.add(lead)
+        if is_turned(name):
+            turned.append(name.strip()[:20])
+            factor = -factor
         signal[LEADS.index(lead)] = np.asarray(channel, dtype=np.float64) * factor
     if len(seen & set(LEADS[:6])) < 2:
         found = ", ".join(names[:20]) or "none"
         raise UnreadableError(f"fewer than two limb leads are named; the channels are: {found[:200]}", ACCEPTED)
     if np.nanmax(np.abs(signal), initial=0) > HIGHEST_MV:
         raise UnreadableError(f"values up to {np.nanmax(np.abs(signal)):.0f} mV are no ECG", "State the true unit.")
-    return signal, [f"channels left out: {', '.join(other)}"] if other else []
+    remarks = {"channels left out": other, "leads upside down, turned": turned}
+    return signal, [f"{what}: {', '.join(names)}" for what, names in remarks.items() if names]
 
 
 def millivolts(unit: str) -> float:

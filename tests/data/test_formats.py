@@ -165,6 +165,23 @@ def test_csv_is_read_with_a_rate_line_or_a_time_column_in_any_order_and_unit(str
         np.testing.assert_allclose(record.signal, strip.T, atol=6e-5)
 
 
+@pytest.mark.parametrize("name", ["-aVR", "Lead -aVR", "Lead aVR(-)", "\u2212aVR", "aVR (-)", "aVR-", "aVR inverted"])
+def test_inverted_leads_are_turned(strip, tmp_path, name):
+    cabrera = strip.copy()
+    cabrera[:, 3] *= -1
+    names = ",".join([*LEADS[:3], name, *LEADS[4:]])
+    record = formats.read_ecg(written(tmp_path / "a.csv", cabrera, names, "# rate=500"))
+    np.testing.assert_allclose(record.signal, strip.T, atol=6e-5)
+    assert record.notes == (f"leads upside down, turned: {name}",)
+
+
+@pytest.mark.parametrize("name", ["ECG-aVR", "Lead-aVR", "MDC_ECG_LEAD_AVR", "ecg - aVR", "aVR-raw", "aVR (+)"])
+def test_a_dash_in_a_name_turns_no_lead(strip, tmp_path, name):
+    names = ",".join([*LEADS[:3], name, *LEADS[4:]])
+    record = formats.read_ecg(written(tmp_path / "a.csv", strip, names, "# rate=500"))
+    np.testing.assert_allclose(record.signal, strip.T, atol=6e-5)
+
+
 def test_csv_with_fewer_leads_has_the_limb_leads_rebuilt(strip, tmp_path):
     kept = [0, 1, 6, 10]
     names = ",".join(LEADS[k] for k in kept)
