@@ -18,13 +18,15 @@ _TURNED = re.compile(
     rf"(?i)(^|[\s(]){_MINUS}(?={_LEAD})|{_LEAD}\s*\(\s*{_MINUS}\s*\)|{_LEAD}{_MINUS}\s*$"
     r"|(^|[^a-z])(minus|neg|negative|inverted)([^a-z]|$)"
 )
+_UNIT = re.compile(r"(?i)[\s(\[_/]([munµμ]?v)[)\]]?\s*$")  # I (uV), I [µV], I_mV
 HIGHEST_MV = 50.0  # no skin lead shows more; values above are in another unit
+LOWEST_MV = 0.02  # nor do all leads move by less, save without electrodes; ours: a heartbeat has some 0.5
 
 WFDB = "WFDB (name.hea with its .dat or .mat beside it)"
 MUSE = "GE MUSE XML (RestingECG)"
 CSV = (
     "CSV (first row: lead names such as I, II, V1; the sampling rate as a line '# rate=500' above it or as a column "
-    "'time' in seconds; values in mV, or a line '# unit=uV')"
+    "'time' in seconds; values in mV, or a line '# unit=uV', or names such as 'I (uV)')"
 )
 NPY = (
     ".npy (leads x samples or samples x leads; beside it name.json, or one ecg.json for all arrays of the folder: "
@@ -69,8 +71,19 @@ def by_lead(names: Sequence[str], channels: np.ndarray, factors: Sequence[float]
         raise UnreadableError(f"fewer than two limb leads are named; the channels are: {found[:200]}", ACCEPTED)
     if np.nanmax(np.abs(signal), initial=0) > HIGHEST_MV:
         raise UnreadableError(f"values up to {np.nanmax(np.abs(signal)):.0f} mV are no ECG", "State the true unit.")
+    present = signal[~np.isnan(signal).all(axis=1)]
+    moved = np.max(np.nanmax(present, axis=1) - np.nanmin(present, axis=1), initial=0)
+    if 0 < moved < LOWEST_MV:
+        reason = f"no lead moves by more than {moved:.1g} mV: it is in another unit, or no electrode was on"
+        raise UnreadableError(reason, "State the true unit, or leave the participant out.")
     remarks = {"channels left out": other, "leads upside down, turned": turned}
     return signal, [f"{what}: {', '.join(names)}" for what, names in remarks.items() if names]
+
+
+def factors_of(names: Sequence[str], unit: str) -> list[float]:
+    """mV per one of each channel: by the unit in its name, else by that of the file. Raises UnreadableError."""
+    said = [_UNIT.search(name) for name in names]
+    return [millivolts(match[1] if match else unit) for match in said]
 
 
 def millivolts(unit: str) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from eccl_lib.data.ecg_named import ACCEPTED, CSV, LARGEST_TEXT, LONGEST_SECONDS, NPY, by_lead, lead_name, millivolts
+from eccl_lib.data.ecg_named import ACCEPTED, CSV, LARGEST_TEXT, LONGEST_SECONDS, NPY, by_lead, factors_of, lead_name
 from eccl_lib.data.files import read_bytes
 from eccl_lib.data.records import EcgRecord, UnreadableError
 
@@ -42,8 +42,9 @@ def read_csv(path: Path) -> EcgRecord:
     clock = [k for k, name in enumerate(names) if re.match(r"(?i)^(time|t|seconds|ms)\b|^(time|t)_", name)]
     rate = _csv_rate(settings, names[clock[0]] if clock else "", table[:, clock[0]] if clock else None)
     leads = [k for k in range(len(names)) if k not in clock]
-    factor = millivolts(settings.get("unit", settings.get("units", "mV")))
-    signal, notes = by_lead([names[k] for k in leads], table[:, leads].T, [factor] * len(leads))
+    named = [names[k] for k in leads]
+    factors = factors_of(named, settings.get("unit", settings.get("units", "mV")))
+    signal, notes = by_lead(named, table[:, leads].T, factors)
     return EcgRecord(signal, rate, notes=tuple(notes))
 
 
@@ -84,7 +85,7 @@ def read_npy(path: Path) -> EcgRecord:
         which = "neither axis has" if not fits else "both axes have"
         raise UnreadableError(f"{which} as many entries as leads are named ({len(leads)})", f"Give {NPY}.")
     channels = (array if fits == [0] else array.T)[:, : int(LONGEST_SECONDS * rate)]
-    signal, notes = by_lead(leads, np.asarray(channels, dtype=np.float64), [millivolts(unit)] * len(leads))
+    signal, notes = by_lead(leads, np.asarray(channels, dtype=np.float64), factors_of(leads, unit))
     return EcgRecord(signal, rate, notes=tuple(notes))
 
 

@@ -165,6 +165,26 @@ def test_csv_is_read_with_a_rate_line_or_a_time_column_in_any_order_and_unit(str
         np.testing.assert_allclose(record.signal, strip.T, atol=6e-5)
 
 
+@pytest.mark.parametrize(
+    ("end", "per_mv"), [(" (uV)", 1e3), (" [µV]", 1e3), ("_uV", 1e3), ("/mV", 1), (" V", 1e-3), (" (V)", 1e-3)]
+)
+def test_a_unit_in_a_columns_name_counts(strip, tmp_path, end, per_mv):
+    path = written(tmp_path / "a.csv", strip, "", "# rate=500")
+    lines = [",".join(f"{lead}{end}" for lead in LEADS), *(",".join(f"{x * per_mv:.7f}" for x in row) for row in strip)]
+    path.write_text("# rate=500 unit=nV\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    np.testing.assert_allclose(formats.read_ecg(path).signal, strip.T, atol=1e-4)
+
+
+def test_volts_without_a_unit_are_asked_for_it(strip, tmp_path):
+    names = ",".join(LEADS)
+    rows = "\n".join(",".join(f"{x / 1000:.7f}" for x in row) for row in strip)
+    (tmp_path / "a.csv").write_text(f"# rate=500\n{names}\n{rows}\n")
+    with pytest.raises(UnreadableError, match=r"in another unit.*State the true unit"):
+        formats.read_ecg(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text(f"# rate=500 unit=V\n{names}\n{rows}\n")
+    np.testing.assert_allclose(formats.read_ecg(tmp_path / "b.csv").signal, strip.T, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["-aVR", "Lead -aVR", "Lead aVR(-)", "\u2212aVR", "aVR (-)", "aVR-", "aVR inverted"])
 def test_inverted_leads_are_turned(strip, tmp_path, name):
     cabrera = strip.copy()
