@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from eccl_lib.data import dicom
 from eccl_lib.data.files import Found, Refused, walk
 
 NIFTI = re.compile(r"(?i)(?P<stem>.+)\.nii(\.gz)?")
@@ -23,6 +24,7 @@ ACDC_FRAME = re.compile(r"(?P<who>.+)_frame(?P<number>\d+)(?P<mask>_gt)?")
 MASK = re.compile(r"(?i)seg_(?P<of>.+)|(?P<cine>.+?)_(gt|seg|mask|labels?)")
 LONG_AXIS = re.compile(r"(?i)(.*[_-])?(la|lax|[234]ch)([_-].*)?")
 ONE_FRAME = re.compile(r"(?i)(.*_)?(ed|es)")
+NO_DICOM = (".csv", ".txt", ".json", ".xml", ".cfg", ".gz")  # what need not be opened
 OF_FOLDER = ("", "_4d", "_sa", "_sax", "_SA_CINE")  # what a file named after its folder may add
 INFO, INFORMATION = "Info.cfg", re.compile(r"(?i).*information.*\.csv")
 LARGEST_FACTS = 2**20  # bytes of Info.cfg or of a table
@@ -68,10 +70,13 @@ def mask_labels_of(kinds: Mapping[str, Sequence[Path]]) -> str | None:
 
 def _is_dicom(path: Path) -> bool:
     """By its first bytes, whatever it is called."""
-    if path.suffix.lower() not in ("", ".dcm", ".ima") and not path.suffix[1:].isdigit():
+    if path.suffix.lower() in NO_DICOM:
         return False
-    with path.open("rb") as handle:
-        return handle.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as handle:
+            return dicom.is_dicom(handle.read(132))
+    except OSError:
+        return False
 
 
 def _add(found: Found, name: str, kinds: dict[str, tuple[Path, ...]]) -> None:

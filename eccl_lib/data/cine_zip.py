@@ -12,8 +12,9 @@ import numpy as np
 
 from eccl_lib.data import dicom, stack
 from eccl_lib.data.records import DOWNLOAD_AGAIN, CineFile, UnreadableError
-from eccl_lib.data.zip_members import LARGEST_MEMBER, LARGEST_STACK, MOST_MEMBERS, DamagedMemberError, Member, Zip
+from eccl_lib.data.zip_members import MOST_MEMBERS, DamagedMemberError, Member, Zip
 
+MOST_FILES = 50_000  # of a folder; ours: an examination has some thousands, a tenth of a millisecond each
 MOST_DAMAGED = 0.1  # of the files; ours: more is another download
 NOT_IMAGES = (".cvs", ".csv", ".txt", ".json", ".xml", ".nii", ".gz")
 
@@ -55,7 +56,7 @@ def open_file(path: Path, any_name: bool = False) -> CineFile:
 
 def _arranged(path: Path, any_name: bool, notes: list[str], whole: bool = False) -> tuple[list[Member], stack.Stack]:
     """The files and the stack that they make. whole: look for damage in all of each file, not in its header alone."""
-    members = _folder(path, notes) if path.is_dir() else _archive(path, notes)
+    members = _folder(path) if path.is_dir() else _archive(path, notes)
     headers = _headers(members, notes, whole)
     if any_name:
         _one_study(headers)
@@ -85,21 +86,15 @@ def _may_be_image(name: str) -> bool:
     return not (name.lower().endswith(NOT_IMAGES) or base.startswith(".") or name.startswith("__MACOSX/"))
 
 
-def _folder(path: Path, notes: list[str]) -> list[Member]:
-    """The files of an unpacked zip."""
-    found, total = [], 0
+def _folder(path: Path) -> list[Member]:
+    """The files of a folder: a whole examination may be in it, of which the stack's pixels alone are read."""
+    found = []
     for folder, _, names in sorted(os.walk(path)):
         found += [Path(folder) / name for name in sorted(names) if _may_be_image(name)]
-    if len(found) > MOST_MEMBERS:
-        raise UnreadableError(f"the folder has {len(found)} files; a stack has some hundreds")
-    members: list[Member] = []
-    for file in found:
-        size = file.stat().st_size if file.is_file() else LARGEST_MEMBER + 1
-        total += size
-        if total > LARGEST_STACK:
-            raise UnreadableError("the folder holds more than any stack")
-        members.append(Member.of(file.read_bytes()) if size <= LARGEST_MEMBER else Member.damaged())
-    return members
+    if len(found) > MOST_FILES:
+        reason = f"the folder has {len(found):,} files; at most {MOST_FILES:,} are looked through"
+        raise UnreadableError(reason, "Leave one person's examination in it, or its short-axis series alone.")
+    return [Member.at(file) for file in found]
 
 
 def _manifest(lists: list[Member]) -> Iterator[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from eccl_lib.data.records import UnreadableError
 
 LARGEST_MATRIX = 2048  # rows or columns; a cardiac cine has about 200
+ONE_FRAME = "Convert it to one frame a file (dcm4che's emf2sf), or to a 4-D NIfTI (dcm2niix)."
 SQUARE = 0.01  # how far two directions may be from unit length and a right angle
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # expands without limit when read
@@ -187,8 +188,11 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
     rows, columns, bits = (int(values.get(name, 0)) for name in ("Rows", "Columns", "BitsAllocated"))
     if not (0 < rows <= LARGEST_MATRIX and 0 < columns <= LARGEST_MATRIX):
         raise UnreadableError(f"an image of {rows} x {columns} pixels cannot be a cine")
-    single = int(values.get("SamplesPerPixel") or 1) == 1 and int(values.get("NumberOfFrames") or 1) == 1
-    if not single or bits not in (8, 16):
+    if (frames := int(values.get("NumberOfFrames") or 1)) != 1:
+        raise UnreadableError(
+            f"the DICOM file has {frames} frames (enhanced, multi-frame); one a file is read", ONE_FRAME
+        )
+    if int(values.get("SamplesPerPixel") or 1) != 1 or bits not in (8, 16):
         raise UnreadableError("the DICOM file is no single-frame grey image of 8 or 16 bits")
     if min(numbers("PixelSpacing", 2)) <= 0:
         raise UnreadableError("the pixels have no size")

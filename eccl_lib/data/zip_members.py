@@ -37,9 +37,12 @@ class Member:
     read: Callable[[], bytes]
 
     @classmethod
-    def of(cls, content: bytes) -> Member:
-        """A file that has been read."""
-        return cls(len(content), lambda count: content, lambda: content)
+    def at(cls, path: Path) -> Member:
+        """A file on the disk, of which no more than what is asked is in memory."""
+        size = path.stat().st_size if path.is_file() else LARGEST_MEMBER + 1
+        if size > LARGEST_MEMBER:
+            return cls.damaged()
+        return cls(size, lambda count: _read(path, count), lambda: _read(path, -1))
 
     @classmethod
     def damaged(cls) -> Member:
@@ -49,6 +52,14 @@ class Member:
 
 def _raise(*count: int) -> bytes:
     raise DamagedMemberError
+
+
+def _read(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as handle:
+            return handle.read(count)
+    except OSError as error:
+        raise DamagedMemberError from error
 
 
 class Zip:

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 
 from eccl_lib.config import ConfigError, load
-from eccl_lib.data import cine_folders, cmr, cohort, formats, segment, unpaired
+from eccl_lib.data import cine_folders, cine_zip, cmr, cohort, formats, segment, unpaired, zip_members
 from eccl_lib.data.records import UnreadableError
 
 FRAMES = {"SCD0000101": (18, 7), "SCD0000201": (19, 6), "SCD0000301": (19, 6)}  # ED, ES, from 0: subjects.csv
@@ -135,6 +135,42 @@ def test_a_folder_of_dicom_of_any_name_is_pydicoms_pixels_in_time(real_dicom, tm
     np.testing.assert_array_equal(record.images[0], np.stack([image.pixel_array for image in images]))
     assert record.spacing_mm == tuple(map(float, images[0].PixelSpacing))
     np.testing.assert_array_equal(formats.read_cine(real_dicom).images, record.images)  # zipped or not
+
+
+def unzip_as(archive: Path, folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive) as opened:
+        for k, member in enumerate(sorted(n for n in opened.namelist() if n.endswith(".dcm"))):
+            (folder / name.format(k)).write_bytes(opened.read(member))
+
+
+@pytest.mark.parametrize("name", ["{}.dicom", "{}.DCM", "{}.IMA", "1.2.840.{}", "IM{}", "slice.{}.mr"])
+def test_dicom_is_seen_whatever_it_is_called(real_dicom, tmp_path, name):
+    unzip_as(real_dicom, tmp_path / "person1", name)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (kinds,) = cine_folders.find([tmp_path]).participants.values()
+    assert formats.open_cine(kinds["cine"][0]).shape == formats.open_cine(real_dicom).shape
+
+
+def test_a_whole_examination_of_more_than_a_stack_may_have_is_looked_through(real_dicom, tmp_path, monkeypatch):
+    unzip_as(real_dicom, tmp_path, "{}.dcm")
+    wanted = formats.open_cine(real_dicom).pixels([0], [0, 3])
+    for name in ("LARGEST_STACK", "MOST_MEMBERS"):
+        monkeypatch.setattr(zip_members, name, 5)
+    np.testing.assert_array_equal(formats.open_cine(tmp_path).pixels([0], [0, 3]), wanted)
+    monkeypatch.setattr(cine_zip, "MOST_FILES", 5)
+    with pytest.raises(UnreadableError, match=r"at most 5 are looked through.*short-axis series alone"):
+        formats.open_cine(tmp_path)
+
+
+def test_enhanced_dicom_is_refused_with_what_converts_it(real_dicom, tmp_path):
+    with zipfile.ZipFile(real_dicom) as archive:
+        image = pydicom.dcmread(archive.open(next(n for n in archive.namelist() if n.endswith(".dcm"))))
+    image.NumberOfFrames = 20
+    (tmp_path / "person1").mkdir()
+    image.save_as(tmp_path / "person1" / "IM1")
+    with pytest.raises(UnreadableError, match=r"20 frames.*dcm2niix"):
+        formats.open_cine(tmp_path / "person1")
 
 
 def test_a_folder_one_level_too_high_is_refused_and_one_deeper_is_read(shared, tmp_path):
