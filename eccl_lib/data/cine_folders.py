@@ -89,6 +89,7 @@ def _add(found: Found, name: str, kinds: dict[str, tuple[Path, ...]]) -> None:
 
 def _nifti(found: Found, root: Path, folder: Path, files: dict[str, Path]) -> None:
     """The cines of one folder, each with its masks. files: name without suffix to path."""
+    used: set[Path] = set()
     for stem, path in sorted(files.items()):
         if ACDC_FRAME.fullmatch(stem) or MASK.fullmatch(stem):
             continue
@@ -98,9 +99,18 @@ def _nifti(found: Found, root: Path, folder: Path, files: dict[str, Path]) -> No
         own = stem == "sa" or any(stem == f"{folder.name}{end}" for end in OF_FOLDER)
         name = (folder if own and folder != root else folder / stem).relative_to(root).as_posix()
         masks = _masks(stem, files)
+        used.update(masks)
         _add(found, name, {"cine": (path,), **({"segmentation": masks} if masks else {})})
         if facts := _info(folder / INFO) if ACDC.fullmatch(stem) else {}:
             found.facts[name] = facts
+    lonely = sum(_is_mask(stem) and path not in used for stem, path in files.items())
+    if lonely:
+        found.passed_over["masks (NIfTI, by name) with no cine of that name beside them"] += lonely
+
+
+def _is_mask(stem: str) -> bool:
+    frame = ACDC_FRAME.fullmatch(stem)
+    return bool(frame["mask"]) if frame else MASK.fullmatch(stem) is not None
 
 
 def _masks(stem: str, files: dict[str, Path]) -> tuple[Path, ...]:

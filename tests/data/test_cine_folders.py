@@ -233,6 +233,26 @@ def test_nifti_of_other_names_find_their_masks_and_long_axes_are_passed_over(tmp
     assert found.passed_over == {"NIfTI of one frame or of the long axis, by name": 2}
 
 
+def test_masks_of_no_cine_are_counted(tmp_path):
+    names = (
+        "a/one",
+        "a/one_gt",
+        "a/other_gt",
+        "b/seg_two",
+        "c/p1_frame01_gt",
+        "c/p1_frame01",
+        "d/x_SA_ED",
+        "d/x_SA_ED_gt",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"")
+    found = cine_folders.find([tmp_path])
+    assert [p.name for p in found.participants["a/one"]["segmentation"]] == ["one_gt.nii.gz"]
+    lonely = {reason: n for reason, n in found.passed_over.items() if reason.startswith("masks")}
+    assert lonely == {"masks (NIfTI, by name) with no cine of that name beside them": 4}
+
+
 def build(root: Path, *more: str) -> cohort.Cohort:
     words = ["cmr", str(root), "--name", "mine", "--workers", "1", "--scale", "study", *more]
     assert unpaired.main(words) == 0
