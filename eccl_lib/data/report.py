@@ -89,6 +89,8 @@ def _steps(counts: Mapping[str, int]) -> dict[str, int | str]:
 
 def _of(n: int, whole: int) -> int | str:
     """A count of a whole that is known: neither it nor what it lacks may be small."""
+    if 0 < whole < SMALL:
+        return WITHHELD
     return NEARLY_ALL if 0 < whole - n < SMALL else _count(n)
 
 

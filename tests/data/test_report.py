@@ -141,6 +141,13 @@ def test_a_small_count_cannot_be_had_by_subtraction(content):
         assert len(hidden) != 1, row
 
 
+@pytest.mark.parametrize("flagged", [0, 1, 4])
+def test_of_a_small_store_nothing_is_called_nearly_all(data, flagged):
+    few = pd.DataFrame({"segmenter": ["voting"] * 4, "heart_flagged": [True] * flagged + [False] * (4 - flagged)})
+    assert report._segmentation(few)[report.FLAGGED] == "under 10"
+    assert report._distribution(np.array([60.0, np.nan, np.nan]))["n"] == "under 10"
+
+
 def test_remarks_and_reasons_that_differ_by_numbers_alone_are_counted_together(content):
     assert content["quarantine"][0] == {"reason": "the zip has N bytes", "cure": "Again.", "lines": "withheld"}
     assert content["quarantine"][1] == {"reason": "the zip of N is odd", "cure": "Look at <id>.", "lines": "under 10"}
