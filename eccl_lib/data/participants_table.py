@@ -114,20 +114,20 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
     return table[name] if name in table else pd.Series(None, index=table.index, dtype=object)
 
 
-def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:
+def _numbers(table: pd.DataFrame, name: str, cure: str = "Leave a cell empty if unknown.") -> np.ndarray:
     """A column as numbers, NaN where a cell is empty."""
     column = _column(table, name)
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
     filled = column.notna().to_numpy() & (column.fillna("").astype(str).str.strip() != "").to_numpy()
     if wrong := int((filled & ~np.isfinite(values)).sum()):
-        raise UnreadableError(f"column {name} has {wrong} cells that are no numbers", "Leave a cell empty if unknown.")
+        raise UnreadableError(f"column {name} has {wrong} cells that are no numbers", cure)
     return values
 
 
 def _disease(table: pd.DataFrame, name: str) -> np.ndarray:
     """0 or 1 for everyone: what is not known is not 0."""
-    values = _numbers(table, name)
+    cure = "Say 0 or 1 of everyone, or leave out the rows of those of whom it is not known."
+    values = _numbers(table, name, cure)
     if wrong := int((~np.isin(values, (0, 1))).sum()):
-        reason = f"column {name} has {wrong} cells that are neither 0 nor 1"
-        raise UnreadableError(reason, "Say it of everyone, or leave out the rows of those of whom it is not known.")
+        raise UnreadableError(f"column {name} has {wrong} cells that are neither 0 nor 1", cure)
     return values == 1

@@ -251,6 +251,14 @@ def test_the_table_gives_diseases_traits_and_people(tmp_path):
     assert "I21, I48, I50" in rows.notes[0]
 
 
+@pytest.mark.parametrize("cell", ["yes", "", "2"])
+def test_a_disease_is_asked_for_as_0_or_1_of_everyone(tmp_path, cell):
+    found = participants_table.read(table(tmp_path, f"id,I42\na,{cell}\nb,0\n"), ["a", "b"])
+    with pytest.raises(UnreadableError, match="0 or 1 of everyone") as caught:
+        participants_table.rows(found, ["a", "b"])
+    assert "empty" not in caught.value.cure
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
