@@ -56,6 +56,8 @@ def guarded(work: Callable[[], int]) -> int:
 
 def build(config: Config, source: shards.Source, given: argparse.Namespace) -> int:
     """The store and its report by the options of ``add_options``. 0: done; 1: nobody could be read."""
+    if given.workers < 1:
+        raise ConfigError(f"--workers {given.workers}: give 1 or more")
     start = time.monotonic()
     engine = Engine(given.workers, given.cluster)
     folder, found = shards.build(config, source, engine, aloud, given.retry_quarantined)

@@ -215,6 +215,7 @@ def test_the_command_of_a_store_is_the_one_that_built_it(recordings, runs):
     [
         (["--name", "My Store"], "small letters"),
         (["--name", "ukb"], "small letters"),
+        (["--name", "a", "--workers", "0"], "--workers 0: give 1 or more"),
         (["--name", "a", "--labels", "nowhere.csv"], "no table"),
     ],
 )
