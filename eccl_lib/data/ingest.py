@@ -65,6 +65,8 @@ def build(config: Config, source: shards.Source, given: argparse.Namespace) -> i
     page = report.write(config, data, found)
     spent = clock(time.monotonic() - start)
     aloud(f"{len(data):,} participants in the store, {len(data.quarantine):,} lines in quarantine, {spent}")
+    if len(data.quarantine):
+        aloud(f"most often in quarantine: {report.most_frequent(data.quarantine)}")
     aloud(f"report: {page}\nstore:  {folder}")
     return 0 if len(data) else 1
 

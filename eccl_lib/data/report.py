@@ -104,9 +104,20 @@ def _alike(words: pd.Series) -> dict[str, int]:
     return plain[plain.str.len() > 0].value_counts().to_dict()
 
 
+def _like(text: str) -> str:
+    return next(iter(_alike(pd.Series([text]))), "")
+
+
+def most_frequent(quarantine: pd.DataFrame) -> str:
+    """The reason that most lines of a quarantine have, as its first line says it, and the cure; ids taken out."""
+    like = quarantine["reason"].map(_like)
+    first = quarantine[like == like.value_counts().index[0]].iloc[0]
+    return f"{masked(first['reason'])}. {masked(first['cure'])}"
+
+
 def _by_reason(quarantine: pd.DataFrame) -> list[dict[str, Any]]:
     """Reason, cure and lines, the most frequent first."""
-    like = quarantine.assign(like=quarantine["reason"].map(lambda text: next(iter(_alike(pd.Series([text]))), "")))
+    like = quarantine.assign(like=quarantine["reason"].map(_like))
     counts = suppress(like["like"].value_counts().to_dict())
     cures = like.groupby("like")["cure"].first()
     return [{"reason": reason, "cure": masked(cures[reason]), "lines": n} for reason, n in counts.items()]

@@ -155,6 +155,11 @@ def test_remarks_and_reasons_that_differ_by_numbers_alone_are_counted_together(c
     assert content["tables"] == ["table.csv: 2 rows left out", "row of <id> is odd"]
 
 
+def test_the_most_frequent_reason_is_said_as_it_stands_without_ids(data):
+    assert report.most_frequent(data.quarantine) == "the zip has 0 bytes. Again."
+    assert report.most_frequent(data.quarantine[-1:]) == "the zip of <id> is odd. Look at <id>."
+
+
 def test_the_numbers_are_those_of_the_store(content, data):
     trait = content["traits"][5]
     assert trait["mean"] == pytest.approx(data.traits[:, 5].mean(), rel=1e-3)

@@ -224,6 +224,15 @@ def test_a_wrong_word_ends_in_one_line(recordings, runs, capsys, words, reason):
     assert reason in capsys.readouterr().err
 
 
+def test_where_nobody_is_left_the_last_lines_say_why(runs, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("# rate=500\nI,II\n" + "0.1,0.2\n" * 400)
+    assert unpaired.main(["ecg", str(tmp_path), "--name", "a", "--workers", "1"]) == 1
+    said = capsys.readouterr().out.splitlines()[-4:]
+    assert said[0].startswith("0 participants in the store, 1 lines in quarantine")
+    assert "most often in quarantine: " in said[1]
+    assert "ten" in said[1]
+
+
 def test_folders_without_an_ecg_say_what_they_have(runs, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.pdf").write_bytes(b"%PDF")
