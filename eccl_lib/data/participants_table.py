@@ -40,7 +40,7 @@ class Labelled:
 def read(path: Path, names: Collection[str]) -> pd.DataFrame:
     """The table with the recordings' names as index, those that it has a row for. Raises UnreadableError.
 
-    names: of the recordings; a row's id is one of them, or the last part of exactly one.
+    names: of the recordings; a row's id is one of them, or the last part of exactly one; at least one row's must be.
     """
     read_bytes(path, LARGEST_TABLE)
     try:
@@ -54,6 +54,10 @@ def read(path: Path, names: Collection[str]) -> pd.DataFrame:
     if not known - {"id", "sex", "age", "patient"} & set(table.columns) and not {"sex", "age", "patient"} & set(table):
         raise UnreadableError(f"{path.name} names no disease, no trait and no person's facts", WANTED)
     table.index = pd.Index(_resolved(table["id"].fillna("").str.strip(), names, path.name), name="name")
+    if len(table) and names and table.index.isna().all():
+        reason = f"no id of {path.name} is the name of a recording: it has {table['id'].iloc[0]!r}"
+        reason += f", a recording is called {min(names)!r}"
+        raise UnreadableError(reason, "Write the ids as recordings are called: their path below FOLDER, no suffix.")
     table = table[table.index.notna()]
     if twice := table.index[table.index.duplicated()].nunique():
         raise UnreadableError(f"{path.name} has several rows for {twice} of its ids", "Leave one row for each.")

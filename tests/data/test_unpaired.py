@@ -261,6 +261,12 @@ def test_the_table_gives_diseases_traits_and_people(tmp_path):
     assert "I21, I48, I50" in rows.notes[0]
 
 
+def test_ids_that_are_no_recordings_are_shown_beside_one(tmp_path):
+    path = table(tmp_path, "id,I42\nx.nii.gz,1\n")
+    with pytest.raises(UnreadableError, match=r"has 'x\.nii\.gz', a recording is called 'a/x'.*no suffix"):
+        participants_table.read(path, ["b/y", "a/x"])
+
+
 @pytest.mark.parametrize("cell", ["yes", "", "2"])
 def test_a_disease_is_asked_for_as_0_or_1_of_everyone(tmp_path, cell):
     found = participants_table.read(table(tmp_path, f"id,I42\na,{cell}\nb,0\n"), ["a", "b"])
