@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from eccl_lib import checkpoints, distributed, pace, pieces, speed
-from eccl_lib.config import RuntimeConfig, TrainingConfig
+from eccl_lib.config import ConfigError, RuntimeConfig, TrainingConfig
 from eccl_lib.ledger import DivergedError, Ledger, State
 from eccl_lib.log import Log, silent
 from eccl_lib.models.heads import Supervised
@@ -245,8 +245,15 @@ class Loop:
         return tensors
 
     def resume(self) -> None:
-        """Go on from the folder's last state, if it holds one. Raises DamagedError where its sum does not fit."""
+        """Go on from the folder's last state, if it holds one.
+
+        Raises DamagedError where its sum does not fit, ConfigError where ranks see different ones.
+        """
         found = checkpoints.read(self.folder)
+        place = None if found is None else [found[0]["epoch"], found[0]["step"]]
+        if distributed.agreed(lambda: place) != place:
+            late = "the shared disk is late; run the same command again in a minute"
+            raise ConfigError(f"{self.folder}: this process finds another checkpoint ({place}) than the first: {late}")
         if found is None:
             return
         state, tensors = found

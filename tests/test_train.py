@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eccl_lib.config import RuntimeConfig, TrainingConfig
+from eccl_lib import distributed
+from eccl_lib.config import ConfigError, RuntimeConfig, TrainingConfig
 from eccl_lib.schedule import even_batches, learning_rate, optimiser, seed_of
 from eccl_lib.storage import DamagedError, read_json, sha256
 from eccl_lib.train import DivergedError, Recipe, fit
@@ -21,7 +22,8 @@ TOY = """
 import sys, time
 import numpy as np, torch
 from pathlib import Path
-from eccl_lib.config import RuntimeConfig, TrainingConfig
+from eccl_lib import distributed
+from eccl_lib.config import ConfigError, RuntimeConfig, TrainingConfig
 from eccl_lib.runs import save_tensors
 from eccl_lib.train import Recipe, fit
 
@@ -175,6 +177,15 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     state.write_bytes(content)
     with pytest.raises(DamagedError, match="has changed"):
         run(small_recipe(), tmp_path)
+
+
+def test_a_rank_that_sees_another_checkpoint_than_the_first_is_stopped(tmp_path, monkeypatch):
+    assert toy(tmp_path).wait(120) == 0
+    model = torch.nn.Linear(2, 1)
+    recipe = Recipe(model, lambda epoch: [np.arange(4)], lambda rows, generator: (model.weight.sum(), {}), dict)
+    monkeypatch.setattr(distributed, "agreed", lambda ask: [5, 0])  # of the first rank; here all six epochs are there
+    with pytest.raises(ConfigError, match=r"another checkpoint \(\[6, 0\]\) than the first: the shared disk is late"):
+        fit(recipe, TrainingConfig(epochs=8), folder=tmp_path, seed=0, fingerprint="toy", log=lambda line: None)
 
 
 def test_training_leaves_the_callers_random_numbers_alone(tmp_path):
