@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,9 +135,8 @@ def test_a_rank_that_dies_or_hangs_ends_the_others_and_the_run_goes_on(how, alon
     process, said, ranks, began = train(pause=0.2), [], {}, 0.0
     for line in process.stdout:
         said.append(line)
-        if "is process" in line:
-            words = line.split()
-            ranks[int(words[1])] = int(words[-1])
+        for rank, number in re.findall(r"rank (\d) is process (\d+)", line):  # both may stand in one line
+            ranks[int(rank)] = int(number)
         if "epoch 1/" in line:
             began = time.monotonic()
             os.kill(ranks[1], how)
