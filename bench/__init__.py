@@ -10,11 +10,12 @@ shown. Its ``prepare(folder)`` makes the data in a temporary folder and returns 
   results differ. The harness calls ``same`` first, then times the two in turn (A B A B ...), five times each, and takes
   medians. Measures: ``ratio`` (reference to ours, CPU time), ``seconds`` and ``reference_seconds`` (of CPU, of one of
   ``per`` units), with ``memory=True`` also ``peak_mb`` and ``reference_peak_mb`` (above what was there before);
-- or a dict of measures that the case took itself (``bench.harness.cpu`` and ``peak_mb`` help), for what is no pair.
+- or a dict of measures that the case took itself (``bench.harness.meter`` helps), for what is no pair.
 
 ``targets`` name measures: ``at_least("ratio", 10)``, ``at_most("seconds", 8e-3)``. CPU time, not clock:
-it holds on a busy machine; on a GPU take the clock yourself and return a dict. Each case runs in a process of its own
-with the number of threads it states.
+it holds on a busy machine. A case with ``on_gpu`` targets has a second row, its name ended by ``_gpu``, which is
+measured where there is a GPU: ``prepare(folder, "cuda")``, seconds of the clock until the device has finished, peaks of
+its memory. Each case runs in a process of its own with the number of threads it states.
 
 ``bench/ingest.py`` and ``bench/bookkeeping.py`` are commands of their own: minutes to hours, at the paper's numbers.
 """

@@ -20,17 +20,26 @@ from eccl_lib.storage import read_json, write_json
 
 RESULTS = ROOT / "bench" / "results.json"
 FOLDER = Path(__file__).parent / "cases"
+ON_GPU = "_gpu"  # ends the names of rows that a GPU has beside the CPU's
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def names() -> list[str]:
-    """Every case, in the order of its files."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+    """Every row, in the order of its files; a case that also measures a GPU has two."""
+    files = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+    return [row for name in files for row in ([name, name + ON_GPU] if case(name).on_gpu else [name])]
+
+
+def here() -> list[str]:
+    """Those that this machine can measure."""
+    gpu = harness.has_gpu()
+    return [name for name in names() if gpu or case(name).device == "cpu"]
 
 
 def case(name: str) -> harness.Case:
-    """The case of one file."""
-    return import_module(f"bench.cases.{name}").CASE
+    """The case of one row."""
+    found = import_module(f"bench.cases.{name.removesuffix(ON_GPU)}").CASE
+    return found.there() if name.endswith(ON_GPU) else found
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -38,12 +47,13 @@ def measure(name: str) -> dict[str, Any]:
     loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ECCL_RUNS"] = f"{folder}/runs"
+        one = case(name)
         try:
-            found: dict[str, Any] = {"measures": harness.run(case(name), Path(folder))}
+            found: dict[str, Any] = {"measures": harness.run(one, Path(folder))}
         except Exception as error:
             found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
     loads.append(os.getloadavg()[0])
-    return found | {"machine": harness.machine(), "load": [round(load, 2) for load in loads]}
+    return found | {"machine": harness.machine(one.device), "load": [round(load, 2) for load in loads]}
 
 
 def in_a_process(name: str, one: harness.Case) -> dict[str, Any]:
@@ -56,14 +66,14 @@ def in_a_process(name: str, one: harness.Case) -> dict[str, Any]:
         try:
             process.wait(60 * one.minutes)
         except subprocess.TimeoutExpired:
-            return _nothing(f"not done after {one.minutes:g} minutes")
+            return _nothing(f"not done after {one.minutes:g} minutes", one)
         finally:
             _end(process)
-        return read_json(path) if path.is_file() else _nothing(f"ended with code {process.returncode}")
+        return read_json(path) if path.is_file() else _nothing(f"ended with code {process.returncode}", one)
 
 
-def _nothing(reason: str) -> dict[str, Any]:
-    return {"error": reason, "machine": harness.machine(), "load": [round(os.getloadavg()[0], 2)] * 2}
+def _nothing(reason: str, one: harness.Case) -> dict[str, Any]:
+    return {"error": reason, "machine": harness.machine(one.device), "load": [round(os.getloadavg()[0], 2)] * 2}
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -85,8 +95,11 @@ def main() -> int:
         return 0
     if unknown := set(given.cases) - set(names()):
         parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+    able = here()
+    if without := [name for name in given.cases if name not in able]:
+        parser.error(f"{', '.join(without)}: this machine has no GPU; leave it out, or run it where there is one")
     found, began = {}, time.monotonic()
-    for name in given.cases or names():
+    for name in given.cases or able:
         one, clock = case(name), time.monotonic()
         found[name] = in_a_process(name, one)
         print(page.table({name: one}, found).splitlines()[2], f"{time.monotonic() - clock:.0f} s", flush=True)

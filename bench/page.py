@@ -15,9 +15,10 @@ HEAD = ("path", "beside", "to reach", "measured", "CPU time, ours / beside", "me
 
 
 def table(cases: dict[str, Case], results: dict[str, Any]) -> str:
-    """Targets beside what was measured, in Markdown, and on which machine."""
+    """Targets beside what was measured, in Markdown, and on which machine; rows of a GPU only where one measured."""
     lines = [" | ".join(("", *HEAD, "")).strip(), "|---" * len(HEAD) + "|"]
-    order = sorted(cases, key=lambda name: (cases[name].place, name))
+    shown = [name for name in cases if cases[name].device == "cpu" or name in results]
+    order = sorted(shown, key=lambda name: (cases[name].place, name))
     lines += [_row(name, cases[name], results.get(name)) for name in order]
     where: dict[str, list[float]] = {}
     for result in (results[name] for name in cases if name in results):
@@ -36,6 +37,8 @@ def _row(name: str, case: Case, result: dict[str, Any] | None) -> str:
         measures = result["measures"]
         cells[3] = "; ".join(_measured(target, measures) for target in case.targets)
         cells[4] = _both(measures, "seconds", seconds)
+        if case.device != "cpu" and cells[4]:
+            cells[4] += ", by the clock"
         cells[5] = _both(measures, "peak_mb", lambda mb: f"{mb:,.0f} MB")
     return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
 

@@ -73,6 +73,87 @@ def test_sleeping_costs_no_processor_time_and_children_do():
     assert harness.cpu(lambda: subprocess.run([sys.executable, "-c", code], check=True)) > 0.25
 
 
+class FakeGpu:
+    """A device that works after it was called, on a clock of its own."""
+
+    def __init__(self):
+        self.now, self.left, self.held, self.most = 0.0, 0.0, 10 * 2**20, 0
+
+    def clock(self):
+        return self.now
+
+    def work(self, seconds, megabytes=0):
+        self.left += seconds
+        self.most = max(self.most, self.held + megabytes * 2**20)
+
+    def synchronize(self):
+        self.now, self.left = self.now + self.left, 0.0
+
+    def reset_peak_memory_stats(self):
+        self.most = self.held
+
+    def memory_allocated(self):
+        return self.held
+
+    def max_memory_allocated(self):
+        return self.most
+
+
+def test_seconds_of_a_gpu_end_when_it_has_finished_and_leave_out_what_it_was_given_before():
+    fake = FakeGpu()
+    gpu = harness.Gpu(fake, fake.clock)
+    fake.work(5.0)
+    assert gpu.seconds(lambda: fake.work(3.0)) == 3.0
+    assert gpu.seconds(lambda: fake.work(2.0), repeats=4) == 2.0
+
+
+def test_peak_memory_of_a_gpu_is_above_what_it_held():
+    fake = FakeGpu()
+    fake.work(0.0, 500)  # before
+    assert harness.Gpu(fake, fake.clock).peak_mb(lambda: fake.work(1.0, 70)) == 70
+
+
+def test_a_pair_on_a_gpu_is_timed_by_its_clock_after_a_call_that_warms_up(monkeypatch):
+    fake, calls = FakeGpu(), []
+    gpu = harness.Gpu(fake, fake.clock)
+    monkeypatch.setattr(harness, "meter", {"cuda": harness.Meter(gpu.seconds, gpu.peak_mb)}.__getitem__)
+
+    def ours():
+        fake.work(0.25 if calls else 90.0, 40)  # kernels are loaded once
+        calls.append(1)
+        burn(0.01)()
+
+    pair = Pair(ours, lambda: fake.work(1.0, 80), lambda one, other: None, per=2, device="cuda")
+    case = Case("x", "y", lambda folder: pair, (), memory=True)
+    found = harness.run(case, None)
+    assert found["ratio"] == 4 and found["seconds"] == 0.125
+    assert (found["peak_mb"], found["reference_peak_mb"]) == (40, 80)
+
+
+def test_rows_of_a_gpu_have_targets_of_their_own_and_are_shown_once_measured():
+    there = [name for name in CASES if CASES[name].device == "cuda"]
+    assert {"alignment_step_gpu", "mae_step_gpu", "alignment_epoch_gpu", "cmr_augment_gpu", "planner_gpu"} == set(there)
+    assert CASES["alignment_step_gpu"].targets == (at_least("ratio", 1.25),)
+    assert CASES["alignment_step"].targets == (at_least("ratio", 1.1),)
+    assert "a GPU" not in page.table(CASES, {})
+    measures = {"ratio": 1.3, "seconds": 0.01, "reference_seconds": 0.013}
+    found = {"alignment_step_gpu": {"measures": measures, "machine": "a card", "load": [0.0]}}
+    assert "10 ms / 13 ms, by the clock" in page.table(CASES, found)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_rows_of_a_gpu_are_measured_where_there_is_one(gpu, monkeypatch):
+    monkeypatch.setattr(harness, "has_gpu", lambda: gpu)
+    assert ("alignment_step_gpu" in bench.here()) == gpu and "alignment_step" in bench.here()
+
+
+def test_a_row_of_a_gpu_prepares_there():
+    asked = []
+    case = Case("x", "y", lambda folder, device="cpu": asked.append(device) or {}, (), on_gpu=(at_least("ratio", 2),))
+    harness.run(case, None), harness.run(case.there(), None)
+    assert asked == ["cpu", "cuda"]
+
+
 def test_two_sides_that_differ_are_no_case(tmp_path, monkeypatch):
     wrong = Case("x", "y", lambda folder: Pair(lambda: 1, lambda: 2, equal), (at_least("ratio", 1),))
     monkeypatch.setattr(bench, "case", lambda name: wrong)

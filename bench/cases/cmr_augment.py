@@ -6,10 +6,11 @@ from pathlib import Path
 
 from bench.harness import Case, Pair, at_least
 
-BATCH, SIZE, FRAMES = 8, 224, 50
+BATCH, SIZE, FRAMES = {"cpu": 8, "cuda": 128}, 224, 50  # on a GPU the paper's
+WAVES = 8  # clips that differ
 
 
-def prepare(folder: Path) -> Pair:
+def prepare(folder: Path, device: str = "cpu") -> Pair:
     """Rotation, crop, mirroring and scaling of smooth moving pictures; equal to 0.05 of the range of 2 on average.
 
     torchvision rotates, then crops: two interpolations and a black edge where one map has one and repeats the border.
@@ -22,28 +23,30 @@ def prepare(folder: Path) -> Pair:
     from eccl_lib.models.torchvision_ops import declare_missing_operators
 
     declare_missing_operators()  # of a CPU build of torchvision
-    pixels = clips(torch)
+    batch = BATCH[device]
+    pixels = clips(torch).repeat(batch // WAVES, 1, 1, 1).to(device)
     generator = torch.Generator().manual_seed(0)
-    draw = torch.rand(4, BATCH, generator=generator)
+    draw = torch.rand(4, batch, generator=generator)
     angle, side = (2 * draw[0] - 1) * math.radians(15), torch.sqrt(0.8 + 0.2 * draw[1])
-    shift, mirror = torch.zeros(BATCH, 2), draw[2] < 0.5
+    mirror = draw[2] < 0.5
+    move = [part.to(device) for part in (angle, side, torch.zeros(batch, 2), mirror)]
 
     def ours():
-        return cmr.transform(pixels.permute(0, 3, 1, 2), angle, side, shift, mirror)
+        return cmr.transform(pixels.permute(0, 3, 1, 2), *move)
 
     def same(one, other):
         edge = SIZE // 5  # where one of them is black
         inner = (slice(None), slice(None), slice(edge, -edge), slice(edge, -edge))
-        assert one.shape == other.shape == (BATCH, FRAMES, SIZE, SIZE)
+        assert one.shape == other.shape == (batch, FRAMES, SIZE, SIZE)
         assert (one[inner] - other[inner]).abs().mean() < 0.05
 
-    return Pair(ours, lambda: peer(torch, pixels, angle, side, mirror), same, BATCH)
+    return Pair(ours, lambda: peer(torch, pixels, angle, side, mirror), same, batch, device=device)
 
 
 def clips(torch):
-    """(B, H, W, F) uint8: waves that move."""
+    """(WAVES, H, W, F) uint8: waves that move."""
     y, x, frame = torch.meshgrid(*(torch.linspace(0, 1, n) for n in (SIZE, SIZE, FRAMES)), indexing="ij")
-    waves = [torch.sin(9 * x + k) * torch.cos(7 * y) * torch.cos(6 * frame + k) for k in range(BATCH)]
+    waves = [torch.sin(9 * x + k) * torch.cos(7 * y) * torch.cos(6 * frame + k) for k in range(WAVES)]
     return ((torch.stack(waves) + 1) * 127.5).to(torch.uint8)
 
 
@@ -72,4 +75,5 @@ CASE = Case(
     (at_least("ratio", 3),),
     memory=True,
     place=3,
+    on_gpu=(at_least("ratio", 3),),
 )
