@@ -9,6 +9,7 @@ import pytest
 from eccl_lib.config import load
 
 TINY = {
+    "runtime.device": "cpu",  # on a machine with a GPU as well: there it would be bf16, and other bits
     "synthetic.participants": 80,
     "synthetic.prevalence_i21": 0.3,
     "synthetic.prevalence_i42": 0.25,

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eccl_lib.config import TrainingConfig
+from eccl_lib.config import RuntimeConfig, TrainingConfig
 from eccl_lib.data import cohort
+from eccl_lib.ledger import Ledger
 from eccl_lib.train import Recipe, fit
 
 from .conftest import tiny_config
@@ -73,8 +74,9 @@ def test_a_step_that_asks_is_counted(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA tells of waiting itself; there is none here")
 @pytest.mark.parametrize("key", COURSES)
-def test_cuda_reports_no_wait_within_an_epoch(key, tmp_path, monkeypatch):
-    config = tiny_config()
+def test_cuda_reports_no_wait_within_an_epoch(key, tmp_path):
+    """From the second step's first line to the sixth's: forward, backward, the optimiser's update and the ledger."""
+    config = tiny_config(**{"runtime.device": "cuda"})
     recipe = course_of(key, config, cohort.load(config, quiet)).recipe
     rows, done = recipe.batches(0)[0], []
 
@@ -84,8 +86,25 @@ def test_cuda_reports_no_wait_within_an_epoch(key, tmp_path, monkeypatch):
         return recipe.step(rows, generator)
 
     short = Recipe(recipe.model, lambda epoch: [rows] * 6, step, lambda: {"score": 0.0})
-    config = TrainingConfig(epochs=1, warmup_epochs=0, lr=1e-4)
+    runtime = RuntimeConfig(device="cuda", compile="off")  # a trial of torch.compile would be the first steps
+    schedule = TrainingConfig(epochs=1, warmup_epochs=0, lr=1e-4)
     try:
-        fit(short, config, seed=0, folder=tmp_path, fingerprint="x", log=quiet)
+        fit(short, schedule, seed=0, folder=tmp_path, fingerprint="x", runtime=runtime, log=quiet)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert len(done) == 7  # the last counts the work of a sample
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA tells of waiting itself; there is none here")
+@pytest.mark.parametrize("place", ["optimiser", "ledger"])
+def test_cuda_reports_a_wait_in_the_update_and_in_the_ledger(place, tmp_path, monkeypatch):
+    owner, name = {"optimiser": (torch.optim.Adam, "step"), "ledger": (Ledger, "add")}[place]
+    plain = getattr(owner, name)
+
+    def asking(*arguments):
+        float(torch.ones((), device="cuda"))
+        return plain(*arguments)
+
+    monkeypatch.setattr(owner, name, asking)
+    with pytest.raises(RuntimeError, match="synchroniz"):
+        test_cuda_reports_no_wait_within_an_epoch("mae", tmp_path)
