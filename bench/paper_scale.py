@@ -1,7 +1,8 @@
 """The paper's shapes and model sizes on generated participants, as many and as long as the time allows.
 
 ``python -m bench.paper_scale --participants 4000 --epochs 20 --seconds 540`` builds the cohort over all cores, trains
-the masked autoencoder, then for each task the CMR encoder and the alignment, each at the paper's size. After
+the masked autoencoder, then for each task the CMR encoder and the alignment, each at the paper's size; the frozen
+features that the alignment builds first are a row of their own, in clips. After
 ``--seconds`` it stops at a checkpoint with status 75, and the same command goes on; status 0: all is done.
 ``--to FILE`` writes what was measured, ``--page`` puts it into bench/paper_scale.json and docs/performance.md.
 """
@@ -9,6 +10,7 @@ the masked autoencoder, then for each task the CMR encoder and the alignment, ea
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -112,25 +114,37 @@ def execute(step: Step, arguments: list[str], seconds: float) -> tuple[int, dict
     began = time.monotonic()
     with Watch() as watch:
         process = subprocess.Popen([*step.words(), *arguments], cwd=paths.ROOT, start_new_session=True)
-        stopped = not _ended(process, seconds)
-        if stopped:
-            process.send_signal(signal.SIGINT)
-            if not _ended(process, GRACE):
-                os.killpg(process.pid, signal.SIGKILL)
-        _, status, usage = os.wait4(process.pid, 0)
+        stopped = True
+        try:
+            stopped = not _ended(process, seconds)
+        finally:
+            _end(process)
+            _, status, usage = os.wait4(process.pid, 0)
     seen = {"clock": time.monotonic() - began, "host_mb": usage.ru_maxrss / 1024, "gpu_mb": watch.memory_mb}
     seen["gpu_load"] = sum(watch.loads) / len(watch.loads) if watch.loads else 0.0
     return UNFINISHED if stopped else os.waitstatus_to_exitcode(status), seen
 
 
-def _ended(process: subprocess.Popen, seconds: float) -> bool:
+def _ended(process: subprocess.Popen, seconds: float = 0.0) -> bool:
     """Wait without taking the status away from ``os.wait4``."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-            return True
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() >= end:
+            return False
         time.sleep(0.1)
-    return False
+    return True
+
+
+def _end(process: subprocess.Popen) -> None:
+    """A step that still runs, asked first so that a checkpoint that is being written is whole; then what it started."""
+    if _ended(process):
+        return
+    try:
+        os.kill(process.pid, signal.SIGINT)  # send_signal would take the status
+        _ended(process, GRACE)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of the group is left
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def go(steps: list[Step], arguments: dict[str, list[str]], limit: float, notes: Path) -> int:
@@ -159,11 +173,14 @@ def _together(before: dict[str, float], seen: dict[str, float]) -> dict[str, flo
 
 def measured(steps: list[Step], notes: Path) -> dict[str, Any]:
     """What the finished steps say."""
-    seen = read_json(notes) if notes.is_file() else {}
+    seen, rows = read_json(notes) if notes.is_file() else {}, []
+    for step in steps:
+        if step.done():
+            rows += [*scale_page.features(step), scale_page.row(step, seen.get(step.name, {}))]
     return {
         "machine": gpu("name") or harness.machine(),
         "gpu": bool(gpu("name")),
-        "steps": [scale_page.row(step, seen.get(step.name, {})) for step in steps if step.done()],
+        "steps": rows,
         "left": [step.name for step in steps if not step.done()],
     }
 

@@ -120,18 +120,22 @@ class Run:
 
     def cached_seconds(self, name: str) -> float:
         """CPU seconds that a cached array took."""
-        return float(read_json(self.folder / f"{name}.json")["cpu_seconds"])
+        return float(self.cached_timing(name)["cpu_seconds"])
+
+    def cached_timing(self, name: str) -> dict[str, Any]:
+        """What a cached array took: ``cpu_seconds``, and ``seconds`` of the clock where its file has them."""
+        return read_json(self.folder / f"{name}.json")
 
     def cached_array(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """An array that follows from this run's weights alone, kept beside them with its sum."""
         path, digest = self.folder / f"{name}.npy", self.folder / f"{name}.json"
         with distributed.held_by_first(lambda: only_one(self.folder)):
             if not distributed.agreed(lambda: self.has_cached(name)):
-                began = time.process_time()
+                clock, began = time.perf_counter(), time.process_time()
                 array = compute()
-                seconds = round(time.process_time() - began, 3)
+                spent = {"cpu_seconds": time.process_time() - began, "seconds": time.perf_counter() - clock}
                 distributed.by_first(lambda: write_array(path, array))
-                content = {"sha256": sha256(path), "cpu_seconds": seconds}
+                content = {"sha256": sha256(path)} | {name: round(value, 3) for name, value in spent.items()}
                 distributed.by_first(lambda: write_json(digest, content))
         verify(path, read_json(digest)["sha256"])
         return np.load(path, allow_pickle=False)
