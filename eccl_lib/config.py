@@ -231,7 +231,7 @@ class RuntimeConfig:
     plan: bool = True  # say what a training will cost, from trial steps, before it begins
     checkpoint_seconds: float = 120.0  # within an epoch; at the end of each epoch one is written anyway
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of a training step; bf16 on a GPU, a CPU is slower with it
-    compile: Literal["auto", "on", "off"] = "auto"  # torch.compile; auto: on a GPU, where a short trial gains 1.1 x
+    compile: Literal["auto", "on", "off"] = "auto"  # torch.compile; auto: a long training on a GPU, where a trial gains
     accumulate: int = 1  # parts in which a batch goes through the model, where it does not fit into memory at once
     recompute: bool = False  # activations of transformer blocks, on the way back: less memory, a third more work
     read_ahead: Literal["auto", "on", "off"] = "auto"  # clips, in a thread; auto: on a GPU

@@ -13,11 +13,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from eccl_lib import distributed
 from eccl_lib.config import RuntimeConfig
 from eccl_lib.log import Log
 from eccl_lib.models.blocks import BLOCKS
 
 WORTH_IT = 1.1  # a compiled model has to be so many times faster in a trial
+# Seconds that a training's plain steps still have to take before a trial: inductor takes a minute or so for the paper's
+# models, forward and backward, and a gain of 1.1 x brings a minute back in eleven.
+LONG_ENOUGH = 600.0
 BACKEND = "inductor"  # of torch.compile
 
 # Switches.
@@ -69,27 +73,42 @@ def plain(model: nn.Module) -> None:
 
 
 def tried(device: torch.device, runtime: RuntimeConfig) -> bool:
-    """Whether torch.compile is worth a trial; on CPUs it gains nothing over channels_last."""
+    """Whether torch.compile is worth a trial; on CPUs it gains nothing over channels_last.
+
+    Never in a team: a rank whose compiler fails alone would take part in other all-reduces than the rest.
+    """
+    if distributed.size() > 1:
+        return False
     return runtime.compile == "on" or (runtime.compile == "auto" and device.type == "cuda")
 
 
-def compiled(part: nn.Module, trial: Callable[[], None], runtime: RuntimeConfig, log: Log) -> bool:
+def compiled(part: nn.Module, trial: Callable[[], None], updates: int, runtime: RuntimeConfig, log: Log) -> bool:
     """torch.compile on the part of a model that does the work, as ``runtime.compile`` says; whether it is now.
 
-    auto: on a GPU, where ``trial`` (one forward and backward, no update) gains 1.1 x. What cannot be compiled is left
-    as it is, with one line in the log. Weights, buffers and gradients are as before.
+    auto: on a GPU, where ``updates`` that are left take ten minutes and ``trial`` (one forward and backward, no update)
+    gains 1.1 x. What cannot be compiled is left as it is, with one line in the log. Weights and buffers are as before.
     """
     device = next(part.parameters()).device
     if not tried(device, runtime):
+        if runtime.compile == "on":
+            log(f"torch.compile is left out where several processes train together, here {distributed.size()}")
         return False
     before = {name: value.detach().clone() for name, value in part.state_dict().items()}
     timed = runtime.compile == "auto"
     plain = seconds(trial, device) if timed else 0.0
+    if not timed or plain * updates >= LONG_ENOUGH:
+        _try(part, trial, plain, device, log)
+    part.load_state_dict(before)
+    return part._compiled_call_impl is not None
+
+
+def _try(part: nn.Module, trial: Callable[[], None], plain: float, device: torch.device, log: Log) -> None:
+    """Compile and keep it where it gains. plain: seconds of the trial without; 0: keep it whatever it gains."""
     try:
         torch._dynamo.config.suppress_errors = False  # as an earlier training may have left it: a trial fails aloud
         part.compile(backend=BACKEND)
         trial()
-        gain = plain / seconds(trial, device) if timed else WORTH_IT
+        gain = plain / seconds(trial, device) if plain else WORTH_IT
     except Exception as error:  # whatever a compiler may raise, the training goes on without it
         part._compiled_call_impl = None
         log(f"torch.compile does not work here ({type(error).__name__}); going on without")
@@ -97,8 +116,6 @@ def compiled(part: nn.Module, trial: Callable[[], None], runtime: RuntimeConfig,
         torch._dynamo.config.suppress_errors = True  # batches of another length may still fail: they then run plainly
         if gain < WORTH_IT:
             part._compiled_call_impl = None
-    part.load_state_dict(before)
-    return part._compiled_call_impl is not None
 
 
 def seconds(function: Callable[[], object], device: torch.device, trials: int = 5) -> float:

@@ -178,10 +178,11 @@ class Loop:
 
     def compile(self) -> None:
         """torch.compile where it is asked for and gains."""
-        model, rows = self.recipe.model, self.recipe.batches(self.state.epoch)[0]
+        model, batches = self.recipe.model, self.recipe.batches(self.state.epoch)
+        left = max(0, len(batches) * (self.config.epochs - self.state.epoch) - self.state.step)
         model.train()
         work = model.encoder if isinstance(model, Supervised) else model
-        speed.compiled(work, lambda: self.backward(rows), self.runtime, self.log)
+        speed.compiled(work, lambda: self.backward(batches[0]), left, self.runtime, self.log)
         self.optimiser.zero_grad(set_to_none=True)
 
     def timing(self) -> dict[str, float]:

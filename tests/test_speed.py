@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eccl_lib import pace, speed, stages
+from eccl_lib import distributed, pace, speed, stages
 from eccl_lib.config import RuntimeConfig, TrainingConfig, load
 from eccl_lib.data import cohort
 from eccl_lib.inputs import Clips, copy_rows
@@ -121,8 +121,60 @@ def test_compilation_stays_where_a_trial_gains(gain, kept, monkeypatch):
     monkeypatch.setattr(speed, "BACKEND", "eager")
     monkeypatch.setattr(speed, "seconds", lambda function, device: next(marks))
     monkeypatch.setattr(speed, "tried", lambda device, runtime: True)
-    assert speed.compiled(part, lambda: part(torch.ones(1, 3)), RuntimeConfig(), quiet) == kept
+    assert speed.compiled(part, lambda: part(torch.ones(1, 3)), 10_000, RuntimeConfig(), quiet) == kept
     assert (part._compiled_call_impl is not None) == kept
+
+
+class Normed(torch.nn.Module):
+    """A module whose buffers move; torch's own alone would not be compiled."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(3)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+@pytest.mark.parametrize(("updates", "tried"), [(1199, False), (1200, True)])
+def test_a_training_of_less_than_ten_minutes_is_not_worth_a_trial(updates, tried, monkeypatch):
+    part, compilations = Normed(), []
+    monkeypatch.setattr(speed, "BACKEND", lambda graph, inputs: compilations.append(graph) or graph.forward)
+    monkeypatch.setattr(speed, "seconds", lambda function, device: function() is None or 0.5)  # of a plain step
+    monkeypatch.setattr(speed, "tried", lambda device, runtime: True)
+    before = {name: value.clone() for name, value in part.state_dict().items()}
+    trial = lambda: part(torch.rand(5, 3))  # noqa: E731
+    assert not speed.compiled(part, trial, updates, RuntimeConfig(), quiet)  # as fast as before: it gains nothing
+    assert bool(compilations) == tried
+    assert all(torch.equal(before[name], value) for name, value in part.state_dict().items())
+
+
+def test_who_asks_for_compilation_gets_it_however_short_the_training(monkeypatch):
+    part = torch.nn.Linear(3, 3)
+    monkeypatch.setattr(speed, "BACKEND", "eager")
+    assert speed.compiled(part, lambda: part(torch.ones(1, 3)), 1, RuntimeConfig(compile="on"), quiet)
+
+
+@pytest.mark.parametrize("choice", ["auto", "on"])
+def test_several_processes_that_train_together_compile_nothing(choice, monkeypatch):
+    part, said, trials = torch.nn.Linear(3, 3), [], []
+    monkeypatch.setattr(distributed, "_team", distributed.Team(1, 2, None))
+    assert not speed.tried(torch.device("cuda"), RuntimeConfig(compile=choice))
+    trial = lambda: trials.append(1)  # noqa: E731
+    assert not speed.compiled(part, trial, 10**6, RuntimeConfig(compile=choice), said.append)
+    assert not trials and len(said) == (choice == "on")
+
+
+def test_a_trial_hears_how_many_updates_are_left(tmp_path, monkeypatch):
+    course, heard = fresh("eccl"), []
+    monkeypatch.setattr(speed, "compiled", lambda part, trial, updates, runtime, log: heard.append(updates))
+    schedule = TrainingConfig(epochs=7, warmup_epochs=0, lr=1e-4, batch=16)
+    loop = Loop(course.recipe, schedule, 0, tmp_path, "x", RuntimeConfig(), quiet)
+    steps = len(course.recipe.batches(0))
+    loop.compile()
+    loop.state.epoch, loop.state.step = 5, 1
+    loop.compile()
+    assert heard == [7 * steps, 2 * steps - 1]
 
 
 def test_a_cpu_compiles_nothing_by_itself():
