@@ -60,7 +60,8 @@ class Contrast:
 class Pieces:
     """How one batch goes through the model.
 
-    start: piece -> its generator, dropout seeded; called again it gives the same. cast: the precision.
+    start: piece -> its generator, dropout seeded; called again it gives the same. cast: the precision of a forward
+    pass; the way back is outside of it.
     """
 
     rows: np.ndarray
@@ -70,7 +71,7 @@ class Pieces:
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, torch.Generator]]:
         for piece in range(self.count):
-            with distributed.shared(self.rows, piece, self.count) as own, self.cast():
+            with distributed.shared(self.rows, piece, self.count) as own:
                 yield own, self.start(piece)
 
 
@@ -93,7 +94,8 @@ def backward(step: Step, pieces: Pieces) -> Logs:
 def _one_pass(step: Mean, pieces: Pieces) -> Logs:
     sums: Logs = {}
     for own, generator in pieces:
-        loss, logs = step(own, generator)
+        with pieces.cast():
+            loss, logs = step(own, generator)
         loss.backward()
         for name, value in {"loss": loss, **logs}.items():
             sums[name] = sums.get(name, 0.0) + value.detach()
@@ -108,7 +110,8 @@ def _two_passes(step: Contrast, pieces: Pieces) -> Logs:
     with torch.no_grad():
         found = []
         for own, generator in pieces:
-            found.append(step.outputs(own, generator))
+            with pieces.cast():
+                found.append(step.outputs(own, generator))
     leaves = [torch.cat(column).requires_grad_() for column in zip(*found, strict=True)]
     with distributed.shared(pieces.rows) as share, pieces.cast():
         outputs = tuple(distributed.gathered(leaf) for leaf in leaves)
@@ -116,7 +119,8 @@ def _two_passes(step: Contrast, pieces: Pieces) -> Logs:
     loss.backward()
     done = 0
     for own, generator in pieces:
-        again = step.outputs(own, generator)
+        with pieces.cast():
+            again = step.outputs(own, generator)
         gradients = [leaf.grad[done : done + len(own)] for leaf in leaves]
         torch.autograd.backward(again, gradients)
         done += len(own)

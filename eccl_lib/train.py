@@ -158,7 +158,8 @@ class Loop:
             distributed.average(self.parameters.values())
             return parts
         for own, generator in batch:
-            loss, logs = self.forward(own, generator)
+            with cast():
+                loss, logs = self.forward(own, generator)
         loss.backward()
         return {"loss": loss, **logs}
 

@@ -120,6 +120,15 @@ def test_chunked_contrast_in_bf16_keeps_its_gradient(tmp_path):
     assert set(half) == set(full) and distance(full, half) < 0.05
 
 
+@pytest.mark.parametrize(("key", "count"), [("mae", 1), ("mae", 3), ("eccl", 1), ("eccl", 3)])
+def test_the_way_back_is_outside_of_autocast(key, count, tmp_path):
+    course = course_of(key, tiny_config(**CALM), cohort.load(tiny_config(), quiet))
+    inside, first = [], next(p for p in course.recipe.model.parameters() if p.requires_grad)
+    first.register_hook(lambda gradient: inside.append(torch.is_autocast_enabled("cpu")))
+    gradients(course, tmp_path, accumulate=count, precision="bf16")
+    assert inside and not any(inside)
+
+
 def test_a_step_that_meets_itself_in_the_model_is_refused(tmp_path):
     course = course_of("pair", tiny_config(), cohort.load(tiny_config(), quiet))
     with pytest.raises(ConfigError, match=r"runtime.accumulate is 2; this stage takes its batches whole"):
