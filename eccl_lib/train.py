@@ -72,6 +72,8 @@ def fit(
     """
     loop = Loop(recipe, config, seed, folder, fingerprint, runtime, log)
     devices = [loop.device] if loop.device.type == "cuda" else []
+    for device in devices:
+        torch.cuda.reset_peak_memory_stats(device)  # ``timing`` says the most that this training held
     with torch.random.fork_rng(devices=devices):
         loop.resume()
         try:
