@@ -32,7 +32,8 @@ class SharedBatchNorm(_BatchNorm):
         over = [0, *range(2, x.dim())]
         shape = [1, -1, *[1] * (x.dim() - 2)]
         full = x.to(torch.promote_types(x.dtype, torch.float32))
-        count = _Sum.apply(full.new_tensor(x.numel() / x.shape[1]))
+        # Filled there: a number that is copied to a GPU makes the host wait.
+        count = _Sum.apply(torch.full((), x.numel() / x.shape[1], dtype=full.dtype, device=full.device))
         mean = _Sum.apply(full.sum(over)) / count  # (C,)
         centred = full - mean.view(shape)
         variance = _Sum.apply(centred.square().sum(over)) / count
