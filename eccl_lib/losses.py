@@ -100,7 +100,7 @@ def triplet_loss(z_ecg: Tensor, z_cmr: Tensor, margin: float) -> Tensor:
     if len(z_ecg) == 1:
         return 0.0 * _distances(z_ecg, z_cmr).sum()  # with a gradient, so that a step can be taken
     with torch.no_grad():
-        distance = _distances(z_ecg, z_cmr)  # (B, B), row i for ECG i
+        distance = _all_distances(z_ecg.double(), z_cmr.double())  # (B, B), row i for ECG i
         positive = distance.diagonal()[:, None]
         own = torch.eye(len(distance), dtype=torch.bool, device=distance.device)
         semi_hard = (distance > positive) & (distance < positive + margin) & ~own
@@ -109,6 +109,13 @@ def triplet_loss(z_ecg: Tensor, z_cmr: Tensor, margin: float) -> Tensor:
     pairs = torch.stack([torch.arange(len(negative), device=negative.device), negative], dim=1)  # (B, 2)
     near, far = _distances(z_ecg[:, None], z_cmr[pairs])[:, 0].unbind(1)  # the only ones that have a gradient
     return F.relu(near - far + margin).mean()
+
+
+def _all_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean, by one matrix product, so that small ones need float64. a, b: (B, D), float64. Returns (B, B)."""
+    with torch.autocast(a.device.type, enabled=False):
+        square = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T
+    return square.clamp(min=0).sqrt()
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

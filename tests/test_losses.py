@@ -127,3 +127,12 @@ def test_triplet_gradient_is_finite_where_an_ecg_lies_on_its_cmr():
     z = torch.randn(5, 8, requires_grad=True)
     losses.triplet_loss(z, z.detach().clone(), 2.5).backward()
     assert torch.isfinite(z.grad).all()
+
+
+def test_a_triplet_tells_distances_apart_that_are_tiny_beside_the_vectors():
+    generator = torch.Generator().manual_seed(3)
+    far = 100 * torch.randn(1, 64, generator=generator)
+    z_cmr = far + 1e-2 * torch.randn(12, 64, generator=generator)
+    z_ecg = far + 1e-2 * torch.randn(12, 64, generator=generator)
+    literal, _ = literal_triplet(z_ecg.double(), z_cmr.double(), 0.01)
+    assert math.isclose(float(losses.triplet_loss(z_ecg, z_cmr, 0.01)), literal, rel_tol=1e-3)
