@@ -74,11 +74,11 @@ def _one_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float])
     if not left.any():
         return out
     filled = np.stack([_filled(frame) for frame in left])
-    cavity = np.stack([_convex(_large_parts(frame)) for frame in (raw == LV) & filled]) & filled
+    cavity = np.stack([_convex(_large_parts(frame[None])[0]) for frame in (raw == LV) & filled]) & filled
     out[filled] = WALL
     out[cavity] = LV
     near = _within(filled, RV_GAP_MM, spacing_mm)
-    right = _touching((raw == RV) & ~filled, near)
+    right = _large_parts((raw == RV) & ~filled, near)
     out[right] = RV
     return out
 
@@ -107,15 +107,15 @@ def _main_part(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return parts == int(mass.argmax())
 
 
-def _touching(mask: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """The largest part that comes near, with others that come near and are not much smaller."""
+def _large_parts(mask: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:
+    """The largest part, with others that are not much smaller; with ``near`` only of those that come near."""
     parts, count = _parts(mask)
     if not count:
         return mask
     size = np.bincount(parts.ravel(), minlength=count + 1)
-    reach = np.bincount(parts[near].ravel(), minlength=count + 1)
     size[0] = 0
-    size[reach == 0] = 0
+    if near is not None:
+        size[np.bincount(parts[near].ravel(), minlength=count + 1) == 0] = 0
     return np.isin(parts, np.flatnonzero(size > SMALL_PART * max(size.max(), 1)))
 
 
@@ -136,16 +136,6 @@ def _filled(mask: np.ndarray) -> np.ndarray:
     from scipy.ndimage import binary_fill_holes
 
     return binary_fill_holes(mask) if mask.any() else mask
-
-
-def _large_parts(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part of a picture, with others that are not much smaller."""
-    from scipy.ndimage import label
-
-    parts, count = label(mask)
-    size = np.bincount(parts.ravel(), minlength=count + 1)
-    size[0] = 0
-    return np.isin(parts, np.flatnonzero(size > SMALL_PART * size.max())) if count else mask
 
 
 def _convex(mask: np.ndarray) -> np.ndarray:
