@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from eccl_lib import distributed, pace, speed, stages
 from eccl_lib.config import RuntimeConfig, TrainingConfig, load
 from eccl_lib.data import cohort
-from eccl_lib.inputs import Clips, copy_rows
+from eccl_lib.inputs import Clips
 from eccl_lib.models.cmr_encoders import SwinEncoder
 from eccl_lib.models.mae import MaskedAutoencoder
 from eccl_lib.models.vit import EcgEncoder
@@ -291,13 +291,6 @@ def history_of(choice, folder, pause=0.0):
     folder.mkdir()
     schedule = TrainingConfig(epochs=2, warmup_epochs=0, lr=1e-4, batch=16)
     return fit(course.recipe, schedule, seed=0, folder=folder, fingerprint="x", log=quiet), clips
-
-
-def test_rows_are_copied_to_their_places():
-    stored, rows = np.arange(60, dtype=np.uint8).reshape(20, 3), np.array([7, 0, 19, 7])
-    out = np.zeros((4, 3), dtype=np.uint8)
-    copy_rows(stored, rows, out)
-    assert np.array_equal(out, stored[rows])
 
 
 def test_clips_read_ahead_give_the_same_bits(tmp_path):

@@ -43,10 +43,21 @@ class Rows:
         slots = self.slots[first]
         kept = np.empty((0, *self.shape[1:]), dtype=self.dtype)[(slice(None), *rest)].shape[1:]
         out = np.empty((len(slots), *kept), dtype=self.dtype)
-        for k in np.argsort(slots, kind="stable"):  # in the order of the disk; each row is copied once, to its place
+        self._fill(out, slots, rest)
+        return out
+
+    def take(self, rows: np.ndarray, axis: int = 0, out: np.ndarray | None = None, mode: str = "raise") -> np.ndarray:
+        """Some rows, as ``np.ndarray.take`` gives them: into ``out``, each copied once. axis: 0, the only one."""
+        if out is None:
+            return self[rows]
+        self._fill(out, self.slots[rows])
+        return out
+
+    def _fill(self, out: np.ndarray, slots: np.ndarray, rest: tuple[Any, ...] = ()) -> None:
+        """Read in the order of the disk; each row is copied once, to its place."""
+        for k in np.argsort(slots, kind="stable"):
             row = self._row(int(slots[k]))
             out[k] = row[rest] if rest else row
-        return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = self[:]

@@ -57,3 +57,17 @@ def test_what_was_handed_out_outlives_the_closing_of_its_file(files, whole):
 def test_it_is_indexed_as_one_array(files, whole, key):
     found = Rows(files, SHARD, np.arange(len(whole)), (3,), np.int16)
     assert np.array_equal(found[key], whole[key])
+
+
+@pytest.mark.parametrize("of", [Rows, np.asarray])
+def test_rows_are_copied_to_their_places(files, whole, of):
+    stored = Rows(files, SHARD, np.arange(len(whole)), (3,), np.int16) if of is Rows else of(whole)
+    rows, out = np.array([900, 2, 2, 17]), np.zeros((4, 3), dtype=np.int16)
+    assert stored.take(rows, axis=0, out=out, mode="clip") is out
+    assert np.array_equal(out, whole[rows])
+
+
+def test_rows_in_another_order_than_on_disk_are_taken_by_their_number(files, whole):
+    slots = np.arange(len(whole))[::-1].copy()
+    stored, rows, out = Rows(files, SHARD, slots, (3,), np.int16), np.array([5, 0, 1100]), np.zeros((3, 3), np.int16)
+    assert np.array_equal(stored.take(rows, out=out), whole[::-1][rows])
