@@ -118,10 +118,6 @@ class Run:
         """Whether ``cached_array`` would find this array."""
         return (self.folder / f"{name}.json").is_file()
 
-    def cached_seconds(self, name: str) -> float:
-        """CPU seconds that a cached array took."""
-        return float(self.cached_timing(name)["cpu_seconds"])
-
     def cached_timing(self, name: str) -> dict[str, Any]:
         """What a cached array took: ``cpu_seconds``, and ``seconds`` of the clock where its file has them."""
         return read_json(self.folder / f"{name}.json")

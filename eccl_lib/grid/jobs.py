@@ -56,9 +56,9 @@ class Job:
     def seconds(self, data: cohort.Cohort) -> float:
         """Seconds that a finished one took, its parents not counted: of CPU time, on a GPU of the clock."""
         run = self.expected(data)
-        if self.key == FEATURES:
-            return run.cached_seconds(stages.features_file(self.config))
-        return float(run.timing["seconds" if device(self.config).type == "cuda" else "cpu_seconds"])
+        timing = run.cached_timing(stages.features_file(self.config)) if self.key == FEATURES else run.timing
+        name = "seconds" if device(self.config).type == "cuda" else "cpu_seconds"
+        return float(timing.get(name, timing["cpu_seconds"]))  # arrays cached by earlier code have no clock
 
     def parents(self) -> tuple[Job, ...]:
         """What has to be finished first. Jobs that share a parent give equal parents."""
