@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eccl_lib import command
 from eccl_lib.data.cmr import heart_box
 from eccl_lib.data.heart import network, volumes
 
@@ -143,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)
