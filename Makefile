@@ -27,7 +27,7 @@ install: .venv/installed
 	touch $@
 
 demo: install
-	$(BIN)/python -m eccl_lib.run_notebooks --scale demo
+	$(BIN)/python -m eccl_lib.notebooks.run --scale demo
 
 test: unit notebooks
 
@@ -41,18 +41,18 @@ lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 table1: install
-	$(BIN)/python -m eccl_lib.table1 --scale demo --seeds 5
+	$(BIN)/python -m eccl_lib.commands.table1 --scale demo --seeds 5
 
 study: install
-	$(BIN)/python -m eccl_lib.table1 --scale study --tasks traits --rows scratch ssl cl eccl cmr_sup
+	$(BIN)/python -m eccl_lib.commands.table1 --scale study --tasks traits --rows scratch ssl cl eccl cmr_sup
 
 bench: install
 	$(BIN)/python -m bench
 
 refresh: install
-	$(BIN)/python -m eccl_lib.run_notebooks --scale demo --refresh
+	$(BIN)/python -m eccl_lib.notebooks.run --scale demo --refresh
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m eccl_lib.privacy
+	$(BIN)/python -m eccl_lib.checks.privacy

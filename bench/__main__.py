@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import harness, page
-from eccl_lib.paths import ROOT
-from eccl_lib.storage import read_json, write_json
+from eccl_lib.io.files import read_json, write_json
+from eccl_lib.io.paths import ROOT
 
 RESULTS = ROOT / "bench" / "results.json"
 FOLDER = Path(__file__).parent / "cases"

@@ -27,7 +27,7 @@ ROWS = 500  # different rows of the table; the rest repeats them under other ids
 
 def table(path: Path, count: int) -> None:
     """A table of that many participants in the style of the Research Analysis Platform."""
-    from eccl_lib.config import load
+    from eccl_lib.config.load import load
     from eccl_lib.data.synthetic import render_table
 
     frame = render_table(load("demo").synthetic, range(ROWS)).drop(columns="eid")
@@ -48,13 +48,13 @@ def listed(count: int):
 
 def write_records(folder: Path, found) -> None:
     """The records that a finished build leaves, one participant in a hundred in quarantine."""
-    from eccl_lib.data import shards
-    from eccl_lib.data.layout import BLOCK
+    from eccl_lib.data.store import sharded
+    from eccl_lib.data.store.layout import BLOCK
 
     facts = {"heart_rate": 60.0, "missing_leads": "", "flat_leads": "", "gaps": 0.0, "clipped": 0.0, "baseline_mv": 0.4}
     facts |= {"einthoven_uv": 5.0, "heart_rate_from": "device", "notes": ""}
     damaged = {"quarantine": {"file": "x", "reason": "the zip is damaged", "cure": "Download it again."}}
-    layout = shards.layout_of(folder)
+    layout = sharded.layout_of(folder)
     layout.records.mkdir(parents=True)
     slots = sorted(found.participants)
     for first in range(0, len(slots), BLOCK):
@@ -79,28 +79,30 @@ def step(name: str) -> Iterator[None]:
 
 def measure(count: int) -> None:
     """All steps once."""
-    from eccl_lib.config import load
-    from eccl_lib.data import files, inventory, shards, splits, store, withdrawals
-    from eccl_lib.data.inventory import Source
+    from eccl_lib.config.load import load
+    from eccl_lib.data import files, splits
+    from eccl_lib.data.store import fill, plan, sharded
+    from eccl_lib.data.store.plan import Source
+    from eccl_lib.data.ukb import withdrawals
 
     print(f"{count:,} participants")
     config, root = load("paper", cohort="ukb"), Path(os.environ["ECCL_RUNS"])
     table(root / "participants.csv", count)
     withdrawn = withdrawals.add({str(FIRST + 5)})
-    folder = shards.folder_of(config)
+    folder = sharded.folder_of(config)
     folder.mkdir(parents=True)
     source = Source(("/bulk",), (str(root / "participants.csv"),))
-    patched = (mock.patch.object(files, "find", lambda *_: listed(count)), mock.patch.object(shards, "_verify_shards"))
-    with patched[0], patched[1], mock.patch.object(inventory, "_size_and_time", lambda path: (1, 1)):
+    patched = (mock.patch.object(files, "find", lambda *_: listed(count)), mock.patch.object(sharded, "_verify_shards"))
+    with patched[0], patched[1], mock.patch.object(plan, "_size_and_time", lambda path: (1, 1)):
         with step("list files, read tables, labels, slots"):
-            found = inventory.take(source, folder, withdrawn)
+            found = plan.take(source, folder, withdrawn)
         write_records(folder, found)
         with step("read all records"):
-            records = store.read_records(shards.layout_of(folder))
+            records = fill.read_records(sharded.layout_of(folder))
         with step("splits, tables, manifest"):
-            shards.publish(folder, found, records, config, complete=True)
+            sharded.publish(folder, found, records, config, complete=True)
         with step("open the store"):
-            data = shards.load(config)
+            data = sharded.load(config)
     with step("check the strata of the splits"):
         even = splits.balance(data.table, data.labels)["even"].all()
     sizes = [len(data.index(name)) for name in splits.SPLITS]

@@ -19,13 +19,14 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eccl_lib import reader, speed
-from eccl_lib.config import Config, load
+from eccl_lib.config.load import load
+from eccl_lib.config.schema import Config
 from eccl_lib.data import bilinear, cmr, ecg
 from eccl_lib.models.blocks import BLOCKS
 from eccl_lib.models.cmr_encoders import SwinEncoder
+from eccl_lib.models.ecg_vit import EcgEncoder
 from eccl_lib.models.mae import MaskedAutoencoder
-from eccl_lib.models.vit import EcgEncoder
+from eccl_lib.training import performance, reader
 
 CARD, KEPT_FREE = 24e9, 2e9  # bytes: an RTX 4090's; CUDA's context, kernels' scratch space
 STATE = 4 * 5 + 2  # bytes a weight
@@ -51,8 +52,8 @@ def needs(name: str, recompute: bool) -> tuple[float, float]:
             fixed += PARTICIPANTS * SwinEncoder(config.cmr, config.view).num_features * 4  # ``contrast.Hearts``
     if recompute:
         each += slope(lambda batch: largest_block(model, name, config, batch))
-        speed.recompute(model)
-    return fixed, each + slope(lambda batch: speed.saved_bytes(lambda: model(*inputs(name, config, batch))))
+        performance.recompute(model)
+    return fixed, each + slope(lambda batch: performance.saved_bytes(lambda: model(*inputs(name, config, batch))))
 
 
 def new(name: str, config: Config) -> nn.Module:
@@ -84,7 +85,7 @@ def largest_block(model: nn.Module, name: str, config: Config, batch: int) -> in
     model(*inputs(name, config, batch))
     for hook in hooks:
         hook.remove()
-    return max(speed.saved_bytes(lambda block=block, given=given: block(*given)) for block, given in called)
+    return max(performance.saved_bytes(lambda block=block, given=given: block(*given)) for block, given in called)
 
 
 def read_ahead(name: str, config: Config) -> int:

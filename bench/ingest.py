@@ -14,8 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from eccl_lib.config import load
-from eccl_lib.data import ingest, inventory, shards
+from eccl_lib.config.load import load
+from eccl_lib.data.ingest import ukb
+from eccl_lib.data.store import plan, sharded
 from eccl_lib.data.synthetic import FIRST_EID, render_table, ukb_tree
 
 PAPER = 41_519  # participants, Sec. 3.1
@@ -47,12 +48,12 @@ def main() -> None:
         tree(root, given.different, given.participants)
         clock, busy = time.perf_counter(), _processor()
         words = [str(root / "all"), "--table", str(root / "participants.csv"), "--no-withdrawals"]
-        if ingest.main([*words, "--workers", str(given.workers)]):
+        if ukb.main([*words, "--workers", str(given.workers)]):
             sys.exit("the store was not built")
         clock, busy = time.perf_counter() - clock, _processor() - busy
-        store = shards.folder_of(load("paper", cohort="ukb"))
+        store = sharded.folder_of(load("paper", cohort="ukb"))
         size = sum(path.stat().st_size for path in (store / "store" / "shards").iterdir())
-        people = len(inventory.read_slots(store))
+        people = len(plan.read_slots(store))
     peaks = [resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(f"{people} participants, {given.workers} workers, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     pace = f"{clock:.0f} s, {people / clock:.2f} participants a second"

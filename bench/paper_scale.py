@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from bench import harness, scale_page
-from eccl_lib import command, paths
-from eccl_lib.config import TASKS, Config, load
-from eccl_lib.data import cohort
-from eccl_lib.lineage import ECCL, arm_run, cmr_run, ecg_run
-from eccl_lib.runs import Run
-from eccl_lib.storage import read_json, write_json
+from eccl_lib.config import command_line
+from eccl_lib.config.load import load
+from eccl_lib.config.method_schema import ECCL
+from eccl_lib.config.schema import TASKS, Config
+from eccl_lib.data import open_cohort
+from eccl_lib.io import paths
+from eccl_lib.io.files import read_json, write_json
+from eccl_lib.pipeline.dependencies import arm_run, cmr_run, ecg_run
+from eccl_lib.training.runs import Run
 
 UNFINISHED = 75  # exit status: run it again
 LEAST = 15.0  # seconds; with fewer left nothing more is begun
@@ -38,7 +41,7 @@ RESULTS = Path(__file__).with_suffix(".json")
 
 @dataclass(frozen=True)
 class Step:
-    """One command. stage: of ``eccl_lib.stages``, or ``cohort``."""
+    """One command. stage: of ``eccl_lib.pipeline.stages``, or ``cohort``."""
 
     stage: str
     config: Config
@@ -51,14 +54,14 @@ class Step:
 
     def words(self) -> list[str]:
         """What runs it."""
-        module = ["eccl_lib.data.cohort"] if self.stage == "cohort" else ["eccl_lib.stages", self.stage]
+        module = ["eccl_lib.data.open_cohort"] if self.stage == "cohort" else ["eccl_lib.pipeline.stages", self.stage]
         return [sys.executable, "-m", *module]
 
     def run(self) -> Run | None:
         """The folder of its result; None for the cohort, or where that is not built."""
         if self.stage == "cohort" or not built(self.config):
             return None
-        data = cohort.load(self.config)
+        data = open_cohort.load(self.config)
         if self.stage == "align":
             return arm_run(self.config, ECCL, data)
         return (ecg_run if self.stage == "pretrain_ecg" else cmr_run)(self.config, data)
@@ -73,7 +76,7 @@ class Step:
 
 def built(config: Config) -> bool:
     """Whether the cohort is there."""
-    folder = paths.cohort_dir(config.scale, config.cohort, cohort.fingerprint(config))
+    folder = paths.cohort_dir(config.scale, config.cohort, open_cohort.fingerprint(config))
     return (folder / "manifest.json").is_file()
 
 
@@ -212,7 +215,7 @@ def main() -> int:
     given = _arguments()
     chosen = settings(given)
     configs = {
-        task: load(given.scale, disease=task, seed=given.seed, overrides=command.overrides(chosen))
+        task: load(given.scale, disease=task, seed=given.seed, overrides=command_line.overrides(chosen))
         for task in given.tasks
     }
     steps = [Step(stage, configs[given.tasks[0]]) for stage in ("cohort", "pretrain_ecg")]
@@ -221,7 +224,9 @@ def main() -> int:
     arguments = {step.name: ["--scale", given.scale, *flags] for step in steps}
     for step in steps[1:]:
         arguments[step.name] += ["--disease", step.config.disease, "--seed", str(given.seed)]
-    notes = paths.scale_root(given.scale, "synthetic") / f"paper_scale-{cohort.fingerprint(steps[0].config)[:8]}.json"
+    notes = (
+        paths.scale_root(given.scale, "synthetic") / f"paper_scale-{open_cohort.fingerprint(steps[0].config)[:8]}.json"
+    )
     notes.parent.mkdir(parents=True, exist_ok=True)
     status = go(steps, arguments, given.seconds, notes)
     found = measured(steps, notes)
@@ -237,4 +242,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command.run(lambda: sys.exit(main()))
+    command_line.run(lambda: sys.exit(main()))

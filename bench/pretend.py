@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config import DISEASES, Config
+from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
 

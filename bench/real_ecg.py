@@ -6,7 +6,7 @@ for everyone, DRAWS times, and the mean squared error over hidden samples (leads
 
 - the autoencoder trained on synthetic ECGs alone, on the real half alone, and on the real half from the synthetic one's
   weights on (``mae.start_from``);
-- the mean beat of the real half at each R peak (``eccl_lib.mean_beat``), which is told where all R peaks are;
+- the mean beat of the real half at each R peak (``bench.mean_beat``), which is told where all R peaks are;
 - that mean beat's shape at the held-out recording's own level (each lead's mean over its visible samples);
 - the held-out recording's own mean beat, of its visible samples alone, told where its R peaks are;
 - each lead's mean over the real half, and a flat line at the recording's own level, of its visible samples.
@@ -29,15 +29,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from eccl_lib import course, stages, trained
-from eccl_lib.config import Config, digest, load
-from eccl_lib.data import cohort, ecg, unpaired
-from eccl_lib.inputs import Signals
-from eccl_lib.lineage import ecg_run
-from eccl_lib.mean_beat import lay, mean_beat, patched
+from bench.mean_beat import lay, mean_beat, patched
+from eccl_lib.config.load import digest, load
+from eccl_lib.config.schema import Config
+from eccl_lib.data import cohort, ecg, open_cohort
+from eccl_lib.data.ingest import unpaired
+from eccl_lib.models.build import new_autoencoder
+from eccl_lib.models.ecg_vit import grid, unpatchify
 from eccl_lib.models.mae import random_mask
-from eccl_lib.models.vit import grid, unpatchify
-from eccl_lib.runs import Run
+from eccl_lib.pipeline import models as trained
+from eccl_lib.pipeline import stages, trainer
+from eccl_lib.pipeline.dependencies import ecg_run
+from eccl_lib.training.datasets import Signals
+from eccl_lib.training.runs import Run
 
 NAME = "real_ecg"
 DRAWS = 8  # of the hidden patches, of each recording
@@ -69,7 +73,7 @@ def halves(data: cohort.Cohort) -> list[cohort.Cohort]:
 
 def trained_on(config: Config, data: cohort.Cohort) -> Run:
     """The finished autoencoder of this half."""
-    return course.once(ecg_run(config, data), config, lambda: stages.ecg_course(config, data), print)
+    return trainer.once(ecg_run(config, data), config, lambda: stages.ecg_course(config, data), print)
 
 
 def guesses(config: Config, half: cohort.Cohort, runs: dict[str, Run]) -> dict[str, float]:
@@ -80,7 +84,7 @@ def guesses(config: Config, half: cohort.Cohort, runs: dict[str, Run]) -> dict[s
     learned, test = np.flatnonzero(half.table["split"].isin(("train", "val"))), half.index("test")
     beat = mean_beat(x[learned], [peaks[k] for k in learned], rate)
     level = x[learned].mean(axis=(0, 2))[:, None]
-    models = {name: trained.frozen(trained.new_autoencoder(config), run) for name, run in runs.items()}
+    models = {name: trained.frozen(new_autoencoder(config), run) for name, run in runs.items()}
     found: dict[str, list[float]] = {}
 
     def own(k: int, hidden: np.ndarray) -> np.ndarray:
@@ -133,7 +137,7 @@ def compare(folder: Path, seeds: int) -> dict[str, list[float]]:
         made_up = stages.pretrain_ecg(load("demo", seed=seed, overrides={**MODEL, **SYNTHETIC, **HERE}))
         config = load("demo", cohort=f"ecg-{NAME}", seed=seed, overrides={**MODEL, **REAL, **HERE})
         onwards = dataclasses.replace(config, mae=dataclasses.replace(config.mae, start_from=made_up.fingerprint[:8]))
-        for half in halves(cohort.load(config, needs=("ecg",))):
+        for half in halves(open_cohort.load(config, needs=("ecg",))):
             runs = {
                 "autoencoder, synthetic": made_up,
                 "autoencoder, real half": trained_on(config, half),
@@ -167,7 +171,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write the table into docs/formats.md")
     given = parser.parse_args()
     found = compare(given.folder, given.seeds)
-    count = len(cohort.load(load("demo", cohort=f"ecg-{NAME}"), needs=("ecg",)))
+    count = len(open_cohort.load(load("demo", cohort=f"ecg-{NAME}"), needs=("ecg",)))
     text = table(found, count, given.seeds)
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_utime:.0f} CPU seconds of this call")
     if given.save:

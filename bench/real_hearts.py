@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eccl_lib import command
+from bench import volumes
+from eccl_lib.config import command_line
 from eccl_lib.data.cmr import heart_box
-from eccl_lib.data.heart import network, volumes
+from eccl_lib.data.segmentation.unet import network
 
 MOMENTS = ("ed", "es")
 LV, WALL = 1, 2
@@ -144,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command_line.run(main)

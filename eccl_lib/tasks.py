@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eccl_lib import evaluate, losses
-from eccl_lib.config import DISEASES, ConfigError
+from eccl_lib import losses
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
+from eccl_lib.metrics import scores
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ class Targets:
     def score(self, predicted: np.ndarray, rows: np.ndarray) -> float:
         """The column's metric. predicted: (n, outputs), in units; rows: (n,) of the cohort."""
         if self.task.is_disease:
-            return evaluate.auc(predicted[:, 0], self.values[rows, 0] > 0.5)
-        return evaluate.mean_r(predicted, self.values[rows])
+            return scores.auc(predicted[:, 0], self.values[rows, 0] > 0.5)
+        return scores.mean_r(predicted, self.values[rows])
 
 
 def targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.ndarray) -> Targets:
@@ -102,27 +105,32 @@ def targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.ndarra
     return Targets(task, values, centre, np.where(spread > 0, spread, 1).astype(np.float32))
 
 
-def balanced_chunks(
-    positive: np.ndarray, negatives_per_positive: int, generator: np.random.Generator
-) -> list[np.ndarray]:
-    """All positives beside a random share of the negatives, K times: every negative is seen once (Sec. 3.1).
-
-    positive: (n,) bool. K = negatives / (ratio x positives), rounded, at least 1.
-    Returns K shuffled arrays of positions.
-    """
-    cases, controls = np.flatnonzero(positive), np.flatnonzero(~positive)
-    chunks = max(1, round(len(controls) / max(1, negatives_per_positive * len(cases))))
-    shares = np.array_split(generator.permutation(controls), chunks)
-    return [generator.permutation(np.concatenate([cases, share])) for share in shares]
+SPLITS = ("train", "val", "test")
 
 
-def fixed_chunks(positive: np.ndarray, negatives_per_positive: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """The authors' code: the negatives cut in the order of the file, the same chunks in every epoch.
+@dataclass(frozen=True)
+class Problem:
+    """A cohort seen as one task under one config."""
 
-    positive: (n,) bool. K = floor(negatives / (ratio x positives)), at least 1 (theirs stops at 0).
-    Returns K arrays of positions, each shuffled.
-    """
-    cases, controls = np.flatnonzero(positive), np.flatnonzero(~positive)
-    chunks = max(1, len(controls) // max(1, negatives_per_positive * len(cases)))
-    shares = np.array_split(controls, chunks)
-    return [generator.permutation(np.concatenate([cases, share])) for share in shares]
+    config: Config
+    data: Cohort
+    goal: Targets
+
+    @classmethod
+    def of(cls, config: Config, data: Cohort) -> Problem:
+        """The config's task. Raises ConfigError where a split is empty or the training one cannot teach it."""
+        refuse_empty(data)
+        return cls(config, data, targets(TASKS[config.disease], data.labels, data.traits, data.index("train")))
+
+
+def refuse_empty(data: Cohort) -> None:
+    """Raises ConfigError where one of the splits has no participant."""
+    found = counts(data)
+    if not all(found.values()):
+        shares = ", ".join(f"{name} {count}" for name, count in found.items())
+        raise ConfigError(f"{len(data)} participants give {shares}: a training needs some of each, so give more")
+
+
+def counts(data: Cohort) -> dict[str, int]:
+    """Participants per split."""
+    return {split: len(data.index(split)) for split in SPLITS}

@@ -2,11 +2,13 @@
 
 import os
 
+from eccl_lib.data import open_cohort
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere
 
 import pytest
 
-from eccl_lib.config import load
+from eccl_lib.config.load import load
 
 TINY = {
     "runtime.device": "cpu",  # on a machine with a GPU as well: there it would be bf16, and other bits
@@ -35,12 +37,11 @@ TINY = {
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory):
     """The tiny cohort's folder; link it into other run folders, do not write there."""
-    from eccl_lib.data import cohort
 
     folder = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECCL_RUNS", str(folder))
-        cohort.load(tiny_config(), lambda line: None)
+        open_cohort.load(tiny_config(), lambda line: None)
     return folder
 
 

@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from eccl_lib.paths import ROOT
+from eccl_lib.io.paths import ROOT
 
 
 def key(name):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eccl_lib import paths
+from eccl_lib.io import paths
 from tests.conftest import TINY
 
 TALKERS = {"requests", "urllib", "urllib3", "httpx", "aiohttp", "socket", "http", "ftplib", "smtplib", "wandb", "boto3"}
@@ -68,8 +68,8 @@ def test_the_guard_notices_whoever_tries(shut):
 def test_cohort_and_training_never_turn_to_another_machine(shut):
     code = """
 import json, sys
-from eccl_lib import stages
-from eccl_lib.config import load
+from eccl_lib.config.load import load
+from eccl_lib.pipeline import stages
 config = load("demo", disease="traits", overrides=json.loads(sys.argv[1]))
 print(stages.train_arm(config).name)
 """

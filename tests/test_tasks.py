@@ -7,12 +7,13 @@ import pytest
 
 from eccl_lib import tasks
 from eccl_lib.tasks import TASKS
+from eccl_lib.training.sampling import balanced_chunks, fixed_chunks
 
 
 def test_every_negative_is_seen_once_and_every_positive_in_each_chunk():
     positive = np.zeros(100, bool)
     positive[:12] = True
-    chunks = tasks.balanced_chunks(positive, 2, np.random.default_rng(0))
+    chunks = balanced_chunks(positive, 2, np.random.default_rng(0))
     assert len(chunks) == 4  # 88 negatives over 2 x 12, rounded
     assert all(1.5 <= (chunk >= 12).sum() / 12 <= 2.5 for chunk in chunks)
     assert all(set(range(12)) <= set(chunk) for chunk in chunks)
@@ -22,25 +23,25 @@ def test_every_negative_is_seen_once_and_every_positive_in_each_chunk():
 
 def test_chunks_are_drawn_afresh():
     positive = np.arange(100) < 10
-    first, second = (tasks.balanced_chunks(positive, 2, np.random.default_rng(s))[0] for s in (0, 1))
+    first, second = (balanced_chunks(positive, 2, np.random.default_rng(s))[0] for s in (0, 1))
     assert set(first) != set(second)
 
 
 def test_fixed_chunks_cut_the_negatives_in_file_order_and_never_change():
     positive = np.zeros(100, bool)
     positive[[3, 50]] = True
-    first, again = (tasks.fixed_chunks(positive, 2, np.random.default_rng(s)) for s in (0, 1))
+    first, again = (fixed_chunks(positive, 2, np.random.default_rng(s)) for s in (0, 1))
     assert len(first) == 24  # floor of 98 negatives over 2 x 2
     assert [sorted(chunk) for chunk in first] == [sorted(chunk) for chunk in again]
     negatives = [sorted(set(chunk) - {3, 50}) for chunk in first]
     assert negatives[0] == [0, 1, 2, 4, 5]
     assert list(itertools.chain(*negatives)) == sorted(set(range(100)) - {3, 50})
-    assert len(tasks.fixed_chunks(np.arange(10) < 8, 2, np.random.default_rng(0))) == 1
+    assert len(fixed_chunks(np.arange(10) < 8, 2, np.random.default_rng(0))) == 1
 
 
 def test_too_few_negatives_for_one_chunk_still_give_one():
     positive = np.arange(10) < 8
-    (chunk,) = tasks.balanced_chunks(positive, 2, np.random.default_rng(0))
+    (chunk,) = balanced_chunks(positive, 2, np.random.default_rng(0))
     assert sorted(chunk) == list(range(10))
 
 

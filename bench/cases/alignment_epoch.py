@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.harness import Case, Pair, at_least
+from eccl_lib.models.build import new_cmr_model, new_ecg_model
 
 PARTICIPANTS, BATCH = {"cpu": 40, "cuda": 512}, {"cpu": 10, "cuda": 128}  # half of them train; 128: the paper's batch
 CLOSE = {"cpu": 1e-5, "cuda": 1e-3}  # cuDNN may round the inputs of a convolution to TF32, or not, by the batch's size
@@ -26,26 +27,27 @@ def prepare(folder: Path, device: str = "cpu") -> Pair:
     import torch
 
     from bench import pretend
-    from eccl_lib import stages, trained
-    from eccl_lib.config import RuntimeConfig, load
-    from eccl_lib.course import Problem
+    from eccl_lib.config.load import load
+    from eccl_lib.config.method_schema import ECCL
+    from eccl_lib.config.schema import RuntimeConfig
     from eccl_lib.data import cmr
-    from eccl_lib.inputs import Clips, Signals, in_batches
-    from eccl_lib.lineage import ECCL
-    from eccl_lib.log import silent
-    from eccl_lib.pieces import Contrast
-    from eccl_lib.train import Loop
+    from eccl_lib.io.progress import silent
+    from eccl_lib.pipeline import stages
+    from eccl_lib.tasks import Problem
+    from eccl_lib.training.datasets import Clips, Signals, in_batches
+    from eccl_lib.training.loop import Loop
+    from eccl_lib.training.microbatches import Contrast
 
     batch = BATCH[device]
     config = load("paper", disease="traits", overrides={**TOWER, "align.batch": batch, "runtime.device": device})
     data = pretend.cohort(PARTICIPANTS[device], config)
     clips, problem = Clips(data, config), Problem.of(config, data)
-    encoder = trained.new_cmr_model(problem).requires_grad_(False).eval().encoder
+    encoder = new_cmr_model(problem).requires_grad_(False).eval().encoder
     cached = in_batches(lambda part: encoder(clips.of(part)), np.arange(len(data)), size=batch, source=clips)
     seen: dict[str, object] = {}  # of the reference's last step: rows and features
 
     def loop(naive: bool):
-        model = trained.new_ecg_model(problem, ECCL)
+        model = new_ecg_model(problem, ECCL)
         recipe = stages.arm_course(config, ECCL, data, model, cached).recipe
         if naive:
             recipe = replace(recipe, step=Contrast(partial(at_each_step, model), recipe.step.loss))

@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 
 from bench.harness import Case, at_least, meter
+from eccl_lib.models.build import new_cmr_model, new_ecg_model
 
 BATCH = {
     "cpu": 2,  # a step takes ten seconds of a core
@@ -24,22 +25,25 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
     import torch
 
     from bench import pretend
-    from eccl_lib import losses, speed, stages, trained
-    from eccl_lib.config import RuntimeConfig, load
-    from eccl_lib.course import Problem
+    from eccl_lib import losses
+    from eccl_lib.config.load import load
+    from eccl_lib.config.method_schema import ECCL
+    from eccl_lib.config.schema import RuntimeConfig
     from eccl_lib.data import cmr, ecg
-    from eccl_lib.inputs import Clips, Signals
-    from eccl_lib.lineage import ECCL
-    from eccl_lib.log import silent
-    from eccl_lib.train import Loop
+    from eccl_lib.io.progress import silent
+    from eccl_lib.pipeline import stages
+    from eccl_lib.tasks import Problem
+    from eccl_lib.training import performance
+    from eccl_lib.training.datasets import Clips, Signals
+    from eccl_lib.training.loop import Loop
 
     batch, runtime = BATCH[device], RuntimeConfig()
     overrides = {"align.batch": batch, "align.lr": TINY_LR, "runtime.device": device}
     config = load("paper", disease="traits", overrides=overrides)
     data = pretend.cohort(4 * batch, config)
     clips, signals, problem = Clips(data, config), Signals(data, config), Problem.of(config, data)
-    teacher = trained.new_cmr_model(problem).requires_grad_(False).eval().encoder
-    model, rows = trained.new_ecg_model(problem, ECCL), data.index("train")[:batch]
+    teacher = new_cmr_model(problem).requires_grad_(False).eval().encoder
+    model, rows = new_ecg_model(problem, ECCL), data.index("train")[:batch]
     features = np.random.default_rng(0).normal(size=(len(data), teacher.num_features)).astype(np.float32)
     course = stages.arm_course(config, ECCL, data, model, features)
     loop = Loop(course.recipe, config.align, 0, folder, "", runtime, silent)
@@ -56,7 +60,7 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
         _attention(teacher, fused=False)
         model.train()
         generator = torch.Generator(device).manual_seed(0)
-        with speed.autocast(torch.device(device), runtime):
+        with performance.autocast(torch.device(device), runtime):
             x = ecg.augment(signals.of(rows), config.augment, generator)
             with torch.no_grad():
                 seen = teacher(cmr.augment(clips.of(rows), config.augment, generator))

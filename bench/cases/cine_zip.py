@@ -13,16 +13,18 @@ def prepare(folder: Path) -> Pair:
     """Both give 224 x 224 x 50 uint8 with the heart's place from the same given mask; equal to one grey level."""
     import numpy as np
 
-    from eccl_lib.config import load
-    from eccl_lib.data import cmr, segment, ukb
+    from eccl_lib.config.load import load
+    from eccl_lib.data import cmr
+    from eccl_lib.data.segmentation import providers
     from eccl_lib.data.synthetic import FIRST_EID, ukb_tree
+    from eccl_lib.data.ukb import readers
 
     config = load("paper")
     ukb_tree.write_participant(config.synthetic, 0, folder)
     archive, mask = (place(folder, FIRST_EID) for place in (ukb_tree.cine_path, ukb_tree.segmentation_path))
 
     def ours():
-        record = segment.read(ukb.open_cine(archive), mask, choice=config.store.slice_choice)
+        record = providers.read(readers.open_cine(archive), mask, choice=config.store.slice_choice)
         return cmr.crop(record, config.store)
 
     def same(ours, theirs):

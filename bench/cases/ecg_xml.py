@@ -13,9 +13,10 @@ def prepare(folder: Path) -> Pair:
     """Both give int16 uV; equal to 1 uV, that is to the last bit of the store, wherever statsmodels has a trend."""
     import numpy as np
 
-    from eccl_lib.config import load
-    from eccl_lib.data import ecg, ukb
+    from eccl_lib.config.load import load
+    from eccl_lib.data import ecg
     from eccl_lib.data.synthetic import FIRST_EID, ukb_tree
+    from eccl_lib.data.ukb import readers
 
     config = load("paper", overrides={"synthetic.slices": 1}).synthetic
     for index in range(RECORDS):
@@ -28,7 +29,7 @@ def prepare(folder: Path) -> Pair:
             assert known.mean() > 0.85, "statsmodels leaves NaN for half a beat at each end, not more"
             assert np.abs(one[known] - other[known]).max() <= 1
 
-    ours = lambda: [ecg.preprocess(ukb.read_ecg(path))[0] for path in paths]  # noqa: E731
+    ours = lambda: [ecg.preprocess(readers.read_ecg(path))[0] for path in paths]  # noqa: E731
     return Pair(ours, lambda: [peer(path) for path in paths], same, RECORDS)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.harness import ROUNDS, Case, at_most, cpu
 
-NAMES = ("eccl_lib", "eccl_lib.config")
+NAMES = ("eccl_lib", "eccl_lib.config.load")
 HEAVY = ("torch", "pandas", "numpy", "scipy")
 
 
@@ -33,7 +33,7 @@ def _seconds(code: str) -> float:
 
 
 CASE = Case(
-    "`import eccl_lib, eccl_lib.config`, no torch",
+    "`import eccl_lib, eccl_lib.config.load`, no torch",
     "an interpreter that imports nothing",
     prepare,
     (at_most("above", 0.3),),

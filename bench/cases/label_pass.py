@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.harness import Case, Pair, at_least, at_most
+from eccl_lib.training.sampling import task_batches
 
 PARTICIPANTS = 24_908  # of training, Sec. 3.1
 HUNDREDTH = 100
@@ -19,8 +20,8 @@ def prepare(folder: Path) -> Pair:
     import numpy as np
     import torch
 
-    from eccl_lib import course, tasks
-    from eccl_lib.config import load
+    from eccl_lib import tasks
+    from eccl_lib.config.load import load
     from eccl_lib.data import ecg
 
     config = load("paper", disease="I21")
@@ -34,7 +35,7 @@ def prepare(folder: Path) -> Pair:
 
     def ours():
         goal = tasks.targets(tasks.TASKS["I21"], labels, traits, train)
-        course.task_batches(goal, train, config.align, 0)(0)
+        task_batches(goal, train, config.align, 0)(0)
         return np.flatnonzero(goal.values[:, 0])
 
     def item(k: int):

@@ -19,15 +19,16 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
     import torch
 
     from bench import pretend
-    from eccl_lib import stages
-    from eccl_lib.config import RuntimeConfig, load
+    from eccl_lib.config.load import load
+    from eccl_lib.config.schema import RuntimeConfig
     from eccl_lib.data import ecg
-    from eccl_lib.inputs import Signals
-    from eccl_lib.log import silent
+    from eccl_lib.io.progress import silent
+    from eccl_lib.models.ecg_vit import patchify
     from eccl_lib.models.mae import random_mask
-    from eccl_lib.models.vit import patchify
-    from eccl_lib.pieces import Mean
-    from eccl_lib.train import Loop, Recipe
+    from eccl_lib.pipeline import stages
+    from eccl_lib.training.datasets import Signals
+    from eccl_lib.training.loop import Loop, Recipe
+    from eccl_lib.training.microbatches import Mean
 
     config = load("paper", overrides={"mae.lr": TINY_LR, "runtime.device": device})
     batch = BATCH[device]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import Case, at_most, meter
+from eccl_lib.data import open_cohort
 
 SMALL = {
     "synthetic.participants": 120,
@@ -29,14 +30,13 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, Any]:
     """
     import torch
 
-    from eccl_lib.config import load
-    from eccl_lib.data import cohort
+    from eccl_lib.config.load import load
     from eccl_lib.grid.jobs import Job
-    from eccl_lib.log import silent
+    from eccl_lib.io.progress import silent
 
     torch.set_num_threads(1)
     config = load("demo", disease="traits", overrides={**SMALL, "runtime.device": device})
-    data = cohort.load(config, silent)
+    data = open_cohort.load(config, silent)
     found: dict[str, Any] = {"off": 0.0, "memory_off": 0.0}
     for kind in KINDS:
         predicted, taken = _both(Job(kind, config), data)
@@ -50,8 +50,8 @@ def _both(job: Any, data: Any) -> tuple[tuple[float, float], tuple[float, float]
     """Seconds and bytes, predicted and then taken. The parents are there: building them is not predicted here."""
     import torch
 
-    from eccl_lib.log import silent
-    from eccl_lib.planner import Peak
+    from eccl_lib.io.progress import silent
+    from eccl_lib.training.cost import Peak
 
     for parent in job.parents():
         parent.run(silent)

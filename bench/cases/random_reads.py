@@ -15,7 +15,7 @@ def prepare(folder: Path) -> dict:
 
     import numpy as np
 
-    from eccl_lib.data.rows import Rows
+    from eccl_lib.data.sharded_array import Rows
 
     rng = np.random.default_rng(0)
     stored = rng.integers(0, 256, (ROWS, *SHAPE), np.uint8)

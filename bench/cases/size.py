@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import Case, at_most, cpu, peak_mb
+from eccl_lib.models.build import new_cmr_model, new_ecg_model
 
 TIMES, ROUNDS = (1, 2, 4), 5
 FILES, CLIPS, PEOPLE, ROWS = 8, 192, 120, 10_000  # participants at the first size of each part
@@ -43,19 +44,20 @@ Calls = list[tuple[Callable[[], Any], int]]
 
 def preprocessing(folder: Path) -> Calls:
     """Files of a few participants, again and again, to rows of the store."""
-    from eccl_lib.config import load
-    from eccl_lib.data import files, store
+    from eccl_lib.config.load import load
+    from eccl_lib.data import files
+    from eccl_lib.data.store import fill
     from eccl_lib.data.synthetic import ukb_tree
 
     config = load("demo")
     for index in range(8):
         ukb_tree.write_participant(config.synthetic, index, folder / "raw")
-    some = [store.participant(eid, kinds) for eid, kinds in files.find(folder / "raw").participants.items()]
+    some = [fill.participant(eid, kinds) for eid, kinds in files.find(folder / "raw").participants.items()]
 
     def run(count: int) -> Callable[[], None]:
         def call() -> None:
             for k in range(count):
-                store.process(some[k % len(some)], config)
+                fill.process(some[k % len(some)], config)
 
         call()
         return call
@@ -68,15 +70,14 @@ def features(folder: Path) -> Calls:
     import numpy as np
 
     from bench import pretend
-    from eccl_lib import trained
-    from eccl_lib.config import load
-    from eccl_lib.course import Problem
-    from eccl_lib.inputs import Clips, in_batches
-    from eccl_lib.log import silent
+    from eccl_lib.config.load import load
+    from eccl_lib.io.progress import silent
+    from eccl_lib.tasks import Problem
+    from eccl_lib.training.datasets import Clips, in_batches
 
     config = load("demo", disease="traits", overrides=SETTINGS)
     data = replace(pretend.cohort(CLIPS * TIMES[-1], config), folder=folder, progress=silent)
-    clips, encoder = Clips(data, config), trained.new_cmr_model(Problem.of(config, data)).eval().encoder
+    clips, encoder = Clips(data, config), new_cmr_model(Problem.of(config, data)).eval().encoder
 
     def run(count: int) -> Callable[[], Any]:
         return lambda: in_batches(lambda part: encoder(clips.of(part)), np.arange(count), size=32)
@@ -88,19 +89,20 @@ def features(folder: Path) -> Calls:
 def epoch(folder: Path) -> Calls:
     """One epoch of the task on the ECG."""
     from bench import pretend
-    from eccl_lib import stages, trained
-    from eccl_lib.config import RuntimeConfig, load
-    from eccl_lib.course import Problem
-    from eccl_lib.lineage import Arm
-    from eccl_lib.log import silent
-    from eccl_lib.train import Loop
+    from eccl_lib.config.load import load
+    from eccl_lib.config.method_schema import Arm
+    from eccl_lib.config.schema import RuntimeConfig
+    from eccl_lib.io.progress import silent
+    from eccl_lib.pipeline import stages
+    from eccl_lib.tasks import Problem
+    from eccl_lib.training.loop import Loop
 
     config = load("demo", disease="traits", overrides=SETTINGS)
     calls: Calls = []
     for times in TIMES:
         data = replace(pretend.cohort(PEOPLE * times, config), folder=folder / str(times), progress=silent)
         data.folder.mkdir()
-        model = trained.new_ecg_model(Problem.of(config, data), Arm("scratch"))
+        model = new_ecg_model(Problem.of(config, data), Arm("scratch"))
         course = stages.arm_course(config, Arm("scratch"), data, model, None)
         loop = Loop(course.recipe, config.align, 0, folder, "", RuntimeConfig(), silent)
 
@@ -118,9 +120,9 @@ def table(folder: Path) -> Calls:
     """The tabular export to traits and labels; its rows repeat under other ids."""
     import pandas as pd
 
-    from eccl_lib.config import load
-    from eccl_lib.data import tables
+    from eccl_lib.config.load import load
     from eccl_lib.data.synthetic import FIRST_EID, render_table
+    from eccl_lib.data.ukb import tables
 
     first, calls = render_table(load("demo").synthetic, range(500)), []
     for times in TIMES:

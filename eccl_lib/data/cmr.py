@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eccl_lib.data.records import CineRecord, UnreadableError
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.records import CineRecord
 
 if TYPE_CHECKING:
     import torch
 
-    from eccl_lib.config import AugmentConfig, StoreConfig, ViewConfig
+    from eccl_lib.config.schema import AugmentConfig, StoreConfig, ViewConfig
 
 LV, MYOCARDIUM, RV = 1, 2, 3
 FIXED_BOX = 80  # pixels, authors' code
@@ -194,7 +195,7 @@ def augment(batch: torch.Tensor, augment: AugmentConfig, generator: torch.Genera
     """
     import torch
 
-    from eccl_lib import distributed
+    from eccl_lib.training import distributed
 
     draw = distributed.rand(5, batch.shape[0], generator=generator, device=generator.device, samples=1).to(batch.device)
     angle = (2 * draw[0] - 1) * math.radians(augment.cmr_rotation_degrees)

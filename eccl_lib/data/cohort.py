@@ -1,40 +1,25 @@
 """A cohort: ECGs, clips, traits, labels and the split, as memory maps of a store on disk.
 
-``python -m eccl_lib.data.cohort --scale demo`` builds the embedded one; ``load`` opens it, and builds it first where it
+``python -m eccl_lib.data.open_cohort --scale demo`` builds the embedded one; ``load`` opens it, and builds it first where it
 may. The store of UK Biobank's files is built by ``python -m eccl_lib.data.ukb``, one of ECGs or cines alone by
-``python -m eccl_lib.data.unpaired``, and opened here all the same.
+``python -m eccl_lib.data.ingest.unpaired``, and opened here all the same.
 """
 
 from __future__ import annotations
 
-import argparse
-import shlex
-import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from eccl_lib import config as configuration
-from eccl_lib import paths
-from eccl_lib.config import DISEASES, Config, ViewConfig, digest
-from eccl_lib.data import cmr, ecg, integrity
-from eccl_lib.data.layout import ARRAYS, arrays_of
-from eccl_lib.data.records import LEADS, UnreadableError
-from eccl_lib.data.rows import Rows
+from eccl_lib.config.schema import LEADS, ViewConfig
+from eccl_lib.data import cmr, ecg
+from eccl_lib.data.sharded_array import Rows
 from eccl_lib.data.splits import SPLITS
-from eccl_lib.log import Log, silent
-from eccl_lib.storage import (
-    DamagedError,
-    MissingError,
-    only_one,
-    read_json,
-    sha256,
-    write_atomically,
-    write_json,
-)
+from eccl_lib.io.files import read_json, write_atomically, write_json
+from eccl_lib.io.progress import Log
 
 
 @dataclass
@@ -108,133 +93,3 @@ class Cohort:
             write_atomically(path, write)
             write_json(belongs, wanted)
         return np.load(path, mmap_mode="r")
-
-
-def fingerprint(config: Config) -> str:
-    """What results hang on: the format, the store's parameters, and the generator's or the user's data."""
-    if config.cohort != "synthetic":
-        from eccl_lib.data import shards
-
-        return shards.load(config, silent).fingerprint
-    from eccl_lib.data.embedded import FORMAT
-    from eccl_lib.data.synthetic import GENERATOR
-
-    content = configuration.essentials(config)
-    source = [GENERATOR, content["synthetic"]]
-    return digest({"format": FORMAT, "cohort": config.cohort, "store": content["store"], "source": source})
-
-
-def load(config: Config, progress: Log = print, incomplete: bool = False, needs: Collection[str] = ARRAYS) -> Cohort:
-    """Open the config's cohort; build it first where ``runtime.build_missing`` says so, else raise MissingError.
-
-    incomplete: also open a store of files to which participants are still being added. needs: the arrays without which
-    the caller cannot do, ``ecg`` and ``clips`` if it does not say; ConfigError where an unpaired cohort lacks one.
-    """
-    _refuse_without(config.cohort, needs)
-    if config.cohort != "synthetic":
-        from eccl_lib.data import shards
-
-        return shards.load(config, progress, incomplete)
-    mark = fingerprint(config)
-    folder = paths.cohort_dir(config.scale, config.cohort, mark)
-    if not (folder / "manifest.json").is_file():
-        if not config.runtime.build_missing:
-            raise MissingError(f"The cohort is not built yet. Build it first:\n  {command(config)}")
-        with only_one(folder, progress):
-            if not (folder / "manifest.json").is_file():
-                from eccl_lib.data.embedded import build
-
-                build(config, folder, progress)
-    return _open(folder, mark, progress)
-
-
-def _refuse_without(cohort: str, needs: Collection[str]) -> None:
-    has = arrays_of(cohort)
-    if set(needs) <= set(has):
-        return
-    called = {"ecg": "ECGs", "clips": "cines"}
-    wanted = "ECGs and cines of the same participants" if len(needs) > 1 else called[next(iter(needs))]
-    stage = {"ecg": "pretrain_ecg", "clips": "pretrain_cmr"}[has[0]]
-    raise configuration.ConfigError(
-        f"the cohort {cohort} has {called[has[0]]} alone; this needs {wanted}. Of the stages {stage} can use it; "
-        f"another cohort's training can start from the weights ({_START[has[0]]}, docs/formats.md)."
-    )
-
-
-_START = {"ecg": "mae.start_from", "clips": "cmr_training.start_from"}
-
-
-def command(config: Config) -> str:
-    """The shell command that builds this config's embedded cohort."""
-    from eccl_lib.command import line
-
-    words = shlex.split(line(config))
-    wanted = [f"--scale {config.scale}", f"--cohort {config.cohort}"]
-    settings = [word for word in words if word.startswith(("synthetic.", "store."))]
-    return " ".join(["python -m eccl_lib.data.cohort", *wanted, *(f"--set {shlex.quote(word)}" for word in settings)])
-
-
-def _open(folder: Path, mark: str, progress: Log) -> Cohort:
-    store = folder / "store"
-    verify(folder)
-    arrays = {name: np.load(store / f"{name}.npy", mmap_mode="r") for name in ("ecg", "clips")}
-    return Cohort(
-        folder=folder,
-        fingerprint=mark,
-        table=pd.read_parquet(store / "table.parquet"),
-        traits=np.load(store / "traits.npy"),
-        labels=np.load(store / "labels.npy"),
-        quarantine=pd.read_parquet(store / "quarantine.parquet"),
-        progress=progress,
-        **arrays,
-    )
-
-
-def verify(folder: Path, all_files: bool = False) -> None:
-    """Hold the embedded cohort's files against their sums: those that changed since they were last found right, or all.
-
-    Raises DamagedError with the file and the cure.
-    """
-    stated = read_json(folder / "manifest.json")["files"]
-    files = [folder / "store" / name for name in stated]
-    for path in files if all_files else (found := integrity.changed(folder, files)):
-        if not path.is_file() or sha256(path) != stated[path.name]["sha256"]:
-            raise integrity.damaged(path, f"Remove {folder} and run the same command again.")
-    if all_files or found:
-        integrity.note(folder, files)
-
-
-def main(words: list[str] | None = None) -> int:
-    """The command line: build the embedded cohort, or open the store of UK Biobank's files; say what it holds."""
-    from eccl_lib import command as parameters
-
-    parser = argparse.ArgumentParser(prog="python -m eccl_lib.data.cohort", description="Build or check a cohort.")
-    parameters.add_parameters(parser, disease=False)
-    parser.add_argument("--verify", action="store_true", help="read every file through and compare it with its sum")
-    given = parser.parse_args(words)
-    try:
-        config = parameters.config(given)
-        cohort = load(config, needs=())
-        if given.verify:
-            _verify_all(config, cohort)
-    except (configuration.ConfigError, UnreadableError, DamagedError, LookupError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    sizes = ", ".join(f"{split} {len(cohort.index(split))}" for split in SPLITS)
-    cases = ", ".join(f"{disease} {n}" for disease, n in zip(DISEASES, cohort.labels.sum(axis=0), strict=True))
-    print(f"{cohort.folder}\n{sizes}; {cases}")
-    return 0
-
-
-def _verify_all(config: Config, cohort: Cohort) -> None:
-    if config.cohort != "synthetic":
-        from eccl_lib.data import shards
-
-        shards.verify(cohort.folder, config.cohort, all_files=True)
-    else:
-        verify(cohort.folder, all_files=True)
-    print("every file holds what was written")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eccl_lib.data.records import LEADS, EcgRecord, UnreadableError
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.schema import LEADS
+from eccl_lib.data.records import EcgRecord
 
 if TYPE_CHECKING:
     import torch
 
-    from eccl_lib.config import AugmentConfig, ViewConfig
+    from eccl_lib.config.schema import AugmentConfig, ViewConfig
 
 RATE = 500  # samples per second, Sec. 3.1
 SAMPLES = 5000  # ten seconds, Sec. 3.1
@@ -263,7 +265,7 @@ def augment(batch: torch.Tensor, augment: AugmentConfig, generator: torch.Genera
     """Random crop, reversal in time and sign flip (Sec. 3.1), drawn per sample. batch: (B, 12, T) float."""
     import torch
 
-    from eccl_lib import distributed
+    from eccl_lib.training import distributed
 
     n, samples = batch.shape[0], batch.shape[-1]
     draw = distributed.rand(5, n, generator=generator, device=generator.device, samples=1).to(batch.device)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from eccl_lib.data.records import DOWNLOAD_AGAIN, CineRecord, EcgRecord, UnreadableError
+from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
+from eccl_lib.data.records import CineRecord, EcgRecord
 
 ECG_FIELD, CINE_FIELD, EXERCISE_FIELD = 20205, 20209, 6025
 SUFFIX = {ECG_FIELD: ".xml", CINE_FIELD: ".zip"}

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config import DISEASES, Config
-from eccl_lib.data import splits, store
+from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.data import splits
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.store import fill
 
 TOO_GOOD = 0.95  # AUC of one stored fact alone at which it is no longer believed to be innocent; ours
 FEWEST_CASES = 10  # below, an AUC says nothing; ours
@@ -184,7 +185,7 @@ def check(config: Config, data: Cohort) -> list[Leak]:
     who = table["patient" if "patient" in table else "eid"]
     measured = np.isfinite(data.traits).any(axis=1)
     traits = [
-        store.row_digest(row) if known else f"none {k}"
+        fill.row_digest(row) if known else f"none {k}"
         for k, (row, known) in enumerate(zip(data.traits, measured, strict=True))
     ]
     found = no_test_set(table["split"]) + duplicates({**contents, "set of traits": traits}, table["split"])
@@ -199,7 +200,7 @@ def check(config: Config, data: Cohort) -> list[Leak]:
 
 def _sums(data: Cohort) -> pd.DataFrame:
     pairs = [
-        (store.row_digest(signal), store.row_digest(clip)) for signal, clip in zip(data.ecg, data.clips, strict=True)
+        (fill.row_digest(signal), fill.row_digest(clip)) for signal, clip in zip(data.ecg, data.clips, strict=True)
     ]
     return pd.DataFrame(pairs, columns=["ecg_sha256", "clip_sha256"])
 
@@ -209,6 +210,6 @@ def _before_and_after(config: Config, data: Cohort) -> tuple[np.ndarray, np.ndar
     nothing = np.zeros_like(data.labels)
     if config.cohort != "ukb":
         return nothing, nothing
-    from eccl_lib.data import shards
+    from eccl_lib.data.store import sharded
 
-    return shards.before_and_after(config) or (nothing, nothing)
+    return sharded.before_and_after(config) or (nothing, nothing)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from eccl_lib.config import Config
-from eccl_lib.data import files, inventory, segment, store, ukb
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.schema import Config
+from eccl_lib.data import files
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.records import CineRecord, EcgRecord, UnreadableError
+from eccl_lib.data.records import CineRecord, EcgRecord
+from eccl_lib.data.segmentation import providers
+from eccl_lib.data.store import fill, plan
+from eccl_lib.data.ukb import readers
 
 Paths = dict[str, tuple[Path, ...]]
 
@@ -17,7 +21,7 @@ def ecg_of(config: Config, data: Cohort, row: int) -> EcgRecord:
     """The ECG file of a cohort's row, read anew; rendered anew where the cohort was made without files."""
     found = _files(config, data, row)
     if found is not None:
-        return files.first_readable(found["ecg"], ukb.read_ecg)
+        return files.first_readable(found["ecg"], readers.read_ecg)
     from eccl_lib.data import synthetic
 
     return synthetic.render_ecg(config.synthetic, _index(data, row))
@@ -28,7 +32,7 @@ def cine_of(config: Config, data: Cohort, row: int) -> CineRecord:
     found = _files(config, data, row)
     if found is not None:
         masks = found.get("segmentation", ())
-        return files.first_readable(found["cine"], lambda path: ukb.read_cine(path, masks[0] if masks else None))
+        return files.first_readable(found["cine"], lambda path: readers.read_cine(path, masks[0] if masks else None))
     from eccl_lib.data import synthetic
 
     return synthetic.render_cine(config.synthetic, _index(data, row))
@@ -38,11 +42,11 @@ def heart_of(config: Config, data: Cohort, row: int) -> CineRecord:
     """The slice of a cohort's row that is kept, read anew, with the heart found in it as it was for the store."""
     found = _files(config, data, row)
     if found is None:
-        return segment.locate(cine_of(config, data, row), config.store.slice_choice)
-    source = inventory.Source.read(data.folder)
-    asked = segment.AUTO if source is None else source.segmenter
-    who = store.participant("", found, segmenter=asked)
-    return files.first_readable(found["cine"], lambda path: store.read_cine(path, who, config))
+        return providers.locate(cine_of(config, data, row), config.store.slice_choice)
+    source = plan.Source.read(data.folder)
+    asked = providers.AUTO if source is None else source.segmenter
+    who = fill.participant("", found, segmenter=asked)
+    return files.first_readable(found["cine"], lambda path: fill.read_cine(path, who, config))
 
 
 def file_names(config: Config, data: Cohort, row: int) -> list[str]:
@@ -56,7 +60,7 @@ def _files(config: Config, data: Cohort, row: int) -> Paths | None:
     """By kind. Raises UnreadableError where UK Biobank's files are not where they were when the store was built."""
     eid = data.table["eid"].iloc[row]
     if config.cohort == "ukb":
-        slots = inventory.read_slots(data.folder).set_index("eid")["files"]
+        slots = plan.read_slots(data.folder).set_index("eid")["files"]
         known: Paths = {kind: tuple(map(Path, paths)) for kind, paths in json.loads(slots[eid] or "{}").items()}
         if not known or not all(path.exists() for paths in known.values() for path in paths):
             reason = "a participant's files are not where they were when the store was built"

@@ -7,19 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-
-
-DOWNLOAD_AGAIN = "Download or make the file again; if it stays so, leave the participant out."
-
-
-class UnreadableError(ValueError):
-    """A file cannot be used. The message names the fault and the cure; the caller adds the file."""
-
-    def __init__(self, reason: str, cure: str = DOWNLOAD_AGAIN) -> None:
-        self.reason, self.cure = reason, cure
-        super().__init__(f"{reason}. {cure}".rstrip() if cure else reason)
-
 
 @dataclass(frozen=True)
 class EcgRecord:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config import DISEASES
+from eccl_lib.config.schema import DISEASES
 
 SPLITS = ("train", "val", "test")
 BLOCK = ("train", "train", "train", "val", "test")  # 60/20/20, Sec. 3.1

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from eccl_lib.data.records import LEADS
+from eccl_lib.config.schema import LEADS
 from eccl_lib.figures.style import (
     BLACK,
     BLUE,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from eccl_lib.config import TASKS
+from eccl_lib.config.schema import TASKS
 from eccl_lib.figures.style import (
     BLACK,
     BLUE,
@@ -24,7 +24,7 @@ from eccl_lib.figures.style import (
     styled,
     task_title,
 )
-from eccl_lib.statistics import roc
+from eccl_lib.metrics import roc
 
 LINES = ("-", "--", ":")  # a second mark beside colour, once the colours are used up
 ALPHA = 0.05

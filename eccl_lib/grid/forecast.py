@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from eccl_lib.config import Config, essentials
+from eccl_lib.config.errors import DamagedError
+from eccl_lib.config.load import essentials
+from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.grid.jobs import FEATURES, Job
-from eccl_lib.storage import DamagedError, read_json
+from eccl_lib.io.files import read_json
 
 EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # in a training's lines
 Like = tuple[str, Config]  # what jobs of one cost have in common

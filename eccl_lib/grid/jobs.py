@@ -7,17 +7,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from eccl_lib import course, lineage, methods, planner, stages, trained
-from eccl_lib.config import Config, load
-from eccl_lib.course import Problem
-from eccl_lib.data import cohort
-from eccl_lib.inputs import Clips
-from eccl_lib.lineage import with_cmr
-from eccl_lib.log import Log
-from eccl_lib.methods import METHODS
+from eccl_lib.config.load import load
+from eccl_lib.config.method_schema import with_cmr
+from eccl_lib.config.schema import Config
+from eccl_lib.data import cohort, open_cohort
+from eccl_lib.io.progress import Log
+from eccl_lib.models.build import built, device, new_ecg_model
 from eccl_lib.models.cmr_encoders import cmr_encoder
-from eccl_lib.planner import Plan
-from eccl_lib.runs import Run, device
+from eccl_lib.pipeline import dependencies, methods, stages
+from eccl_lib.pipeline.methods import METHODS
+from eccl_lib.tasks import Problem
+from eccl_lib.training import cost
+from eccl_lib.training.cost import Plan
+from eccl_lib.training.datasets import Clips
+from eccl_lib.training.job import Course
+from eccl_lib.training.runs import Run
 
 FEATURES = "cmr_features"
 
@@ -34,7 +38,7 @@ class Job:
         if self.key in METHODS:
             return methods.run(self.config, self.key, log)
         if self.key == FEATURES:
-            data = cohort.load(self.config, log)
+            data = open_cohort.load(self.config, log)
             stages.cmr_views(self.config, data, log)
             return self.expected(data)
         return stages.STAGES[self.key](self.config, log=log)
@@ -44,9 +48,9 @@ class Job:
         if self.key in METHODS:
             return methods.expected(self.config, self.key, data)
         if self.key.startswith("autoencode_"):
-            return lineage.autoencoder_run(self.config, self.key.removeprefix("autoencode_"), data)
-        runs = {"pretrain_ecg": lineage.ecg_run, "pretrain_pair": lineage.pair_run}
-        return runs.get(self.key, lineage.cmr_run)(self.config, data)
+            return dependencies.autoencoder_run(self.config, self.key.removeprefix("autoencode_"), data)
+        runs = {"pretrain_ecg": dependencies.ecg_run, "pretrain_pair": dependencies.pair_run}
+        return runs.get(self.key, dependencies.cmr_run)(self.config, data)
 
     def done(self, data: cohort.Cohort) -> bool:
         """Whether there is nothing left to do."""
@@ -97,12 +101,12 @@ class Job:
         Needs no parent: where a finished run would give first weights or features, random ones cost as much.
         """
         torch.set_num_threads(self.config.runtime.threads)
-        return planner.plan(self._course(data), runtime=self.config.runtime)
+        return cost.plan(self._course(data), runtime=self.config.runtime)
 
-    def _course(self, data: cohort.Cohort) -> course.Course:
+    def _course(self, data: cohort.Cohort) -> Course:
         config, arm = self._cmr(), METHODS[self.key].arm if self.key in METHODS else None
         if arm is not None:
-            model, features = trained.new_ecg_model(Problem.of(config, data), arm), None
+            model, features = new_ecg_model(Problem.of(config, data), arm), None
             if arm.teacher:
                 width = model.project_cmr.in_features
                 features = np.random.default_rng(0).normal(size=(len(data), width)).astype(np.float32)
@@ -127,7 +131,7 @@ def _shared(key: str, config: Config) -> Job:
 
 def _features_seconds(config: Config, data: cohort.Cohort) -> float:
     rows, clips = np.arange(min(64, len(data))), Clips(data, config)
-    model = trained.built(config, lambda: cmr_encoder(config)).eval()
+    model = built(config, lambda: cmr_encoder(config)).eval()
     with torch.no_grad():
         model(clips.of(rows))  # warms up
-        return planner.seconds_of(lambda: model(clips.of(rows)), clips.device) * len(data) / len(rows)
+        return cost.seconds_of(lambda: model(clips.of(rows)), clips.device) * len(data) / len(rows)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from eccl_lib import stages
-from eccl_lib.config import Config
-from eccl_lib.data import cohort
+from eccl_lib.config.schema import ARRAYS, Config
+from eccl_lib.data import open_cohort
 from eccl_lib.grid.jobs import FEATURES, Job
-from eccl_lib.grid.running import left, waves
-from eccl_lib.log import Log
-from eccl_lib.planner import spoken
+from eccl_lib.grid.scheduler import left, waves
+from eccl_lib.io.progress import Log
+from eccl_lib.pipeline import stages
+from eccl_lib.training.cost import spoken
 
 
 def show(stage: str, config: Config, log: Log = print) -> float:
     """A line for each run that is not done, and the sum. Returns it, in seconds. The cohort has to be there."""
-    data, total, most = cohort.load(config, log, needs=stages.NEEDS.get(stage, cohort.ARRAYS)), 0.0, 0
+    data, total, most = open_cohort.load(config, log, needs=stages.NEEDS.get(stage, ARRAYS)), 0.0, 0
     for job in [job for wave in left(waves([_job(stage, config)]), data) for job in wave]:
         if job.key == FEATURES:
             seconds = job.estimate(data)

@@ -19,9 +19,9 @@ from typing import Any
 
 import joblib
 
-from eccl_lib import paths
-from eccl_lib.config import ConfigError
-from eccl_lib.storage import write_text
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.io import paths
+from eccl_lib.io.files import write_text
 
 BACKENDS = ("loky", "dask")
 Call = tuple[Callable[..., Any], tuple, dict]  # what joblib.delayed makes

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from eccl_lib import distributed, losses
-from eccl_lib.config import CmaeConfig, ViewConfig
-from eccl_lib.data.records import LEADS
+from eccl_lib import losses
+from eccl_lib.config.schema import LEADS, CmaeConfig, ViewConfig
 from eccl_lib.models.heads import Temperature
+from eccl_lib.training import distributed
 
 POOLED = {"ecg": 8, "cmr": 4}  # samples, or pixels a side, that a latent is read from and drawn on; ours
 

@@ -7,7 +7,7 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from eccl_lib.config import CmrEncoderConfig, CmrResnetConfig, CmrVitConfig, Config, ViewConfig
+from eccl_lib.config.schema import CmrEncoderConfig, CmrResnetConfig, CmrVitConfig, Config, ViewConfig
 
 
 class SwinEncoder(SwinTransformer):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from eccl_lib.config import AlignConfig
+from eccl_lib.config.schema import AlignConfig
 
 COLDEST = 0.01  # a learned temperature stops here, as in CLIP (Radford et al. 2021)
 

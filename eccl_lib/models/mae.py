@@ -7,8 +7,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from eccl_lib import losses
-from eccl_lib.config import EcgEncoderConfig, MaeConfig
-from eccl_lib.models.vit import EcgEncoder, grid, initialise, patchify, positions
+from eccl_lib.config.schema import EcgEncoderConfig, MaeConfig
+from eccl_lib.models.ecg_vit import EcgEncoder, grid, initialise, patchify, positions
 
 
 class MaskedAutoencoder(nn.Module):

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eccl_lib import paths
 from eccl_lib.data.traits import TRAITS
+from eccl_lib.io import paths
 
 SHARED = paths.ROOT.parent / "shared" / "data"
 ECG_EXAMPLE = SHARED / "formats" / "example_9000001_20205_2_0.xml"
@@ -128,6 +128,6 @@ def masked_zip(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare builds the report's page with its pictures, save where the report is what is tested."""
     if request.module.__name__.rsplit(".", 1)[-1] != "test_report":
-        from eccl_lib.data import report_page
+        from eccl_lib.data.ingest import report_page
 
         monkeypatch.setattr(report_page, "write", lambda folder, *rest: folder / "index.html")

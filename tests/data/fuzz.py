@@ -21,12 +21,17 @@ from pathlib import Path
 
 import numpy as np
 
-from eccl_lib.data import cmr, diagnoses, dicom, ecg, formats, tables, ukb
-from eccl_lib.data.records import LEADS, EcgRecord, UnreadableError
-from eccl_lib.data.synthetic import render_table, table_dialects
-from eccl_lib.data.synthetic.file_dialects import images, nifti, packed
-from eccl_lib.data.synthetic.table_dialects import TABLE_DIALECTS
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.schema import LEADS
+from eccl_lib.data import cmr, ecg
+from eccl_lib.data.formats import detect, dicom
+from eccl_lib.data.records import EcgRecord
+from eccl_lib.data.synthetic import render_table
+from eccl_lib.data.ukb import diagnoses, readers, tables
+from tests.data import table_dialects
+from tests.data.file_dialects import images, nifti, packed
 from tests.data.odd_inputs import DEMO, plain_cine, plain_mask, plain_xml, plain_zip
+from tests.data.table_dialects import TABLE_DIALECTS
 
 LARGEST_MEMORY = 2**31  # bytes of address space that a run may take beyond what it starts with
 
@@ -85,13 +90,13 @@ def _ecg(record: EcgRecord) -> None:
 
 def xml(data: bytes, folder: Path) -> None:
     (folder / "a.xml").write_bytes(data)
-    _ecg(ukb.read_ecg(folder / "a.xml"))
+    _ecg(readers.read_ecg(folder / "a.xml"))
 
 
 def cine_zip(data: bytes, folder: Path, mask: bytes | None = None, name: str = "a.zip") -> None:
     (folder / name).write_bytes(data)
     (folder / "seg_sa.nii.gz").write_bytes(plain_mask() if mask is None else mask)
-    clip = cmr.crop(ukb.read_cine(folder / name, folder / "seg_sa.nii.gz", "middle"), DEMO.store)
+    clip = cmr.crop(readers.read_cine(folder / name, folder / "seg_sa.nii.gz", "middle"), DEMO.store)
     if clip.shape != (224, 224, 50):
         raise AssertionError(f"a clip of shape {clip.shape}")
 
@@ -134,23 +139,23 @@ def withdrawals(data: bytes, folder: Path) -> None:
 def wfdb_header(data: bytes, folder: Path) -> None:
     (folder / "a.hea").write_bytes(data)
     (folder / "a.dat").write_bytes(_samples().tobytes())
-    _ecg(formats.read_ecg(folder / "a.hea"))
+    _ecg(detect.read_ecg(folder / "a.hea"))
 
 
 def wfdb_data(data: bytes, folder: Path) -> None:
     (folder / "a.hea").write_bytes(_wfdb_header())
     (folder / "a.dat").write_bytes(data)
-    _ecg(formats.read_ecg(folder / "a.hea"))
+    _ecg(detect.read_ecg(folder / "a.hea"))
 
 
 def csv(data: bytes, folder: Path) -> None:
     (folder / "a.csv").write_bytes(data)
-    _ecg(formats.read_ecg(folder / "a.csv"))
+    _ecg(detect.read_ecg(folder / "a.csv"))
 
 
 def waveform(data: bytes, folder: Path) -> None:
     (folder / "a.dcm").write_bytes(data)
-    _ecg(formats.read_ecg(folder / "a.dcm"))
+    _ecg(detect.read_ecg(folder / "a.dcm"))
 
 
 @cache
@@ -158,7 +163,7 @@ def _samples() -> np.ndarray:
     """(5000, 12) int16 uV."""
     folder = Path(tempfile.mkdtemp())
     (folder / "a.xml").write_bytes(plain_xml())
-    return np.rint(1000 * ukb.read_ecg(folder / "a.xml").signal.T).astype("<i2")
+    return np.rint(1000 * readers.read_ecg(folder / "a.xml").signal.T).astype("<i2")
 
 
 def _wfdb_header() -> bytes:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from eccl_lib.data import ukb
-from eccl_lib.data.synthetic.file_dialects import CINE_DIALECTS, Member, changed, images, packed
+from eccl_lib.data.ukb import readers
+from tests.data.file_dialects import CINE_DIALECTS, Member, changed, images, packed
 from tests.data.odd_inputs import EID, KEPT, QUARANTINED, Case, plain_cine, plain_mask, plain_zip, read_cine
 
 FRAMES = 13
@@ -227,7 +227,7 @@ def read_unpacked(folder: Path, leave: int) -> str:
         (inside / name).write_bytes(content)
     (inside / "notes.txt").write_text("x")
     (folder / "seg_sa.nii.gz").write_bytes(plain_mask())
-    return "; ".join(ukb.read_cine(inside, folder / "seg_sa.nii.gz", "middle").notes)
+    return "; ".join(readers.read_cine(inside, folder / "seg_sa.nii.gz", "middle").notes)
 
 
 def zipped(change: Change) -> Callable[[Path], str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eccl_lib.data.records import LEADS
-from eccl_lib.data.synthetic.file_dialects import ECG_DIALECTS
+from eccl_lib.config.schema import LEADS
+from tests.data.file_dialects import ECG_DIALECTS
 from tests.data.odd_inputs import KEPT, QUARANTINED, Case, plain_xml, read_ecg
 
 HEAD, STRIP = b"<StripData>", b"</StripData>"
@@ -167,15 +167,15 @@ def case(what: str, change: Callable[[bytes], bytes], outcome: str, says: str) -
 
 
 def read_absent(folder: Path) -> str:
-    from eccl_lib.data import ukb
+    from eccl_lib.data.ukb import readers
 
-    return str(ukb.read_ecg(folder / "gone.xml"))
+    return str(readers.read_ecg(folder / "gone.xml"))
 
 
 def read_folder(folder: Path) -> str:
-    from eccl_lib.data import ukb
+    from eccl_lib.data.ukb import readers
 
-    return str(ukb.read_ecg(folder))
+    return str(readers.read_ecg(folder))
 
 
 CASES = [

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from eccl_lib.config import load
-from eccl_lib.data import cmr, ecg, files, tables, ukb
-from eccl_lib.data.records import CineRecord, UnreadableError
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.load import load
+from eccl_lib.data import cmr, ecg, files
+from eccl_lib.data.records import CineRecord
 from eccl_lib.data.synthetic import cardiosoft, dicom_zip, render_cine, ukb_tree
 from eccl_lib.data.synthetic.ecg import strip
 from eccl_lib.data.synthetic.population import draw
+from eccl_lib.data.ukb import readers, tables
 
 KEPT, QUARANTINED, REFUSED, STOPPED = "kept", "quarantined", "refused by name", "error"
 DEMO = load("demo")
@@ -79,7 +81,7 @@ def read_ecg(content: bytes, folder: Path) -> str:
     """Through the store's whole preprocessing; returns notes and warnings."""
     path = folder / f"{EID}_20205_2_0.xml"
     path.write_bytes(content)
-    record = ukb.read_ecg(path)
+    record = readers.read_ecg(path)
     stored, _, flags = ecg.preprocess(record)
     assert stored.shape == (12, 5000)
     return "; ".join([*record.notes, *ecg.warnings(flags)])
@@ -89,7 +91,7 @@ def read_cine(content: bytes, folder: Path, mask: bytes | None = None, name: str
     """Through the store's whole preprocessing; returns notes."""
     (folder / name).write_bytes(content)
     (folder / "seg_sa.nii.gz").write_bytes(plain_mask() if mask is None else mask)
-    record = ukb.read_cine(folder / name, folder / "seg_sa.nii.gz", "middle")
+    record = readers.read_cine(folder / name, folder / "seg_sa.nii.gz", "middle")
     clip = cmr.crop(record, DEMO.store)
     assert clip.shape == (224, 224, 50)
     assert np.ptp(clip) > 100

@@ -9,8 +9,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from eccl_lib.data import cmr, ukb
-from eccl_lib.data.synthetic.file_dialects import nifti
+from eccl_lib.data import cmr
+from eccl_lib.data.ukb import readers
+from tests.data.file_dialects import nifti
 from tests.data.odd_inputs import DEMO, KEPT, QUARANTINED, Case, plain_cine, plain_mask, plain_zip, read_cine
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -88,7 +89,7 @@ def read_pair(phases: tuple[str, ...], folder: Path) -> str:
     for phase, frame in (("ED", 0), ("ES", 4)):
         if phase in phases:
             (folder / f"seg_sa_{phase}.nii.gz").write_bytes(mask(lambda m, f=frame: m[:, f : f + 1]))
-    record = ukb.read_cine(folder / "a.zip", folder / "seg_sa_ED.nii.gz", "middle")
+    record = readers.read_cine(folder / "a.zip", folder / "seg_sa_ED.nii.gz", "middle")
     assert cmr.crop(record, DEMO.store).shape == (224, 224, 50)
     return "; ".join(record.notes)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eccl_lib.data import files
-from eccl_lib.data.synthetic.file_dialects import LAYOUTS
+from tests.data.file_dialects import LAYOUTS
 from tests.data.odd_inputs import EID, KEPT, REFUSED, STOPPED, Case, find, found
 
 ECG, CINE = f"{EID}_20205_2_0.xml", f"{EID}_20209_2_0.zip"

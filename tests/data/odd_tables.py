@@ -8,10 +8,11 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from eccl_lib.data import tables
-from eccl_lib.data.synthetic import render_table, table_dialects
-from eccl_lib.data.synthetic.table_dialects import TABLE_DIALECTS
+from eccl_lib.data.synthetic import render_table
+from eccl_lib.data.ukb import tables
+from tests.data import table_dialects
 from tests.data.odd_inputs import DEMO, KEPT, STOPPED, Case, read_tables
+from tests.data.table_dialects import TABLE_DIALECTS
 
 HEAD = "eid,p31,p24100_i2,p53_i2\n"
 ROW = "9000001,1,150.5,2016-05-01\n"

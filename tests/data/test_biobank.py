@@ -17,18 +17,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eccl_lib import config as configuration
-from eccl_lib import paths
-from eccl_lib.data import cmr, cohort, ecg, files, ingest, original, store, ukb
+from eccl_lib.config import load as configuration
+from eccl_lib.config.errors import DamagedError, MissingError
+from eccl_lib.config.schema import Config
+from eccl_lib.data import cmr, cohort, ecg, files, open_cohort, original
+from eccl_lib.data.ingest import ukb as ingest
 from eccl_lib.data.splits import SPLITS, split_of
-from eccl_lib.storage import DamagedError, MissingError, sha256
+from eccl_lib.data.store import fill as store
+from eccl_lib.data.ukb import readers
+from eccl_lib.io import paths
+from eccl_lib.io.files import sha256
 
 SETTINGS = {"store.clip_size": 56, "view.clip_frames": 25}
 MASKS = ("--segmenter", "masks")
 IDS = re.compile(r"(?<![\d.])9\d{6}(?![\d.])")  # ids of the embedded cohort, which stand for real ones
 
 
-def small(**overrides) -> configuration.Config:
+def small(**overrides) -> Config:
     """The config whose store ``build`` makes: coarse enough for tests."""
     return configuration.load("demo", cohort="ukb", overrides={**SETTINGS, **overrides})
 
@@ -43,7 +48,7 @@ def words(root: Path, *more: str) -> list[str]:
 
 def build(root: Path, *more: str) -> cohort.Cohort:
     assert ingest.main(words(root, *more)) == 0
-    return cohort.load(small(), lambda line: None)
+    return open_cohort.load(small(), lambda line: None)
 
 
 @pytest.fixture
@@ -76,16 +81,16 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 
 def test_store_holds_what_the_files_hold(biobank, own_runs):
-    found = cohort.load(small(), lambda line: None)
+    found = open_cohort.load(small(), lambda line: None)
     assert found.folder.is_relative_to(own_runs / "ukb")
     assert (found.ecg.shape, found.ecg.dtype) == ((10, 12, 5000), np.int16)
     assert (found.clips.shape, found.clips.dtype) == ((10, 56, 56, 50), np.uint8)
     assert (found.traits.shape, found.traits.dtype, found.labels.shape) == ((10, 82), np.float32, (10, 4))
     of = files.find(biobank).participants["9000004"]
     row = found.table.index[found.table["eid"] == "9000004"][0]
-    stored, rate, _ = ecg.preprocess(ukb.read_ecg(of["ecg"][0]))
+    stored, rate, _ = ecg.preprocess(readers.read_ecg(of["ecg"][0]))
     np.testing.assert_array_equal(found.ecg[row], stored)
-    clip = cmr.crop(ukb.read_cine(of["cine"][0], of["segmentation"][0]), small().store)
+    clip = cmr.crop(readers.read_cine(of["cine"][0], of["segmentation"][0]), small().store)
     np.testing.assert_array_equal(found.clips[row], clip)
     assert found.table.loc[row, "heart_rate"] == rate == 62
     raw = pd.read_csv(biobank / "participants.csv", dtype={"eid": str}).set_index("eid")
@@ -98,15 +103,17 @@ def test_store_holds_what_the_files_hold(biobank, own_runs):
 
 
 def test_every_stage_gets_the_same_split_from_id_and_salt(own_runs):
-    found = cohort.load(small(), lambda line: None)
+    found = open_cohort.load(small(), lambda line: None)
     assert found.table["split"].tolist() == [split_of(eid, "eccl") for eid in found.table["eid"]]
-    salted = cohort.load(small(**{"store.split_salt": "other"}), lambda line: None)
+    salted = open_cohort.load(small(**{"store.split_salt": "other"}), lambda line: None)
     assert salted.table["split"].tolist() == [split_of(eid, "other") for eid in found.table["eid"]]
     assert salted.fingerprint != found.fingerprint
 
 
 def test_another_kind_of_label_needs_no_rebuild_and_is_another_cohort(own_runs):
-    ever, later = (cohort.load(small(**{"store.labels": rule}), lambda line: None) for rule in ("ever", "incident"))
+    ever, later = (
+        open_cohort.load(small(**{"store.labels": rule}), lambda line: None) for rule in ("ever", "incident")
+    )
     assert ever.folder == later.folder
     assert ever.fingerprint != later.fingerprint
     assert (ever.labels.sum(), later.labels.sum()) == (4, 4)  # first dated after the visit, all of them
@@ -116,14 +123,14 @@ def test_opening_does_not_look_at_the_raw_files(biobank, tmp_path, runs):
     root = Path(shutil.copytree(biobank, tmp_path / "moved"))
     before = build(root).fingerprint
     shutil.rmtree(root)
-    found = cohort.load(small(), lambda line: None)
+    found = open_cohort.load(small(), lambda line: None)
     assert (found.fingerprint, len(found)) == (before, 10)
     assert found.ecg[:].any(axis=(1, 2)).all()
 
 
 def test_without_a_store_the_command_is_named_and_with_half_a_one_too(biobank, runs, monkeypatch):
     with pytest.raises(MissingError, match=r"python -m eccl_lib\.data\.ukb FOLDER"):
-        cohort.load(small())
+        open_cohort.load(small())
     with pytest.raises(SystemExit):
         ingest.main(words(biobank)[:3])  # says nothing about withdrawals
     fill = store.fill
@@ -135,9 +142,9 @@ def test_without_a_store_the_command_is_named_and_with_half_a_one_too(biobank, r
     monkeypatch.setattr(store, "fill", stopped)
     assert ingest.main(words(biobank)) == 130
     with pytest.raises(MissingError, match="4 of 10 participants so far") as caught:
-        cohort.load(small())
+        open_cohort.load(small())
     assert str(biobank) in str(caught.value)
-    part = cohort.load(small(), incomplete=True)
+    part = open_cohort.load(small(), incomplete=True)
     assert (len(part), part.complete) == (4, False)
     assert part.clips[:].any(axis=(1, 2, 3)).all()
 
@@ -182,7 +189,7 @@ def test_what_cannot_be_read_is_listed_and_mended_files_come_in_later(own_bioban
     assert whole.quarantine.empty
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECCL_RUNS", str(built))
-        direct = cohort.load(small(), lambda line: None)
+        direct = open_cohort.load(small(), lambda line: None)
         for name in ("ecg", "clips", "traits", "labels"):
             np.testing.assert_array_equal(getattr(whole, name)[:], getattr(direct, name)[:])
         assert whole.fingerprint == direct.fingerprint  # the way to a store leaves no trace in it
@@ -207,10 +214,10 @@ def test_only_what_is_new_changed_or_asked_for_is_read_again(own_biobank, runs, 
 
 
 def test_a_cure_outside_the_files_needs_retry_quarantined(biobank, runs, monkeypatch):
-    read = ukb.read_ecg
-    monkeypatch.setattr(ukb, "read_ecg", lambda path: 1 / 0)
+    read = readers.read_ecg
+    monkeypatch.setattr(readers, "read_ecg", lambda path: 1 / 0)
     assert ingest.main(words(biobank)) == 1  # nobody could be read; the report says why
-    monkeypatch.setattr(ukb, "read_ecg", read)
+    monkeypatch.setattr(readers, "read_ecg", read)
     assert ingest.main(words(biobank)) == 1
     assert len(build(biobank, "--retry-quarantined")) == 10
 
@@ -223,7 +230,7 @@ def test_a_fault_that_no_check_foresaw_stops_one_participant_only(biobank, monke
         raise OddError("odd")
 
     participant = store.participant("9000001", files.find(biobank).participants["9000001"])
-    monkeypatch.setattr(ukb, "read_ecg", fail)
+    monkeypatch.setattr(readers, "read_ecg", fail)
     with pytest.raises(store.Quarantine, match=r"unforeseen damage \(OddError: odd\)"):
         store.process(participant, small())
 
@@ -255,37 +262,37 @@ def test_a_folder_without_table_or_readable_files_says_so_and_ends_with_status_2
 
 
 def test_a_damaged_table_or_shard_is_noticed_and_the_command_mends_it(biobank, own_runs):
-    folder = cohort.load(small(), lambda line: None).folder
+    folder = open_cohort.load(small(), lambda line: None).folder
     before = bytes_of(folder)
     table = folder / "store" / "table.parquet"
     table.write_bytes(table.read_bytes()[:-1])
     with pytest.raises(DamagedError, match=r"table\.parquet is not as it was built"):
-        cohort.load(small())
+        open_cohort.load(small())
     build(biobank)
     shard = folder / "store" / "shards" / "clips-00000.npy"
     with shard.open("r+b") as handle:
         handle.seek(5000)
         handle.write(b"\xff\x00\xff")
     with pytest.raises(DamagedError, match=r"clips-00000\.npy is not as it was built. Remove it"):
-        cohort.load(small())
+        open_cohort.load(small())
     shard.unlink()
     with pytest.raises(DamagedError, match=r"clips-00000\.npy"):
-        cohort.load(small())
+        open_cohort.load(small())
     build(biobank)
     assert bytes_of(folder) == before
 
 
 def test_verify_reads_everything_through(own_runs, capsys):
     settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
-    assert cohort.main(["--cohort", "ukb", "--verify", *settings]) == 0
+    assert open_cohort.main(["--cohort", "ukb", "--verify", *settings]) == 0
     assert "every file holds what was written" in capsys.readouterr().out
     shard = next((own_runs / "ukb" / "cohort").glob("*/store/shards/ecg-00000.npy"))
     look, content = shard.stat(), bytearray(shard.read_bytes())
     content[4000] ^= 1
     shard.write_bytes(content)
     os.utime(shard, ns=(look.st_atime_ns, look.st_mtime_ns))
-    assert cohort.main(["--cohort", "ukb", *settings]) == 0  # 104 GB are not read through at each start
-    assert cohort.main(["--cohort", "ukb", "--verify", *settings]) == 2
+    assert open_cohort.main(["--cohort", "ukb", *settings]) == 0  # 104 GB are not read through at each start
+    assert open_cohort.main(["--cohort", "ukb", "--verify", *settings]) == 2
 
 
 MOMENTS = ("slots.parquet", "store/shards/clips-00000.npy", "records/0000000-0000008.json", "records/0000008-*.json")
@@ -311,7 +318,7 @@ def test_the_command_killed_at_any_moment_and_repeated_ends_with_the_same_bytes(
 
 
 def test_originals_are_found_again_without_naming_anybody(biobank, own_runs):
-    data = cohort.load(small(), lambda line: None)
+    data = open_cohort.load(small(), lambda line: None)
     row = 3
     assert original.ecg_of(small(), data, row).signal.shape == (12, 5000)
     assert original.cine_of(small(), data, row).images.shape == (3, 50, 80, 72)

@@ -12,9 +12,12 @@ import numpy as np
 import pydicom
 import pytest
 
-from eccl_lib.config import ConfigError, load
-from eccl_lib.data import cine_folders, cine_zip, cmr, cohort, formats, segment, unpaired, zip_members
-from eccl_lib.data.records import UnreadableError
+from eccl_lib.config.errors import ConfigError, UnreadableError
+from eccl_lib.config.load import load
+from eccl_lib.data import cmr, cohort, open_cohort
+from eccl_lib.data.formats import detect, dicom_series, safe_zip
+from eccl_lib.data.ingest import cine_folders, unpaired
+from eccl_lib.data.segmentation import providers
 
 FRAMES = {"SCD0000101": (18, 7), "SCD0000201": (19, 6), "SCD0000301": (19, 6)}  # ED, ES, from 0: subjects.csv
 
@@ -86,7 +89,7 @@ def test_challenge_layouts_are_nibabels_voxels_with_labels_in_our_order(shared, 
     assert said.rsplit("/", 1)[-1] == name
     kinds = found.participants[said]
     order = cine_folders.mask_labels_of(kinds) or "ukb_cardiac"
-    record = formats.read_cine(kinds["cine"][0], kinds["segmentation"][0], order=order)
+    record = detect.read_cine(kinds["cine"][0], kinds["segmentation"][0], order=order)
     cine, drawn = volumes(shared, "SCD0000101")
     np.testing.assert_array_equal(record.images, in_our_order(cine, np.asarray(cine.dataobj)))
     wanted = in_our_order(cine, np.asarray(drawn.dataobj))
@@ -129,12 +132,12 @@ def test_a_folder_of_dicom_of_any_name_is_pydicoms_pixels_in_time(real_dicom, tm
     (tmp_path / "person1" / "notes.txt").write_text("no image")
     found = cine_folders.find([tmp_path])
     assert found.participants == {"person1": {"cine": (tmp_path / "person1",)}}
-    record = formats.read_cine(tmp_path / "person1")
+    record = detect.read_cine(tmp_path / "person1")
     images = [pydicom.dcmread(path) for path in tmp_path.rglob("IM*")]
     images.sort(key=lambda image: float(image.TriggerTime))
     np.testing.assert_array_equal(record.images[0], np.stack([image.pixel_array for image in images]))
     assert record.spacing_mm == tuple(map(float, images[0].PixelSpacing))
-    np.testing.assert_array_equal(formats.read_cine(real_dicom).images, record.images)  # zipped or not
+    np.testing.assert_array_equal(detect.read_cine(real_dicom).images, record.images)  # zipped or not
 
 
 def unzip_as(archive: Path, folder: Path, name: str) -> None:
@@ -149,18 +152,18 @@ def test_dicom_is_seen_whatever_it_is_called(real_dicom, tmp_path, name):
     unzip_as(real_dicom, tmp_path / "person1", name)
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     (kinds,) = cine_folders.find([tmp_path]).participants.values()
-    assert formats.open_cine(kinds["cine"][0]).shape == formats.open_cine(real_dicom).shape
+    assert detect.open_cine(kinds["cine"][0]).shape == detect.open_cine(real_dicom).shape
 
 
 def test_a_whole_examination_of_more_than_a_stack_may_have_is_looked_through(real_dicom, tmp_path, monkeypatch):
     unzip_as(real_dicom, tmp_path, "{}.dcm")
-    wanted = formats.open_cine(real_dicom).pixels([0], [0, 3])
+    wanted = detect.open_cine(real_dicom).pixels([0], [0, 3])
     for name in ("LARGEST_STACK", "MOST_MEMBERS"):
-        monkeypatch.setattr(zip_members, name, 5)
-    np.testing.assert_array_equal(formats.open_cine(tmp_path).pixels([0], [0, 3]), wanted)
-    monkeypatch.setattr(cine_zip, "MOST_FILES", 5)
+        monkeypatch.setattr(safe_zip, name, 5)
+    np.testing.assert_array_equal(detect.open_cine(tmp_path).pixels([0], [0, 3]), wanted)
+    monkeypatch.setattr(dicom_series, "MOST_FILES", 5)
     with pytest.raises(UnreadableError, match=r"at most 5 are looked through.*short-axis series alone"):
-        formats.open_cine(tmp_path)
+        detect.open_cine(tmp_path)
 
 
 def test_enhanced_dicom_is_refused_with_what_converts_it(real_dicom, tmp_path):
@@ -170,7 +173,7 @@ def test_enhanced_dicom_is_refused_with_what_converts_it(real_dicom, tmp_path):
     (tmp_path / "person1").mkdir()
     image.save_as(tmp_path / "person1" / "IM1")
     with pytest.raises(UnreadableError, match=r"20 frames.*dcm2niix"):
-        formats.open_cine(tmp_path / "person1")
+        detect.open_cine(tmp_path / "person1")
 
 
 def test_a_folder_one_level_too_high_is_refused_and_one_deeper_is_read(shared, tmp_path):
@@ -184,10 +187,10 @@ def test_a_folder_one_level_too_high_is_refused_and_one_deeper_is_read(shared, t
                 image.save_as(folder / f"{k}.dcm")
     (kinds,) = cine_folders.find([tmp_path]).participants.values()
     with pytest.raises(UnreadableError, match=r"2 studies.*Point FOLDER one level deeper"):
-        formats.open_cine(kinds["cine"][0])
+        detect.open_cine(kinds["cine"][0])
     people = cine_folders.find([tmp_path / "siteA"]).participants
     assert sorted(people) == ["person1", "person2"]
-    assert {formats.open_cine(kinds["cine"][0]).shape[0] for kinds in people.values()} == {1}
+    assert {detect.open_cine(kinds["cine"][0]).shape[0] for kinds in people.values()} == {1}
 
 
 def test_of_several_series_the_one_called_short_axis_is_taken(shared, tmp_path):
@@ -201,7 +204,7 @@ def test_of_several_series_the_one_called_short_axis_is_taken(shared, tmp_path):
             image.save_as(tmp_path / f"b{k}.dcm")
             image.SeriesInstanceUID, image.ImagePositionPatient = "1.2.4", [0, 0, 50]
             image.save_as(tmp_path / f"c{k}.dcm")  # more images of the other plan than of the right one
-    record = formats.read_cine(tmp_path)
+    record = detect.read_cine(tmp_path)
     with zipfile.ZipFile(shared / "cmr" / "bivme" / "dicom_mid_sax_Se3.zip") as archive:
         first = pydicom.dcmread(archive.open(sorted(archive.namelist())[0]))
     assert record.images.shape == (1, 25, first.Rows, first.Columns)
@@ -256,7 +259,7 @@ def test_masks_of_no_cine_are_counted(tmp_path):
 def build(root: Path, *more: str) -> cohort.Cohort:
     words = ["cmr", str(root), "--name", "mine", "--workers", "1", "--scale", "study", *more]
     assert unpaired.main(words) == 0
-    return cohort.load(load("study", cohort="cmr-mine"), lambda line: None, needs=("clips",))
+    return open_cohort.load(load("study", cohort="cmr-mine"), lambda line: None, needs=("clips",))
 
 
 def test_one_command_makes_a_store_of_acdc_with_its_own_labels(shared, tmp_path, runs):
@@ -270,7 +273,7 @@ def test_one_command_makes_a_store_of_acdc_with_its_own_labels(shared, tmp_path,
     assert data.ecg is None
     config = load("study", cohort="cmr-mine")
     kinds = cine_folders.find([root]).participants["patient001"]
-    record = formats.read_cine(kinds["cine"][0], kinds["segmentation"][0], order="acdc")
+    record = detect.read_cine(kinds["cine"][0], kinds["segmentation"][0], order="acdc")
     row = data.table["name"].tolist().index("patient001")
     np.testing.assert_array_equal(data.clips[row], cmr.crop(record, config.store))
     assert json.loads((data.folder / "report" / "report.json").read_text())["quality"] == {}
@@ -285,7 +288,7 @@ def test_a_table_gives_the_labels_of_any_cines(shared, tmp_path, runs):
 
 
 def test_cines_without_labels_and_stages_without_ecgs_are_refused_by_name(shared, tmp_path, runs, capsys):
-    from eccl_lib import stages
+    from eccl_lib.pipeline import stages
 
     (tmp_path / "x" / "p").mkdir(parents=True)
     nibabel.save(volumes(shared, "SCD0000101")[0], tmp_path / "x" / "p" / "heart.nii.gz")
@@ -301,7 +304,7 @@ def test_a_mask_of_another_frame_than_the_cine_has_is_refused(shared, tmp_path):
     folder = as_acdc(tmp_path, shared, {"SCD0000101": "patient001"}, {"patient001": "NOR"}) / "patient001"
     (folder / "patient001_frame08_gt.nii.gz").rename(folder / "patient001_frame21_gt.nii.gz")
     with pytest.raises(UnreadableError, match="frames"):
-        formats.read_cine(folder / "patient001_4d.nii.gz", folder / "patient001_frame19_gt.nii.gz", order="acdc")
+        detect.read_cine(folder / "patient001_4d.nii.gz", folder / "patient001_frame19_gt.nii.gz", order="acdc")
 
 
 def test_dicom_and_nifti_without_masks_go_in_by_the_same_command(shared, tmp_path, runs):
@@ -311,10 +314,10 @@ def test_dicom_and_nifti_without_masks_go_in_by_the_same_command(shared, tmp_pat
     nibabel.save(volumes(shared, "SCD0000101")[0], root / "heart.nii.gz")
     (tmp_path / "t.csv").write_text("id,I50\nperson1,0\nheart,1\n")
     data = build(root, "--labels", str(tmp_path / "t.csv"), "--segmenter", "voting")
-    config, asked = load("study", cohort="cmr-mine"), segment.Segmenter(provider="voting")
+    config, asked = load("study", cohort="cmr-mine"), providers.Segmenter(provider="voting")
     assert set(data.table["segmenter"]) == {"voting"}
     for name, path in {"person1": root / "person1", "heart": root / "heart.nii.gz"}.items():
-        record = segment.read(formats.open_cine(path), None, asked, "middle")
+        record = providers.read(detect.open_cine(path), None, asked, "middle")
         row = data.table["name"].tolist().index(name)
         np.testing.assert_array_equal(data.clips[row], cmr.crop(record, config.store))
         assert data.labels[row].tolist() == [False, False, False, name == "heart"]

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccl_lib.config import AugmentConfig, StoreConfig, ViewConfig
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.schema import AugmentConfig, StoreConfig, ViewConfig
 from eccl_lib.data import bilinear, cmr
-from eccl_lib.data.records import CineRecord, UnreadableError
+from eccl_lib.data.records import CineRecord
 
 
 def moving_heart(slices: int = 5, frames: int = 50, height: int = 96, width: int = 88) -> CineRecord:

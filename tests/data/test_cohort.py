@@ -15,17 +15,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eccl_lib import config as configuration
-from eccl_lib import paths
-from eccl_lib.data import cmr, cohort, ecg, files, store
+from eccl_lib.config import load as configuration
+from eccl_lib.config.errors import DamagedError, MissingError
+from eccl_lib.config.schema import Config
+from eccl_lib.data import cmr, ecg, files, open_cohort
 from eccl_lib.data.splits import SPLITS
-from eccl_lib.storage import DamagedError, MissingError, sha256
+from eccl_lib.data.store import fill
+from eccl_lib.io import paths
+from eccl_lib.io.files import sha256
 
 COARSE = {"store.clip_size": 56, "store.clip_frames": 25, "view.clip_frames": 25, "runtime.workers": 1}
 FEW = {**COARSE, "synthetic.participants": 30, "synthetic.slices": 1, "synthetic.write_tree": False}
 
 
-def small(**overrides) -> configuration.Config:
+def small(**overrides) -> Config:
     """An embedded cohort of thirty participants, coarse enough for tests."""
     return configuration.load("demo", overrides={**FEW, **overrides})
 
@@ -36,7 +39,7 @@ def built(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECCL_RUNS", str(folder))
-        cohort.load(small(), silent)
+        open_cohort.load(small(), silent)
     return folder
 
 
@@ -52,13 +55,13 @@ def silent(line: str) -> None:
 
 
 def test_the_demo_cohort_is_the_one_whose_results_are_published():
-    assert cohort.fingerprint(configuration.load("demo")).startswith("60ab351f3ac77ae3")
+    assert open_cohort.fingerprint(configuration.load("demo")).startswith("60ab351f3ac77ae3")
 
 
 def test_a_finished_store_is_opened_and_not_built_again(runs, monkeypatch):
-    first = cohort.load(small(), silent)
-    monkeypatch.setattr("eccl_lib.data.embedded.build", lambda *_: pytest.fail("built again"))
-    again = cohort.load(small(**{"align.epochs": 7, "align.warmup_epochs": 1}))
+    first = open_cohort.load(small(), silent)
+    monkeypatch.setattr("eccl_lib.data.store.synthetic_store.build", lambda *_: pytest.fail("built again"))
+    again = open_cohort.load(small(**{"align.epochs": 7, "align.warmup_epochs": 1}))
     assert len(again) == 30
     assert again.fingerprint == first.fingerprint
 
@@ -66,7 +69,7 @@ def test_a_finished_store_is_opened_and_not_built_again(runs, monkeypatch):
 def test_views_are_made_once_and_are_the_stored_rows_coarser(runs):
     config = small(**{"view.clip_size": 28, "cmr.patch": 4, "view.ecg_rate": 100})
     lines: list[str] = []
-    found = cohort.load(config, silent)
+    found = open_cohort.load(config, silent)
     found.progress = lines.append
     clips, signals = found.clip_view(config.view), found.ecg_view(config.view)
     assert clips.shape == (30, 28, 28, 25)
@@ -82,7 +85,7 @@ def test_views_are_made_once_and_are_the_stored_rows_coarser(runs):
 
 def test_a_view_of_other_participants_is_not_taken_for_this_cohorts(runs):
     config = small(**{"view.clip_size": 28, "cmr.patch": 4})
-    found = cohort.load(config, silent)
+    found = open_cohort.load(config, silent)
     before = np.array(found.clip_view(config.view))
     found.fingerprint, found.clips = "another", found.clips[::-1]
     np.testing.assert_array_equal(found.clip_view(config.view), before[::-1])
@@ -90,50 +93,50 @@ def test_a_view_of_other_participants_is_not_taken_for_this_cohorts(runs):
 
 def test_without_build_missing_the_exact_command_is_named(runs):
     with pytest.raises(MissingError) as caught:
-        cohort.load(small(**{"runtime.build_missing": False, "store.labels": "prevalent"}))
+        open_cohort.load(small(**{"runtime.build_missing": False, "store.labels": "prevalent"}))
     words = shlex.split(str(caught.value).splitlines()[-1])
-    assert words[:3] == ["python", "-m", "eccl_lib.data.cohort"]
-    assert cohort.main([*words[3:], "--set", "runtime.workers=1"]) == 0
-    assert len(cohort.load(small(**{"runtime.build_missing": False, "store.labels": "prevalent"}))) == 30
+    assert words[:3] == ["python", "-m", "eccl_lib.data.open_cohort"]
+    assert open_cohort.main([*words[3:], "--set", "runtime.workers=1"]) == 0
+    assert len(open_cohort.load(small(**{"runtime.build_missing": False, "store.labels": "prevalent"}))) == 30
 
 
 def test_a_store_with_a_file_cut_short_is_not_opened(runs):
-    folder = cohort.load(small(), silent).folder
+    folder = open_cohort.load(small(), silent).folder
     with (folder / "store" / "clips.npy").open("r+b") as handle:
         handle.truncate(1000)
     with pytest.raises(DamagedError, match="not as it was built"):
-        cohort.load(small())
+        open_cohort.load(small())
 
 
 def test_a_byte_that_changed_is_noticed_though_the_size_is_right(runs, capsys):
-    folder = cohort.load(small(), silent).folder
+    folder = open_cohort.load(small(), silent).folder
     path = folder / "store" / "traits.npy"
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
     with pytest.raises(DamagedError, match=r"traits\.npy is not as it was built"):
-        cohort.load(small())
+        open_cohort.load(small())
 
 
 def test_a_byte_that_changed_under_an_old_date_is_found_by_verify(runs):
-    folder = cohort.load(small(), silent).folder
+    folder = open_cohort.load(small(), silent).folder
     path = folder / "store" / "ecg.npy"
     look = path.stat()
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(look.st_atime_ns, look.st_mtime_ns))
-    cohort.load(small())  # reading 104 GB through at each start is no option
+    open_cohort.load(small())  # reading 104 GB through at each start is no option
     with pytest.raises(DamagedError, match=r"ecg\.npy"):
-        cohort.verify(folder, all_files=True)
+        open_cohort.verify(folder, all_files=True)
 
 
 SMALLEST = {"synthetic.participants": 30, "synthetic.slices": 1}
 BUILD = """
 import json, sys
-from eccl_lib import config
-from eccl_lib.data import cohort
-cohort.load(config.load("demo", overrides=json.loads(sys.argv[1])))
+from eccl_lib.config import load
+from eccl_lib.data import open_cohort
+open_cohort.load(load.load("demo", overrides=json.loads(sys.argv[1])))
 """
 
 
@@ -168,9 +171,9 @@ def test_a_build_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_pat
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     monkeypatch.setenv("ECCL_RUNS", str(killed))
-    resumed = cohort.load(config, lambda line: None)
+    resumed = open_cohort.load(config, lambda line: None)
     monkeypatch.setenv("ECCL_RUNS", str(straight))
-    whole = cohort.load(config, lambda line: None)
+    whole = open_cohort.load(config, lambda line: None)
     assert digests(resumed.folder) == digests(whole.folder)
     assert [len(whole.index(split)) for split in SPLITS] == [18, 6, 6]
     assert whole.quarantine.empty
@@ -183,8 +186,8 @@ def test_rendering_straight_into_the_store_gives_the_pixels_of_the_written_files
     for index in (0, 7, 23):
         ukb_tree.write_participant(config.synthetic, index, tmp_path)
     for eid, kinds in files.find(tmp_path).participants.items():
-        written = store.process(store.participant(eid, kinds), config)
-        direct = store.process(store.Participant(eid, index=int(eid) - 9_000_001), config)
+        written = fill.process(fill.participant(eid, kinds), config)
+        direct = fill.process(fill.Participant(eid, index=int(eid) - 9_000_001), config)
         for name in ("ecg", "clips"):
             np.testing.assert_array_equal(written[0][name], direct[0][name])
         assert written[1] == direct[1]
@@ -192,8 +195,8 @@ def test_rendering_straight_into_the_store_gives_the_pixels_of_the_written_files
 
 def test_two_processes_that_need_one_cohort_build_it_once(tmp_path, monkeypatch):
     monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_cohort as t; t.cohort.load(t.small())"
-    words = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    code = "from tests.data import test_cohort as t; t.open_cohort.load(t.small())"
+    words = [sys.executable, "-c", code]
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=paths.ROOT) for _ in range(2)]
     said = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -203,7 +206,10 @@ def test_two_processes_that_need_one_cohort_build_it_once(tmp_path, monkeypatch)
 def test_importing_the_readers_pulls_in_no_torch_and_no_file_libraries():
     late = {"torch", "pydicom", "nibabel", "wfdb", "scipy", "joblib", "defusedxml", "pandera", "distributed"}
     code = (
-        "import sys; from eccl_lib.data import ukb, formats, ecg, cmr, cohort, segment, store, tables, dicom, purge;"
+        "import sys; from eccl_lib.data import ecg, cmr, cohort;"
+        "from eccl_lib.data.formats import detect, dicom; from eccl_lib.data.ingest import purge;"
+        "from eccl_lib.data.store import fill; from eccl_lib.data.segmentation import providers;"
+        "from eccl_lib.data.ukb import readers, tables;"
         f"print({late} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paths.ROOT)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eccl_lib.config import load
-from eccl_lib.data import cmr, cohort, diagnoses, ecg, files, ingest, synthetic, tables, ukb
-from eccl_lib.data.synthetic import dialects, file_dialects, table_dialects
-from eccl_lib.data.synthetic.file_dialects import CINE_DIALECTS, ECG_DIALECTS, LAYOUTS
-from eccl_lib.data.synthetic.table_dialects import TABLE_DIALECTS
+from eccl_lib.config.load import load
+from eccl_lib.data import cmr, ecg, files, open_cohort, synthetic
+from eccl_lib.data.ingest import ukb as ingest
+from eccl_lib.data.ukb import diagnoses, readers, tables
+from eccl_lib.data.ukb.columns import IMAGING_VISIT
+from tests.data import dialects, file_dialects, table_dialects
+from tests.data.file_dialects import CINE_DIALECTS, ECG_DIALECTS, LAYOUTS
+from tests.data.table_dialects import TABLE_DIALECTS
 
 DEMO = load("demo")
 CONFIG = DEMO.synthetic
@@ -39,7 +42,7 @@ def test_a_table_in_every_dialect_gives_the_same_facts(frame, default, tmp_path,
     assert list(table.index) == list(wanted.index)
     np.testing.assert_array_equal(tables.traits(table), tables.traits(wanted))
     assert tables.sex(table).tolist() == tables.sex(wanted).tolist()
-    age = [tables.as_number(t, tables.AGE, tables.IMAGING_VISIT) for t in (table, wanted)]
+    age = [tables.as_number(t, tables.AGE, IMAGING_VISIT) for t in (table, wanted)]
     np.testing.assert_array_equal(*age)
     for rule in RULES:
         np.testing.assert_array_equal(diagnoses.labels(table, rule), labels[rule])
@@ -59,10 +62,10 @@ def sent(tmp_path_factory):
 def rows(*folders) -> tuple[np.ndarray, np.ndarray, float]:
     """Signal, clip and heart rate of participant 9000004 as the store would keep them."""
     found = files.find(folders).participants["9000004"]
-    signal, heart_rate, _ = ecg.preprocess(files.first_readable(found["ecg"], ukb.read_ecg))
+    signal, heart_rate, _ = ecg.preprocess(files.first_readable(found["ecg"], readers.read_ecg))
     mask = found["segmentation"][0]
     choice = DEMO.store.slice_choice
-    cine = files.first_readable(found["cine"], lambda path: ukb.read_cine(path, mask, choice))
+    cine = files.first_readable(found["cine"], lambda path: readers.read_cine(path, mask, choice))
     return signal, cmr.crop(cine, DEMO.store), heart_rate
 
 
@@ -94,7 +97,7 @@ def test_an_ecg_in_every_dialect_gives_the_same_row(sent, tmp_path, name):
     assert (content != paths["ecg"].read_bytes()) == (name != "as the device writes it")
     path = tmp_path / "9000004_20205_2_0.xml"
     path.write_bytes(content)
-    signal, heart_rate, _ = ecg.preprocess(ukb.read_ecg(path))
+    signal, heart_rate, _ = ecg.preprocess(readers.read_ecg(path))
     np.testing.assert_array_equal(signal, wanted[0])
     assert heart_rate == wanted[2]
 
@@ -104,7 +107,7 @@ def test_a_cine_in_every_dialect_gives_the_same_row(sent, tmp_path, name):
     paths, wanted = sent
     path = tmp_path / "9000004_20209_2_0.zip"
     path.write_bytes(CINE_DIALECTS[name](paths["cine"].read_bytes()))
-    cine = ukb.read_cine(path, paths["segmentation"], DEMO.store.slice_choice)
+    cine = readers.read_cine(path, paths["segmentation"], DEMO.store.slice_choice)
     np.testing.assert_array_equal(cmr.crop(cine, DEMO.store), wanted[1])
 
 
@@ -123,11 +126,11 @@ def test_an_unpacked_zip_and_a_converted_stack_give_the_same_rows(sent, tmp_path
     file_dialects.unpack(archive, tmp_path / "a" / "9000004_20209_2_0")
     assert_same(rows(tmp_path / "a"), wanted)
     place(tmp_path / "b", content)
-    cine = ukb.read_cine(paths["cine"])
+    cine = readers.read_cine(paths["cine"])
     converted = file_dialects.nifti(cine.images, content["segmentation"], cine.frame_ms)
     (tmp_path / "b" / "masks" / "9000004" / "sa.nii.gz").write_bytes(converted)
     assert_same(rows(tmp_path / "b"), wanted)
-    again = ukb.read_cine(tmp_path / "b" / "masks" / "9000004" / "sa.nii.gz")
+    again = readers.read_cine(tmp_path / "b" / "masks" / "9000004" / "sa.nii.gz")
     assert again.frame_ms == pytest.approx(cine.frame_ms)
     assert again.spacing_mm == pytest.approx(cine.spacing_mm, rel=1e-5)
 
@@ -153,7 +156,7 @@ def store(tmp_path_factory):
             patch.setenv("ECCL_RUNS", str(folder / "runs"))
             words = [str(folder / "sent"), "--table", str(table), "--no-withdrawals", "--workers", "1"]
             assert ingest.main([*words, "--scale", "demo"]) == 0
-            return cohort.load(load("demo", cohort="ukb"), lambda line: None)
+            return open_cohort.load(load("demo", cohort="ukb"), lambda line: None)
 
     return build
 

@@ -12,9 +12,9 @@ import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from eccl_lib.data import dicom
-from eccl_lib.data.records import UnreadableError
-from eccl_lib.data.stack import TOWARDS_APEX, arrange
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.formats import dicom
+from eccl_lib.data.formats.stack import TOWARDS_APEX, arrange
 
 
 @pytest.fixture(scope="module")

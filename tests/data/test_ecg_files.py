@@ -8,21 +8,23 @@ import re
 import struct
 from pathlib import Path
 
-import muse_files
 import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from eccl_lib import paths
-from eccl_lib.data import ecg, formats
-from eccl_lib.data.records import LEADS, UnreadableError
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.schema import LEADS
+from eccl_lib.data import ecg
+from eccl_lib.data.formats import detect
+from eccl_lib.io import paths
+from tests.data import muse_files
 
 
 @pytest.fixture(scope="module")
 def strip() -> np.ndarray:
     """A real recording, (12, 5000) mV."""
-    return ecg.standardise(formats.read_ecg(Path(get_testdata_file("waveform_ecg.dcm", download=False))))
+    return ecg.standardise(detect.read_ecg(Path(get_testdata_file("waveform_ecg.dcm", download=False))))
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def literally(path: Path) -> dict[str, list[float]]:
 
 def test_muse_export_is_its_literal_decoding_with_the_four_limb_leads_derived(counts, tmp_path):
     path = muse_files.write(tmp_path / "a.xml", counts)
-    record = formats.read_ecg(path)
+    record = detect.read_ecg(path)
     wanted = literally(path)
     assert record.rate == 500
     assert record.heart_rate == 61
@@ -65,13 +67,13 @@ def test_muse_export_is_its_literal_decoding_with_the_four_limb_leads_derived(co
 
 @pytest.mark.parametrize(("base", "exponent", "rate"), [(500, 0, 500), (250, 0, 250), (1, 3, 1000), (5, 2, 500)])
 def test_muse_rate_is_base_times_ten_to_the_exponent(counts, tmp_path, base, exponent, rate):
-    assert formats.read_ecg(muse_files.write(tmp_path / "a.xml", counts, (base, exponent))).rate == rate
+    assert detect.read_ecg(muse_files.write(tmp_path / "a.xml", counts, (base, exponent))).rate == rate
 
 
 def test_muse_at_250_hz_is_brought_to_500(strip, tmp_path):
     thin = ecg.resample(strip, 500, 250)
     counts = {name: np.rint(1000 * thin[LEADS.index(name)] / 4.88) for name in muse_files.RECORDED}
-    mv = ecg.standardise(formats.read_ecg(muse_files.write(tmp_path / "a.xml", counts, (250, 0))))
+    mv = ecg.standardise(detect.read_ecg(muse_files.write(tmp_path / "a.xml", counts, (250, 0))))
     assert np.corrcoef(mv[1, 100:-100], strip[1, 100:-100])[0, 1] > 0.99
 
 
@@ -79,12 +81,12 @@ def test_muse_at_250_hz_is_brought_to_500(strip, tmp_path):
 def test_muse_unit_is_believed(counts, tmp_path, unit):
     per_bit = 4.88 if unit == "MICROVOLTS" else 0.00488
     path = muse_files.write(tmp_path / "a.xml", counts, per_bit=per_bit, LeadAmplitudeUnits=unit)
-    np.testing.assert_allclose(formats.read_ecg(path).signal[1], 4.88 * counts["II"] / 1000, atol=1e-9)
+    np.testing.assert_allclose(detect.read_ecg(path).signal[1], 4.88 * counts["II"] / 1000, atol=1e-9)
 
 
 @pytest.mark.parametrize("head", ["", '<?xml version="1.0"?>', "<!DOCTYPE RestingECG>"])
 def test_muse_is_known_with_or_without_its_document_type(counts, tmp_path, head):
-    assert formats.read_ecg(muse_files.write(tmp_path / "a.dat", counts, head=head)).heart_rate == 61
+    assert detect.read_ecg(muse_files.write(tmp_path / "a.dat", counts, head=head)).heart_rate == 61
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_muse_is_known_with_or_without_its_document_type(counts, tmp_path, head)
 )
 def test_muse_that_cannot_be_is_refused_with_a_cure(counts, tmp_path, changed, reason):
     with pytest.raises(UnreadableError, match=reason) as caught:
-        ecg.preprocess(formats.read_ecg(muse_files.write(tmp_path / "a.xml", counts, **changed)))
+        ecg.preprocess(detect.read_ecg(muse_files.write(tmp_path / "a.xml", counts, **changed)))
     assert caught.value.cure
 
 
@@ -113,13 +115,13 @@ def test_muse_without_a_rhythm_strip_is_refused_and_a_wrong_check_sum_is_said(co
     path = muse_files.write(tmp_path / "a.xml", counts)
     path.write_text(path.read_text().replace(">Rhythm<", ">Trend<"))
     with pytest.raises(UnreadableError, match="Median, Trend"):
-        formats.read_ecg(path)
-    record = formats.read_ecg(muse_files.write(path, counts, LeadDataCRC32="12345"))
+        detect.read_ecg(path)
+    record = detect.read_ecg(muse_files.write(path, counts, LeadDataCRC32="12345"))
     assert "check sum" in record.notes[0]
 
 
 def test_uk_biobanks_xml_is_not_taken_for_muse(shared):
-    assert formats.read_ecg(shared / "formats" / "example_9000001_20205_2_0.xml").heart_rate == 62
+    assert detect.read_ecg(shared / "formats" / "example_9000001_20205_2_0.xml").heart_rate == 62
 
 
 def saved(path: Path, array: np.ndarray, beside: str = "a.json", **stated) -> Path:
@@ -131,11 +133,11 @@ def saved(path: Path, array: np.ndarray, beside: str = "a.json", **stated) -> Pa
 @pytest.mark.parametrize("beside", ["a.json", "ecg.json"])
 def test_npy_is_the_array_in_either_orientation_and_any_order_of_leads(strip, tmp_path, beside):
     for array in (strip, strip.T, strip.astype(np.float32)):
-        record = formats.read_ecg(saved(tmp_path / "a.npy", array, beside))
+        record = detect.read_ecg(saved(tmp_path / "a.npy", array, beside))
         assert record.rate == 500
         np.testing.assert_allclose(record.signal, strip, atol=1e-6)
     turned = saved(tmp_path / "a.npy", np.rint(1000 * strip[::-1]).astype(np.int16), leads=LEADS[::-1], unit="uV")
-    np.testing.assert_allclose(formats.read_ecg(turned).signal, strip, atol=6e-4)
+    np.testing.assert_allclose(detect.read_ecg(turned).signal, strip, atol=6e-4)
 
 
 @pytest.mark.parametrize(
@@ -155,17 +157,17 @@ def test_npy_is_the_array_in_either_orientation_and_any_order_of_leads(strip, tm
 )
 def test_npy_that_does_not_say_what_it_is_is_refused_with_what_is_wanted(tmp_path, array, stated, reason):
     with pytest.raises(UnreadableError, match=reason) as caught:
-        formats.read_ecg(saved(tmp_path / "a.npy", array, **stated))
+        detect.read_ecg(saved(tmp_path / "a.npy", array, **stated))
     assert caught.value.cure
 
 
 def test_npy_alone_names_the_file_it_needs_and_pickles_are_not_opened(strip, tmp_path):
     np.save(tmp_path / "a.npy", strip)
     with pytest.raises(UnreadableError, match=r"a\.json nor ecg\.json") as caught:
-        formats.read_ecg(tmp_path / "a.npy")
+        detect.read_ecg(tmp_path / "a.npy")
     assert '"rate": 500' in caught.value.cure
     with pytest.raises(UnreadableError, match="readable array"):
-        formats.read_ecg(saved(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object)))
+        detect.read_ecg(saved(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object)))
 
 
 def wfdb_records() -> list:
@@ -195,7 +197,7 @@ def literal_wfdb(header: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("header", wfdb_records(), ids=lambda path: path.stem)
 def test_wfdb_is_its_literal_decoding(header):
-    record, wanted = formats.read_ecg(header), literal_wfdb(header)
+    record, wanted = detect.read_ecg(header), literal_wfdb(header)
     for lead, signal in zip(LEADS, record.signal, strict=True):
         np.testing.assert_allclose(signal, wanted[lead.lower()][: len(signal)], atol=1e-9)
 
@@ -205,7 +207,7 @@ def test_dicom_waveform_is_its_bytes_times_the_stated_sensitivity():
     group = pydicom.dcmread(path).WaveformSequence[0]
     channels = group.ChannelDefinitionSequence
     raw = np.frombuffer(group.WaveformData, "<i2").reshape(-1, len(channels))
-    record = formats.read_ecg(path)
+    record = detect.read_ecg(path)
     for k, channel in enumerate(channels):
         lead = channel.ChannelSourceSequence[0].CodeMeaning.split()[1]
         factor = float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor", 1))

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccl_lib.config import AugmentConfig, ViewConfig
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.schema import LEADS, AugmentConfig, ViewConfig
 from eccl_lib.data import ecg
-from eccl_lib.data.records import LEADS, EcgRecord, UnreadableError
+from eccl_lib.data.records import EcgRecord
 
 
 def beats(heart_rate: float, rate: float = 500, seconds: float = 10, seed: int = 0) -> np.ndarray:
@@ -70,7 +71,7 @@ def test_heart_rate_of_nothing_is_nan_and_sixty_is_assumed_for_the_baseline():
 
 
 def test_synthetic_heart_rates_are_found_also_with_ectopic_beats_and_fibrillation():
-    from eccl_lib.config import load
+    from eccl_lib.config.load import load
     from eccl_lib.data.synthetic import render_ecg
 
     config = load("demo").synthetic

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data import files
-from eccl_lib.data.records import EcgRecord, UnreadableError
+from eccl_lib.data.records import EcgRecord
 
 
 def touch(root: Path, *names: str) -> Path:

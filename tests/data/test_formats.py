@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eccl_lib.config import StoreConfig
-from eccl_lib.data import cmr, ecg, formats
-from eccl_lib.data.records import LEADS, UnreadableError
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.schema import LEADS, StoreConfig
+from eccl_lib.data import cmr, ecg
+from eccl_lib.data.formats import detect
 
 # Looked at as pictures, beat by beat: neurokit2 misses premature beats in most leads of the first two, and in the third
 # counts in most leads a beat that begins 20 ms before the strip ends. In each, several of its leads agree with ours.
@@ -55,7 +56,7 @@ def neurokit_rates(signal: np.ndarray, rate: float) -> np.ndarray:
 
 @pytest.mark.parametrize("path", [*recordings(), sample_dicom()], ids=lambda path: path.stem)
 def test_heart_rate_is_neurokits_on_the_raw_file(path):
-    record = formats.read_ecg(path)
+    record = detect.read_ecg(path)
     raw = record.signal[:, : int(10 * record.rate)]
     _, ours, flags = ecg.preprocess(record)
     assert flags["heart_rate_from"] == "peaks"
@@ -68,7 +69,7 @@ def test_heart_rate_is_neurokits_on_the_raw_file(path):
 
 @pytest.mark.parametrize("path", [*recordings(), sample_dicom()], ids=lambda path: path.stem)
 def test_einthoven_holds_to_two_microvolts_before_and_after_standardising(path):
-    record = formats.read_ecg(path)
+    record = detect.read_ecg(path)
     lead_1, lead_2, lead_3 = 1000 * record.signal[:3]
     assert np.abs(lead_1 + lead_3 - lead_2).max() <= 2
     assert ecg.quality(record, ecg.standardise(record))["einthoven_uv"] <= 2
@@ -76,7 +77,7 @@ def test_einthoven_holds_to_two_microvolts_before_and_after_standardising(path):
 
 @pytest.mark.parametrize("path", recordings(), ids=lambda path: path.stem)
 def test_flat_leads_are_flagged_where_the_list_says_so_and_nowhere_else(path, quality_flags):
-    record = formats.read_ecg(path)
+    record = detect.read_ecg(path)
     stored, _, flags = ecg.preprocess(record)
     assert bool(flags["flat_leads"]) == (quality_flags.get(path.stem) == "flat_lead")
     assert stored.shape == (12, 5000)
@@ -86,11 +87,11 @@ def test_flat_leads_are_flagged_where_the_list_says_so_and_nowhere_else(path, qu
 
 def test_units_are_read_in_any_spelling(shared):
     path = next(path for path in recordings() if " 1000/mv" in path.read_text() or "/mv " in path.read_text())
-    assert 0.2 < np.ptp(formats.read_ecg(path).signal[1]) < 10
+    assert 0.2 < np.ptp(detect.read_ecg(path).signal[1]) < 10
 
 
 def test_ptb_record_at_1000_hz_with_frank_leads_gives_the_twelve(shared):
-    record = formats.read_ecg(shared / "ecg" / "ptbdb" / "s0010_re.hea")
+    record = detect.read_ecg(shared / "ecg" / "ptbdb" / "s0010_re.hea")
     assert (record.rate, record.signal.shape) == (1000, (12, 38400))
     assert "vx, vy, vz" in record.notes[0]
     assert ecg.standardise(record).shape == (12, 5000)
@@ -99,11 +100,11 @@ def test_ptb_record_at_1000_hz_with_frank_leads_gives_the_twelve(shared):
 @pytest.mark.parametrize("suffix", ["", ".hea", ".mat"])
 def test_a_record_is_found_by_any_of_its_names(shared, suffix):
     path = shared / "ecg" / "ptbxl" / f"HR06000{suffix}"
-    assert formats.read_ecg(path).signal.shape == (12, 5000)
+    assert detect.read_ecg(path).signal.shape == (12, 5000)
 
 
 def test_dicom_gives_the_rhythm_strip_in_millivolts():
-    record = formats.read_ecg(sample_dicom())
+    record = detect.read_ecg(sample_dicom())
     assert (record.rate, record.signal.shape) == (1000, (12, 10000))
     assert not np.isnan(record.signal).any()
     assert 1 < np.ptp(record.signal[1]) < 2
@@ -112,38 +113,38 @@ def test_dicom_gives_the_rhythm_strip_in_millivolts():
 def test_uk_biobank_xml_is_known_by_its_content(shared, tmp_path):
     copy = tmp_path / "recording.txt"
     copy.write_bytes((shared / "formats" / "example_9000001_20205_2_0.xml").read_bytes())
-    assert formats.read_ecg(copy).heart_rate == 62
+    assert detect.read_ecg(copy).heart_rate == 62
 
 
 def test_a_header_that_points_elsewhere_is_refused(shared, tmp_path):
     text = (shared / "ecg" / "ptbxl" / "HR06000.hea").read_text()
     (tmp_path / "bad.hea").write_text(text.replace("HR06000.mat", "../../../secret.mat").replace("HR06000", "bad"))
     with pytest.raises(UnreadableError, match=r"not beside it|damaged"):
-        formats.read_ecg(tmp_path / "bad.hea")
+        detect.read_ecg(tmp_path / "bad.hea")
 
 
 def test_damaged_records_are_refused(shared, tmp_path):
     source = shared / "ecg" / "ptbxl"
     (tmp_path / "HR06000.hea").write_bytes((source / "HR06000.hea").read_bytes())
     with pytest.raises(UnreadableError, match="not beside it"):
-        formats.read_ecg(tmp_path / "HR06000.hea")
+        detect.read_ecg(tmp_path / "HR06000.hea")
     (tmp_path / "HR06000.mat").write_bytes((source / "HR06000.mat").read_bytes()[:5000])
     with pytest.raises(UnreadableError, match="damaged"):
-        formats.read_ecg(tmp_path / "HR06000.hea")
+        detect.read_ecg(tmp_path / "HR06000.hea")
     broken = tmp_path / "broken.dcm"
     broken.write_bytes(sample_dicom().read_bytes()[:3000])
     with pytest.raises(UnreadableError):
-        formats.read_ecg(broken)
+        detect.read_ecg(broken)
     lonely = tmp_path / "lonely.dat"
     lonely.write_bytes(bytes(100))
     with pytest.raises(UnreadableError, match=r"lonely\.hea"):
-        formats.read_ecg(lonely)
+        detect.read_ecg(lonely)
 
 
 @pytest.fixture(scope="module")
 def strip() -> np.ndarray:
     """(5000, 12) mV, columns in the order of LEADS."""
-    return ecg.standardise(formats.read_ecg(sample_dicom())).T
+    return ecg.standardise(detect.read_ecg(sample_dicom())).T
 
 
 def written(path: Path, rows: np.ndarray, header: str, above: str = "", separator: str = ",") -> Path:
@@ -160,7 +161,7 @@ def test_csv_is_read_with_a_rate_line_or_a_time_column_in_any_order_and_unit(str
     names = ";".join(f"Lead {lead.upper()}" for lead in LEADS[::-1])
     micro = written(tmp_path / "d.txt", 1000 * strip[:, ::-1], names, "# rate: 500 Hz, unit: uV", ";")
     for path in (plain, clock, clock_ms, micro):
-        record = formats.read_ecg(path)
+        record = detect.read_ecg(path)
         assert record.rate == pytest.approx(500)
         np.testing.assert_allclose(record.signal, strip.T, atol=6e-5)
 
@@ -172,7 +173,7 @@ def test_a_unit_in_a_columns_name_counts(strip, tmp_path, end, per_mv):
     path = written(tmp_path / "a.csv", strip, "", "# rate=500")
     lines = [",".join(f"{lead}{end}" for lead in LEADS), *(",".join(f"{x * per_mv:.7f}" for x in row) for row in strip)]
     path.write_text("# rate=500 unit=nV\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    np.testing.assert_allclose(formats.read_ecg(path).signal, strip.T, atol=1e-4)
+    np.testing.assert_allclose(detect.read_ecg(path).signal, strip.T, atol=1e-4)
 
 
 def test_volts_without_a_unit_are_asked_for_it(strip, tmp_path):
@@ -180,9 +181,9 @@ def test_volts_without_a_unit_are_asked_for_it(strip, tmp_path):
     rows = "\n".join(",".join(f"{x / 1000:.7f}" for x in row) for row in strip)
     (tmp_path / "a.csv").write_text(f"# rate=500\n{names}\n{rows}\n")
     with pytest.raises(UnreadableError, match=r"in another unit.*State the true unit"):
-        formats.read_ecg(tmp_path / "a.csv")
+        detect.read_ecg(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text(f"# rate=500 unit=V\n{names}\n{rows}\n")
-    np.testing.assert_allclose(formats.read_ecg(tmp_path / "b.csv").signal, strip.T, atol=1e-4)
+    np.testing.assert_allclose(detect.read_ecg(tmp_path / "b.csv").signal, strip.T, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["-aVR", "Lead -aVR", "Lead aVR(-)", "\u2212aVR", "aVR (-)", "aVR-", "aVR inverted"])
@@ -190,7 +191,7 @@ def test_inverted_leads_are_turned(strip, tmp_path, name):
     cabrera = strip.copy()
     cabrera[:, 3] *= -1
     names = ",".join([*LEADS[:3], name, *LEADS[4:]])
-    record = formats.read_ecg(written(tmp_path / "a.csv", cabrera, names, "# rate=500"))
+    record = detect.read_ecg(written(tmp_path / "a.csv", cabrera, names, "# rate=500"))
     np.testing.assert_allclose(record.signal, strip.T, atol=6e-5)
     assert record.notes == (f"leads upside down, turned: {name}",)
 
@@ -198,14 +199,14 @@ def test_inverted_leads_are_turned(strip, tmp_path, name):
 @pytest.mark.parametrize("name", ["ECG-aVR", "Lead-aVR", "MDC_ECG_LEAD_AVR", "ecg - aVR", "aVR-raw", "aVR (+)"])
 def test_a_dash_in_a_name_turns_no_lead(strip, tmp_path, name):
     names = ",".join([*LEADS[:3], name, *LEADS[4:]])
-    record = formats.read_ecg(written(tmp_path / "a.csv", strip, names, "# rate=500"))
+    record = detect.read_ecg(written(tmp_path / "a.csv", strip, names, "# rate=500"))
     np.testing.assert_allclose(record.signal, strip.T, atol=6e-5)
 
 
 def test_csv_with_fewer_leads_has_the_limb_leads_rebuilt(strip, tmp_path):
     kept = [0, 1, 6, 10]
     names = ",".join(LEADS[k] for k in kept)
-    mv = ecg.standardise(formats.read_ecg(written(tmp_path / "a.csv", strip[:, kept], names, "# rate=500")))
+    mv = ecg.standardise(detect.read_ecg(written(tmp_path / "a.csv", strip[:, kept], names, "# rate=500")))
     np.testing.assert_allclose(mv[:6], strip.T[:6], atol=0.003)
     assert not mv[7].any()
 
@@ -230,13 +231,13 @@ def test_unusable_csv_is_refused_and_what_is_accepted_is_said(tmp_path, text, re
     path = tmp_path / "a.csv"
     path.write_text(text)
     with pytest.raises(UnreadableError, match=reason) as caught:
-        formats.read_ecg(path)
+        detect.read_ecg(path)
     assert caught.value.cure
 
 
 def test_an_absent_file_names_the_accepted_kinds(tmp_path):
     with pytest.raises(UnreadableError, match=r"no file .*WFDB.*DICOM.*CSV"):
-        formats.read_ecg(tmp_path / "nowhere.csv")
+        detect.read_ecg(tmp_path / "nowhere.csv")
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +249,7 @@ def subjects(shared: Path) -> list[dict[str, str]]:
 def sunnybrook(shared: Path, subject: dict[str, str]):
     name = str(shared / "cmr" / "sunnybrook" / subject["patient_id"])
     frames = int(subject["ed_frame"]), int(subject["es_frame"])
-    return formats.read_cine(Path(f"{name}_sax_4d.nii.gz"), Path(f"{name}_sax_edes_gt.nii.gz"), frames)
+    return detect.read_cine(Path(f"{name}_sax_4d.nii.gz"), Path(f"{name}_sax_edes_gt.nii.gz"), frames)
 
 
 def test_expert_contours_on_real_cines_give_the_published_volumes(shared, subjects):
@@ -284,6 +285,6 @@ def test_a_nifti_without_frames_or_place_is_refused(tmp_path):
 
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 3), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
     with pytest.raises(UnreadableError, match="one frame"):
-        formats.read_cine(tmp_path / "a.nii.gz")
+        detect.read_cine(tmp_path / "a.nii.gz")
     with pytest.raises(UnreadableError, match="no file"):
-        formats.read_cine(tmp_path / "b.nii.gz")
+        detect.read_cine(tmp_path / "b.nii.gz")

@@ -11,8 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eccl_lib.data import cmr, cohort, files, ingest, original, report, segment, shards, store, ukb, voting
-from eccl_lib.data.inventory import Source
+from eccl_lib.data import cmr, files, open_cohort, original
+from eccl_lib.data.ingest import report
+from eccl_lib.data.ingest import ukb as ingest
+from eccl_lib.data.segmentation import circle_voting, providers
+from eccl_lib.data.store import fill, sharded
+from eccl_lib.data.store.plan import Source
+from eccl_lib.data.ukb import readers
 from tests.data.conftest import HEART, as_ukbb_cardiac_writes, example_labels
 from tests.data.test_biobank import build, runs, small, words  # noqa: F401  a fixture
 from tests.data.test_segment import no_weights  # noqa: F401  a fixture
@@ -24,8 +29,8 @@ pytestmark = pytest.mark.usefixtures("runs")
 def seen(monkeypatch) -> list[str]:
     """The ids that are read from now on."""
     ids: list[str] = []
-    process = store.process
-    monkeypatch.setattr(store, "process", lambda who, config: (ids.append(who.eid), process(who, config))[1])
+    process = fill.process
+    monkeypatch.setattr(fill, "process", lambda who, config: (ids.append(who.eid), process(who, config))[1])
     return ids
 
 
@@ -40,8 +45,10 @@ def test_without_masks_or_weights_the_votes_say_where_the_heart_is(own_biobank, 
     assert (len(data), len(data.quarantine)) == (10, 0)
     assert set(data.table["segmenter"]) == {"voting"}
     of = files.find(own_biobank).participants["9000004"]
-    cine = ukb.read_cine(of["cine"][0])
-    box = voting.box(voting.centre(cine.images[:, voting.some_frames(50)], cine.spacing_mm), cine.spacing_mm)
+    cine = readers.read_cine(of["cine"][0])
+    box = circle_voting.box(
+        circle_voting.centre(cine.images[:, circle_voting.some_frames(50)], cine.spacing_mm), cine.spacing_mm
+    )
     assert original.heart_of(small(), data, 3).box == box
     clip = cmr.crop(dataclasses.replace(cine, images=cine.images[1:2], box=box), small().store)
     np.testing.assert_array_equal(data.clips[3], clip)
@@ -58,13 +65,15 @@ def test_auto_asks_for_each_participant_who_is_best_and_the_report_names_them(ow
 
 
 def test_who_has_no_mask_gets_the_networks_crop(own_biobank):
-    if segment.network_weights() is None:
+    if providers.network_weights() is None:
         pytest.skip("the network's weights are not there")
     without_masks(own_biobank, "9000003")
     data = build(own_biobank)
     assert (len(data), len(data.quarantine)) == (10, 0)
     assert data.table["segmenter"].tolist() == ["masks"] * 2 + ["network"] + ["masks"] * 7
-    found = segment.read(ukb.open_cine(files.find(own_biobank).participants["9000003"]["cine"][0]), choice="middle")
+    found = providers.read(
+        readers.open_cine(files.find(own_biobank).participants["9000003"]["cine"][0]), choice="middle"
+    )
     np.testing.assert_array_equal(data.clips[2], cmr.crop(found, small().store))
     top, left, bottom, right = cmr.box_of(found)
     rows, columns = HEART
@@ -96,7 +105,7 @@ def test_masks_in_acdcs_order_go_in_with_that_word_alone(own_biobank):
     for eid in plain.table["eid"]:
         as_ukbb_cardiac_writes(ZIP_EXAMPLE, turned, own_biobank / "segmentations" / eid / "seg_sa.nii.gz")
     assert ingest.main(words(own_biobank)) == 1
-    refused = cohort.load(small(), lambda line: None).quarantine
+    refused = open_cohort.load(small(), lambda line: None).quarantine
     assert len(refused) == 10
     assert refused["cure"].str.contains("--mask-labels acdc").all()
     again = build(own_biobank, "--mask-labels", "acdc")
@@ -105,11 +114,11 @@ def test_masks_in_acdcs_order_go_in_with_that_word_alone(own_biobank):
 
 def test_the_command_is_kept_with_its_segmenter_and_means_the_same_when_said_again(own_biobank, no_weights):  # noqa: F811
     data = build(own_biobank, "--segmenter", "voting")
-    source = Source.read(shards.folder_of(small()))
-    assert source.segmenter == segment.Segmenter("voting")
+    source = Source.read(sharded.folder_of(small()))
+    assert source.segmenter == providers.Segmenter("voting")
     said = shlex.split(source.command())[3:]
     assert ingest._source(ingest._parser().parse_intermixed_args(said)) == source
-    onnx = dataclasses.replace(source, segmenter=segment.Segmenter("onnx", onnx="/a net.onnx", onnx_pixel_mm=1.5))
+    onnx = dataclasses.replace(source, segmenter=providers.Segmenter("onnx", onnx="/a net.onnx", onnx_pixel_mm=1.5))
     onnx.write(data.folder)
     assert Source.read(data.folder) == onnx
     spoken = vars(ingest._parser().parse_intermixed_args(shlex.split(onnx.command())[3:]))

@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from eccl_lib.data import masks
-from eccl_lib.data.records import UnreadableError
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.segmentation import masks
 
 SHAPE = (3, 4, 7, 5)  # slices, frames, rows, columns: all different, so that no mix-up goes unseen
 

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eccl_lib.config import load
-from eccl_lib.data import report, report_page, store
+from eccl_lib.checks.privacy import check_tree
+from eccl_lib.config.load import load
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.inventory import Inventory
+from eccl_lib.data.ingest import report, report_page
 from eccl_lib.data.splits import split_of
-from eccl_lib.privacy import check_tree
+from eccl_lib.data.store import fill
+from eccl_lib.data.store.plan import Inventory
 
 CONFIG = load("demo")
 
@@ -64,7 +65,7 @@ def data(tmp_path) -> Cohort:
     )
     traits, labels = rng.normal(50, 10, (n, 82)).astype(np.float32), np.zeros((n, 4), dtype=bool)
     traits[:4, 0], traits[:295, 1], labels[:30, 0], labels[:3, 1] = np.nan, np.nan, True, True
-    frame = store.quarantine_frame(left_out)
+    frame = fill.quarantine_frame(left_out)
     return Cohort(tmp_path, "f", table, ecg, clips, traits, labels, frame, print)
 
 

@@ -9,9 +9,13 @@ import time
 import numpy as np
 import pytest
 
-from eccl_lib.config import StoreConfig, load
-from eccl_lib.data import cmr, formats, masks, segment, synthetic, voting
-from eccl_lib.data.records import CineRecord, UnreadableError
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.load import load
+from eccl_lib.config.schema import StoreConfig
+from eccl_lib.data import cmr, synthetic
+from eccl_lib.data.formats import detect
+from eccl_lib.data.records import CineRecord
+from eccl_lib.data.segmentation import circle_voting, masks, providers
 
 GREY = np.array([30, 240, 90, 180])  # of background, LV cavity, wall, RV
 
@@ -51,23 +55,23 @@ def unlabelled(**kw) -> CineRecord:
 @pytest.fixture
 def seer(monkeypatch) -> Seer:
     net = Seer()
-    monkeypatch.setattr(segment, "_heart_net", lambda: net)
-    monkeypatch.setattr(segment, "network_weights", lambda: masks.__file__)
+    monkeypatch.setattr(providers, "_heart_net", lambda: net)
+    monkeypatch.setattr(providers, "network_weights", lambda: masks.__file__)
     return net
 
 
 @pytest.fixture
 def no_weights(monkeypatch) -> None:
-    monkeypatch.setattr(segment, "network_weights", lambda: None)
+    monkeypatch.setattr(providers, "network_weights", lambda: None)
 
 
 def test_auto_takes_masks_then_the_network_then_votes(seer, monkeypatch):
-    assert segment.AUTO.chosen(mask_given=True) == "masks"
-    assert segment.AUTO.chosen(mask_given=False) == "network"
-    monkeypatch.setattr(segment, "network_weights", lambda: None)
-    assert segment.AUTO.chosen(mask_given=False) == "voting"
-    for name in segment.CHOICES[1:]:
-        assert segment.Segmenter(name).chosen(mask_given=True) == name
+    assert providers.AUTO.chosen(mask_given=True) == "masks"
+    assert providers.AUTO.chosen(mask_given=False) == "network"
+    monkeypatch.setattr(providers, "network_weights", lambda: None)
+    assert providers.AUTO.chosen(mask_given=False) == "voting"
+    for name in providers.CHOICES[1:]:
+        assert providers.Segmenter(name).chosen(mask_given=True) == name
 
 
 @pytest.mark.parametrize(
@@ -75,12 +79,12 @@ def test_auto_takes_masks_then_the_network_then_votes(seer, monkeypatch):
 )
 def test_the_record_names_who_found_the_heart(seer, asked, labelled, named):
     record = beating() if labelled else unlabelled()
-    assert segment.locate(record, segmenter=segment.Segmenter(asked)).segmenter == named
+    assert providers.locate(record, segmenter=providers.Segmenter(asked)).segmenter == named
 
 
 @pytest.mark.parametrize("choice", ["middle", "rv_max"])
 def test_a_seeing_network_gives_the_slice_and_box_of_the_mask(seer, choice):
-    by_mask, by_net = (segment.locate(record, choice) for record in (beating(), unlabelled()))
+    by_mask, by_net = (providers.locate(record, choice) for record in (beating(), unlabelled()))
     np.testing.assert_array_equal(by_net.images, by_mask.images)
     np.testing.assert_array_equal(by_net.labels, by_mask.labels)
     for crop in ("rectangle", "fixed_80px"):
@@ -89,7 +93,7 @@ def test_a_seeing_network_gives_the_slice_and_box_of_the_mask(seer, choice):
 
 
 def test_two_frames_of_every_slice_are_enough_and_then_a_part_of_one_slice(seer):
-    segment.locate(unlabelled())
+    providers.locate(unlabelled())
     scout, kept = seer.shown
     assert scout == (7, 2, 110, 120)
     assert kept == (1, 20, 107, 107)  # 192 mm
@@ -97,29 +101,29 @@ def test_two_frames_of_every_slice_are_enough_and_then_a_part_of_one_slice(seer)
 
 def test_votes_give_the_middle_of_the_stack_and_a_box_that_holds_the_left_ventricle(no_weights):
     record = unlabelled()
-    found = segment.locate(record)
+    found = providers.locate(record)
     assert found.labels is None
     np.testing.assert_array_equal(found.images, record.images[3:4])
     rows, columns = np.nonzero(np.isin(beating().labels[3], (1, 2)).any(axis=0))
     top, left, bottom, right = found.box
     assert top <= rows.min() <= rows.max() < bottom
     assert left <= columns.min() <= columns.max() < right
-    assert (bottom - top) * 1.8 == pytest.approx(voting.BOX_MM, abs=1)
+    assert (bottom - top) * 1.8 == pytest.approx(circle_voting.BOX_MM, abs=1)
     assert cmr.crop(found, StoreConfig()).shape == (224, 224, 50)
     assert cmr.crop(found, StoreConfig(crop="fixed_80px")).shape == (224, 224, 50)
 
 
 def test_votes_cannot_choose_by_the_right_ventricle(no_weights):
     with pytest.raises(UnreadableError, match="rv_max needs a segmentation"):
-        segment.locate(unlabelled(), "rv_max")
+        providers.locate(unlabelled(), "rv_max")
 
 
 def test_the_cross_check_is_silent_where_both_agree_and_flags_a_displaced_heart(seer, monkeypatch):
-    agreed = segment.locate(unlabelled())
+    agreed = providers.locate(unlabelled())
     assert (agreed.flagged, agreed.notes) == (False, ())
-    true = voting.centre
-    monkeypatch.setattr(voting, "centre", lambda *given: tuple(np.add(true(*given), (0, 26 / 1.8))))
-    found = segment.locate(unlabelled())
+    true = circle_voting.centre
+    monkeypatch.setattr(circle_voting, "centre", lambda *given: tuple(np.add(true(*given), (0, 26 / 1.8))))
+    found = providers.locate(unlabelled())
     assert found.flagged
     assert found.notes[0].startswith("the heart of the network is 2")
     np.testing.assert_array_equal(found.labels, agreed.labels)  # said, not acted on
@@ -131,47 +135,47 @@ def test_a_network_that_looks_elsewhere_is_flagged(seer):
     still = beating(at=(75, 90)).labels[:, :1]
     images = np.where(still > 0, GREY[still], np.where(record.images == GREY[1], 235, record.images))
     images = np.where((still == 0) & (record.images != GREY[0]), images * 0.55, images)
-    found = segment.locate(dataclasses.replace(record, images=images))
+    found = providers.locate(dataclasses.replace(record, images=images))
     assert found.flagged
     assert "from the voted one" in found.notes[-1]
 
 
 def test_a_network_without_a_heart_leaves_it_to_the_votes_and_says_so(seer, monkeypatch):
     monkeypatch.setattr(seer, "segment", lambda images, *_: np.zeros_like(images, np.uint8))
-    found = segment.locate(unlabelled())
+    found = providers.locate(unlabelled())
     assert (found.segmenter, found.flagged) == ("voting", True)
     assert "finds no heart" in found.notes[-1]
     with pytest.raises(UnreadableError, match="the network finds no heart"):
-        segment.locate(unlabelled(), segmenter=segment.Segmenter("network"))
+        providers.locate(unlabelled(), segmenter=providers.Segmenter("network"))
 
 
 def test_masks_alone_are_wanted_where_masks_are_asked_for(seer):
     with pytest.raises(UnreadableError, match="no segmentation is given"):
-        segment.locate(unlabelled(), segmenter=segment.Segmenter("masks"))
+        providers.locate(unlabelled(), segmenter=providers.Segmenter("masks"))
 
 
 def test_what_a_record_hangs_on_changes_with_the_segmenter_for_those_it_concerns(seer, tmp_path, monkeypatch):
-    assert segment.AUTO.mark(True) == segment.Segmenter("masks").mark(True) == []
-    assert segment.Segmenter(mask_labels="mms").mark(True) == []  # the same order by another name
-    marks = [segment.Segmenter(mask_labels="acdc").mark(True), segment.Segmenter("voting").mark(True)]
-    marks.append(segment.AUTO.mark(False))
+    assert providers.AUTO.mark(True) == providers.Segmenter("masks").mark(True) == []
+    assert providers.Segmenter(mask_labels="mms").mark(True) == []  # the same order by another name
+    marks = [providers.Segmenter(mask_labels="acdc").mark(True), providers.Segmenter("voting").mark(True)]
+    marks.append(providers.AUTO.mark(False))
     for content in (b"one", b"another"):
         (tmp_path / "net.onnx").write_bytes(content)
-        onnx = segment.Segmenter("onnx", onnx=str(tmp_path / "net.onnx"))
+        onnx = providers.Segmenter("onnx", onnx=str(tmp_path / "net.onnx"))
         marks += [onnx.mark(True), dataclasses.replace(onnx, onnx_labels="mms").mark(True)]
     assert len({tuple(mark) for mark in marks}) == len(marks)
     (tmp_path / "w").write_bytes(b"other weights")
-    monkeypatch.setattr(segment, "network_weights", lambda: tmp_path / "w")
-    assert segment.AUTO.mark(False) not in marks
+    monkeypatch.setattr(providers, "network_weights", lambda: tmp_path / "w")
+    assert providers.AUTO.mark(False) not in marks
 
 
 @pytest.mark.parametrize(
     ("segmenter", "reason"),
     [
-        (segment.Segmenter("onnx"), "belong together"),
-        (segment.Segmenter("auto", onnx="a.onnx"), "belong together"),
-        (segment.Segmenter("network"), "weights are not there"),
-        (segment.Segmenter("onnx", onnx="a.onnx", onnx_pixel_mm=-1.0), "is no size"),
+        (providers.Segmenter("onnx"), "belong together"),
+        (providers.Segmenter("auto", onnx="a.onnx"), "belong together"),
+        (providers.Segmenter("network"), "weights are not there"),
+        (providers.Segmenter("onnx", onnx="a.onnx", onnx_pixel_mm=-1.0), "is no size"),
     ],
 )
 def test_a_segmenter_that_cannot_work_is_refused_before_anything_is_read(no_weights, segmenter, reason):
@@ -182,8 +186,8 @@ def test_a_segmenter_that_cannot_work_is_refused_before_anything_is_read(no_weig
 def test_on_generated_cines_votes_keep_a_crop_that_holds_the_heart(no_weights):
     config = load("demo")
     record = synthetic.render_cine(config.synthetic, 3)
-    found = segment.locate(record, segmenter=segment.Segmenter("voting"))
-    by_mask = segment.locate(record)
+    found = providers.locate(record, segmenter=providers.Segmenter("voting"))
+    by_mask = providers.locate(record)
     np.testing.assert_array_equal(found.images, by_mask.images)
     inner = cmr.heart_box(by_mask.labels[0])
     assert all(found.box[k] <= inner[k] for k in (0, 1))
@@ -193,14 +197,14 @@ def test_on_generated_cines_votes_keep_a_crop_that_holds_the_heart(no_weights):
 def test_a_clip_of_fifty_frames_takes_at_most_five_seconds_of_one_core_with_its_crop():
     """A stack of UK Biobank's size, nothing but pictures given; measured: 3.3 to 3.9 s."""
     pytest.importorskip("torch")
-    if segment.network_weights() is None:
+    if providers.network_weights() is None:
         pytest.skip("the network's weights are not there")
     config = load("paper")
     record = synthetic.render_cine(config.synthetic, 4)
     assert record.images.shape == (10, 50, 208, 187)
-    segment._heart_net()
+    providers._heart_net()
     began = time.process_time()
-    found = segment.locate(dataclasses.replace(record, labels=None))
+    found = providers.locate(dataclasses.replace(record, labels=None))
     clip = cmr.crop(found, config.store)
     assert time.process_time() - began < 5
     assert clip.shape == (224, 224, 50)
@@ -210,14 +214,14 @@ def test_a_clip_of_fifty_frames_takes_at_most_five_seconds_of_one_core_with_its_
 
 @pytest.mark.parametrize("subject", ["SCD0000101", "SCD0000201"])
 def test_on_real_cines_the_network_keeps_a_rectangle_that_holds_the_experts_ventricle(shared, subject):
-    if segment.network_weights() is None:
+    if providers.network_weights() is None:
         pytest.skip("the network's weights are not there")
     stack = shared / "cmr" / "sunnybrook" / f"{subject}_sax_4d.nii.gz"
     with (stack.parent / "subjects.csv").open() as handle:
         facts = next(row for row in csv.DictReader(handle) if row["patient_id"] == subject)
     drawn = stack.with_name(f"{subject}_sax_edes_gt.nii.gz")
-    expert = formats.read_cine(stack, drawn, (int(facts["ed_frame"]), int(facts["es_frame"])))
-    found = segment.read(formats.open_cine(stack), choice="middle")
+    expert = detect.read_cine(stack, drawn, (int(facts["ed_frame"]), int(facts["es_frame"])))
+    found = providers.read(detect.open_cine(stack), choice="middle")
     assert (found.segmenter, found.flagged) == ("network", False)
     kept = cmr.choose_slice(expert.labels, len(expert.images), "middle")
     np.testing.assert_array_equal(found.images[0], expert.images[kept])  # the same slice as by the expert's contours
@@ -233,8 +237,8 @@ def test_shared_area_of_rectangles():
 
 
 def test_by_provider_leaves_out_who_cannot_say(seer, monkeypatch):
-    assert list(segment.by_provider(beating())) == ["masks", "network", "voting"]
-    assert list(segment.by_provider(unlabelled())) == ["network", "voting"]
-    assert list(segment.by_provider(beating(), "rv_max")) == ["masks", "network"]
-    monkeypatch.setattr(segment, "network_weights", lambda: None)
-    assert list(segment.by_provider(beating())) == ["masks", "voting"]
+    assert list(providers.by_provider(beating())) == ["masks", "network", "voting"]
+    assert list(providers.by_provider(unlabelled())) == ["network", "voting"]
+    assert list(providers.by_provider(beating(), "rv_max")) == ["masks", "network"]
+    monkeypatch.setattr(providers, "network_weights", lambda: None)
+    assert list(providers.by_provider(beating())) == ["masks", "voting"]

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eccl_lib.config import DISEASES
-from eccl_lib.data import diagnoses, headers, tables
-from eccl_lib.data.records import UnreadableError
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.schema import DISEASES
 from eccl_lib.data.traits import TRAITS
+from eccl_lib.data.ukb import columns, diagnoses, tables
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ from eccl_lib.data.traits import TRAITS
     ],
 )
 def test_every_export_style_names_its_field(header, key):
-    assert headers.field_of(header) == key
+    assert columns.field_of(header) == key
 
 
 STYLES = {

@@ -14,8 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccl_lib.data import ecg, ecg_xml, ukb
-from eccl_lib.data.records import LEADS, UnreadableError
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.schema import LEADS
+from eccl_lib.data import ecg, open_cohort
+from eccl_lib.data.formats import cardiosoft
+from eccl_lib.data.ukb import readers
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def archive(shared: Path) -> Path:
 def read(folder: Path, content: bytes | str):
     path = folder / "9000001_20205_2_0.xml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode("latin-1"))
-    return ukb.read_ecg(path)
+    return readers.read_ecg(path)
 
 
 def small_xml(leads: dict[str, str] | None = None, rate: str = "500", resolution: str = "5", more: str = "") -> str:
@@ -80,13 +83,13 @@ def test_nothing_that_identifies_a_person_is_kept(xml, tmp_path):
     ],
 )
 def test_counts_are_parsed_whatever_lies_between_them(text, wanted):
-    np.testing.assert_array_equal(ecg_xml.parse_counts(text), wanted)
+    np.testing.assert_array_equal(cardiosoft.parse_counts(text), wanted)
 
 
 @pytest.mark.parametrize("text", ["1,?,3", "1,é,2", "1,nan,2", "1,--2", "1,2-,3", "9" * 400, "1,inf"])
 def test_counts_that_are_no_numbers_are_refused(text):
     with pytest.raises(UnreadableError):
-        ecg_xml.parse_counts(text)
+        cardiosoft.parse_counts(text)
 
 
 @settings(max_examples=60, deadline=None)
@@ -97,7 +100,7 @@ def test_counts_that_are_no_numbers_are_refused(text):
 )
 def test_counts_of_any_length_are_what_int_says(numbers, blanks, ends):
     text = ends + "".join(f"{n}{blanks[k % len(blanks)]}" for k, n in enumerate(numbers))
-    np.testing.assert_array_equal(ecg_xml.parse_counts(text), numbers)
+    np.testing.assert_array_equal(cardiosoft.parse_counts(text), numbers)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,7 @@ def test_counts_of_any_length_are_what_int_says(numbers, blanks, ends):
 def test_the_tree_is_elementtrees_own(text):
     said = re.search(r'encoding="([^"]+)"', text)
     data = text.encode(said[1] if said else "utf-8")
-    assert ElementTree.tostring(ecg_xml.parse_xml(data)) == ElementTree.tostring(ElementTree.fromstring(data))
+    assert ElementTree.tostring(cardiosoft.parse_xml(data)) == ElementTree.tostring(ElementTree.fromstring(data))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_the_tree_is_elementtrees_own(text):
 )
 def test_no_document_type_is_let_in(inside):
     with pytest.raises(UnreadableError, match="document type"):
-        ecg_xml.parse_xml(f"<?xml version='1.0'?><!DOCTYPE A [{inside}]><A>&a;</A>".encode())
+        cardiosoft.parse_xml(f"<?xml version='1.0'?><!DOCTYPE A [{inside}]><A>&a;</A>".encode())
 
 
 def test_resolution_scales_and_is_noted_when_unusual(tmp_path):
@@ -206,13 +209,13 @@ def test_entity_bombs_and_external_entities_are_never_expanded(tmp_path):
 def test_an_xml_larger_than_any_ecg_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "9000001_20205_2_0.xml"
     with path.open("wb") as handle:
-        handle.truncate(ecg_xml.LARGEST_XML + 1)
+        handle.truncate(cardiosoft.LARGEST_XML + 1)
     with pytest.raises(UnreadableError, match="MB"):
-        ukb.read_ecg(path)
+        readers.read_ecg(path)
 
 
 def test_example_zip_is_three_slices_of_fifty_frames(archive):
-    cine = ukb.read_cine(archive)
+    cine = readers.read_cine(archive)
     assert cine.images.shape == (3, 50, 80, 72)
     assert cine.images.dtype == np.uint16
     assert cine.spacing_mm == pytest.approx((1.8269, 1.8269), abs=1e-4)
@@ -225,7 +228,7 @@ def test_example_zip_is_three_slices_of_fifty_frames(archive):
 def test_zip_pixels_are_pydicoms_sorted_by_series_name_and_trigger_time(archive):
     import pydicom
 
-    cine = ukb.read_cine(archive)
+    cine = readers.read_cine(archive)
     with zipfile.ZipFile(archive) as opened:
         images = [pydicom.dcmread(io.BytesIO(opened.read(n))) for n in opened.namelist() if n.endswith(".dcm")]
     for image in images:
@@ -236,7 +239,7 @@ def test_zip_pixels_are_pydicoms_sorted_by_series_name_and_trigger_time(archive)
 
 def test_one_chosen_slice_is_what_reading_all_of_them_gives(masked_zip):
     path, mask, labels = masked_zip
-    whole, one = ukb.read_cine(path, mask), ukb.read_cine(path, mask, "middle")
+    whole, one = readers.read_cine(path, mask), readers.read_cine(path, mask, "middle")
     np.testing.assert_array_equal(whole.labels, labels)
     np.testing.assert_array_equal(one.images[0], whole.images[1])
     np.testing.assert_array_equal(one.labels[0], labels[1])
@@ -255,7 +258,7 @@ def rewritten(source: Path, target: Path, change) -> Path:
 def test_the_manifest_is_not_needed_and_file_names_mean_nothing(archive, tmp_path):
     names = iter(np.random.default_rng(0).permutation(1000))
     bare = rewritten(archive, tmp_path / "a.zip", lambda n, d: (f"x{next(names)}", d) if n.endswith("dcm") else None)
-    np.testing.assert_array_equal(ukb.read_cine(bare).images, ukb.read_cine(archive).images)
+    np.testing.assert_array_equal(readers.read_cine(bare).images, readers.read_cine(archive).images)
 
 
 @pytest.mark.parametrize("name", ["../evil.dcm", "/etc/evil.dcm", "C:/evil.dcm", "a/../../b.dcm", "..\\b.dcm"])
@@ -264,7 +267,7 @@ def test_zip_members_that_lead_outside_are_refused(archive, tmp_path, name):
     with zipfile.ZipFile(path, "a") as opened:
         opened.writestr(name, b"x")
     with pytest.raises(UnreadableError, match="outside"):
-        ukb.read_cine(path)
+        readers.read_cine(path)
 
 
 def test_links_in_a_zip_are_refused(archive, tmp_path):
@@ -274,7 +277,7 @@ def test_links_in_a_zip_are_refused(archive, tmp_path):
     with zipfile.ZipFile(path, "a") as opened:
         opened.writestr(link, "/etc/passwd")
     with pytest.raises(UnreadableError, match="link"):
-        ukb.read_cine(path)
+        readers.read_cine(path)
 
 
 def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
@@ -282,7 +285,7 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("a.dcm", bytes(60 * 2**20))
     with pytest.raises(UnreadableError, match="unpack"):
-        ukb.read_cine(path)
+        readers.read_cine(path)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +296,7 @@ def test_empty_broken_and_absent_zips_are_refused(tmp_path, content, reason):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UnreadableError, match=reason):
-        ukb.read_cine(path)
+        readers.read_cine(path)
 
 
 def damaged(archive: Path, target: Path, count: int) -> Path:
@@ -308,8 +311,8 @@ def damaged(archive: Path, target: Path, count: int) -> Path:
 
 
 def test_one_damaged_image_is_replaced_by_its_neighbour_and_many_are_refused(archive, tmp_path):
-    whole = ukb.read_cine(archive)
-    cine = ukb.read_cine(damaged(archive, tmp_path / "a.zip", 1))
+    whole = readers.read_cine(archive)
+    cine = readers.read_cine(damaged(archive, tmp_path / "a.zip", 1))
     assert cine.images.shape == whole.images.shape
     changed = (cine.images != whole.images).any(axis=(2, 3))
     assert changed.sum() == 1
@@ -317,7 +320,7 @@ def test_one_damaged_image_is_replaced_by_its_neighbour_and_many_are_refused(arc
     assert any((cine.images[s, f] == whole.images[s, k]).all() for k in (f - 1, f + 1) if 0 <= k < 50)
     assert "1 damaged" in cine.notes[0]
     with pytest.raises(UnreadableError, match="50 of 150 files"):
-        ukb.read_cine(damaged(archive, tmp_path / "b.zip", 50))
+        readers.read_cine(damaged(archive, tmp_path / "b.zip", 50))
 
 
 def test_a_zip_of_other_series_is_refused(archive, tmp_path):
@@ -325,21 +328,21 @@ def test_a_zip_of_other_series_is_refused(archive, tmp_path):
         archive, tmp_path / "a.zip", lambda n, d: (n, d.replace(b"CINE_segmented_SAX_b", b"CINE_segmented_LAX_b"))
     )
     with pytest.raises(UnreadableError, match="CINE_segmented_SAX"):
-        ukb.read_cine(long_axis)
+        readers.read_cine(long_axis)
 
 
 def test_the_two_example_files_go_in_by_the_command_under_their_own_names(shared, tmp_path, monkeypatch):
-    from eccl_lib.config import load
-    from eccl_lib.data import cohort, ingest
+    from eccl_lib.config.load import load
+    from eccl_lib.data.ingest import ukb
     from tests.data.conftest import ZIP_EXAMPLE, as_ukbb_cardiac_writes, example_labels, write_table
 
     monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
     as_ukbb_cardiac_writes(ZIP_EXAMPLE, example_labels(), tmp_path / "masks" / "9000001" / "seg_sa.nii.gz")
     write_table(tmp_path, ["9000001"])
     words = [str(shared / "formats"), "--table", str(tmp_path / "participants.csv"), "--segmentations"]
-    assert ingest.main([*words, str(tmp_path / "masks"), "--no-withdrawals", "--workers", "1", "--scale", "demo"]) == 0
-    data = cohort.load(load("demo", cohort="ukb"), lambda line: None)
+    assert ukb.main([*words, str(tmp_path / "masks"), "--no-withdrawals", "--workers", "1", "--scale", "demo"]) == 0
+    data = open_cohort.load(load("demo", cohort="ukb"), lambda line: None)
     assert list(data.table["eid"]) == ["9000001"]
     assert len(data.quarantine) == 0
-    record = ukb.read_ecg(shared / "formats" / "example_9000001_20205_2_0.xml")
+    record = readers.read_ecg(shared / "formats" / "example_9000001_20205_2_0.xml")
     np.testing.assert_array_equal(np.asarray(data.ecg[0]), ecg.preprocess(record)[0])

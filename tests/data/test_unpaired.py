@@ -6,18 +6,21 @@ import json
 import shutil
 from pathlib import Path
 
-import muse_files
 import numpy as np
 import pandas as pd
 import pytest
 import wfdb
 from pydicom.data import get_testdata_file
 
-from eccl_lib.config import ConfigError, load
-from eccl_lib.data import cohort, ecg, formats, leaks, participants_table, shards, store, unpaired
-from eccl_lib.data.records import LEADS, UnreadableError
+from eccl_lib.config.errors import ConfigError, MissingError, UnreadableError
+from eccl_lib.config.load import load
+from eccl_lib.config.schema import LEADS
+from eccl_lib.data import cohort, ecg, leaks, open_cohort
+from eccl_lib.data.formats import detect
+from eccl_lib.data.ingest import participants_table, unpaired
 from eccl_lib.data.splits import split_of
-from eccl_lib.storage import MissingError
+from eccl_lib.data.store import fill, sharded
+from tests.data import muse_files
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def runs(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="module")
 def strip() -> np.ndarray:
     """A real recording, (12, 5000) mV."""
-    return ecg.standardise(formats.read_ecg(Path(get_testdata_file("waveform_ecg.dcm", download=False))))
+    return ecg.standardise(detect.read_ecg(Path(get_testdata_file("waveform_ecg.dcm", download=False))))
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def build(folder: Path, *more: str) -> cohort.Cohort:
 
 
 def opened() -> cohort.Cohort:
-    return cohort.load(load("demo", cohort="ecg-mine"), lambda line: None, needs=("ecg",))
+    return open_cohort.load(load("demo", cohort="ecg-mine"), lambda line: None, needs=("ecg",))
 
 
 def test_each_format_becomes_the_row_that_its_reader_gives(recordings, runs):
@@ -68,7 +71,7 @@ def test_each_format_becomes_the_row_that_its_reader_gives(recordings, runs):
     assert sorted(data.table["name"]) == ["a/one", "b/three", "b/two", "deep/er/four", "deep/six"]
     suffixes = {"a/one": ".dcm", "b/three": ".npy", "b/two": ".xml", "deep/er/four": ".csv", "deep/six": ".hea"}
     for k, name in enumerate(data.table["name"]):
-        wanted = ecg.preprocess(formats.read_ecg(recordings / f"{name}{suffixes[name]}"))[0]
+        wanted = ecg.preprocess(detect.read_ecg(recordings / f"{name}{suffixes[name]}"))[0]
         np.testing.assert_array_equal(data.ecg[k], wanted)
     assert data.clips is None
     assert not data.labels.any()
@@ -92,9 +95,9 @@ def test_the_split_hangs_on_the_name_alone_and_a_second_call_reads_only_what_is_
     assert list(first.table["eid"]) == [unpaired.eid_of(name) for name in first.table["name"]]
     assert list(first.table["split"]) == [split_of(eid, "eccl") for eid in first.table["eid"]]
     seen: list[str] = []
-    process = store.process
+    process = fill.process
     monkeypatch.setattr(
-        store, "process", lambda who, config: (seen.append(who.paths("ecg")[0].name), process(who, config))[1]
+        fill, "process", lambda who, config: (seen.append(who.paths("ecg")[0].name), process(who, config))[1]
     )
     again = build(recordings)
     assert seen == []
@@ -166,7 +169,7 @@ def test_a_coarse_ecg_without_its_finer_one_stays(ptbxl, runs):
 
 
 def test_a_lead_that_is_not_there_is_zero_for_models_and_known_to_whoever_trains(recordings, runs):
-    from eccl_lib.inputs import Signals
+    from eccl_lib.training.datasets import Signals
 
     config = load("demo", cohort="ecg-mine")
     data = build(recordings)
@@ -184,7 +187,7 @@ def test_a_lead_that_is_not_there_is_zero_for_models_and_known_to_whoever_trains
 
 @pytest.mark.parametrize("stage", ["pretrain_cmr", "pretrain_pair", "autoencode_cmr"])
 def test_stages_that_need_cines_say_what_the_cohort_has_and_what_can_use_it(recordings, runs, stage):
-    from eccl_lib import stages
+    from eccl_lib.pipeline import stages
 
     build(recordings)
     with pytest.raises(ConfigError, match=r"ECGs alone.*needs.*cines.*pretrain_ecg"):
@@ -201,13 +204,13 @@ def test_a_cohort_is_synthetic_ukb_or_named_after_what_it_holds():
 
 def test_a_store_that_is_not_there_is_asked_for_by_its_command(runs):
     with pytest.raises(MissingError, match=r"unpaired ecg FOLDER\.\.\. --name nobody --scale demo"):
-        cohort.load(load("demo", cohort="ecg-nobody"), needs=("ecg",))
+        open_cohort.load(load("demo", cohort="ecg-nobody"), needs=("ecg",))
 
 
 def test_the_command_of_a_store_is_the_one_that_built_it(recordings, runs):
     build(recordings)
-    said = unpaired.Source.read(shards.folder_of(load("demo", cohort="ecg-mine"))).command()
-    assert said == f"python -m eccl_lib.data.unpaired ecg {recordings} --name mine"
+    said = unpaired.Source.read(sharded.folder_of(load("demo", cohort="ecg-mine"))).command()
+    assert said == f"python -m eccl_lib.data.ingest.unpaired ecg {recordings} --name mine"
 
 
 @pytest.mark.parametrize(

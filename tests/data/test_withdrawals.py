@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eccl_lib.data import cohort, ingest, purge, withdrawals
-from eccl_lib.storage import DamagedError, MissingError, read_json, sha256, write_array, write_json
+from eccl_lib.config.errors import DamagedError, MissingError
+from eccl_lib.data import open_cohort
+from eccl_lib.data.ingest import purge, ukb
+from eccl_lib.data.ukb import withdrawals
+from eccl_lib.io.files import read_json, sha256, write_array, write_json
 from tests.data.test_biobank import build, built, runs, small, words  # noqa: F401
 
 GONE = ("9000003", "9000010")
@@ -30,7 +33,7 @@ def used(built, tmp_path, monkeypatch) -> Path:  # noqa: F811
     root = Path(shutil.copytree(built, tmp_path / "runs", copy_function=shutil.copy2))
     monkeypatch.setenv("ECCL_RUNS", str(root))
     config = small(**{"view.clip_size": 56, "view.clip_frames": 25, "view.ecg_rate": 100})
-    data = cohort.load(config, lambda line: None)
+    data = open_cohort.load(config, lambda line: None)
     data.clip_view(config.view)
     data.ecg_view(config.view)
     run = root / "demo-ukb" / "align" / "eccl" / "I21" / "seed0-00000000"
@@ -56,7 +59,7 @@ def everything(root: Path) -> bytes:
 
 
 def test_a_list_given_later_takes_them_out_of_everything_on_disk(used, leaving, capsys):
-    before = cohort.load(small(), lambda line: None)
+    before = open_cohort.load(small(), lambda line: None)
     rows = [before.table.index[before.table["eid"] == eid][0] for eid in GONE]
     traces = [eid.encode() for eid in GONE] + [before.ecg[row].tobytes()[:2000] for row in rows]
     traces += [before.clips[row].tobytes()[:2000] for row in rows]
@@ -67,7 +70,7 @@ def test_a_list_given_later_takes_them_out_of_everything_on_disk(used, leaving, 
     # The example's ECG and cine are everyone's here, so rows are compared by number and ids by name.
     for eid in traces[:2]:
         assert eid not in everything(used)
-    after = cohort.load(small(), lambda line: None)
+    after = open_cohort.load(small(), lambda line: None)
     assert after.table["eid"].tolist() == before.table["eid"].iloc[kept].tolist()
     for name, values in expected.items():
         np.testing.assert_array_equal(getattr(after, name)[:], values)
@@ -89,14 +92,14 @@ def test_a_list_given_later_takes_them_out_of_everything_on_disk(used, leaving, 
 
 def test_the_list_alone_hides_them_before_anything_is_purged(used, leaving):
     withdrawals.add(GONE)
-    data = cohort.load(small(), lambda line: None)
+    data = open_cohort.load(small(), lambda line: None)
     assert not set(GONE) & set(data.table["eid"])
     assert len(data) == len(data.ecg) == len(data.clips) == len(data.traits) == len(data.labels) == 8
     view = small(**{"view.clip_size": 56, "view.clip_frames": 25}).view
     assert len(data.clip_view(view)) == 8  # the view of ten that is on disk is not taken
     hidden = data.fingerprint
     purge.purge(GONE)
-    assert cohort.load(small(), lambda line: None).fingerprint == hidden
+    assert open_cohort.load(small(), lambda line: None).fingerprint == hidden
 
 
 def test_a_purge_that_was_stopped_goes_on(used, monkeypatch):
@@ -118,7 +121,7 @@ def test_tables_that_a_stopped_purge_left_unequal_are_written_again(used, bioban
     pd.read_parquet(table).iloc[:9].to_parquet(table, index=False)
     assert withdrawals.main([str(leaving)]) == 0
     with pytest.raises(MissingError, match="Build the store"):
-        cohort.load(small())
+        open_cohort.load(small())
     assert len(build(biobank)) == 8
 
 
@@ -135,12 +138,12 @@ def test_the_command_honours_the_list_and_an_earlier_one(biobank, runs, leaving,
 def test_a_store_without_a_list_is_not_opened(used):
     (used / "ukb" / withdrawals.LIST).unlink()
     with pytest.raises(MissingError, match="nobody knows who has withdrawn"):
-        cohort.load(small())
+        open_cohort.load(small())
 
 
 def test_a_list_that_cannot_be_read_stops_the_command_before_anything_else(biobank, runs, tmp_path, capsys):  # noqa: F811
     (tmp_path / "list.csv").write_text("9000001\nsomebody\n")
-    assert ingest.main(words(biobank, "--withdrawals", str(tmp_path / "list.csv"))) == 2
+    assert ukb.main(words(biobank, "--withdrawals", str(tmp_path / "list.csv"))) == 2
     said = capsys.readouterr().err
     assert "line 2" in said
     assert "somebody" not in said
@@ -150,6 +153,6 @@ def test_a_list_that_cannot_be_read_stops_the_command_before_anything_else(bioba
 def test_a_damaged_store_is_no_reason_to_keep_their_rows(used, leaving):
     (next(used.glob("ukb/cohort/*/store")) / "traits.npy").write_bytes(b"")
     with pytest.raises(DamagedError):
-        cohort.load(small())
+        open_cohort.load(small())
     assert withdrawals.main([str(leaving)]) == 0
     assert not any(eid.encode() in everything(used) for eid in GONE)

@@ -8,9 +8,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from eccl_lib import paths
-from eccl_lib.config import Config, ConfigError
-from eccl_lib.runs import Run
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.schema import Config
+from eccl_lib.io import paths
+from eccl_lib.training.runs import Run
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from eccl_lib.config import essentials
+from eccl_lib.config.load import essentials
 from eccl_lib.grid import forecast
 from eccl_lib.grid.forecast import Forecast, Progress, duration, wall_seconds
+from tests.conftest import tiny_config
 
-from ..conftest import tiny_config
 from .fake_jobs import FakeJob
 
 CONFIG = tiny_config()

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from eccl_lib.config import TASKS
-from eccl_lib.grid import running as grid
+from eccl_lib.config.schema import TASKS
+from eccl_lib.grid import scheduler as grid
 from eccl_lib.grid.workers import Workers
-from eccl_lib.methods import METHODS
+from eccl_lib.pipeline.methods import METHODS
+from tests.conftest import tiny_config
 
-from ..conftest import tiny_config
 from . import fake_jobs
 from .fake_jobs import FakeJob
 

@@ -11,12 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eccl_lib.grid import running as grid
+from eccl_lib.grid import scheduler as grid
 from eccl_lib.grid.workers import Workers
-from eccl_lib.runs import FILES
-from eccl_lib.storage import sha256
-
-from ..conftest import TINY, link_cohort, tiny_config
+from eccl_lib.io.files import sha256
+from eccl_lib.training.runs import FILES
+from tests.conftest import TINY, link_cohort, tiny_config
 
 SMALL = {"cmae.epochs": 2, "cmae.warmup_epochs": 1}
 CONFIG = tiny_config(**SMALL)
@@ -62,7 +61,7 @@ def test_a_dask_cluster_gives_the_bytes_of_one_process(alone, tiny_runs):
 
 
 class Command:
-    """``python -m eccl_lib.table1`` on the tiny cohort, in a session of its own, checkpointing at every step."""
+    """``python -m eccl_lib.commands.table1`` on the tiny cohort, in a session of its own, checkpointing at every step."""
 
     def __init__(self, runs, log):
         fields = {**TINY, **SMALL, "runtime.checkpoint_seconds": 0.0}
@@ -70,7 +69,7 @@ class Command:
         words += [word for name, value in fields.items() for word in ("--set", f"{name}={str(value).lower()}")]
         self.runs, self.log = runs, log
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "eccl_lib.table1", *words],
+            [sys.executable, "-m", "eccl_lib.commands.table1", *words],
             env={**os.environ, "ECCL_RUNS": str(runs)},
             cwd=Path(__file__).parents[2],
             stdout=log.open("w"),

@@ -4,13 +4,12 @@ from collections import Counter
 
 import pytest
 
-from eccl_lib.config import TASKS
-from eccl_lib.data import cohort
-from eccl_lib.grid import running as grid
+from eccl_lib.config.schema import TASKS
+from eccl_lib.data import open_cohort
+from eccl_lib.grid import scheduler as grid
 from eccl_lib.grid.jobs import FEATURES, Job
-from eccl_lib.methods import METHODS
-
-from ..conftest import tiny_config
+from eccl_lib.pipeline.methods import METHODS
+from tests.conftest import tiny_config
 
 pytestmark = pytest.mark.usefixtures("shared_runs")
 
@@ -21,7 +20,7 @@ def quiet(line):
 
 @pytest.fixture(scope="module")
 def data(shared_runs):
-    return cohort.load(tiny_config(), quiet)
+    return open_cohort.load(tiny_config(), quiet)
 
 
 def everything(jobs):

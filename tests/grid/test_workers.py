@@ -7,12 +7,12 @@ from pathlib import Path
 import joblib
 import pytest
 
-from eccl_lib.config import ConfigError
-from eccl_lib.grid import running as grid
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.grid import scheduler as grid
 from eccl_lib.grid import workers
 from eccl_lib.grid.workers import Workers
+from tests.conftest import tiny_config
 
-from ..conftest import tiny_config
 from . import fake_jobs
 from .fake_jobs import FakeJob
 

@@ -3,18 +3,18 @@
 import pytest
 import torch
 
-from eccl_lib.config import load
-from eccl_lib.models import heads, mae, vit
+from eccl_lib.config.load import load
+from eccl_lib.models import ecg_vit, heads, mae
 from eccl_lib.models.cmae import CmrAutoencoder, CrossModalAutoencoder, EcgAutoencoder
 from eccl_lib.models.cmr_encoders import cmr_encoder
+from eccl_lib.models.ecg_vit import EcgEncoder
 from eccl_lib.models.mae import MaskedAutoencoder
-from eccl_lib.models.vit import EcgEncoder
 
 PAPER, DEMO = load("paper"), load("demo")
 
 
 def test_paper_vit_has_600_tokens_and_85_6_million_parameters_none_of_them_allocated():
-    assert vit.grid(PAPER.ecg, 5000) == (12, 50)
+    assert ecg_vit.grid(PAPER.ecg, 5000) == (12, 50)
     with torch.device("meta"):
         encoder = EcgEncoder(PAPER.ecg, 5000)
     assert next(encoder.parameters()).is_meta
@@ -88,21 +88,21 @@ def test_mae_of_the_paper_sees_120_of_600_tokens():
 def test_patches_follow_the_encoders_token_order_and_can_be_put_back(config):
     samples = 10 * config.view.ecg_rate
     ecg = torch.randn(2, 12, samples)
-    patches = vit.patchify(ecg, config.ecg)
-    rows, columns = vit.grid(config.ecg, samples)
+    patches = ecg_vit.patchify(ecg, config.ecg)
+    rows, columns = ecg_vit.grid(config.ecg, samples)
     leads, length = config.ecg.patch_leads, config.ecg.patch_samples
     token = 3 if rows == 1 else 3 * columns + 7
     row, column = divmod(token, columns)
     expected = ecg[1, row * leads : (row + 1) * leads, column * length : (column + 1) * length].flatten()
     assert torch.equal(patches[1, token], expected)
-    assert torch.equal(vit.unpatchify(patches, config.ecg), ecg)
+    assert torch.equal(ecg_vit.unpatchify(patches, config.ecg), ecg)
 
 
 def test_token_embedding_is_the_patch_embedding_in_patch_order():
     encoder = EcgEncoder(DEMO.ecg, 1000).eval()
     ecg = torch.randn(2, 12, 1000)
     weight = encoder.patch_embed.proj.weight.flatten(1)
-    literal = vit.patchify(ecg, DEMO.ecg) @ weight.T + encoder.patch_embed.proj.bias + encoder.pos_embed[:, 1:]
+    literal = ecg_vit.patchify(ecg, DEMO.ecg) @ weight.T + encoder.patch_embed.proj.bias + encoder.pos_embed[:, 1:]
     assert torch.allclose(encoder.tokens(ecg), literal, atol=1e-5)
 
 
@@ -125,7 +125,7 @@ def test_the_reconstruction_never_sees_masked_samples():
     model = MaskedAutoencoder(DEMO.ecg, DEMO.mae, 1000).eval()
     ecg, noise = torch.randn(2, 12, 1000), torch.rand(2, 50)
     _, predicted, mask = model(ecg, noise)
-    hidden = vit.unpatchify(mask[:, :, None].expand(-1, -1, 12 * 20).contiguous(), DEMO.ecg) > 0
+    hidden = ecg_vit.unpatchify(mask[:, :, None].expand(-1, -1, 12 * 20).contiguous(), DEMO.ecg) > 0
     changed = torch.where(hidden, torch.randn_like(ecg), ecg)
     assert torch.equal(model(changed, noise)[1], predicted)
 

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from eccl_lib.data.records import LEADS
+from eccl_lib.config.schema import LEADS
 from eccl_lib.data.synthetic.ecg import RATE, SAMPLES, STEP_UV, Strip
 
 _BEAT_SAMPLES, _BEAT_R = 600, 235  # the median beat: 1200 ms, its R peak at 470 ms

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eccl_lib.config import SyntheticConfig
+from eccl_lib.config.schema import SyntheticConfig
 from eccl_lib.data.records import CineRecord
 from eccl_lib.data.synthetic.chest import Scene, chest, texture
 from eccl_lib.data.synthetic.geometry import ANGLES, Contours, contours, length_mm

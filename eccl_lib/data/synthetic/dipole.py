@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eccl_lib.config import SyntheticConfig
+from eccl_lib.config.schema import SyntheticConfig
 from eccl_lib.data.synthetic.population import Hearts, generator
 
 WAVES = ("P1", "P2", "q", "r0", "R", "R2", "S", "s2", "T")

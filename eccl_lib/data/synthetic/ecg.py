@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eccl_lib.config import SyntheticConfig
+from eccl_lib.config.schema import SyntheticConfig
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.synthetic.dipole import beats, electrodes, trace
 from eccl_lib.data.synthetic.population import Hearts, draw, generator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eccl_lib.config import SyntheticConfig
+from eccl_lib.config.schema import SyntheticConfig
 from eccl_lib.data.synthetic.geometry import ANGLES, contours, end_systole
 from eccl_lib.data.synthetic.population import SEGMENT_ANGLE, SEGMENT_LEVEL, SEGMENTS, Hearts, generator
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from eccl_lib.config import DISEASES, SyntheticConfig
+from eccl_lib.config.schema import DISEASES, SyntheticConfig
 
 FIRST_EID = 9_000_001  # real ids start with 1 to 6
 GENERATOR = 1  # rises with every change of what a participant looks like, so that stores are built anew

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eccl_lib.config import DISEASES, SyntheticConfig
+from eccl_lib.config.schema import DISEASES, SyntheticConfig
 from eccl_lib.data.synthetic.measure import measured_traits
 from eccl_lib.data.synthetic.population import FIRST_EID, Hearts, draw, generator
 from eccl_lib.data.traits import TRAITS

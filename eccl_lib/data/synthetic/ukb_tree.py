@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eccl_lib.config import SyntheticConfig
+from eccl_lib.config.schema import SyntheticConfig
 from eccl_lib.data.records import CineRecord
 from eccl_lib.data.synthetic.cardiosoft import xml
 from eccl_lib.data.synthetic.cine import cine

@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 
 from bench import real_hearts
 from bench.real_hearts import LV, WALL, dice
-from eccl_lib import paths
-from eccl_lib.data.heart import network
+from eccl_lib.data.segmentation.unet import network
+from eccl_lib.io import paths
 
 FOLDER = paths.ROOT.parent / "shared" / "data" / "cmr" / "sunnybrook"
 PATIENTS = ("SCD0000101", "SCD0000201", "SCD0000301")

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from eccl_lib.config import DISEASES, load
-from eccl_lib.data.synthetic import ceilings
+from bench import ceilings
+from eccl_lib.config.load import load
+from eccl_lib.config.schema import DISEASES
 
 
 @pytest.fixture(scope="module")

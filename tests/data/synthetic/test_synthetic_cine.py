@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from eccl_lib.config import load
+from eccl_lib.config.load import load
 from eccl_lib.data.synthetic import draw, population, render_cine, render_ecg
 from eccl_lib.data.synthetic.cine import cine, volume_ml
 from eccl_lib.data.synthetic.measure import segments

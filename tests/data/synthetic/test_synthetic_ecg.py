@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from eccl_lib.config import load
-from eccl_lib.data.records import LEADS
+from eccl_lib.config.load import load
+from eccl_lib.config.schema import LEADS
 from eccl_lib.data.synthetic import draw, render_ecg
 from eccl_lib.data.synthetic.cardiosoft import median_beat
 from eccl_lib.data.synthetic.ecg import RATE, STEP_UV, strip

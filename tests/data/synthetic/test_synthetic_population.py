@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from eccl_lib.config import DISEASES, load
+from eccl_lib.config.load import load
+from eccl_lib.config.schema import DISEASES
 from eccl_lib.data.synthetic import FIRST_EID, draw, render_table
 from eccl_lib.data.synthetic.geometry import ANGLES, contours, length_mm, slab_share
 from eccl_lib.data.synthetic.measure import measured_traits, segments, true_traits

@@ -10,8 +10,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from eccl_lib.config import load
-from eccl_lib.data.records import LEADS
+from eccl_lib.config.load import load
+from eccl_lib.config.schema import LEADS
 from eccl_lib.data.synthetic import FIRST_EID, render_cine, render_ecg, ukb_tree, write_participant, write_table
 
 CONFIG = load("demo", overrides={"synthetic.participants": 30}).synthetic

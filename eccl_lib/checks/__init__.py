@@ -1,0 +1,1 @@
+"""Checks of a checkout and of results: privacy, leakage."""

@@ -1,0 +1,227 @@
+"""No participant in the repository: ids, names, birth dates, home paths and data files, in all that git tracks.
+
+``python -m eccl_lib.checks.privacy`` looks at the tracked files, ``--history`` at every commit, and paths that are given (a
+report, logs, executed notebooks) are looked through as well. What is found is named by place, never repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eccl_lib.data.ukb.masking import masked
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# UK Biobank's; ids of the embedded cohort start with 9. A full stop may end the sentence, but not be a decimal point.
+_ID = re.compile(r"(?<!\d)(?<!\d\.)[1-6]\d{6}(?!\.?\d)")
+# Digests of runs, commits and files, as the suite and git write them: eight of their letters may look like an id.
+_DIGEST = re.compile(r"\b(?=[0-9a-f]*[a-f])(?:[0-9a-f]{8}|[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64})\b")
+_NAMED = r"FamilyName|GivenName|PID|PatientID|PatientName"
+_NAMES = (
+    re.compile(rf"<(?:{_NAMED})\b[^>/]*>\s*(?!SYNTHETIC|ANONYM|SECRET)[^<\s{{}}][^<{{}}]*</"),  # CardioSoft, MUSE
+    re.compile(r"(?i)patient'?s?[ _]?name\W{1,12}[a-z'-]{2,}\^[a-z]"),  # DICOM, printed or dumped
+)
+_DATE = r"(?:(?:19|20)\d\d-?[01]\d-?[0-3]\d|[0-3]?\d[./][01]?\d[./](?:19|20)\d\d)(?!\d)"
+_BIRTHS = (
+    re.compile(rf"(?i)(?:birth[ _-]?(?:date|day)|date[ _]of[ _]birth|\bdob)(?:time)?\W{{1,12}}(?:DA\W{{1,4}})?{_DATE}"),
+    re.compile(r"<BirthDateTime>\s*(?:<(?:Day|Month|Year)>\s*\d+\s*</(?:Day|Month|Year)>\s*){2,3}"),
+)
+_HOMES = re.compile(r"(?:/home|/Users|[A-Za-z]:\\{1,2}Users)[/\\]{1,2}(?!<|\$|\{)[\w.-]+|(?<![\w.])/root/[\w.-]+")
+_DATA = {".dcm", ".nii", ".parquet", ".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pt", ".safetensors", ".zip", ".xml"}
+# The heart network, taught by generated pictures: the one binary that belongs here, if its digest is the recorded one.
+WEIGHTS = "eccl_lib/data/segmentation/unet/weights.safetensors"
+_TAG = re.compile(r"<(?!!--)[^>]*>")  # of a drawing; its comments repeat the text that is drawn
+_EMBEDDED = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]*")
+
+KINDS = {
+    "a participant's id": (_ID,),
+    "a name": _NAMES,
+    "a birth date": _BIRTHS,
+    "a home path": (_HOMES,),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that must not be there. place: file and line, or cell; it repeats nothing of what was found."""
+
+    place: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}"
+
+
+def without_digests(text: str) -> str:
+    """The text without its hexadecimal digests: 8, 12, 40 or 64 places, a letter among them."""
+    return _DIGEST.sub("", text)
+
+
+def check_text(text: str, place: str) -> list[Finding]:
+    """Findings line by line; names and dates also across lines, as XML breaks them."""
+    found, text = [], without_digests(_EMBEDDED.sub("", text))
+    for what, patterns in KINDS.items():
+        for pattern in patterns:
+            lines = sorted({text.count("\n", 0, match.start()) + 1 for match in pattern.finditer(text)})
+            found += [Finding(f"{place}:{line}", what) for line in lines]
+    return found
+
+
+def check_file(path: Path, name: str) -> list[Finding]:
+    """A file by its name and its content; of a notebook the cells and what they printed. name: how to call it."""
+    place = masked(name)
+    found = [Finding(place, f"{what} in the file's name") for what in _in_name(name)]
+    if name == WEIGHTS and _recorded(path):
+        return found
+    if path.suffix.lower() in _DATA or name.lower().endswith((".nii.gz", ".csv.gz")):
+        return [*found, Finding(place, f"a data file ({path.suffix}); nothing recorded belongs here")]
+    content = path.read_bytes()
+    if content[128:132] == b"DICM":
+        return [*found, Finding(place, "a DICOM file")]
+    if b"\0" in content[:8192]:
+        content = b"\n".join(_png_texts(content))
+    text = content.decode("utf-8", errors="replace")
+    if path.suffix == ".svg":
+        text = _drawn(text)
+    if path.suffix == ".ipynb":
+        return found + _check_notebook(text, place)
+    return found + check_text(text, place)
+
+
+def _recorded(path: Path) -> bool:
+    """Whether the file is what the .json beside it says was trained."""
+    facts = path.with_suffix(".json")
+    if not facts.is_file():
+        return False
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return json.loads(facts.read_text(encoding="utf-8")).get("sha256") == digest
+
+
+def _png_texts(content: bytes) -> Iterator[bytes]:
+    """What a PNG carries beside pixels: its text chunks."""
+    place = 8
+    while place + 8 <= len(content):
+        length, kind = int.from_bytes(content[place : place + 4], "big"), content[place + 4 : place + 8]
+        if kind in (b"tEXt", b"iTXt"):
+            yield content[place + 8 : place + 8 + length]
+        place += 12 + length
+
+
+def _drawn(svg: str) -> str:
+    """The text of a drawing, line for line, without coordinates and the names that shapes are given."""
+    return _TAG.sub(lambda tag: "\n" * tag[0].count("\n"), svg)
+
+
+def _in_name(name: str) -> list[str]:
+    return [what for what in ("a participant's id",) if _ID.search(name)]
+
+
+def _check_notebook(text: str, place: str) -> list[Finding]:
+    try:
+        cells = json.loads(text).get("cells", [])
+    except (ValueError, AttributeError):
+        return check_text(text, place)
+    found = []
+    for number, cell in enumerate(cells, start=1):
+        for part in _strings({key: value for key, value in cell.items() if key != "id"}):
+            found += [Finding(f"{place}, cell {number}", finding.what) for finding in check_text(part, "")]
+    return list(dict.fromkeys(found))
+
+
+def _strings(value: Any, key: str = "") -> Iterator[str]:
+    """All text in a notebook's cell, lines joined; pictures as base64 are none."""
+    if isinstance(value, str):
+        if not key.startswith("image/"):
+            yield value
+        elif key == "image/svg+xml":
+            yield _drawn(value)
+    elif isinstance(value, list) and all(isinstance(line, str) for line in value):
+        yield from _strings("".join(value), key)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _strings(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner, key)
+
+
+def check_tracked(root: Path = ROOT) -> list[Finding]:
+    """Everything that git tracks or would track, with the list of files from git itself."""
+    listed = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
+    names = sorted({name for name in listed if name and (root / name).is_file()})
+    return [finding for name in names for finding in check_file(root / name, name)]
+
+
+def check_tree(folder: Path) -> list[Finding]:
+    """All files below a folder: a report, logs, executed notebooks."""
+    files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
+    base = folder.parent if folder.is_file() else folder
+    return [finding for path in files for finding in check_file(path, path.relative_to(base).as_posix())]
+
+
+def check_history(root: Path = ROOT) -> list[Finding]:
+    """Messages and added lines of every commit of every branch, since what was once committed is still there."""
+    found: list[Finding] = []
+    commit, lines = "", []
+
+    def close() -> None:
+        found.extend(Finding(f"commit {commit[:12]}", finding.what) for finding in check_text("\n".join(lines), ""))
+        lines.clear()
+
+    log = _git(root, "log", "--all", "-p", "--no-color", "--format=\1%H%n%B")
+    for part in re.split(r"^(?=\x01)|^(?=diff --git )", log, flags=re.MULTILINE):
+        if part.startswith("\1"):
+            close()
+            commit, part = part[1:].split("\n", 1)
+            lines.append(part)
+            continue
+        head, _, body = part.partition("\n@@")
+        added = "\n".join(line[1:] for line in body.split("\n") if line.startswith("+"))
+        lines += [head.split("\n")[0], _as_file(head.split("\n")[0], added)]
+    close()
+    return list(dict.fromkeys(found))
+
+
+def _as_file(name: str, text: str) -> str:
+    """Added lines as ``check_file`` would see them: a drawing without tags, no pictures in base64."""
+    if name.endswith(".svg"):
+        return _drawn(text)
+    return "\n".join(line for line in text.split("\n") if '"image/png"' not in line)
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=True)
+    return done.stdout.decode("utf-8", errors="replace")
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command line. 0: nothing found; 1: something was."""
+    parser = argparse.ArgumentParser(prog="python -m eccl_lib.checks.privacy", description=__doc__)
+    parser.add_argument("paths", nargs="*", type=Path, help="more to look through: a report, logs, notebooks")
+    parser.add_argument("--history", action="store_true", help="every commit too")
+    given = parser.parse_args(words)
+    for path in given.paths:
+        if not path.exists():
+            parser.error(f"there is no {path}")
+    try:
+        found = check_tracked() + (check_history() if given.history else [])
+    except (OSError, subprocess.CalledProcessError):
+        parser.error(f"{ROOT} is no git checkout, so nothing says which files are tracked")
+    found += [finding for path in given.paths for finding in check_tree(path)]
+    for finding in found:
+        print(finding, file=sys.stderr)
+    print(f"privacy: {len(found)} findings" if found else "privacy: nothing found")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

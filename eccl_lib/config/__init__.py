@@ -1,0 +1,1 @@
+"""Parameters of every run: schema, presets of each scale, ranges, seeds, errors."""

@@ -1,0 +1,161 @@
+"""Every number of the experiment, each with its source: defaults are the paper's, a scale is a short delta.
+
+``load("demo", disease="I42", overrides={"align.epochs": 5})`` gives a frozen ``Config``. Names, types and values that
+do not fit raise ``ConfigError`` with the right choices in the message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+from dataclasses import fields, replace
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.presets import DELTAS
+from eccl_lib.config.ranges import TRAININGS, value_of, violations
+from eccl_lib.config.schema import Config
+
+SCALES = tuple(DELTAS)
+
+
+def load(
+    scale: str = "demo",
+    *,
+    cohort: str = "synthetic",
+    disease: str = "I21",
+    seed: int = 0,
+    overrides: dict[str, Any] | None = None,
+) -> Config:
+    """The config of one scale with its parameters and overrides applied.
+
+    overrides: field to value, dotted (``{"align.epochs": 3}``) or nested (``{"align": {"epochs": 3}}``).
+    Raises ConfigError on an unknown name, a wrong type or a value out of its range.
+    """
+    if not isinstance(scale, str) or scale not in DELTAS:
+        raise ConfigError(f"scale is {scale!r}; choose one of {', '.join(SCALES)}")
+    top = {"scale": scale, "cohort": cohort, "disease": disease, "seed": seed}
+    changes = _flatten(overrides or {})
+    for name in top.keys() & changes.keys():
+        raise ConfigError(f"{name} is a parameter of its own, not an override: give it as -p {name} or --{name}")
+    config = _apply(Config(), {**top, **DELTAS[scale]})
+    config = _apply(config, {**_shorter_warmups(config, changes), **changes})
+    checked(config)
+    return config
+
+
+def checked(config: Config) -> Config:
+    """The config itself. Raises ConfigError where a value is out of its range."""
+    for name, wanted in violations(config):
+        raise ConfigError(f"{name} is {value_of(config, name)!r}; it must be {wanted}")
+    return config
+
+
+def _shorter_warmups(config: Config, changes: dict[str, Any]) -> dict[str, Any]:
+    """Where only the number of epochs is overridden, the warm-up stays at most a fifth of it, as in Sec. 3.1."""
+    found = {}
+    for section in TRAININGS:
+        epochs = changes.get(f"{section}.epochs")
+        if isinstance(epochs, int) and epochs >= 0:
+            found[f"{section}.warmup_epochs"] = min(getattr(config, section).warmup_epochs, epochs // 5)
+    return found
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        raise ConfigError(f"overrides is {tree!r}; give fields and values, such as {{'align.epochs': 3}}")
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat.update(_flatten(value, f"{name}.") if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def _apply(config: Config, changes: dict[str, Any]) -> Config:
+    for name, value in changes.items():
+        section, _, key = name.rpartition(".")
+        owner = config if not section else getattr(config, section, None)
+        if not dataclasses.is_dataclass(owner) or key not in _types(type(owner)):
+            raise ConfigError(f"there is no parameter {name!r}; {_nearest(name)}")
+        hint = _types(type(owner))[key]
+        if dataclasses.is_dataclass(hint):
+            raise ConfigError(
+                f"{name!r} is a group of parameters; set one of its fields, such as {name}.{fields(hint)[0].name}"
+            )
+        changed = replace(owner, **{key: _checked(name, value, hint)})
+        config = changed if not section else replace(config, **{section: changed})
+    return config
+
+
+@functools.cache
+def _types(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def names() -> list[str]:
+    """Every parameter, dotted."""
+    found = []
+    for name, hint in _types(Config).items():
+        found += [f"{name}.{f.name}" for f in fields(hint)] if dataclasses.is_dataclass(hint) else [name]
+    return found
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"the groups are {', '.join(_types(Config))}"
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    origin = get_origin(hint)
+    if origin is Literal:
+        choices = get_args(hint)
+        if value not in choices or isinstance(value, bool):
+            raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(map(str, choices))}")
+        return value
+    if origin is tuple:
+        inner = get_args(hint)[0]
+        if not isinstance(value, list | tuple) or not value:
+            raise ConfigError(f"{name} is {value!r}; give a list of {inner.__name__}, such as [2, 2]")
+        return tuple(_checked(name, item, inner) for item in value)
+    if origin is UnionType:
+        raise TypeError(f"{name}: unions are not used in the config")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{name} is {value!r}, a {type(value).__name__}; give {_article(hint.__name__)}")
+    return value
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """The config as plain JSON types."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def essentials(config: Config) -> dict[str, Any]:
+    """``as_dict`` without the options that are off: what results hang on."""
+    content = as_dict(config)
+    for name, part in content.items():
+        for each in fields(getattr(config, name)) if isinstance(part, dict) else ():
+            if each.metadata.get("option") and getattr(getattr(config, name), each.name) == each.default:
+                del part[each.name]
+    return content
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 in hex of JSON-able parts; equal content gives an equal digest on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint(config: Config, *sections: str, parents: tuple[str, ...] = ()) -> str:
+    """What a result hangs on: the named sections (or top-level fields) of the config and the parents' fingerprints."""
+    content = essentials(config)
+    return digest({name: content[name] for name in sections}, list(parents))

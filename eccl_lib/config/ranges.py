@@ -1,0 +1,103 @@
+"""Ranges of the parameters that a type cannot say."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eccl_lib.config.schema import Config
+
+TRAININGS = ("mae", "cmr_training", "align", "third_stage", "cmae")
+MAY_BE_ZERO = {"seed", "warmup_epochs", "patience", "views"}
+
+Violation = tuple[str, str]  # the parameter, dotted, and what it must be
+
+
+def violations(config: Config) -> Iterator[Violation]:
+    """What is out of range, one by one; later rules may rely on earlier ones, so the first is the one to mend."""
+    for rules in (_kinds, _cohort, _trainings, _shapes):
+        for name, holds, wanted in rules(config):
+            if not holds:
+                yield name, wanted
+
+
+def value_of(config: Config, name: str) -> Any:
+    """The value of a dotted parameter."""
+    section, _, key = name.rpartition(".")
+    return getattr(getattr(config, section) if section else config, key)
+
+
+Rule = tuple[str, bool, str]  # the parameter, whether it is well, what it must be
+
+
+def _kinds(config: Config) -> Iterator[Rule]:
+    """Sizes are positive, shares lie between 0 and 1, whatever field they are in."""
+    yield "seed", config.seed >= 0, "0 or more"
+    for section, part in vars(config).items():
+        for field in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+            key, name, value = field.name, f"{section}.{field.name}", getattr(part, field.name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if key not in MAY_BE_ZERO and all(type(n) is int for n in numbers):
+                yield name, all(n >= 1 for n in numbers), "1 or more"
+            if key.endswith(("_probability", "dropout", "drop_path")):
+                yield name, 0 <= value <= 1, "between 0 and 1"
+            if key in ("temperature", "triplet_margin", "lr"):
+                yield name, value > 0, "above 0"
+
+
+def _cohort(config: Config) -> Iterator[Rule]:
+    from eccl_lib.config.schema import COHORTS, UNPAIRED
+
+    known = config.cohort in COHORTS or UNPAIRED.fullmatch(config.cohort) is not None
+    yield "cohort", known, f"{', '.join(COHORTS)}, or an unpaired store's name, ecg-NAME or cmr-NAME (docs/formats.md)"
+    synthetic = config.synthetic
+    yield "synthetic.participants", synthetic.participants >= 30, "30 or more; rare diseases need many more"
+    yield "synthetic.slices", synthetic.slices <= 20, "between 1 and 20"
+    for field in dataclasses.fields(synthetic):
+        if field.name.startswith("prevalence_"):
+            yield f"synthetic.{field.name}", 0 < getattr(synthetic, field.name) < 0.5, "between 0 and 0.5"
+    yield "augment.ecg_crop_min", 0 < config.augment.ecg_crop_min <= 1, "above 0, at most 1"
+
+
+def _trainings(config: Config) -> Iterator[Rule]:
+    for section in TRAININGS:
+        part = getattr(config, section)
+        at_most = f"between 0 and {section}.epochs ({part.epochs})"
+        yield f"{section}.warmup_epochs", 0 <= part.warmup_epochs <= part.epochs, at_most
+        yield f"{section}.batch", part.batch >= 2, "2 or more"
+    for name in ("mae.start_from", "cmr_training.start_from"):
+        known = re.fullmatch("([0-9a-f]{8})?", value_of(config, name)) is not None
+        yield name, known, "the eight signs at the end of a finished run's folder, such as 60ab351f"
+    yield "align.views", config.align.views >= 0, "0 or more"
+    yield "mae.mask_ratio", 0 < config.mae.mask_ratio < 1, "between 0 and 1"
+    yield "mae.correlation_weight", 0 <= config.mae.correlation_weight <= 1, "between 0 and 1"
+
+
+def _shapes(config: Config) -> Iterator[Rule]:
+    """What has to divide what."""
+    yield "view.ecg_rate", 500 % config.view.ecg_rate == 0, "a divisor of 500"
+    samples = 10 * config.view.ecg_rate
+    yield "ecg.patch_samples", samples % config.ecg.patch_samples == 0, f"a divisor of {samples}, the samples in 10 s"
+    yield "ecg.patch_leads", 12 % config.ecg.patch_leads == 0, "a divisor of 12"
+    yield "variants.patch_leads", 12 % config.variants.patch_leads == 0, "a divisor of 12"
+    for length in config.variants.patch_samples:
+        yield "variants.patch_samples", samples % length == 0, f"divisors of {samples}, the samples in 10 s"
+    yield "variants.heads", len(config.variants.heads) == len(config.variants.widths), "as many as variants.widths"
+    for axis in ("clip_frames", "clip_size"):
+        stored, seen = getattr(config.store, axis), getattr(config.view, axis)
+        yield f"view.{axis}", stored % seen == 0, f"a divisor of store.{axis} ({stored})"
+    patched = {"swin": "cmr.patch", "vit": "cmr_vit.patch"}.get(config.cmr.architecture)  # ResNet50 takes any size
+    if patched:
+        patch = value_of(config, patched)
+        yield "view.clip_size", config.view.clip_size % patch == 0, f"a multiple of {patched} ({patch})"
+    yield "cmr_resnet.layers", len(config.cmr_resnet.layers) == 4, "four numbers of blocks"
+    yield "cmr.heads", len(config.cmr.heads) == len(config.cmr.depths), "as many as cmr.depths"
+    for width, heads in (("ecg.width", "ecg.heads"), ("mae.decoder_width", "mae.decoder_heads"), _CMR_VIT):
+        wide, many = value_of(config, width), value_of(config, heads)
+        yield width, wide % many == 0 and wide % 4 == 0, f"a multiple of {heads} ({many}) and of 4"
+
+
+_CMR_VIT = ("cmr_vit.width", "cmr_vit.heads")

@@ -1,0 +1,42 @@
+"""A short-axis cine from a 4-D NIfTI (x, y, slice, frame), as ukbb_cardiac writes it (sa.nii.gz) and others do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.formats import stack
+from eccl_lib.data.records import CineFile, some_of
+from eccl_lib.data.segmentation import masks
+
+
+def open_file(path: Path) -> CineFile:
+    """Slices base to apex, frames as they lie in the file. Raises UnreadableError."""
+    if not Path(path).is_file():
+        raise UnreadableError(f"there is no file {path}", "Accepted are: 4-D NIfTI; UK Biobank's short-axis zip.")
+    image, affine, shape = masks.open_nifti(path)
+    if shape[3] < 2:
+        raise UnreadableError("the NIfTI has one frame", "A cine is x, y, slice, frame.")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (spacing > 0).all():
+        raise UnreadableError("the NIfTI's geometry is empty", "Write its affine: the place of each slice is needed.")
+    images = masks.voxels(image, shape).transpose(2, 3, 1, 0)  # (S, F, H, W)
+    plane = masks.FLIP @ affine[:3]  # to DICOM's axes
+    axes = np.stack(
+        [np.column_stack([plane[:, 0], plane[:, 1], plane[:, 2] * s + plane[:, 3]]) for s in range(shape[2])]
+    )
+    if plane[:, 2] @ stack.TOWARDS_APEX < 0:
+        images, axes = images[::-1], axes[::-1]
+    pixel_mm = float(spacing[1]), float(spacing[0])
+    return CineFile(images.shape, axes, pixel_mm, float(spacing[2]), _frame_ms(image), some_of(images))
+
+
+def _frame_ms(image) -> float:
+    """Time between frames; headers write it in seconds, in milliseconds or not at all (1)."""
+    step = float(image.header.get_zooms()[3])
+    unit = image.header.get_xyzt_units()[1]
+    if not step > 0 or step == 1:
+        return float("nan")
+    return step if unit == "msec" or (unit == "unknown" and step > 1) else 1000 * step

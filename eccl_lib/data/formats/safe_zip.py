@@ -1,0 +1,126 @@
+"""The files of a zip, in memory and nowhere else: a harmful archive is refused, and of each file only what is asked."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
+
+LARGEST_STACK = 2**29  # bytes unpacked; a full stack has 60 MB, one with every slice twice and 100 frames 240 MB
+LARGEST_MEMBER = 64 * 2**20
+MOST_MEMBERS = 5000
+LARGEST_RATIO = 200  # unpacked to packed
+
+DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
+_LOCAL = struct.Struct("<4s5H3L2H")  # what stands before each file in a zip; the last two: lengths of name and extra
+
+
+class DamagedMemberError(UnreadableError):
+    """A file's bytes are not what the archive says."""
+
+    def __init__(self) -> None:
+        super().__init__("a file of the stack is damaged", DOWNLOAD_AGAIN)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file. size: of it unpacked. start: its first bytes, unchecked; read: all, checked. DamagedMemberError."""
+
+    size: int
+    start: Callable[[int], bytes]
+    read: Callable[[], bytes]
+
+    @classmethod
+    def at(cls, path: Path) -> Member:
+        """A file on the disk, of which no more than what is asked is in memory."""
+        size = path.stat().st_size if path.is_file() else LARGEST_MEMBER + 1
+        if size > LARGEST_MEMBER:
+            return cls.damaged()
+        return cls(size, lambda count: _read(path, count), lambda: _read(path, -1))
+
+    @classmethod
+    def damaged(cls) -> Member:
+        """A file that cannot be read."""
+        return cls(0, _raise, _raise)
+
+
+def _raise(*count: int) -> bytes:
+    raise DamagedMemberError
+
+
+def _read(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as handle:
+            return handle.read(count)
+    except OSError as error:
+        raise DamagedMemberError from error
+
+
+class Zip:
+    """An open archive whose entries do no harm. Raises UnreadableError."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            if path.stat().st_size > LARGEST_STACK:
+                raise UnreadableError(f"the zip has {path.stat().st_size / 2**20:.0f} MB: no cine does", DOWNLOAD_AGAIN)
+            self.content = path.read_bytes()
+            self.archive = zipfile.ZipFile(io.BytesIO(self.content))
+            self.infos = _checked(self.archive)
+        except UnreadableError:
+            raise
+        except DAMAGE as error:
+            empty = path.is_file() and path.stat().st_size == 0
+            reason = "the zip is empty" if empty else f"the zip is damaged or not there ({type(error).__name__})"
+            raise UnreadableError(reason, DOWNLOAD_AGAIN) from error
+
+    def member(self, info: zipfile.ZipInfo) -> Member:
+        """One of its files."""
+        return Member(info.file_size, lambda count: self._start(info, count), lambda: self._whole(info))
+
+    def _whole(self, info: zipfile.ZipInfo) -> bytes:
+        content = self._start(info, info.file_size)
+        if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
+            raise DamagedMemberError
+        return content
+
+    def _start(self, info: zipfile.ZipInfo, count: int) -> bytes:
+        """zipfile would take longer to open a file than to unpack its first bytes."""
+        try:
+            signature, *_, name_length, extra_length = _LOCAL.unpack_from(self.content, info.header_offset)
+            start = info.header_offset + _LOCAL.size + name_length + extra_length
+            if signature != b"PK\x03\x04" or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                with self.archive.open(info) as member:
+                    return member.read(count)
+            packed = memoryview(self.content)[start : start + info.compress_size]
+            if info.compress_type == zipfile.ZIP_STORED:
+                return bytes(packed[:count])
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, max(count, 1))[:count]
+        except (struct.error, *DAMAGE) as error:
+            raise DamagedMemberError from error
+
+
+def _checked(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The archive's entries; refused where unpacking could do harm."""
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    if len(infos) > MOST_MEMBERS:
+        raise UnreadableError(f"the zip has {len(infos)} files; a stack has some hundreds", DOWNLOAD_AGAIN)
+    total = sum(info.file_size for info in infos)
+    if total > LARGEST_STACK:
+        raise UnreadableError(f"the zip would unpack to {total / 2**20:.0f} MB: no cine does", DOWNLOAD_AGAIN)
+    for info in infos:
+        parts = info.filename.replace("\\", "/").split("/")
+        if ".." in parts or parts[0] == "" or ":" in parts[0] or (info.external_attr >> 28) == 0xA:
+            raise UnreadableError("the zip has a file with a path that leads outside of it, or a link", DOWNLOAD_AGAIN)
+        if info.file_size > LARGEST_RATIO * max(info.compress_size, 1) + 2**20:
+            raise UnreadableError("the zip has a file that would unpack without end: no cine does", DOWNLOAD_AGAIN)
+        if info.file_size > LARGEST_MEMBER:
+            raise UnreadableError("the zip has a file larger than any image", DOWNLOAD_AGAIN)
+        if info.flag_bits & 1:
+            raise UnreadableError("the zip is encrypted", "Unpack it with its password and zip it again.")
+    return infos

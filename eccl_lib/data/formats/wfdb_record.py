@@ -1,0 +1,39 @@
+"""A PhysioNet record: PTB-XL, the Challenges, PTB and many others (WFDB)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.formats.leads import ACCEPTED, LONGEST_SECONDS, by_lead, millivolts
+from eccl_lib.data.records import EcgRecord
+
+LARGEST_FILE = 256 * 2**20
+
+
+def read(header: Path) -> EcgRecord:
+    """A record by its .hea. Raises UnreadableError."""
+    import wfdb
+
+    name = str(header.with_suffix(""))
+    try:
+        facts = wfdb.rdheader(name)
+        # A header is free to name any file of the machine: only neighbours are opened.
+        for file in facts.file_name or []:
+            if file is None or Path(file).name != file or not header.with_name(file).is_file():
+                raise UnreadableError(f"the header names a file {str(file)[:60]!r} that is not beside it", ACCEPTED)
+            if header.with_name(file).stat().st_size > LARGEST_FILE:
+                raise UnreadableError(f"{file} has more than {LARGEST_FILE / 2**20:.0f} MB")
+        last = min(int(facts.sig_len), int(LONGEST_SECONDS * facts.fs)) if facts.sig_len else None
+        record = wfdb.rdrecord(name, sampto=last)
+    except UnreadableError:
+        raise
+    except Exception as error:
+        raise UnreadableError(
+            f"the WFDB record is damaged ({type(error).__name__}: {str(error)[:80]})", ACCEPTED
+        ) from error
+    if record.p_signal is None or not record.sig_name:
+        raise UnreadableError("the WFDB record has no signals", ACCEPTED)
+    names, units = ([str(word or "") for word in words] for words in (record.sig_name, record.units))
+    signal, notes = by_lead(names, record.p_signal.T, [millivolts(unit) for unit in units])
+    return EcgRecord(signal, float(record.fs), notes=tuple(notes))

@@ -1,0 +1,1 @@
+"""The store on disk: plan, fill, shards, schemas."""

@@ -1,0 +1,74 @@
+"""The tables that cross from one stage to the next, as pandera schemas: columns, types, ranges, uniqueness."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.splits import SPLITS
+
+EID = r"\d{1,19}"
+ECG_FACTS = ("heart_rate", "missing_leads", "flat_leads", "gaps", "clipped", "baseline_mv", "einthoven_uv")
+ECG_FACTS += ("heart_rate_from",)
+HEART_FACTS = ("segmenter", "heart_flagged")
+FACTS = (*ECG_FACTS, *HEART_FACTS, "notes")  # what a table says of the recordings
+SHA256 = r"[0-9a-f]{64}"
+
+
+def check(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The table, in the types of its schema. Raises UnreadableError with the columns at fault and counts, no values."""
+    import pandera.errors
+
+    try:
+        return schemas()[name].validate(table, lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        cases = error.failure_cases
+        counts = cases.groupby([cases["column"].fillna(cases["schema_context"]), "check"], sort=True).size()
+        faults = "; ".join(f"{column}: {what} ({n})" for (column, what), n in counts.items())
+        raise UnreadableError(f"the {name} is not as it must be: {faults[:600]}", "Report it.") from None
+
+
+@cache
+def schemas() -> dict[str, Any]:
+    """All schemas by name."""
+    from pandera.pandas import Check, Column, DataFrameSchema
+
+    eid = Column(str, Check.str_matches(f"^{EID}$"), unique=True)
+    share = Check.in_range(0, 1)
+    people = {
+        "eid": eid,
+        "split": Column(str, Check.isin(SPLITS)),
+        "sex": Column(object, Check.isin(("female", "male")), nullable=True, coerce=True),
+        "age": Column(float, Check.in_range(0, 120), nullable=True),
+        "notes": Column(str, nullable=True, coerce=True),
+    }
+    flags = {
+        "heart_rate": Column(float, Check.in_range(20, 300), coerce=True),
+        "missing_leads": Column(str, nullable=True, coerce=True),
+        "flat_leads": Column(str, nullable=True, coerce=True),
+        "gaps": Column(float, share, coerce=True),
+        "clipped": Column(float, share, coerce=True),
+        "baseline_mv": Column(float, Check.ge(0), coerce=True),
+        "einthoven_uv": Column(float, Check.ge(0), coerce=True, nullable=True),
+        "heart_rate_from": Column(str, Check.isin(("device", "peaks", "none")), coerce=True),
+        "segmenter": Column(str, Check.isin(("masks", "network", "onnx", "voting")), coerce=True, required=False),
+        "heart_flagged": Column(bool, coerce=True, required=False),  # absent from a store that knew masks alone
+    }
+    slot = {"slot": Column(int, Check.ge(0), unique=True, coerce=True)}
+    ecg_sum, clip_sum = ({name: Column(str, Check.str_matches(SHA256))} for name in ("ecg_sha256", "clip_sha256"))
+    # An unpaired store's id is drawn from the file's name; a patient is who shares a split.
+    named = {"name": Column(str, unique=True), "patient": Column(str, Check.str_matches(f"^{EID}$"))}
+    text = {name: Column(str) for name in ("file", "reason", "cure")}
+    scores = {"eid": eid, "row": Column(int, Check.ge(0), unique=True, coerce=True)}
+    numbers = {r"^(target|score)_\w+$": Column(float, nullable=True, coerce=True, regex=True, required=False)}
+    return {
+        "table": DataFrameSchema({**people, **flags}),
+        "ukb table": DataFrameSchema({**people, **flags, **slot, **ecg_sum, **clip_sum}),
+        "ecg table": DataFrameSchema({**people, **named, **flags, **slot, **ecg_sum}),
+        "cmr table": DataFrameSchema({**people, **named, **slot, **clip_sum}),
+        "quarantine": DataFrameSchema({"eid": Column(str), **text}, strict=True),
+        "predictions": DataFrameSchema({**scores, **numbers}, strict=True),
+    }

@@ -1,0 +1,1 @@
+"""UK Biobank's tables, diagnoses, raw files and withdrawals."""

@@ -1,0 +1,143 @@
+"""Labels out of a tabular export: hospital codes with their dates and first occurrences, before or after the visit."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+
+import numpy as np
+import pandas as pd
+
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.schema import DISEASES
+from eccl_lib.data.ukb.columns import CODE_DATES, FIRST_OCCURRENCE, IMAGING_VISIT, LABEL_ARRAY, VISIT_DATE, as_text
+
+DATE_UNUSABLE = {"1900-01-01", "1901-01-01", "1902-02-02", "1903-03-03"}  # coding 819: diagnosed, date not usable
+DATE_PLACEHOLDER = {"1909-09-09", "2037-07-07"}  # coding 819: no diagnosis
+UNKNOWN = "unknown"  # sorts after every ISO date
+LONGEST_LIST = 100_000  # characters of a cell
+_CODE = re.compile(r"\s*[A-Z]\d\d", re.IGNORECASE)
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+
+
+def labels(table: pd.DataFrame, rule: str, until: str | None = None) -> np.ndarray:
+    """(N, 4) bool in the order of DISEASES: hospital codes and first occurrences together.
+
+    ``ever``: diagnosed at any time. ``prevalent``: first dated on or before the imaging visit. ``incident``: after it.
+    A diagnosis without a usable date counts for ``ever`` alone. until: ISO date at which the records end (UK Biobank
+    states it per data provider); what is dated later does not count. Raises UnreadableError where the date of the visit
+    is needed and in no row.
+    """
+    dated = first_dates(table)
+    if until is not None:
+        dated = dated.where(~(dated.notna() & (dated != UNKNOWN) & (dated > until)))
+    if rule == "ever":
+        return dated.notna().to_numpy()
+    visit = as_text(table, VISIT_DATE, IMAGING_VISIT).astype(object).map(iso_date, na_action="ignore")
+    visit = visit.where(visit != UNKNOWN)
+    if visit.isna().all():
+        raise UnreadableError(f"labels={rule} needs the imaging date", f"Export field {VISIT_DATE}, instance 2.")
+    out = np.zeros((len(table), len(DISEASES)), dtype=bool)
+    for k, disease in enumerate(DISEASES):
+        known = dated[disease].notna() & (dated[disease] != UNKNOWN) & visit.notna()
+        first, seen = dated.loc[known, disease].astype(str), visit[known].astype(str)
+        out[known.to_numpy(), k] = (first <= seen) if rule == "prevalent" else (first > seen)
+    return out
+
+
+def undated(table: pd.DataFrame) -> list[str]:
+    """What keeps a diagnosis from counting as prevalent or incident, in words."""
+    visit = as_text(table, VISIT_DATE, IMAGING_VISIT)
+    notes = [f"{visit.isna().sum()} participants have no imaging date"] if visit.isna().any() else []
+    counts = (first_dates(table) == UNKNOWN).sum()
+    notes += [f"{disease}: {n} diagnoses without a usable date" for disease, n in counts.items() if n]
+    return notes
+
+
+def first_dates(table: pd.DataFrame) -> pd.DataFrame:
+    """Per disease the earliest ISO date, ``unknown`` where diagnosed without a usable date, missing where healthy."""
+    found: dict[str, dict[str, str]] = {disease: {} for disease in DISEASES}
+    for eid, disease, date in (*_first_occurrences(table), *_hospital(table)):
+        found[disease][eid] = min(found[disease].get(eid, date), date)
+    columns = {disease: pd.Series(dates, dtype=object).reindex(table.index) for disease, dates in found.items()}
+    return pd.DataFrame(columns, index=table.index, dtype=object)
+
+
+def _first_occurrences(table: pd.DataFrame):
+    """(eid, disease, date) of the first-occurrence fields and of columns that are named I21 and so on."""
+    diseases = {field: disease for disease, field in FIRST_OCCURRENCE.items() if disease in DISEASES}
+    for key in table.columns:
+        if key[0] not in diseases:
+            continue
+        for eid, cell in table[key].dropna().items():
+            if key[2] == LABEL_ARRAY and cell.lower().removesuffix(".0") in ("0", "false", "no"):
+                continue
+            if (date := event_date(cell)) is not None:
+                yield eid, diseases[key[0]], date
+
+
+def _hospital(table: pd.DataFrame):
+    """(eid, disease, date) of the hospital's codes; element i of the codes has element i of the dates."""
+    held = set(table.columns)
+    for key in table.columns:
+        if key[0] not in CODE_DATES:
+            continue
+        cells = table[key].dropna()
+        for eid, cell in cells[cells.str.contains("|".join(DISEASES), case=False)].items():
+            for k, code in enumerate(parse_list(cell)):
+                if (disease := code[:3].upper()) not in DISEASES:
+                    continue
+                own, first = ((CODE_DATES[key[0]], key[1], array) for array in (key[2] + k, 0))
+                date = table.at[eid, own] if own in held else None
+                if not isinstance(date, str) and first in held and isinstance(table.at[eid, first], str):
+                    dates = parse_list(table.at[eid, first])  # all of them in one cell
+                    date = dates[k] if len(dates) > max(k, 1) else None
+                date = event_date(date) if isinstance(date, str) else UNKNOWN
+                if date is not None:
+                    yield eid, disease, date
+
+
+def event_date(cell: str) -> str | None:
+    """ISO date of a diagnosis, ``unknown`` where it is one of coding 819's or no date, None for its placeholders."""
+    date = iso_date(cell)
+    if date in DATE_PLACEHOLDER or "future" in cell.lower():  # the platform may write the coding's meaning
+        return None
+    return UNKNOWN if date in DATE_UNUSABLE else date
+
+
+def iso_date(cell: str) -> str:
+    """YYYY-MM-DD out of ISO dates with or without time and Stata's 01may2016; ``unknown`` for anything else.
+
+    01/05/2016 is unknown: May in Britain and January in America.
+    """
+    cell = str(cell).strip().lower()
+    if match := re.match(r"(\d{4})-(\d\d)-(\d\d)(?!\d)", cell):
+        year, month, day = match.groups()
+    elif (match := re.fullmatch(r"(\d\d)([a-z]{3})(\d{4})", cell)) and match[2] in _MONTHS:
+        day, month, year = match[1], f"{_MONTHS.index(match[2]) + 1:02d}", match[3]
+    else:
+        return UNKNOWN
+    return f"{year}-{month}-{day}" if "01" <= month <= "12" and "01" <= day <= "31" else UNKNOWN
+
+
+def parse_list(cell: str) -> list[str]:
+    """A cell with several codes: JSON list, Python list, or text divided by bars or commas; all texts stripped.
+
+    A code may bring its meaning, and that a comma: ``I21.9 Acute myocardial infarction, unspecified`` is one element.
+    """
+    cell = cell.strip()
+    if cell.startswith("["):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return ["" if item is None else str(item).strip() for item in read(cell[:LONGEST_LIST])]
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                continue
+    inner = cell.strip("[]")
+    parts = inner.split("|") if "|" in inner else inner.split(",")
+    if "|" not in inner and _CODE.match(parts[0].strip(" '\"")):
+        parts = parts if all(_CODE.match(part.strip(" '\"")) for part in parts if part.strip()) else [inner]
+    parts = [part.strip(" '\"") for part in parts]
+    while parts and not parts[-1]:
+        parts.pop()
+    return parts

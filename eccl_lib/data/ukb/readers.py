@@ -1,0 +1,30 @@
+"""UK Biobank's raw files, each by its reader: the resting ECG (field 20205) and the short-axis cine (field 20209)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eccl_lib.data.formats import cardiosoft, dicom_series, nifti
+from eccl_lib.data.records import CineFile, CineRecord, EcgRecord
+from eccl_lib.data.segmentation import providers
+
+
+def read_ecg(path: Path) -> EcgRecord:
+    """A resting ECG in CardioSoft's XML. Raises UnreadableError."""
+    return cardiosoft.read(Path(path))
+
+
+def open_cine(path: Path) -> CineFile:
+    """A short-axis stack: the zip, its unpacked folder or ukbb_cardiac's sa.nii.gz. Raises UnreadableError."""
+    path = Path(path)
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return nifti.open_file(path)
+    return dicom_series.open_file(path)
+
+
+def read_cine(path: Path, segmentation: Path | None = None, choice: str | None = None) -> CineRecord:
+    """``open_cine`` with the labels of a given segmentation. Raises UnreadableError.
+
+    choice: ``StoreConfig.slice_choice`` to keep that one slice alone (needs the segmentation); None keeps all.
+    """
+    return providers.read(open_cine(path), segmentation, choice=choice)

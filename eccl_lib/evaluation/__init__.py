@@ -1,0 +1,1 @@
+"""From finished runs to the numbers, tables and arrays that notebooks show."""

@@ -1,0 +1,55 @@
+"""What sex and age alone predict: an ECG betrays both, so an ECG model has to beat this line to show more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from eccl_lib.config.schema import TASKS as TASK_KEYS
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.evaluation import table_cell
+from eccl_lib.metrics import bootstrap
+from eccl_lib.metrics.calibration import Prior
+from eccl_lib.tasks import TASKS, Targets, targets
+
+ROW = "sex and age alone"
+
+
+def features(table: pd.DataFrame) -> np.ndarray:
+    """(N, 4) float64: male, age, age squared, male x age, age in decades from 60. table: a cohort's."""
+    male = (table["sex"].to_numpy() == "male").astype(np.float64)
+    age = np.nan_to_num((table["age"].to_numpy(np.float64) - 60) / 10)
+    return np.column_stack([male, age, age**2, male * age])
+
+
+def predict(data: Cohort, goal: Targets) -> np.ndarray:
+    """A linear model on the training participants, outputs for the test participants: (n, outputs)."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    x, train, test = features(data.table), data.index("train"), data.index("test")
+    if goal.task.is_disease:
+        model = LogisticRegression().fit(x[train], goal.values[train, 0] > 0.5)
+        return model.decision_function(x[test])[:, None]
+    # A missing trait stands at its mean, which is 0 once scaled.
+    model = Ridge().fit(x[train], np.nan_to_num(goal.scaled().numpy()[train]))
+    return goal.unscaled(model.predict(x[test]))
+
+
+def table(data: Cohort, tasks: Sequence[str] = TASK_KEYS, draws: int = bootstrap.DRAWS) -> pd.DataFrame:
+    """One row per task as ``results.cells`` has them; the fit has no seed, hence no spread."""
+    records = []
+    for key in tasks:
+        goal = targets(TASKS[key], data.labels, data.traits, data.index("train"))
+        facts = {"row": ROW, "task": key, "column": goal.task.column, "metric": goal.task.metric}
+        records.append(facts | _cell(data, goal, draws))
+    return pd.DataFrame(records).astype({"positives": "Int64"} if "positives" in records[0] else {})
+
+
+def _cell(data: Cohort, goal: Targets, draws: int) -> dict[str, float]:
+    predicted, measured = predict(data, goal), goal.values[data.index("test")].astype(np.float64)
+    if goal.task.is_disease:
+        prevalence = float(goal.values[data.index("train")].mean())  # every training participant is seen: no shift
+        return table_cell.of_disease(predicted.T, measured[:, 0] > 0.5, Prior(prevalence, prevalence))
+    return table_cell.of_traits(predicted[None], measured, bootstrap.r_draws(predicted[None], measured, draws))

@@ -1,0 +1,61 @@
+"""Fig. 2b: the method with other ECG encoders, by number of patches and by size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from eccl_lib import grid as scheduling
+from eccl_lib.config.method_schema import ECCL
+from eccl_lib.config.schema import Config
+from eccl_lib.data import cohort, open_cohort
+from eccl_lib.evaluation import run_summary
+from eccl_lib.grid.jobs import Job
+from eccl_lib.io.progress import Log
+from eccl_lib.models.ecg_vit import EcgEncoder, grid
+from eccl_lib.models.heads import on_meta, parameters_in_millions
+from eccl_lib.pipeline import dependencies
+
+
+def plan(config: Config) -> list[tuple[str, Config]]:
+    """Panel ("patches" or "size") and parameters of each point; the chosen encoder is a point of either."""
+    base = replace(config, disease="traits")
+    leads = config.variants.patch_leads
+    sizes = dict.fromkeys([*zip(config.variants.widths, config.variants.heads, strict=True), _size(base)])
+    cuts = [replace(base.ecg, patch_leads=leads, patch_samples=length) for length in config.variants.patch_samples]
+    points = [("patches", encoder) for encoder in dict.fromkeys([*cuts, base.ecg])]
+    points += [("size", replace(base.ecg, width=width, heads=heads)) for width, heads in sizes]
+    return [(panel, replace(base, ecg=encoder)) for panel, encoder in points]
+
+
+def _size(config: Config) -> tuple[int, int]:
+    return config.ecg.width, config.ecg.heads
+
+
+def compare(config: Config, log: Log = print) -> pd.DataFrame:
+    """Run what is missing of every point, then a row a point: panel, tokens, parameters, seconds, r, low, high.
+
+    seconds: processor time of both stages of the ECG. low, high: 95 % interval over test participants.
+    """
+    points = plan(config)
+    different = list(dict.fromkeys(point for _, point in points))
+    scheduling.run_jobs(scheduling.waves([Job("eccl", point) for point in different]), config, log, epochs=log)
+    data = open_cohort.load(config, log)
+    return pd.DataFrame([_point(panel, point, data) for panel, point in points])
+
+
+def _point(panel: str, config: Config, data: cohort.Cohort) -> dict[str, object]:
+    run = dependencies.arm_run(config, ECCL, data)
+    r, low, high = run_summary.interval(run, draws=200)
+    samples = 10 * config.view.ecg_rate
+    rows, columns = grid(config.ecg, samples)
+    return {
+        "panel": panel,
+        "tokens": rows * columns,
+        "parameters": round(1e6 * parameters_in_millions(on_meta(EcgEncoder, config.ecg, samples))),
+        "seconds": run.timing["cpu_seconds"] + dependencies.ecg_run(config, data).timing["cpu_seconds"],
+        "r": r,
+        "low": low,
+        "high": high,
+    }

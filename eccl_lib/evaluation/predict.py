@@ -1,0 +1,151 @@
+"""One ECG file in, cardiac traits and disease scores out.
+
+Command: ``python -m eccl_lib.evaluation.predict ECG --scale demo``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from eccl_lib.config import command_line
+from eccl_lib.config.method_schema import ECCL
+from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.data import cohort, ecg, open_cohort
+from eccl_lib.data.formats import detect
+from eccl_lib.data.records import EcgRecord
+from eccl_lib.data.traits import TRAITS
+from eccl_lib.io.progress import Log
+from eccl_lib.models.build import device
+from eccl_lib.pipeline import dependencies, methods, models
+from eccl_lib.tasks import DISEASE_NAMES, TASKS, targets
+
+WARNING = (
+    "The weights come from a synthetic cohort. Traits and scores show that the software works on this file; "
+    "they say nothing about this person."
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the aligned ECG models say of one recording.
+
+    signal: (12, 5000) mV at 500 Hz as recorded; stored: (12, 5000) int16 uV without baseline, what the models read.
+    traits: a row per trait: field_id, name, short_name, unit, group, value, cohort_mean, cohort_sd, z, test_r.
+    diseases: a row per disease: code, name, score (0 to 1, not a probability), percentile among the cohort's test
+    participants, test_auc. cohort_scores: code to (scores, labels) of those participants.
+    """
+
+    signal: np.ndarray
+    stored: np.ndarray
+    heart_rate: float
+    flags: dict[str, float | int | str]
+    remarks: tuple[str, ...]
+    traits: pd.DataFrame
+    diseases: pd.DataFrame
+    cohort_scores: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def predict(config: Config, path: Path | str, log: Log = print) -> Prediction:
+    """Read one ECG file of any known format and predict with the ECCL models of ``config``'s scale and seed.
+
+    Models that are missing are trained first where the scale allows. Raises UnreadableError on a file that is no
+    usable ECG, MissingError with the command where a model is missing.
+    """
+    record = detect.read_ecg(Path(path))
+    return predict_record(config, record, log)
+
+
+def predict_record(config: Config, record: EcgRecord, log: Log = print) -> Prediction:
+    """As ``predict``, for a recording that has been read."""
+    signal = ecg.standardise(record)
+    stored, heart_rate, flags = ecg.preprocess(record)
+    data = open_cohort.load(config, log)
+    outputs = {task: _outputs(replace(config, disease=task), data, stored, log) for task in TASKS}
+    scores = {code: _test_scores(replace(config, disease=code), data) for code in DISEASES}
+    return Prediction(
+        signal=signal,
+        stored=stored,
+        heart_rate=heart_rate,
+        flags=flags,
+        remarks=(*record.notes, *ecg.warnings(flags)),
+        traits=_traits(replace(config, disease="traits"), data, outputs["traits"]),
+        diseases=pd.DataFrame([_disease(code, outputs[code], *scores[code], config, data) for code in DISEASES]),
+        cohort_scores=scores,
+    )
+
+
+def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) -> np.ndarray:
+    """For one ECG, traits in their units, a disease as its logit. stored: (12, 5000) int16. Returns (outputs,)."""
+    methods.finished(config, "eccl", log)
+    model = models.ecg_model(config, ECCL, data)
+    view = torch.from_numpy(ecg.to_view(stored, config.view.ecg_rate)[None]).to(device(config))
+    with torch.no_grad():
+        outputs = model(ecg.scale(view, config.view)).float().cpu().numpy()
+    goal = targets(TASKS[config.disease], data.labels, data.traits, data.index("train"))
+    return goal.unscaled(outputs)[0]
+
+
+def _traits(config: Config, data: cohort.Cohort, values: np.ndarray) -> pd.DataFrame:
+    """Predicted values beside the training participants' mean and spread and the test participants' r."""
+    measured = data.traits[data.index("train")]
+    mean, spread = np.nanmean(measured, axis=0), np.nanstd(measured, axis=0)
+    found = dependencies.result_run(config, ECCL, data).predictions
+    columns = [str(trait.field_id) for trait in TRAITS]
+    r = [found[f"score_{c}"].corr(found[f"target_{c}"]) for c in columns]
+    frame = pd.DataFrame(
+        [{k: getattr(t, k) for k in ("field_id", "name", "short_name", "unit", "group")} for t in TRAITS]
+    )
+    z = (values - mean) / np.where(spread > 0, spread, 1)
+    return frame.assign(value=values, cohort_mean=mean, cohort_sd=spread, z=z, test_r=r)
+
+
+def _test_scores(config: Config, data: cohort.Cohort) -> tuple[np.ndarray, np.ndarray]:
+    """Scores in 0 to 1 and labels of the test participants, both (n,)."""
+    found = dependencies.result_run(config, ECCL, data).predictions
+    return _sigmoid(found[f"score_{config.disease}"].to_numpy()), found[f"target_{config.disease}"].to_numpy() > 0.5
+
+
+def _disease(
+    code: str, logit: np.ndarray, others: np.ndarray, sick: np.ndarray, config: Config, data: cohort.Cohort
+) -> dict[str, object]:
+    score = float(_sigmoid(logit)[0])
+    return {
+        "code": code,
+        "name": DISEASE_NAMES[code],
+        "score": score,
+        "percentile": 100 * float((others < score).mean()),
+        "test_auc": dependencies.result_run(replace(config, disease=code), ECCL, data).metrics["test"],
+        "test_n": len(sick),
+        "test_positives": int(sick.sum()),
+    }
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64)))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """``python -m eccl_lib.evaluation.predict ECG --scale demo``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eccl_lib.evaluation.predict", description="Traits and disease scores of one ECG."
+    )
+    parser.add_argument("ecg", type=Path, help="WFDB header, DICOM waveform, GE MUSE or UK Biobank XML, CSV or .npy")
+    command_line.add_parameters(parser, disease=False)
+    parsed = parser.parse_args(arguments)
+    found = predict(command_line.config(parsed, build=False), parsed.ecg)
+    print(f"\nheart rate {found.heart_rate:.0f} per minute; " + ("; ".join(found.remarks) or "no remarks on quality"))
+    columns = ["name", "value", "unit", "cohort_mean", "cohort_sd", "test_r"]
+    print(found.traits[columns].to_string(index=False, float_format="%.2f"))
+    print(found.diseases.to_string(index=False, float_format="%.2f"))
+    if parsed.cohort == "synthetic":
+        print(f"\n{WARNING}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

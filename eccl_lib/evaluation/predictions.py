@@ -1,0 +1,96 @@
+"""What finished runs predict for the test participants, as arrays: one task, several rows and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from eccl_lib.config.errors import DamagedError
+from eccl_lib.config.schema import Config
+from eccl_lib.data import cohort, open_cohort
+from eccl_lib.data.store import schemas
+from eccl_lib.io.progress import silent
+from eccl_lib.pipeline import methods
+from eccl_lib.tasks import TASKS, Task
+from eccl_lib.training.runs import Run
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One column of Table 1 before any averaging: R rows (keys of METHODS), S seeds, the same n test participants.
+
+    measured: (n, outputs), 0 or 1 for a disease, traits in their units, NaN missing. predicted: (R, S, n, outputs),
+    logits or units. runs: R times S finished runs.
+    """
+
+    task: Task
+    rows: tuple[str, ...]
+    seeds: tuple[int, ...]
+    measured: np.ndarray
+    predicted: np.ndarray
+    runs: tuple[tuple[Run, ...], ...]
+
+    @property
+    def positive(self) -> np.ndarray:
+        """Who has the disease. (n,) bool."""
+        return self.measured[:, 0] > 0.5
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Of a disease. (R, S, n)."""
+        return self.predicted[..., 0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The rows as the paper calls them."""
+        return tuple(methods.METHODS[key].row for key in self.rows)
+
+
+def gather(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> dict[str, Scores]:
+    """The finished runs of these cells, by task. Trains nothing.
+
+    Raises MissingError with the command where a run is not there, DamagedError where two runs scored other people.
+    """
+    reading = replace(config, runtime=replace(config.runtime, build_missing=False))
+    data, found = open_cohort.load(reading, silent), {}
+    for task in tasks:
+        cells = [replace(reading, disease=task, seed=seed) for seed in seeds]
+        runs = tuple(tuple(_finished(cell, key, data) for cell in cells) for key in rows)
+        found[task] = of_runs(TASKS[task], tuple(rows), tuple(seeds), runs)
+    return found
+
+
+def _finished(config: Config, key: str, data: cohort.Cohort) -> Run:
+    run = methods.expected(config, key, data)
+    if not run.done:
+        methods.finished(config, key, silent)  # which raises, with the command
+    schemas.check("predictions", run.predictions)
+    return run
+
+
+def of_runs(task: Task, rows: tuple[str, ...], seeds: tuple[int, ...], runs: tuple[tuple[Run, ...], ...]) -> Scores:
+    """Predictions of the runs of one task, held to be of the same participants in the same order."""
+    first = runs[0][0]
+    people, measured = first.predictions["row"].to_numpy(), measured_and_predicted(first)[0]
+    predicted = []
+    for run in (run for row in runs for run in row):
+        here, scores = measured_and_predicted(run)
+        same = np.array_equal(run.predictions["row"], people) and np.array_equal(here, measured, equal_nan=True)
+        if not same:
+            raise DamagedError(
+                f"{run.name} and {first.name} were scored on different participants. "
+                "Remove the folder of the older one and run the same command again."
+            )
+        predicted.append(scores)
+    shape = (len(rows), len(seeds), *measured.shape)
+    return Scores(task, rows, seeds, measured, np.stack(predicted).reshape(shape), runs)
+
+
+def measured_and_predicted(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Of every test participant: measured (NaN: missing) and predicted, both (n, outputs)."""
+    found = run.predictions
+    names = [column.removeprefix("target_") for column in found if column.startswith("target_")]
+    measured, predicted = (found[[f"{kind}_{name}" for name in names]] for kind in ("target", "score"))
+    return measured.to_numpy(np.float64), predicted.to_numpy(np.float64)

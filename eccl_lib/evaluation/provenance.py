@@ -1,0 +1,111 @@
+"""Where a table comes from: cohort, runs, code, versions, processor time. Nothing of a participant, no host."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.evaluation.predictions import Scores
+from eccl_lib.grid.jobs import Job
+from eccl_lib.io import paths
+
+PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision")
+
+
+def facts(config: Config, data: Cohort, found: Mapping[str, Scores]) -> dict[str, Any]:
+    """What ``table1.json`` holds. found: the scores by task that the table is made of."""
+    first = next(iter(found.values()))
+    runs = sorted((run for scores in found.values() for row in scores.runs for run in row), key=lambda run: run.name)
+    prevalence = data.labels.mean(axis=0).round(4).tolist()
+    positives = data.labels[data.index("test")].sum(axis=0).tolist()
+    return {
+        "scale": config.scale,
+        "cohort": config.cohort,
+        "cohort_fingerprint": data.fingerprint,
+        "participants": len(data.table),
+        "test": len(data.index("test")),
+        "prevalence": dict(zip(DISEASES, prevalence, strict=True)),
+        "test_positives": dict(zip(DISEASES, positives, strict=True)),
+        "rows": list(first.rows),
+        "seeds": list(first.seeds),
+        "runs": [run.name for run in runs],
+        "runs_sha256": digest(run.fingerprint for run in runs),
+        "made_with": _distinct(run.manifest()["made_with"] for run in runs),
+        "cpu_seconds": cpu_seconds(config, data, found),
+        "commit": commit(),
+        "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "machine": {"cores": os.cpu_count(), "architecture": platform.machine(), "system": platform.system()},
+    }
+
+
+def digest(fingerprints: Iterable[str]) -> str:
+    """SHA-256 of the runs' full fingerprints, one a line: the list of names holds their first eight digits."""
+    return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
+
+
+def _distinct(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each different record once."""
+    return list({tuple(sorted(record.items())): record for record in records}.values())
+
+
+def cpu_seconds(config: Config, data: Cohort, found: Mapping[str, Scores]) -> dict[str, Any]:
+    """Processor time of all runs and of what they share, each counted once: in total, by stage, by kind of job."""
+    cells = [
+        Job(key, replace(config, disease=task, seed=seed))
+        for task, scores in found.items()
+        for key in scores.rows
+        for seed in scores.seeds
+    ]
+    stages: dict[str, list[float]] = {}
+    kinds: dict[str, list[float]] = {}
+    for job in with_parents(cells):
+        seconds = job.seconds(data)
+        stage = "cmr_features" if job.kind.startswith("cmr_features") else job.expected(data).stage
+        stages.setdefault(stage, []).append(seconds)
+        kinds.setdefault(job.kind, []).append(seconds)
+    total = sum(sum(values) for values in stages.values())
+    return {"total": round(total, 1), "stages": _counted(stages), "kinds": _counted(kinds)}
+
+
+def _counted(groups: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"runs": len(values), "seconds": round(sum(values), 1), "median": round(float(np.median(values)), 2)}
+        for name, values in groups.items()
+    }
+
+
+def with_parents(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs and all they need, each once."""
+    found: dict[Job, None] = {}
+    waiting = list(jobs)
+    while waiting:
+        job = waiting.pop()
+        if job not in found:
+            found[job] = None
+            waiting.extend(job.parents())
+    return list(found)
+
+
+def commit() -> dict[str, Any] | None:
+    """Of the checkout this code is in, and whether its code has changed since; None where there is no checkout."""
+    try:
+        name = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "eccl_lib")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"hash": name, "code_changed_since": bool(changed)}
+
+
+def _git(*words: str) -> str:
+    result = subprocess.run(["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, check=True)
+    return result.stdout.strip()

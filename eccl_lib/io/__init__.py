@@ -1,0 +1,1 @@
+"""Files, locks, checksums, progress and worker processes; nothing here knows of ECGs or hearts."""

@@ -1,0 +1,1 @@
+"""What the notebooks call: checked parameters, figures, progress; and running them headless."""

@@ -1,0 +1,80 @@
+"""An executed notebook made fit to commit: outputs stay; times, machine paths and what papermill adds go."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from eccl_lib.io import paths
+
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+}
+ADDED_BY_PAPERMILL = {"injected-parameters", "papermill-error-cell-tag"}
+PROGRESS = "progress"  # tag of cells that show how a long computation goes
+MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def normalise(notebook: Any) -> Any:
+    """The same notebook without what changes from run to run. Pure; twice is the same as once.
+
+    Numbers, pictures and cell ids stay. Standard error is dropped. Raises ValueError where a cell ended in an error.
+    """
+    import nbformat
+
+    clean = nbformat.from_dict(notebook)
+    # The kernel's version stays: without it JupyterLab adds it on opening and marks the notebook as changed.
+    version = notebook["metadata"].get("language_info", {}).get("version")
+    language = LANGUAGE | ({"version": version} if version else {})
+    clean.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": language})
+    clean.cells = [cell for cell in clean.cells if not ADDED_BY_PAPERMILL & set(cell.metadata.get("tags", []))]
+    count = 0
+    for cell in clean.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        cell.execution_count = count
+        outputs = _outputs(cell, count)
+        # A reused run and a new one leave the same notebook: lines of progress tell the two apart, so they go.
+        cell.outputs = [] if PROGRESS in cell.metadata.get("tags", []) else [nbformat.from_dict(o) for o in outputs]
+    return clean
+
+
+def _outputs(cell: Any, count: int) -> list[dict[str, Any]]:
+    """A code cell's outputs: streams joined, no standard error, paths relative."""
+    kept: list[dict[str, Any]] = []
+    for output in cell.outputs:
+        if output["output_type"] == "error":
+            raise ValueError(f"cell [{count}] ended in {output['ename']}: {output['evalue']}; run it again first")
+        if output["output_type"] == "stream":
+            if output["name"] == "stderr":
+                continue
+            text = _portable(output["text"])
+            if kept and kept[-1]["output_type"] == "stream":
+                kept[-1]["text"] += text
+            else:
+                kept.append({"output_type": "stream", "name": "stdout", "text": text})
+            continue
+        data = {kind: _portable(value) if kind.startswith("text/") else value for kind, value in output["data"].items()}
+        entry = {"output_type": output["output_type"], "data": data, "metadata": {}}
+        if output["output_type"] == "execute_result":
+            entry["execution_count"] = count
+        kept.append(entry)
+    return kept
+
+
+def _portable(text: str) -> str:
+    """Folders of this machine as a reader of the repository knows them; no memory addresses."""
+    for folder, name in ((paths.runs_root(), "runs"), (paths.ROOT, "."), (Path.home(), "~")):
+        if len(folder.parts) > 1:
+            text = text.replace(f"{folder}/", f"{name}/" if name != "." else "").replace(str(folder), name)
+    return MEMORY_ADDRESS.sub("", text)

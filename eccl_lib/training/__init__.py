@@ -1,0 +1,1 @@
+"""The training loop and what it needs: jobs, datasets, optimiser, state, microbatches, ranks, cost, runs."""

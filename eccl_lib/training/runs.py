@@ -1,0 +1,176 @@
+"""A finished run is a folder: config, metrics, history, predictions, weights; a manifest has their SHA-256 sums."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+import eccl_lib
+from eccl_lib.config.errors import DamagedError
+from eccl_lib.config.load import essentials
+from eccl_lib.config.schema import Config
+from eccl_lib.io import paths
+from eccl_lib.io.files import only_one, read_json, sha256, verify, write_array, write_atomically, write_json
+from eccl_lib.models.build import device
+from eccl_lib.training import distributed
+
+MANIFEST = "manifest.json"
+FILES = ("config.json", "metrics.json", "history.csv", "predictions.parquet", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training's folder, found by the fingerprint of all it hangs on."""
+
+    folder: Path
+    fingerprint: str
+    stage: str
+    variant: str
+    task: str
+    seed: int
+
+    @classmethod
+    def of(cls, config: Config, stage: str, variant: str, task: str, fingerprint: str) -> Run:
+        """The run of these parameters, whether it is there or not."""
+        folder = paths.run_dir(config.scale, config.cohort, stage, variant, task, config.seed, fingerprint)
+        return cls(folder, fingerprint, stage, variant, task, config.seed)
+
+    @classmethod
+    def every(cls, stage: str) -> list[Run]:
+        """All finished runs of a stage under ``runs``, whatever their scale and cohort."""
+        found = []
+        for path in sorted(paths.runs_root().glob(f"*/{stage}/*/*/seed*-*/{MANIFEST}")):
+            variant, task, seed = path.parts[-4], path.parts[-3], path.parts[-2].removeprefix("seed").rsplit("-", 1)[0]
+            manifest = read_json(path)
+            if manifest.get("status") == "done":
+                found.append(cls(path.parent, manifest["fingerprint"], stage, variant, task, int(seed)))
+        return found
+
+    @property
+    def name(self) -> str:
+        """Its place below ``runs/<scale>-<cohort>``."""
+        return "/".join(self.folder.parts[-4:])
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended. Raises DamagedError where the folder belongs to other parameters."""
+        return self.manifest().get("status") == "done"
+
+    def manifest(self) -> dict[str, Any]:
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            return {}
+        content = read_json(path)
+        if content.get("fingerprint") != self.fingerprint:
+            raise DamagedError(f"{path} belongs to another run. Remove its folder and run the same command again.")
+        return content
+
+    def path(self, name: str) -> Path:
+        """A file of a finished run, its sum verified. Raises DamagedError."""
+        path = self.folder / name
+        verify(path, self.manifest()["files"][name])
+        return path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return read_json(self.path("metrics.json"))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return read_json(self.path("config.json"))
+
+    @property
+    def history(self) -> pd.DataFrame:
+        return pd.read_csv(self.path("history.csv"))
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """One row per test participant: eid, row in the cohort, then target and score per output."""
+        return pd.read_parquet(self.path("predictions.parquet"))
+
+    @property
+    def timing(self) -> dict[str, float]:
+        """Seconds of wall clock and processor; the one file that a repeat does not reproduce."""
+        return read_json(self.folder / "timing.json")
+
+    def weights(self, prefix: str = "") -> dict[str, torch.Tensor]:
+        """Best weights by name, those under ``prefix.`` with it cut off."""
+        weights = load_file(self.path("model.safetensors"))
+        if not prefix:
+            return weights
+        return {name.removeprefix(f"{prefix}."): w for name, w in weights.items() if name.startswith(f"{prefix}.")}
+
+    def has_cached(self, name: str) -> bool:
+        """Whether ``cached_array`` would find this array."""
+        return (self.folder / f"{name}.json").is_file()
+
+    def cached_timing(self, name: str) -> dict[str, Any]:
+        """What a cached array took: ``cpu_seconds``, and ``seconds`` of the clock where its file has them."""
+        return read_json(self.folder / f"{name}.json")
+
+    def cached_array(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """An array that follows from this run's weights alone, kept beside them with its sum."""
+        path, digest = self.folder / f"{name}.npy", self.folder / f"{name}.json"
+        with distributed.held_by_first(lambda: only_one(self.folder)):
+            if not distributed.agreed(lambda: self.has_cached(name)):
+                clock, began = time.perf_counter(), time.process_time()
+                array = compute()
+                spent = {"cpu_seconds": time.process_time() - began, "seconds": time.perf_counter() - clock}
+                distributed.by_first(lambda: write_array(path, array))
+                content = {"sha256": sha256(path)} | {name: round(value, 3) for name, value in spent.items()}
+                distributed.by_first(lambda: write_json(digest, content))
+        verify(path, read_json(digest)["sha256"])
+        return np.load(path, allow_pickle=False)
+
+    def finish(
+        self,
+        config: Config,
+        model: torch.nn.Module,
+        history: pd.DataFrame,
+        metrics: dict[str, Any],
+        predictions: pd.DataFrame,
+        timing: dict[str, float],
+    ) -> None:
+        """Write all files, then the manifest that makes them a finished run, then drop the training state."""
+        write_json(self.folder / "config.json", essentials(config) | {"runtime": None})
+        write_json(self.folder / "metrics.json", metrics)
+        write_json(self.folder / "timing.json", timing)
+        write_atomically(self.folder / "history.csv", lambda path: history.to_csv(path, index=False))
+        write_atomically(self.folder / "predictions.parquet", lambda path: predictions.to_parquet(path, index=False))
+        save_tensors(self.folder / "model.safetensors", model.state_dict())
+        manifest = {
+            "status": "done",
+            "fingerprint": self.fingerprint,
+            "files": {name: sha256(self.folder / name) for name in FILES},
+            "made_with": made_with(config),
+        }
+        write_json(self.folder / MANIFEST, manifest)
+        for state in self.folder.glob("state-*.safetensors"):
+            state.unlink()
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Atomically, as contiguous copies on the CPU."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, lambda beside: save_file(plain, beside))
+
+
+def made_with(config: Config) -> dict[str, Any]:
+    """What last bits can hang on beside the parameters."""
+    return {
+        "eccl_lib": eccl_lib.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": config.runtime.threads,
+        "ranks": distributed.size(),
+        "device": device(config).type,
+    }

@@ -1,0 +1,141 @@
+"""The packaged network on generated stacks: any type, field of view, spacing, number of frames; the same each time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bench import volumes  # noqa: E402
+from eccl_lib.data.segmentation.unet import network  # noqa: E402
+from eccl_lib.io import files  # noqa: E402
+from tools.segmentation import images  # noqa: E402
+
+FRAMES = 20
+SEED = 2_000_013  # a heart with time, wholly in the picture, that no training chunk reaches
+
+
+@pytest.fixture(scope="module")
+def net() -> network.HeartNet:
+    return network.HeartNet.load()
+
+
+@pytest.fixture(scope="module")
+def beating() -> tuple[np.ndarray, np.ndarray, float]:
+    """A generated heart over a beat (F, H, W) uint16, its labels at frames 0 and 8, and its pixels' size in mm."""
+    drawn = images.draw(SEED, 1)
+    phases = drawn.inputs[0, :, 0].numpy()
+    level = np.clip(np.sin(np.pi * np.arange(FRAMES) / 16), 0, 1) ** 2
+    share = np.stack([np.interp(level, drawn.level[0].numpy(), unit) for unit in np.eye(images.PHASES)], axis=1)
+    frames = np.tensordot(share, phases, 1)
+    frames = (frames - frames.min()) * 300
+    labels = drawn.labels[0].numpy()
+    return frames.astype(np.uint16), labels[[0, 3]], float(drawn.pixel_mm[0])
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * float((a & b).sum()) / max(float(a.sum() + b.sum()), 1.0)
+
+
+def test_a_generated_beat_is_labelled(net, beating):
+    frames, truth, pixel = beating
+    found = net.segment(frames[None], (pixel, pixel), None)
+    assert found.shape == (1, *frames.shape) and found.dtype == np.uint8
+    assert dice(found[0, 0] == 1, truth[0] == 1) > 0.85
+    assert dice(found[0, 8] == 1, truth[1] == 1) > 0.8
+    assert dice(found[0, 0] == 2, truth[0] == 2) > 0.7
+
+
+def test_the_same_stack_gives_the_same_labels(net, beating):
+    frames, _, pixel = beating
+    stack = np.stack([frames, frames[:, ::-1]])
+    np.testing.assert_array_equal(net(stack, (pixel, pixel), 8.0), net(stack, (pixel, pixel), 8.0))
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int16, np.uint16])
+def test_type_and_window_of_the_grey_values_do_not_count(net, beating, kind):
+    frames, _, pixel = beating
+    usual = net.segment(frames[None, :10], (pixel, pixel))
+    other = net.segment((frames[None, :10] // 2 + 100).astype(kind), (pixel, pixel))
+    assert (usual != other).mean() < 0.002
+
+
+def test_pixels_need_not_be_square(net, beating):
+    frames, truth, pixel = beating
+    wide = frames[None, :, :, ::2]
+    found = net.segment(wide, (pixel, 2 * pixel))
+    assert found.shape == wide.shape
+    assert dice(found[0, 0] == 1, truth[0][:, ::2] == 1) > 0.8
+
+
+def test_a_heart_is_found_in_a_wide_field_of_view(net, beating):
+    frames, truth, pixel = beating
+    wide = np.random.default_rng(0).normal(frames.min(), 30, (FRAMES, 220, 200)).clip(0)
+    wide[:, 20:116, 90:186] = frames
+    found = net.segment(wide[None], (pixel, pixel))
+    assert dice(found[0, 0, 20:116, 90:186] == 1, truth[0] == 1) > 0.8
+
+
+def test_few_frames_are_segmented_each_on_its_own(net, beating):
+    frames, _, pixel = beating
+    both = net.segment(frames[None, [0, 8]], (pixel, pixel))
+    inputs, _ = network.planes(frames[[0, 8]], (pixel, pixel))
+    assert both.shape == (1, 2, 96, 96)
+    assert torch.equal(inputs[:, 0], inputs[:, 1])
+    assert not inputs[:, 2].any()
+
+
+def test_the_harmonic_is_the_first_cosine_of_the_beat(beating):
+    frames, _, _ = beating
+    inputs, size = network.planes(frames, (2.0, 2.0))
+    assert size == (96, 96)
+    low, high = np.quantile(frames.astype(np.float32), (network.DARK, network.WHITE))
+    seen = np.clip((frames - low) / (high - low), 0, 1)
+    literal = sum(2 / FRAMES * np.cos(2 * np.pi * f / FRAMES) * seen[f] for f in range(FRAMES))
+    expected = images.HARMONIC_GAIN * literal / seen.std(ddof=1)
+    np.testing.assert_allclose(inputs[5, 2].numpy(), expected, atol=2e-3)
+    np.testing.assert_allclose(inputs[5, 1].numpy(), (seen.mean(0) - seen.mean()) / seen.std(ddof=1), atol=2e-3)
+
+
+def test_a_picture_without_anything_has_no_heart_and_breaks_nothing(net):
+    flat = np.zeros((1, 10, 64, 64))
+    assert net.segment(flat, (1.5, 1.5)).shape == flat.shape
+    with pytest.raises(ValueError, match=r"\(S, F, H, W\)"):
+        net.segment(np.zeros((10, 64, 64)), (1.5, 1.5))
+
+
+def test_a_clip_of_fifty_frames_takes_at_most_five_seconds(net, beating):
+    frames, _, _ = beating
+    wide = np.zeros((1, 50, 208, 168), dtype=np.uint16)
+    wide[0, :, 40:136, 40:136] = np.resize(frames, (50, 96, 96))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    began = time.process_time()
+    net.segment(wide, (1.82, 1.82))
+    seconds = time.process_time() - began
+    torch.set_num_threads(threads)
+    assert seconds <= 5
+
+
+def test_the_packaged_weights_are_those_that_were_trained_and_small(net):
+    assert files.sha256(network.WEIGHTS) == net.facts["sha256"] == network.facts_of()["sha256"]
+    assert network.WEIGHTS.stat().st_size < 5e6
+    assert "heart.training" in net.facts["command"]
+    assert net.facts["generated"]["with the beat"]["lv_ed"] > 0.88
+
+
+def test_volumes_come_out_of_labels(net, beating):
+    frames, truth, pixel = beating
+    found = volumes.measure(net.segment(np.stack([frames] * 2), (pixel, pixel), 8.0), (pixel, pixel), 8.0)
+    expected = 2 * (truth[0] == 1).sum() * pixel**2 * 8 / 1000
+    assert found.lv_edv_ml == pytest.approx(expected, rel=0.2)
+
+
+def test_importing_the_module_imports_no_torch():
+    code = "import sys, eccl_lib.data.segmentation.unet.network, bench.volumes; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

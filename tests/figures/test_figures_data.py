@@ -1,0 +1,289 @@
+"""What is drawn is what was given: the numbers in a figure's lines, bars, images and labels, nothing else."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from eccl_lib import figures
+from eccl_lib.config.schema import DISEASES, LEADS
+from eccl_lib.data.traits import TRAITS
+from eccl_lib.figures.style import BLUE, ORGAN_NAMES, TASK_COLOURS
+
+N = 40
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def offsets(ax, label: str) -> np.ndarray:
+    """Points of the scatter of that name."""
+    return np.asarray(next(c for c in ax.collections if c.get_label() == label).get_offsets())
+
+
+def note(figure: Figure) -> str:
+    return figure.texts[-1].get_text()
+
+
+def numbered(figure: Figure) -> list:
+    """Axes that carry data."""
+    return [ax for ax in figure.axes if ax.axison]
+
+
+# The shared space.
+
+
+def test_fig2a_joins_each_heart_with_its_own_ecg(generator):
+    before_ecg, before_cmr, after_ecg, after_cmr = generator.standard_normal((4, N, 2))
+    figure = figures.fig2a_latent(before_ecg, before_cmr, after_ecg, after_cmr, {"after": "silhouette 0.1"})
+    for ax, ecg, cmr in zip(figure.axes, (before_ecg, after_ecg), (before_cmr, after_cmr), strict=True):
+        np.testing.assert_array_equal(offsets(ax, "ECG"), ecg)
+        np.testing.assert_array_equal(offsets(ax, "CMR"), cmr)
+        assert [line.get_xydata().tolist() for line in ax.lines] == np.stack([ecg, cmr], axis=1).tolist()
+    assert figure.axes[1].get_title(loc="left") == "after alignment\nsilhouette 0.1"
+    assert f"n = {N} " in note(figure)
+
+
+def test_umaps_of_all_diseases_are_drawn_in_their_rows_with_their_numbers(generator):
+    clouds = {code: generator.standard_normal((2, N, 2)) for code in DISEASES}
+    sick = {code: np.arange(N) < 4 + k for k, code in enumerate(DISEASES)}
+    scores = {code: {"before": f"purity {code} b", "after": f"purity {code} a"} for code in DISEASES}
+    figure = figures.umap_diseases({code: (*clouds[code], sick[code]) for code in DISEASES}, scores)
+    for k, code in enumerate(DISEASES):
+        for side, ax in enumerate(figure.axes[2 * k : 2 * k + 2]):
+            np.testing.assert_array_equal(offsets(ax, "with"), clouds[code][side][sick[code]])
+            np.testing.assert_array_equal(offsets(ax, "without"), clouds[code][side][~sick[code]])
+            assert ax.get_title(loc="left").splitlines()[-1] == scores[code][("before", "after")[side]]
+    titles = [page.get_suptitle() for page in figure.subfigs]
+    assert [f"({code}), {4 + k} with it" in title for k, (code, title) in enumerate(zip(DISEASES, titles, strict=True))]
+
+
+def test_similarity_of_equal_features_is_one_on_the_diagonal(generator):
+    z = generator.standard_normal((N, 5))
+    image = figures.similarity_matrix({"after": (z, 3 * z)}).axes[0].images[0]
+    np.testing.assert_allclose(np.diag(image.get_array()), 1)
+
+
+# Scores.
+
+
+def test_roc_curve_moves_once_where_scores_are_equal():
+    labels = np.array([True, False, True, False])
+    figure = figures.roc_curves({"constant": (labels, np.zeros(4), "AUC 0.50")})
+    line = figure.axes[0].lines[1]
+    np.testing.assert_array_equal(line.get_xydata(), [[0, 0], [1, 1]])
+
+
+def test_roc_panels_draw_scikit_learns_curve_of_each_row(generator):
+    labels = generator.random(N) < 0.4
+    scores = {name: labels + generator.standard_normal(N) for name in ("ECCL", "CMAE")}
+    three = DISEASES[:3]
+    panels = {code: {name: (labels, s, f"AUC of {name}") for name, s in scores.items()} for code in three}
+    figure = figures.roc_panels(panels, banded="ECCL")
+    panes = numbered(figure)
+    assert len(panes) == len(three)
+    for ax in panes:
+        for line, (name, score) in zip(ax.lines[1:], scores.items(), strict=True):  # the first line is chance
+            np.testing.assert_allclose(
+                line.get_xydata(), np.transpose(roc_curve(labels, score, drop_intermediate=False)[:2])
+            )
+            assert line.get_label() == f"{name}: AUC of {name}"
+        assert len(ax.collections) == 1  # one band, and of the row asked for
+        np.testing.assert_allclose(ax.collections[0].get_facecolor()[0][:3], mpl.colors.to_rgb(ax.lines[1].get_color()))
+    assert f"n = {N} tested, {labels.sum()} with the diagnosis" in note(figure)
+
+
+def test_reliability_draws_each_bin_with_its_interval():
+    bins = pd.DataFrame({"predicted": [0.5, 0.1], "observed": [0.3, 0.05], "low": [0.2, 0.0], "high": [0.45, 0.2]})
+    figure = figures.reliability_curves({"I21": {"raw": bins}}, n=N)
+    ax = figure.axes[0]
+    curve, _, (bars,) = ax.containers[0]
+    np.testing.assert_array_equal(curve.get_xydata(), [[0.1, 0.05], [0.5, 0.3]])
+    np.testing.assert_allclose(bars.get_segments(), [[[0.1, 0.0], [0.1, 0.2]], [[0.5, 0.2], [0.5, 0.45]]])
+    assert ax.get_xlim()[1] > 0.5
+    assert ax.get_ylim()[1] > 0.45
+
+
+def test_forest_fills_what_stands_after_holm_and_nothing_else():
+    rows = [("I21", "CMAE", 0.05, 0.01, 0.09, 0.0002), ("I21", "ViT", 0.03, -0.02, 0.08, 0.31)]
+    rows += [("traits", "CMAE", -0.01, -0.03, 0.01, 0.05), ("traits", "ViT", 0.02, 0.01, 0.03, 0.049)]
+    frame = pd.DataFrame(rows, columns=["task", "other", "difference", "low", "high", "p_holm"])
+    figure = figures.differences_forest(frame, n=N, seeds=5)
+    drawn = []
+    for ax, task in zip(figure.axes, ("I21", "traits"), strict=True):
+        names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        lines = ax.lines[1:]  # the first is zero
+        for interval, mark, text in zip(lines[::2], lines[1::2], ax.texts, strict=True):
+            assert mark.get_ydata()[0] == interval.get_ydata()[0]
+            low, high = interval.get_xdata()
+            filled = mark.get_markerfacecolor() == BLUE
+            drawn.append((task, names[mark.get_ydata()[0]], mark.get_xdata()[0], low, high, filled, text.get_text()))
+    stands = [row[5] < 0.05 for row in rows]
+    texts = ["<0.001", "0.31", "0.050", "0.049"]
+    assert drawn == [(*row[:5], stand, text) for row, stand, text in zip(rows, stands, texts, strict=True)]
+    assert note(figure) == f"n = {N} test participants, 5 seeds; 95 % intervals; number: p after Holm, 4 tests"
+
+
+# Traits.
+
+
+def trait_frame(generator) -> pd.DataFrame:
+    columns = {key: [getattr(trait, key) for trait in TRAITS] for key in ("short_name", "group", "unit")}
+    r = generator.uniform(-0.1, 0.6, len(TRAITS))
+    return pd.DataFrame({**columns, "r": r, "low": r - 0.1, "high": r + 0.15})
+
+
+def test_every_trait_is_on_the_page_once_with_its_interval_under_its_organ(generator):
+    frame = trait_frame(generator)
+    figure = figures.traits_by_organ(frame, n=N)
+    found, organ = {}, None
+    for ax in figure.axes:
+        dots = {y: x for line in ax.lines for x, y in line.get_xydata() if line.get_marker() == "o"}
+        lines = {s[0, 1]: tuple(s[:, 0]) for c in ax.collections for s in c.get_segments()}
+        for y, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True):
+            if label.get_text() in ORGAN_NAMES.values():
+                organ = label.get_text()
+            else:
+                found[label.get_text()] = (organ, dots[y], *lines[y])
+    wanted = {
+        row.short_name.replace("_", " "): (ORGAN_NAMES[row.group], row.r, row.low, row.high)
+        for row in frame.itertuples()
+    }
+    assert found == wanted
+    assert f"mean r of 82: {frame['r'].mean():.3f}" in note(figure)
+
+
+def test_bars_of_fig2c_are_the_traits_r(generator):
+    frame = trait_frame(generator).head(24)
+    measured = generator.standard_normal((2, N))
+    measured[0, :3] = np.nan
+    figure = figures.fig2c_traits(frame, {"LVM": (measured[0], measured[1])}, n=N)
+    bars, agreement = figure.axes
+    names = [label.get_text().replace(" ", "_") for label in bars.get_yticklabels()]
+    widths = dict(zip(names, (patch.get_width() for patch in bars.patches), strict=True))
+    assert widths == dict(zip(frame["short_name"], frame["r"], strict=True))
+    np.testing.assert_array_equal(agreement.collections[0].get_offsets(), measured[:, 3:].T)
+    assert agreement.get_title(loc="left").endswith(f"n = {N - 3}")
+
+
+def test_fig2b_says_patches_weights_and_time_of_each_point():
+    columns = ["panel", "tokens", "parameters", "seconds", "r", "low", "high"]
+    rows = [("patches", 600, 85.1e6, 26_000, 0.4, 0.3, 0.5), ("patches", 120, 85.3e6, 900, 0.3, 0.2, 0.4)]
+    rows += [("size", 600, 5.4e6, 42.4, 0.35, 0.3, 0.4), ("size", 600, 0.115e6, 7000, 0.38, 0.3, 0.5)]
+    figure = figures.fig2b_patches_and_size(pd.DataFrame(rows, columns=columns), n=N)
+    labels = [[label.get_text().split("\n") for label in ax.get_xticklabels()] for ax in figure.axes]
+    assert labels[0] == [["120", "85 M", "15.0 min"], ["600", "85 M", "7.2 h"]]
+    assert labels[1] == [["0.12 M", "600", "1.9 h"], ["5.4 M", "600", "42 s"]]
+    assert [line.get_ydata().tolist() for line in (figure.axes[0].lines[0], figure.axes[1].lines[0])] == [
+        [0.3, 0.4],
+        [0.38, 0.35],
+    ]
+
+
+# Trainings.
+
+
+def test_every_stage_has_its_runs_and_marks_the_epoch_that_was_kept():
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "score": [0.1, 0.3, 0.2]})
+    unscored = history.assign(score=np.nan)
+    stages = [figures.StageCurves("masked autoencoder", "masked MSE", "score", {"": [history]})]
+    stages.append(figures.StageCurves("alignment", "loss", "AUC", {"I48": [history, history + 1], "I50": [unscored]}))
+    figure = figures.training_stages(stages)
+    assert [page.get_suptitle() for page in figure.subfigs[:2]] == ["masked autoencoder", "alignment"]
+    loss, score = figure.axes[2:4]
+    curves = [line for line in score.lines if len(line.get_xdata()) == 3]
+    np.testing.assert_array_equal([line.get_ydata() for line in curves[:2]], [[0.1, 0.3, 0.2], [1.1, 1.3, 1.2]])
+    assert [line.get_color() for line in curves] == [TASK_COLOURS[task] for task in ("I48", "I48", "I50")]
+    kept = [tuple(line.get_xydata()[0]) for line in loss.lines if len(line.get_xdata()) == 1]
+    assert kept == [(2, 2.0), (3, 3.0), (3, 1.0)]  # the best score; without any, the last epoch
+    assert note(figure).startswith("n = 4 trainings")
+
+
+# Single ECGs.
+
+
+def test_reconstruction_is_drawn_where_masked_and_grey_where_seen(generator):
+    x, guess = generator.uniform(-1, 1, (2, 12, 400))
+    mask = np.ones((12, 400))
+    mask[:, 100:150] = mask[:, 300:400] = 0
+    figure = figures.mae_reconstructions([(x, guess, mask)], 100, leads=("II", "V5"))
+    for ax, lead in zip(figure.axes, ("II", "V5"), strict=True):
+        row = LEADS.index(lead)
+        recorded, drawn = (line.get_ydata() for line in ax.lines)
+        np.testing.assert_array_equal(recorded, x[row])
+        np.testing.assert_array_equal(drawn, np.where(mask[row] > 0, guess[row], np.nan))
+        assert [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in ax.patches] == [(1.0, 1.5), (3.0, 4.0)]
+    hidden = mask > 0
+    flat = (x.mean(axis=1, keepdims=True) - x)[hidden]
+    wanted = f"masked MSE {np.mean((guess - x)[hidden] ** 2):.3f}\n(a flat line: {np.mean(flat**2):.3f})"
+    assert figure.axes[0].get_title(loc="left") == wanted
+    assert "62% of the patches masked" in note(figure)
+
+
+@pytest.mark.parametrize("rows", [1, 12])
+def test_attention_is_coloured_over_the_time_and_leads_of_its_tokens(generator, rows):
+    ecg, share = generator.uniform(-1, 1, (12, 200)), generator.dirichlet(np.ones(rows * 4)).reshape(rows, 4)
+    fallen = generator.standard_normal((12, 4))
+    figure = figures.attention_maps(ecg, {"last": share, "rollout": share}, fallen, 100, output="fall of a logit")
+    for ax, values in zip(figure.axes, (share, share, fallen), strict=False):
+        mesh = ax.collections[0]
+        np.testing.assert_array_equal(mesh.get_array(), values)
+        corners = mesh.get_coordinates()  # (rows + 1, columns + 1, 2)
+        np.testing.assert_allclose(corners[0, :, 0], [0, 0.5, 1.0, 1.5, 2.0])
+        traces = 12 if len(values) == 12 else 3
+        assert len(ax.lines) == len(ax.get_yticks()) == traces
+        assert corners[-1, 0, 1] == traces
+    assert f"largest share {share.max():.2g}, if all were equal {1 / share.size:.2g}" in figure.axes[0].get_title(
+        loc="left"
+    )
+    assert figure.axes[2].get_title(loc="left").startswith("occlusion, not attention")
+    names = [ax.get_ylabel() for ax in figure.axes[3:]]
+    assert names == ["share of attention", "share of attention", "fall of a logit"]
+
+
+def test_upward_deflections_of_an_ecg_are_drawn_upward(generator):
+    ecg = np.zeros((12, 100))
+    ecg[:, 50] = 1
+    figure = figures.attention_maps(ecg, {"last": np.full((1, 4), 0.25)}, np.zeros((12, 4)), 100)
+    ax = figure.axes[0]
+    top = [ax.transData.transform(line.get_xydata())[:, 1].argmax() for line in ax.lines]
+    assert set(top) == {50}
+
+
+def test_colours_of_occlusion_are_even_about_zero():
+    fallen = np.zeros((12, 4))
+    fallen[0, 0], fallen[5, 2] = -0.2, 1.0
+    figure = figures.attention_maps(np.zeros((12, 100)), {"last": np.full((1, 4), 0.25)}, fallen, 100)
+    norm = figure.axes[1].collections[0].norm
+    assert (norm.vmin, norm.vmax) == (-1, 1)
+    assert [float(norm(v)) for v in (-1, 0, 0.25)] == pytest.approx([0, 0.5, 0.75])  # the root of a quarter is a half
+
+
+def test_retrieval_frames_the_own_heart_wherever_it_is(generator):
+    rows = [
+        (0, 2, 0.3, True),
+        (0, 1, 0.4, False),
+        (0, 2, 0.3, True),
+        (1, 9, -0.1, True),
+        (1, 1, 0.2, False),
+        (1, 2, 0.1, False),
+    ]
+    found = pd.DataFrame(rows, columns=["example", "rank", "similarity", "own"])
+    hearts = generator.random((6, 5, 5))
+    figure = figures.retrieval_examples(generator.random((2, 12, 300)), hearts, found, 100, n=N)
+    panes = [ax for ax in figure.axes if ax.images]
+    for ax, heart, row in zip(panes, hearts, rows, strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), heart)
+        thick = {spine.get_linewidth() > 1 for spine in ax.spines.values()}
+        blue = {mpl.colors.to_hex(spine.get_edgecolor()).upper() == BLUE for spine in ax.spines.values()}
+        assert thick == blue == {row[3]}
+    titles = [ax.get_title(loc="left") for ax in panes]
+    assert titles[:2] == ["own: rank 2\ncos +0.30", "rank 1\ncos +0.40"]
+    assert titles[3] == "own: rank 9\ncos \N{MINUS SIGN}0.10"
+    assert f"n = {N} hearts" in note(figure)

@@ -1,0 +1,264 @@
+"""Parameters through real papermill; the normaliser; what surrounds a notebook."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.load import load
+from eccl_lib.evaluation import fig2b
+from eccl_lib.io import paths
+from eccl_lib.models.ecg_vit import grid
+from eccl_lib.notebooks import notebook, run
+from eccl_lib.notebooks.clean import normalise
+
+DECLARED = ("scale", "cohort", "disease", "seed", "overrides")
+PARAMETERS = 'scale = "demo"\ncohort = "synthetic"\ndisease = "I21"\nseed = 0\noverrides = {}'
+START = (
+    "from eccl_lib.notebooks import notebook\nconfig = notebook.start("
+    "scale=scale, cohort=cohort, disease=disease, seed=seed, overrides=overrides)\nlog = notebook.progress()\n"
+    'log(f"{config.disease} {config.seed} {config.align.epochs}")'
+)
+
+
+def _notebook(*sources: str) -> nbformat.NotebookNode:
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tiny") / "tiny.ipynb"
+    nbformat.write(_notebook(PARAMETERS, START), path)
+    return path
+
+
+def _papermill(tiny: Path, *arguments: str) -> subprocess.CompletedProcess:
+    out = tiny.with_name("out.ipynb")
+    command = [sys.executable, "-m", "papermill", str(tiny), str(out), "--no-progress-bar", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-p", "diseese", "I42"), ("diseese", "did you mean disease", *DECLARED)),
+        (("-p", "seed", "abc"), ("seed", "give an int")),
+        (("-p", "scale", "papre"), ("scale", "demo, study, paper")),
+        (("-p", "disease", "I99"), ("disease", "I21, I42, I48, I50, traits")),
+    ],
+)
+def test_papermill_refuses_a_wrong_parameter_and_names_the_right_ones(tiny: Path, arguments: tuple, words: tuple):
+    done = _papermill(tiny, *arguments)
+    assert done.returncode != 0
+    message = next(line for line in done.stderr.splitlines() if line.startswith("ConfigError: "))
+    for word in words:
+        assert word in message
+
+
+def test_papermill_passes_right_parameters_and_progress_reaches_the_terminal(tiny: Path):
+    done = _papermill(tiny, "-p", "disease", "I42", "-p", "seed", "3", "-y", "overrides: {align.epochs: 5}")
+    assert done.returncode == 0, done.stderr
+    assert "I42 3 5" in done.stderr.splitlines()
+    cell = nbformat.read(tiny.with_name("out.ipynb"), as_version=4).cells[-1]
+    assert [(out.name, out.text) for out in cell.outputs] == [("stdout", "I42 3 5\n")]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"seed": "true"}, ("seed", "give an int")),  # as papermill hands over -p seed true
+        ({"seed": 1e3}, ("seed", "1000.0", "give an int")),  # and -p seed 1e3
+        ({"seed": True}, ("seed", "give an int")),
+        ({"overrides": {"align.epoks": 5}}, ("align.epoks", "did you mean align.epochs")),
+        ({"overrides": "align.epochs=5"}, ("overrides", "fields and values")),
+        ({"cohort": "ukbb"}, ("cohort", "synthetic, ukb")),
+        ({"method": "tripplet"}, ("method is 'tripplet'", "cmae, resnet50, vit, triplet")),
+        ({"method": 4}, ("method is 4", "choose one of")),
+        ({"seeds": 0}, ("seeds is 0", "1 or more")),
+        ({"seeds": "5"}, ("seeds is '5'", "1 or more")),
+    ],
+)
+def test_start_refuses_wrong_types_and_values(given: dict, words: tuple):
+    plain = {"scale": "demo", "cohort": "synthetic", "disease": "I21", "seed": 0, "overrides": {}}
+    with pytest.raises(ConfigError) as caught:
+        notebook.start(**{**plain, **given})
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_start_takes_every_row_of_table_1_as_method():
+    from eccl_lib.pipeline.methods import METHODS
+
+    plain = {"scale": "demo", "cohort": "synthetic", "disease": "I48", "seed": 3, "overrides": {}}
+    assert len(METHODS) == 9
+    assert all(notebook.start(**plain, method=method).disease == "I48" for method in METHODS)
+
+
+def test_a_config_field_given_as_parameter_is_told_its_place():
+    with pytest.raises(ConfigError, match=r"'epochs'.*overrides: \{mae.epochs"):
+        notebook._refuse_unknown([PARAMETERS, "# Parameters\nepochs = 3", START], DECLARED)
+
+
+def test_names_of_an_experimenting_reader_are_not_parameters():
+    notebook._refuse_unknown([PARAMETERS, "x = 3", START], DECLARED)
+
+
+def test_a_name_added_to_the_parameters_cell_is_unknown():
+    with pytest.raises(ConfigError, match="'method'"):
+        notebook._refuse_unknown([PARAMETERS + '\nmethod = "eccl"', START], DECLARED)
+
+
+def test_a_mended_injected_cell_counts_not_the_old_one():
+    wrong, right = '# Parameters\ndiseese = "I42"', '# Parameters\ndisease = "I42"'
+    notebook._refuse_unknown([PARAMETERS, wrong, START, right, START], DECLARED)
+    with pytest.raises(ConfigError, match="diseese"):
+        notebook._refuse_unknown([PARAMETERS, right, START, wrong, START], DECLARED)
+
+
+def test_progress_goes_to_the_file_named_in_the_environment(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setenv(notebook.PROGRESS_FILE, str(tmp_path / "lines"))
+    log = notebook.progress()
+    log("epoch 1")
+    log("epoch 2")
+    assert (tmp_path / "lines").read_text() == "epoch 1\nepoch 2\n"
+    assert capsys.readouterr().out == "epoch 1\nepoch 2\n"
+
+
+def test_a_saved_figure_drawn_again_is_the_same_file(tmp_path: Path, monkeypatch):
+    import pandas as pd
+
+    from eccl_lib import figures
+
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]})
+    seen = []
+    for _ in range(2):
+        notebook.save_figure(figures.training_curves(history, {"loss": ["loss"]}, synthetic=True), "curve", load())
+        folder = paths.figures_dir("demo", "synthetic")
+        seen.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert sorted(seen[0]) == ["curve.png", "curve.svg"]
+    assert seen[0] == seen[1]
+
+
+def _executed(tiny: Path) -> nbformat.NotebookNode:
+    """As papermill leaves it: injected cell, timestamps, standard error, a path of this machine, split streams."""
+    executed = nbformat.read(tiny, as_version=4)
+    injected = nbformat.v4.new_code_cell("# Parameters\nseed = 1", metadata={"tags": ["injected-parameters"]})
+    executed.cells.insert(1, injected)
+    executed.metadata["papermill"] = {"duration": 1.5}
+    last = executed.cells[-1]
+    last.execution_count = 7
+    last.metadata = nbformat.from_dict(
+        {"papermill": {"start_time": "now"}, "execution": {"a": 1}, "tags": ["nbval-ignore-output"]}
+    )
+    last.outputs = [
+        nbformat.v4.new_output("stream", name="stdout", text=f"wrote {paths.runs_root()}/demo-synthetic/x\n"),
+        nbformat.v4.new_output("stream", name="stderr", text="a warning\n"),
+        nbformat.v4.new_output("stream", name="stdout", text=f"in {paths.ROOT}\n"),
+        nbformat.v4.new_output("execute_result", data={"text/plain": "<A at 0x7f00>"}, execution_count=7),
+    ]
+    return executed
+
+
+def test_normaliser_keeps_outputs_and_drops_what_changes(tiny: Path):
+    clean = normalise(_executed(tiny))
+    assert [cell.source for cell in clean.cells] == [PARAMETERS, START]
+    assert [cell.execution_count for cell in clean.cells] == [1, 2]
+    assert clean.cells[1].metadata == {"tags": ["nbval-ignore-output"]}
+    assert "papermill" not in clean.metadata
+    assert clean.metadata.kernelspec.display_name == "Python 3 (ipykernel)"
+    text, result = clean.cells[1].outputs
+    assert text.text == "wrote runs/demo-synthetic/x\nin .\n"
+    assert result.data["text/plain"] == "<A>"
+    assert result.execution_count == 2
+
+
+def test_normaliser_is_idempotent_and_leaves_its_input_alone(tiny: Path):
+    executed = _executed(tiny)
+    before = nbformat.writes(executed)
+    once = normalise(executed)
+    assert nbformat.writes(normalise(once)) == nbformat.writes(once)
+    assert nbformat.writes(executed) == before
+
+
+def test_a_new_run_and_a_reused_one_leave_the_same_notebook(tiny: Path):
+    kept = []
+    for line in ("epoch 1 of 2, 3.1 s", "done before, reused"):
+        executed = nbformat.read(tiny, as_version=4)
+        executed.cells[-1].metadata = nbformat.from_dict({"tags": ["nbval-ignore-output", "progress"]})
+        executed.cells[-1].outputs = [nbformat.v4.new_output("stream", name="stdout", text=line)]
+        kept.append(nbformat.writes(normalise(executed)))
+    assert kept[0] == kept[1]
+
+
+def test_normaliser_refuses_a_notebook_that_ended_in_an_error(tiny: Path):
+    executed = _executed(tiny)
+    executed.cells[-1].outputs = [nbformat.v4.new_output("error", ename="E", evalue="bad", traceback=[])]
+    with pytest.raises(ValueError, match="E: bad"):
+        normalise(executed)
+
+
+def test_a_failing_notebook_is_named_with_cell_and_error(tmp_path: Path):
+    path = tmp_path / "07_some.ipynb"
+    nbformat.write(_notebook("x = 1", "raise RuntimeError('no heart')"), path)
+    with pytest.raises(run.NotebookError, match=r"07_some stopped in cell \[2\]: RuntimeError: no heart"):
+        run.execute(path, tmp_path / "out" / path.name, {})
+
+
+def test_runner_refuses_unknown_notebooks_and_overrides(capsys):
+    assert run.main(["--only", "11"]) == 2
+    assert "04_align" in capsys.readouterr().err
+    assert run.main(["--set", "align.epoks=2"]) == 2
+    assert "align.epochs" in capsys.readouterr().err
+
+
+def test_refresh_is_for_the_plain_demo_alone(capsys):
+    assert run.main(["--refresh", "--set", "align.epochs=9"]) == 2
+    assert "--refresh" in capsys.readouterr().err
+
+
+def test_figures_of_an_earlier_run_are_left_out(tmp_path: Path):
+    for name, moment in (("old.png", 100.0), ("new.png", 300.0), (".part.png", 300.0)):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (moment, moment))
+    assert [path.name for path in run.written_since(tmp_path, 200.0)] == ["new.png"]
+    assert run.written_since(tmp_path / "none", 200.0) == []
+
+
+def test_a_refresh_ends_with_all_seeds_and_all_patches_in_the_figures(tmp_path: Path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(run, "execute", lambda source, target, given: ran.append((source.stem, given)) or 0.0)
+    names = run._chosen(["06", "08"], refresh=True)
+    assert run._chosen(["06", "08"], refresh=False) == ["06_table1", "08_patches_traits"]
+    run.run_all(names, {}, tmp_path, lambda line: None)
+    assert [stem for stem, _ in ran] == ["06_table1", "08_patches_traits", "06_table1", "08_patches_traits"]
+    assert ran[2][1] == {"seeds": 5}
+    config = load("demo", overrides=ran[3][1]["overrides"])
+    tokens = [int(np.prod(grid(point.ecg, 1000))) for panel, point in fig2b.plan(config) if panel == "patches"]
+    assert tokens[:3] == [600, 240, 120]
+
+
+def test_real_ecg_is_never_copied_into_the_checkout(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(paths, "DEMO_FIGURES", tmp_path / "demo")
+    (tmp_path / "notebooks").mkdir()
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    for name in ("fig2a_latent.png", "real_ecg.png"):
+        (figures / name).write_bytes(b"x")
+    executed = []
+    for name in ("09_predict", run.REAL_ECG):
+        executed.append(tmp_path / f"{name}.ipynb")
+        nbformat.write(_notebook(PARAMETERS), executed[-1])
+    run.refresh(executed, run.written_since(figures, 0.0))
+    assert [path.name for path in (tmp_path / "notebooks").iterdir()] == ["09_predict.ipynb"]
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["fig2a_latent.png"]

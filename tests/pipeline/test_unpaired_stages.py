@@ -1,0 +1,86 @@
+"""ECGs alone pre-train the ECG encoder, labelled cines alone the CMR encoder, from files to a finished run."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.load import load
+from eccl_lib.config.schema import LEADS
+from eccl_lib.data.ingest import unpaired
+from eccl_lib.grid import planning
+from eccl_lib.pipeline import stages
+from tests.conftest import TINY
+
+SHORT = {f"{section}.{name}": n for section in ("mae", "cmr_training") for name, n in (("epochs", 2), ("batch", 4))}
+SHORT |= {"mae.warmup_epochs": 0, "cmr_training.warmup_epochs": 0}
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def ecg_store(folder, count):
+    """A store of generated ECGs, named tiny; the config that trains on it."""
+    rng, time = np.random.default_rng(0), np.arange(5000) / 500
+    folder.mkdir()
+    (folder / "ecg.json").write_text(json.dumps({"rate": 500, "leads": list(LEADS)}))
+    for k in range(count):
+        beats = np.exp(-(((time * (1 + 0.05 * k)) % 1 - 0.5) ** 2) / 5e-4)
+        np.save(folder / f"e{k}.npy", rng.uniform(0.3, 1.5, 12)[:, None] * beats)
+    assert unpaired.main(["ecg", str(folder), "--name", "tiny", "--workers", "1"]) == 0
+    return load("demo", cohort="ecg-tiny", overrides={**TINY, **SHORT})
+
+
+def test_too_few_recordings_for_three_splits_are_refused_before_anything_is_trained(tmp_path, runs):
+    config = ecg_store(tmp_path / "ecgs", 2)
+    with pytest.raises(ConfigError, match=r"2 participants give train \d, val \d, test \d"):
+        stages.pretrain_ecg(config, quiet)
+
+
+def test_the_autoencoder_is_pretrained_on_ecgs_alone(tmp_path, runs):
+    config, said = ecg_store(tmp_path / "ecgs", 20), []
+    assert planning.show("pretrain_ecg", config, said.append) > 0
+    assert any("pretrain_ecg/vit/ecg" in line for line in said)
+    run = stages.pretrain_ecg(config, quiet)
+    assert run.done
+    assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
+    assert sum(run.metrics["n"].values()) == 20
+    assert "demo-ecg-tiny" in run.folder.parts
+
+
+def test_the_cmr_encoder_is_pretrained_on_labelled_cines_alone(tmp_path, runs):
+    y, x = np.mgrid[:40, :36]
+    away = np.hypot(y - 20, x - 18)[None, None]
+    rows = ["id,I42"]
+    for k in range(24):
+        sick = k % 2
+        radius = 6 + 3 * sick + (2 - sick) * np.cos(2 * np.pi * np.arange(12) / 12)[None, :, None, None]
+        labels = np.where(away < radius, 1, np.where(away < radius + 4, 2, 0)).astype(np.uint8)
+        images = np.array([20, 220, 90])[labels] + np.random.default_rng(k).normal(0, 5, labels.shape)
+        folder = tmp_path / "cines" / f"p{k:02d}"
+        folder.mkdir(parents=True)
+        for name, array in (("sa", images.astype(np.int16)), ("seg_sa", labels)):
+            volume = nibabel.Nifti1Image(array.transpose(3, 2, 0, 1), np.diag([1.8, 1.8, 8.0, 1.0]))
+            nibabel.save(volume, folder / f"{name}.nii.gz")
+        rows.append(f"p{k:02d},{sick}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    words = ["cmr", str(tmp_path / "cines"), "--labels", str(tmp_path / "labels.csv"), "--name", "tiny"]
+    small = {"store.clip_size": 56, "store.clip_frames": 25}
+    sets = [word for name, value in small.items() for word in ("--set", f"{name}={value}")]
+    assert unpaired.main([*words, "--scale", "demo", "--workers", "1", *sets]) == 0
+    config = load("demo", cohort="cmr-tiny", disease="I42", overrides={**TINY, **SHORT, **small})
+    run = stages.pretrain_cmr(config, quiet)
+    assert run.done
+    assert run.metrics["metric"] == "AUC"
+    assert sum(run.metrics["n"].values()) == 24
+    assert set(run.predictions.columns) == {"eid", "row", "target_I42", "score_I42"}

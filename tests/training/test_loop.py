@@ -1,0 +1,235 @@
+"""The training loop: schedule, randomness, checkpoints, and a real SIGKILL at three points."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from eccl_lib.config.errors import ConfigError, DamagedError
+from eccl_lib.config.schema import RuntimeConfig, TrainingConfig
+from eccl_lib.config.seeds import seed_of
+from eccl_lib.io.files import read_json, sha256
+from eccl_lib.training import distributed
+from eccl_lib.training.loop import DivergedError, Recipe, fit
+from eccl_lib.training.optim import even_batches, learning_rate, optimiser
+
+TOY = """
+import sys, time
+import numpy as np, torch
+from pathlib import Path
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.schema import RuntimeConfig, TrainingConfig
+from eccl_lib.training import distributed
+from eccl_lib.training.loop import Recipe, fit
+from eccl_lib.training.runs import save_tensors
+
+folder, pause = Path(sys.argv[1]), float(sys.argv[2])
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+x = torch.randn(40, 4)
+
+def step(rows, generator):
+    time.sleep(pause)
+    noise = 0.1 * torch.randn(len(rows), 4, generator=generator)
+    loss = (model(x[rows] + noise) - x[rows].sum(1, keepdim=True)).square().mean()
+    return loss, {"half": loss / 2}
+
+def validate():
+    return {"score": -float((model(x) - x.sum(1, keepdim=True)).square().mean())}
+
+batches = lambda epoch: np.array_split(np.random.default_rng(epoch).permutation(40), 5)
+config = TrainingConfig(epochs=6, warmup_epochs=1, lr=1e-2, batch=8)
+recipe, runtime = Recipe(model, batches, step, validate), RuntimeConfig(checkpoint_seconds=0.0)
+history, _ = fit(recipe, config, folder=folder, seed=3, fingerprint="toy", runtime=runtime)
+history.to_csv(folder / "history.csv", index=False)
+save_tensors(folder / "model.safetensors", model.state_dict())
+"""
+
+
+def toy(folder, pause=0.0):
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen([sys.executable, "-c", TOY, str(folder), str(pause)], stdout=subprocess.PIPE, text=True)
+
+
+def results(folder):
+    return [sha256(folder / name) for name in ("history.csv", "model.safetensors")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert toy(folder).wait(120) == 0
+    return results(folder)
+
+
+@pytest.mark.parametrize("epoch", [0, 2, 5])
+def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bytes(tmp_path, undisturbed, epoch):
+    process = toy(tmp_path, pause=0.05)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:  # until a checkpoint inside that epoch is on disk
+        state = read_json(tmp_path / "manifest.json")["state"] if (tmp_path / "manifest.json").exists() else {}
+        if state.get("epoch", -1) >= epoch and state["step"] >= 2:
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait(10) == -signal.SIGKILL
+    again = toy(tmp_path)
+    printed, _ = again.communicate(timeout=120)
+    assert again.returncode == 0 and "going on at epoch" in printed
+    assert results(tmp_path) == undisturbed
+
+
+def small_recipe(step=None):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    x = torch.randn(12, 3)
+
+    def plain(rows, generator):
+        return (model(x[rows]) - 1).square().mean(), {}
+
+    def batches(epoch):
+        return even_batches(np.arange(12), 4)
+
+    return Recipe(
+        model, batches, step(model, x) if step else plain, lambda: {"score": -float((model(x) - 1).square().mean())}
+    )
+
+
+CONFIG = TrainingConfig(epochs=4, warmup_epochs=1, lr=0.05, batch=4)
+
+
+def run(recipe, folder, config=CONFIG, **options):
+    return fit(recipe, config, seed=0, folder=folder, fingerprint="x", log=lambda line: None, **options)
+
+
+def test_a_loss_that_is_not_a_number_names_the_batch_and_keeps_the_last_good_state(tmp_path):
+    def poisoned(model, x):
+        calls = []
+
+        def step(rows, generator):
+            calls.append(rows)
+            scale = math.nan if len(calls) == 8 else 1.0
+            return (model(x[rows]) - 1).square().mean() * scale, {}
+
+        return step
+
+    with pytest.raises(DivergedError, match=r"epoch 3, step 2, cohort rows 4, 5, 6, 7"):
+        run(small_recipe(poisoned), tmp_path)
+    manifest = read_json(tmp_path / "manifest.json")
+    assert manifest["state"]["epoch"] == 2
+    history, _ = run(small_recipe(), tmp_path)  # cured, the same command goes on
+    assert len(history) == 4
+
+
+@pytest.mark.parametrize("seconds", [120.0, 0.0])
+def test_weights_that_are_no_numbers_never_reach_the_disk(tmp_path, seconds):
+    def overflowing(model, x):
+        calls = []
+
+        def step(rows, generator):
+            calls.append(rows)
+            loss = (model(x[rows]) - 1).square().mean()
+            steep = (model.weight - model.weight.detach()).sum().sqrt()  # 0, with an infinite gradient
+            return (loss + steep if len(calls) == 6 else loss), {}
+
+        return step
+
+    recipe = small_recipe(overflowing)
+    with pytest.raises(DivergedError, match=r"epoch 2, step 3, cohort rows 8, 9, 10, 11"):
+        run(recipe, tmp_path, runtime=RuntimeConfig(checkpoint_seconds=seconds))
+    (state,) = tmp_path.glob("state-*.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(state).values())
+
+
+def test_the_best_epoch_by_validation_is_what_remains(tmp_path):
+    scores = iter([0.1, 0.9, 0.3, 0.2])
+    recipe = small_recipe()
+    seen = []
+
+    def validate():
+        seen.append(recipe.model.weight.detach().clone())
+        return {"score": next(scores)}
+
+    run(Recipe(recipe.model, recipe.batches, recipe.step, validate), tmp_path)
+    assert torch.equal(recipe.model.weight, seen[1]) and not torch.equal(seen[1], seen[3])
+
+
+def test_patience_stops_a_run_that_no_longer_gains(tmp_path):
+    recipe = small_recipe()
+    scores = iter([0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
+    config = TrainingConfig(epochs=6, warmup_epochs=0, lr=0.05, patience=2)
+    history, _ = run(
+        Recipe(recipe.model, recipe.batches, recipe.step, lambda: {"score": next(scores)}), tmp_path, config
+    )
+    assert len(history) == 3
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    run(small_recipe(), tmp_path)
+    (state,) = tmp_path.glob("state-*.safetensors")
+    content = bytearray(state.read_bytes())
+    content[-1] ^= 1
+    state.write_bytes(content)
+    with pytest.raises(DamagedError, match="has changed"):
+        run(small_recipe(), tmp_path)
+
+
+def test_a_rank_that_sees_another_checkpoint_than_the_first_is_stopped(tmp_path, monkeypatch):
+    assert toy(tmp_path).wait(120) == 0
+    model = torch.nn.Linear(2, 1)
+    recipe = Recipe(model, lambda epoch: [np.arange(4)], lambda rows, generator: (model.weight.sum(), {}), dict)
+    monkeypatch.setattr(distributed, "agreed", lambda ask: [5, 0])  # of the first rank; here all six epochs are there
+    with pytest.raises(ConfigError, match=r"another checkpoint \(\[6, 0\]\) than the first: the shared disk is late"):
+        fit(recipe, TrainingConfig(epochs=8), folder=tmp_path, seed=0, fingerprint="toy", log=lambda line: None)
+
+
+def test_training_leaves_the_callers_random_numbers_alone(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    recipe = small_recipe()
+    torch.manual_seed(5)
+    run(recipe, tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_schedule_warms_up_linearly_and_ends_at_zero():
+    config = TrainingConfig(epochs=200, warmup_epochs=40, lr=8e-5)
+    assert learning_rate(config, 0) == 0
+    assert learning_rate(config, 20) == pytest.approx(4e-5)
+    assert learning_rate(config, 40) == pytest.approx(8e-5)
+    assert learning_rate(config, 120) == pytest.approx(4e-5)
+    assert learning_rate(config, 200) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_fused_update_is_adams(tmp_path):
+    recipe = small_recipe()
+    weight = recipe.model.weight.detach().clone()
+    moments = [torch.zeros_like(weight), torch.zeros_like(weight)]
+    literal = recipe.model.weight.detach().clone()
+    update = optimiser([recipe.model.weight], CONFIG)
+    for t in range(1, 4):
+        gradient = torch.full_like(weight, 0.3 * t)
+        recipe.model.weight.grad = gradient.clone()
+        update.step()
+        moments = [0.9 * moments[0] + 0.1 * gradient, 0.999 * moments[1] + 0.001 * gradient**2]
+        corrected = [moments[0] / (1 - 0.9**t), moments[1] / (1 - 0.999**t)]
+        literal = literal - CONFIG.lr * corrected[0] / (corrected[1].sqrt() + 1e-8)
+    assert torch.allclose(recipe.model.weight, literal, atol=1e-6)
+
+
+def test_seeds_of_neighbouring_steps_differ():
+    assert len({seed_of(s, e, t) for s in range(5) for e in range(20) for t in range(20)}) == 2000
+
+
+def test_batches_are_even_and_hold_each_row_once():
+    batches = even_batches(np.arange(361), 60)
+    assert sorted(np.concatenate(batches)) == list(range(361))
+    assert max(map(len, batches)) - min(map(len, batches)) <= 1 and max(map(len, batches)) <= 60

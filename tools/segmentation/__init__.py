@@ -1,0 +1,1 @@
+"""Making the weights of the segmentation network: generated images and training."""
