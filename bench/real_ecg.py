@@ -40,7 +40,7 @@ from eccl_lib.models.mae import random_mask
 from eccl_lib.pipeline import models as trained
 from eccl_lib.pipeline import stages, trainer
 from eccl_lib.pipeline.dependencies import ecg_run
-from eccl_lib.training.datasets import Signals
+from eccl_lib.training.datasets import EcgDataset
 from eccl_lib.training.runs import Run
 
 NAME = "real_ecg"
@@ -78,7 +78,7 @@ def trained_on(config: Config, data: cohort.Cohort) -> Run:
 
 def guesses(config: Config, half: cohort.Cohort, runs: dict[str, Run]) -> dict[str, float]:
     """Mean squared error over hidden samples of the test recordings, by who guesses."""
-    signals, rate = Signals(half, config), config.view.ecg_rate
+    signals, rate = EcgDataset(half, config), config.view.ecg_rate
     x = signals.of(np.arange(len(half))).numpy()
     peaks = [ecg.r_peaks(row / 1000, ecg.RATE) * rate // ecg.RATE for row in half.ecg]
     learned, test = np.flatnonzero(half.table["split"].isin(("train", "val"))), half.index("test")

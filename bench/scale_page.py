@@ -12,7 +12,7 @@ from eccl_lib.data import cohort, open_cohort
 from eccl_lib.io.files import write_text
 from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.dependencies import cmr_run
-from eccl_lib.training.datasets import PIECE
+from eccl_lib.training.datasets import EVALUATION_BATCH
 
 if TYPE_CHECKING:
     from bench.paper_scale import Step
@@ -69,8 +69,8 @@ def reading(data: cohort.Cohort, config: Config) -> float:
     """Clips a second that one thread reads from the store, or from the page cache where they are still there."""
     pixels, rows = data.clip_view(config.view), np.arange(min(len(data), READ))
     began = time.perf_counter()
-    for start in range(0, len(rows), PIECE):
-        pixels[rows[start : start + PIECE]]
+    for start in range(0, len(rows), EVALUATION_BATCH):
+        pixels[rows[start : start + EVALUATION_BATCH]]
     return len(rows) / (time.perf_counter() - began)
 
 

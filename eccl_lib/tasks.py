@@ -58,11 +58,11 @@ class Targets:
     centre: np.ndarray
     spread: np.ndarray
 
-    def scaled(self) -> Tensor:
+    def standardize(self) -> Tensor:
         """(N, outputs) float32 as the loss reads them: z-scored on the training participants, or 0 and 1."""
         return torch.from_numpy(((self.values - self.centre) / self.spread).astype(np.float32))
 
-    def unscaled(self, outputs: np.ndarray) -> np.ndarray:
+    def to_units(self, outputs: np.ndarray) -> np.ndarray:
         """A model's outputs (n, outputs) as scores: traits in their units, a disease as its logit."""
         return outputs * self.spread + self.centre
 
@@ -81,7 +81,7 @@ class Targets:
         return scores.mean_r(predicted, self.values[rows])
 
 
-def targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.ndarray) -> Targets:
+def build_targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.ndarray) -> Targets:
     """Targets of a cohort, scaler fitted on its training participants alone.
 
     labels: (N, 4) bool in the order of DISEASES; traits: (N, 82), NaN where not measured; train: row numbers.
@@ -114,16 +114,16 @@ class Problem:
 
     config: Config
     data: Cohort
-    goal: Targets
+    build_targets: Targets
 
     @classmethod
     def of(cls, config: Config, data: Cohort) -> Problem:
         """The config's task. Raises ConfigError where a split is empty or the training one cannot teach it."""
-        refuse_empty(data)
-        return cls(config, data, targets(TASKS[config.disease], data.labels, data.traits, data.index("train")))
+        check_splits_not_empty(data)
+        return cls(config, data, build_targets(TASKS[config.disease], data.labels, data.traits, data.index("train")))
 
 
-def refuse_empty(data: Cohort) -> None:
+def check_splits_not_empty(data: Cohort) -> None:
     """Raises ConfigError where one of the splits has no participant."""
     found = counts(data)
     if not all(found.values()):

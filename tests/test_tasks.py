@@ -50,21 +50,21 @@ def test_trait_scaler_is_fitted_on_training_participants_alone():
     traits = generator.normal(5, 3, (100, 82)).astype(np.float32)
     traits[3, 7] = np.nan
     train = np.arange(60)
-    goal = tasks.targets(TASKS["traits"], np.zeros((100, 4), bool), traits, train)
-    scaled = goal.scaled().numpy()
+    goal = tasks.build_targets(TASKS["traits"], np.zeros((100, 4), bool), traits, train)
+    scaled = goal.standardize().numpy()
     assert np.allclose(np.nanmean(scaled[:60], axis=0), 0, atol=1e-5)
     assert np.allclose(np.nanstd(scaled[:60], axis=0), 1, atol=1e-4)
     changed = traits.copy()
     changed[60:] += 100
-    again = tasks.targets(TASKS["traits"], np.zeros((100, 4), bool), changed, train)
+    again = tasks.build_targets(TASKS["traits"], np.zeros((100, 4), bool), changed, train)
     assert (again.centre == goal.centre).all() and (again.spread == goal.spread).all()
-    assert np.allclose(goal.unscaled(scaled)[60:], traits[60:], atol=1e-4)
+    assert np.allclose(goal.to_units(scaled)[60:], traits[60:], atol=1e-4)
 
 
 def test_a_trait_that_nobody_has_does_not_spoil_the_others():
     traits = np.random.default_rng(0).normal(size=(50, 82)).astype(np.float32)
     traits[:, 5] = np.nan
-    goal = tasks.targets(TASKS["traits"], np.zeros((50, 4), bool), traits, np.arange(30))
+    goal = tasks.build_targets(TASKS["traits"], np.zeros((50, 4), bool), traits, np.arange(30))
     assert np.isfinite(goal.centre).all() and np.isfinite(goal.spread).all()
     assert np.isfinite(goal.score(np.nan_to_num(traits[30:]), np.arange(30, 50)))
 
@@ -74,4 +74,4 @@ def test_a_disease_of_one_class_is_refused(positives):
     labels = np.zeros((60, 4), bool)
     labels[:positives] = True
     with pytest.raises(ValueError, match="both are needed"):
-        tasks.targets(TASKS["I42"], labels, np.zeros((60, 82), np.float32), np.arange(50))
+        tasks.build_targets(TASKS["I42"], labels, np.zeros((60, 82), np.float32), np.arange(50))

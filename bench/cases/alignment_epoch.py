@@ -34,16 +34,16 @@ def prepare(folder: Path, device: str = "cpu") -> Pair:
     from eccl_lib.io.progress import silent
     from eccl_lib.pipeline import stages
     from eccl_lib.tasks import Problem
-    from eccl_lib.training.datasets import Clips, Signals, in_batches
+    from eccl_lib.training.datasets import CineDataset, EcgDataset, predict_in_batches
     from eccl_lib.training.loop import Loop
     from eccl_lib.training.microbatches import Contrast
 
     batch = BATCH[device]
     config = load("paper", disease="traits", overrides={**TOWER, "align.batch": batch, "runtime.device": device})
     data = pretend.cohort(PARTICIPANTS[device], config)
-    clips, problem = Clips(data, config), Problem.of(config, data)
+    clips, problem = CineDataset(data, config), Problem.of(config, data)
     encoder = new_cmr_model(problem).requires_grad_(False).eval().encoder
-    cached = in_batches(lambda part: encoder(clips.of(part)), np.arange(len(data)), size=batch, source=clips)
+    cached = predict_in_batches(lambda part: encoder(clips.of(part)), np.arange(len(data)), size=batch, source=clips)
     seen: dict[str, object] = {}  # of the reference's last step: rows and features
 
     def loop(naive: bool):
@@ -60,7 +60,7 @@ def prepare(folder: Path, device: str = "cpu") -> Pair:
         seen.update(rows=rows, features=features)
         return model.forward_pair(x, features)
 
-    signals, loops = Signals(data, config), (loop(naive=False), loop(naive=True))
+    signals, loops = EcgDataset(data, config), (loop(naive=False), loop(naive=True))
 
     def same(*nothing):
         rows = data.index("train")[:4]

@@ -34,21 +34,21 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
     from eccl_lib.pipeline import stages
     from eccl_lib.tasks import Problem
     from eccl_lib.training import performance
-    from eccl_lib.training.datasets import Clips, Signals
+    from eccl_lib.training.datasets import CineDataset, EcgDataset
     from eccl_lib.training.loop import Loop
 
     batch, runtime = BATCH[device], RuntimeConfig()
     overrides = {"align.batch": batch, "align.lr": TINY_LR, "runtime.device": device}
     config = load("paper", disease="traits", overrides=overrides)
     data = pretend.cohort(4 * batch, config)
-    clips, signals, problem = Clips(data, config), Signals(data, config), Problem.of(config, data)
+    clips, signals, problem = CineDataset(data, config), EcgDataset(data, config), Problem.of(config, data)
     teacher = new_cmr_model(problem).requires_grad_(False).eval().encoder
     model, rows = new_ecg_model(problem, ECCL), data.index("train")[:batch]
     features = np.random.default_rng(0).normal(size=(len(data), teacher.num_features)).astype(np.float32)
     course = stages.arm_course(config, ECCL, data, model, features)
     loop = Loop(course.recipe, config.align, 0, folder, "", runtime, silent)
     update = torch.optim.Adam(loop.parameters.values(), lr=TINY_LR)
-    wanted = problem.goal.scaled().to(device)
+    wanted = problem.targets.standardize().to(device)
 
     def ours():
         _attention(model, fused=True)
@@ -65,7 +65,7 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
             with torch.no_grad():
                 seen = teacher(cmr.augment(clips.of(rows), config.augment, generator))
             outputs, z_ecg, z_cmr = model.forward_pair(x, seen)
-            task = problem.goal.loss(outputs, wanted[rows])
+            task = problem.targets.loss(outputs, wanted[rows])
             contrastive = losses.clip_loss(z_ecg, z_cmr, model.temperature())
             loss = contrastive + task
         update.zero_grad()

@@ -34,7 +34,7 @@ def prepare(folder: Path) -> Pair:
     generator = torch.Generator().manual_seed(0)
 
     def ours():
-        goal = tasks.targets(tasks.TASKS["I21"], labels, traits, train)
+        goal = tasks.build_targets(tasks.TASKS["I21"], labels, traits, train)
         task_batches(goal, train, config.align, 0)(0)
         return np.flatnonzero(goal.values[:, 0])
 

@@ -26,7 +26,7 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
     from eccl_lib.models.ecg_vit import patchify
     from eccl_lib.models.mae import random_mask
     from eccl_lib.pipeline import stages
-    from eccl_lib.training.datasets import Signals
+    from eccl_lib.training.datasets import EcgDataset
     from eccl_lib.training.loop import Loop, Recipe
     from eccl_lib.training.microbatches import Mean
 
@@ -34,7 +34,7 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
     batch = BATCH[device]
     data = pretend.cohort(2 * batch, config)
     recipe, rows = stages.ecg_course(config, data).recipe, data.index("train")[:batch]
-    model, signals = recipe.model, Signals(data, config)
+    model, signals = recipe.model, EcgDataset(data, config)
 
     def fed_all(x, noise):
         _, _, mask = random_mask(noise, config.mae.mask_ratio)

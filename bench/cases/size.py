@@ -73,14 +73,14 @@ def features(folder: Path) -> Calls:
     from eccl_lib.config.load import load
     from eccl_lib.io.progress import silent
     from eccl_lib.tasks import Problem
-    from eccl_lib.training.datasets import Clips, in_batches
+    from eccl_lib.training.datasets import CineDataset, predict_in_batches
 
     config = load("demo", disease="traits", overrides=SETTINGS)
     data = replace(pretend.cohort(CLIPS * TIMES[-1], config), folder=folder, progress=silent)
-    clips, encoder = Clips(data, config), new_cmr_model(Problem.of(config, data)).eval().encoder
+    clips, encoder = CineDataset(data, config), new_cmr_model(Problem.of(config, data)).eval().encoder
 
     def run(count: int) -> Callable[[], Any]:
-        return lambda: in_batches(lambda part: encoder(clips.of(part)), np.arange(count), size=32)
+        return lambda: predict_in_batches(lambda part: encoder(clips.of(part)), np.arange(count), size=32)
 
     run(CLIPS)()
     return [(run(CLIPS * times), CLIPS * times) for times in TIMES]

@@ -18,7 +18,7 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.leaks import Leak, check, chosen_elsewhere, fitted_on_others, not_of_the_test_set
 from eccl_lib.io import paths
 from eccl_lib.io.files import read_json
-from eccl_lib.tasks import TASKS, targets
+from eccl_lib.tasks import TASKS, build_targets
 
 
 def check_runs(config: Config, data: Cohort) -> list[Leak]:
@@ -26,8 +26,8 @@ def check_runs(config: Config, data: Cohort) -> list[Leak]:
     train = data.index("train")
 
     def fit(values: np.ndarray) -> Iterable[np.ndarray]:
-        goal = targets(TASKS["traits"], data.labels, values, train)
-        return goal.centre, goal.spread
+        targets = build_targets(TASKS["traits"], data.labels, values, train)
+        return targets.centre, targets.spread
 
     measured = np.isfinite(data.traits[train]).any()  # ECGs alone have no traits to scale
     found = fitted_on_others(fit, np.asarray(data.traits, dtype=np.float64), train) if measured else []

@@ -19,7 +19,7 @@ from eccl_lib.evaluation import table1, table1_text
 from eccl_lib.grid.scheduler import Log
 from eccl_lib.grid.workers import BACKENDS, Workers
 from eccl_lib.io import paths
-from eccl_lib.io.progress import aloud
+from eccl_lib.io.progress import print_line
 from eccl_lib.pipeline.methods import METHODS
 
 
@@ -77,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     workers = _workers(given, config)
     try:
         if given.plan:
-            grid.predict(grid.plan(config, given.rows, given.tasks, seeds), config, aloud, workers)
+            grid.predict(grid.plan(config, given.rows, given.tasks, seeds), config, print_line, workers)
             return
-        cells = build(config, given.rows, given.tasks, seeds, aloud, workers)
+        cells = build(config, given.rows, given.tasks, seeds, print_line, workers)
     except grid.GridError as error:
         print(f"\n{error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -18,7 +18,7 @@ from eccl_lib.config.schema import ARRAYS, DISEASES, Config, arrays_of
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.splits import SPLITS
 from eccl_lib.io import checksums, paths
-from eccl_lib.io.files import only_one, read_json, sha256
+from eccl_lib.io.files import exclusive_lock, read_json, sha256
 from eccl_lib.io.progress import Log, silent
 
 
@@ -52,7 +52,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False, needs:
     if not (folder / "manifest.json").is_file():
         if not config.runtime.build_missing:
             raise MissingError(f"The cohort is not built yet. Build it first:\n  {command(config)}")
-        with only_one(folder, progress):
+        with exclusive_lock(folder, progress):
             if not (folder / "manifest.json").is_file():
                 from eccl_lib.data.store.synthetic_store import build
 

@@ -14,13 +14,13 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.models.ecg_vit import EcgEncoder, grid
 from eccl_lib.pipeline import models
-from eccl_lib.training.datasets import Signals
+from eccl_lib.training.datasets import EcgDataset
 
 IDENTITY_SHARE = 0.5  # of the residual path; Abnar and Zuidema (2020)
 
 
 @dataclass(frozen=True)
-class Looks:
+class AttentionMaps:
     """What a finished ECG model makes of one ECG.
 
     ecg: (12, T) as the model sees it. last_block, rollout: (rows, columns) of the token grid, shares that sum to 1.
@@ -34,15 +34,15 @@ class Looks:
     occlusion: np.ndarray
 
 
-def of_ecg(config: Config, data: Cohort, row: int, arm: Arm = ECCL) -> Looks:
+def of_ecg(config: Config, data: Cohort, row: int, arm: Arm = ECCL) -> AttentionMaps:
     """Attention and occlusion of one participant's ECG in an arm's finished model (a ViT). row: of the cohort."""
     model = models.ecg_model(config, arm, data)
-    ecg = Signals(data, config).of(np.array([row]))
+    ecg = EcgDataset(data, config).of(np.array([row]))
     blocks, shape = all_weights(model.encoder, ecg), grid(config.ecg, ecg.shape[2])
     last, through = (share[0].reshape(shape).cpu().numpy() for share in (of_class_token(blocks[-1]), rollout(blocks)))
     fallen = occlusion(model, ecg[0], config.ecg.patch_samples)  # (12, columns, outputs)
     worth = fallen.square().mean(dim=-1).sqrt() if config.disease == "traits" else fallen[..., 0]
-    return Looks(ecg[0].cpu().numpy(), last, through, worth.cpu().numpy())
+    return AttentionMaps(ecg[0].cpu().numpy(), last, through, worth.cpu().numpy())
 
 
 def weights(block: nn.Module, tokens: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation import table_cell
 from eccl_lib.metrics import bootstrap
 from eccl_lib.metrics.calibration import Prior
-from eccl_lib.tasks import TASKS, Targets, targets
+from eccl_lib.tasks import TASKS, Targets, build_targets
 
 ROW = "sex and age alone"
 
@@ -24,32 +24,32 @@ def features(table: pd.DataFrame) -> np.ndarray:
     return np.column_stack([male, age, age**2, male * age])
 
 
-def predict(data: Cohort, goal: Targets) -> np.ndarray:
+def predict(data: Cohort, targets: Targets) -> np.ndarray:
     """A linear model on the training participants, outputs for the test participants: (n, outputs)."""
     from sklearn.linear_model import LogisticRegression, Ridge
 
     x, train, test = features(data.table), data.index("train"), data.index("test")
-    if goal.task.is_disease:
-        model = LogisticRegression().fit(x[train], goal.values[train, 0] > 0.5)
+    if targets.task.is_disease:
+        model = LogisticRegression().fit(x[train], targets.values[train, 0] > 0.5)
         return model.decision_function(x[test])[:, None]
     # A missing trait stands at its mean, which is 0 once scaled.
-    model = Ridge().fit(x[train], np.nan_to_num(goal.scaled().numpy()[train]))
-    return goal.unscaled(model.predict(x[test]))
+    model = Ridge().fit(x[train], np.nan_to_num(targets.standardize().numpy()[train]))
+    return targets.to_units(model.predict(x[test]))
 
 
 def table(data: Cohort, tasks: Sequence[str] = TASK_KEYS, draws: int = bootstrap.DRAWS) -> pd.DataFrame:
     """One row per task as ``results.cells`` has them; the fit has no seed, hence no spread."""
     records = []
     for key in tasks:
-        goal = targets(TASKS[key], data.labels, data.traits, data.index("train"))
-        facts = {"row": ROW, "task": key, "column": goal.task.column, "metric": goal.task.metric}
-        records.append(facts | _cell(data, goal, draws))
+        targets = build_targets(TASKS[key], data.labels, data.traits, data.index("train"))
+        facts = {"row": ROW, "task": key, "column": targets.task.column, "metric": targets.task.metric}
+        records.append(facts | _cell(data, targets, draws))
     return pd.DataFrame(records).astype({"positives": "Int64"} if "positives" in records[0] else {})
 
 
-def _cell(data: Cohort, goal: Targets, draws: int) -> dict[str, float]:
-    predicted, measured = predict(data, goal), goal.values[data.index("test")].astype(np.float64)
-    if goal.task.is_disease:
-        prevalence = float(goal.values[data.index("train")].mean())  # every training participant is seen: no shift
+def _cell(data: Cohort, targets: Targets, draws: int) -> dict[str, float]:
+    predicted, measured = predict(data, targets), targets.values[data.index("test")].astype(np.float64)
+    if targets.task.is_disease:
+        prevalence = float(targets.values[data.index("train")].mean())  # every training participant is seen: no shift
         return table_cell.of_disease(predicted.T, measured[:, 0] > 0.5, Prior(prevalence, prevalence))
     return table_cell.of_traits(predicted[None], measured, bootstrap.r_draws(predicted[None], measured, draws))

@@ -16,7 +16,7 @@ from eccl_lib.models.ecg_vit import patchify, unpatchify
 from eccl_lib.models.heads import Aligned
 from eccl_lib.models.mae import MaskedAutoencoder
 from eccl_lib.pipeline import models, stages
-from eccl_lib.training.datasets import Signals, in_batches
+from eccl_lib.training.datasets import EcgDataset, predict_in_batches
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def after_alignment(config: Config, data: Cohort, rows: np.ndarray) -> Latent:
 
 
 def _features(model: Aligned, config: Config, data: Cohort, rows: np.ndarray) -> Latent:
-    signals = Signals(data, config)
-    ecg = in_batches(lambda part: model.encoder(signals.of(part)), rows)
+    signals = EcgDataset(data, config)
+    ecg = predict_in_batches(lambda part: model.encoder(signals.of(part)), rows)
     cmr = torch.from_numpy(stages.cmr_features(config, data)[rows]).to(signals.device)
     with torch.no_grad():
         z_ecg = model.project_ecg(torch.from_numpy(ecg).to(signals.device))
@@ -59,7 +59,7 @@ def reconstructions(
     Both signals are in [-1, 1]; mask: 1 is removed, 0 is kept.
     """
     model: MaskedAutoencoder = models.masked_autoencoder(config, data)
-    x = Signals(data, config).of(np.asarray(rows))
+    x = EcgDataset(data, config).of(np.asarray(rows))
     tokens = patchify(x, config.ecg).shape[1]
     noise = torch.rand(len(x), tokens, generator=torch.Generator().manual_seed(mask_seed)).to(x.device)
     with torch.no_grad():
@@ -85,7 +85,9 @@ def nearest_hearts(z_ecg: np.ndarray, z_cmr: np.ndarray, queries: np.ndarray, k:
     return pd.DataFrame(found, columns=["example", "heart", "rank", "similarity", "own"])
 
 
-def easy_to_hard(z_ecg: np.ndarray, z_cmr: np.ndarray, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)) -> np.ndarray:
+def at_rank_percentiles(
+    z_ecg: np.ndarray, z_cmr: np.ndarray, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
+) -> np.ndarray:
     """ECGs whose own heart's rank lies at these quantiles of all: examples that nobody picked. Returns row numbers."""
     ranks, _ = scores.ranks_of_own(z_ecg, z_cmr)
     return np.argsort(ranks, kind="stable")[[round(q * (len(ranks) - 1)) for q in quantiles]]

@@ -23,7 +23,7 @@ from eccl_lib.data.traits import TRAITS
 from eccl_lib.io.progress import Log
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import dependencies, methods, models
-from eccl_lib.tasks import DISEASE_NAMES, TASKS, targets
+from eccl_lib.tasks import DISEASE_NAMES, TASKS, build_targets
 
 WARNING = (
     "The weights come from a synthetic cohort. Traits and scores show that the software works on this file; "
@@ -87,8 +87,8 @@ def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) 
     view = torch.from_numpy(ecg.to_view(stored, config.view.ecg_rate)[None]).to(device(config))
     with torch.no_grad():
         outputs = model(ecg.scale(view, config.view)).float().cpu().numpy()
-    goal = targets(TASKS[config.disease], data.labels, data.traits, data.index("train"))
-    return goal.unscaled(outputs)[0]
+    targets = build_targets(TASKS[config.disease], data.labels, data.traits, data.index("train"))
+    return targets.to_units(outputs)[0]
 
 
 def _traits(config: Config, data: cohort.Cohort, values: np.ndarray) -> pd.DataFrame:

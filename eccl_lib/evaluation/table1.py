@@ -64,12 +64,12 @@ def _priors(config: Config, data: cohort.Cohort, scores: Scores) -> tuple[Prior,
     """Prevalence among the training participants, and the share of positives that an epoch shows each row."""
     if not scores.task.is_disease:
         return ()
-    goal, train = Problem.of(replace(config, disease=scores.task.key), data).goal, data.index("train")
+    targets, train = Problem.of(replace(config, disease=scores.task.key), data).targets, data.index("train")
     priors = []
     for key in scores.rows:
         training = config.cmr_training if METHODS[key].arm is None else config.align
-        seen = np.concatenate(task_batches(goal, train, training, config.seed)(0))
-        priors.append(Prior(float(goal.values[train].mean()), float(goal.values[seen].mean())))
+        seen = np.concatenate(task_batches(targets, train, training, config.seed)(0))
+        priors.append(Prior(float(targets.values[train].mean()), float(targets.values[seen].mean())))
     return tuple(priors)
 
 

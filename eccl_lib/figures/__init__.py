@@ -18,7 +18,7 @@ from eccl_lib.figures.latent import fig2a_latent, fig2d_umap, similarity_matrix,
 from eccl_lib.figures.person import baseline, cine_frames, crop_overlay, ecg_paper, risk_panel, trait_panel
 from eccl_lib.figures.scores import differences_forest, reliability_curves, roc_curves, roc_panels
 from eccl_lib.figures.training import StageCurves, training_curves, training_stages
-from eccl_lib.figures.traits import fig2b_patches_and_size, fig2c_traits, traits_by_organ
+from eccl_lib.figures.traits import fig2b_patches_and_size, fig2c_traits, traits_by_chamber
 
 __all__ = [
     "StageCurves",

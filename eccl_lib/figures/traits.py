@@ -134,7 +134,7 @@ def _agreement(ax, name: str, unit: str, r: float, measured: np.ndarray, predict
 
 
 @styled
-def traits_by_organ(traits: pd.DataFrame, *, n: int, synthetic: bool = False) -> Figure:
+def traits_by_chamber(traits: pd.DataFrame, *, n: int, synthetic: bool = False) -> Figure:
     """r of every trait with its interval on one page, grouped by organ, best first; for the supplement.
 
     traits: columns short_name, group, r, low, high.

@@ -14,6 +14,7 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.grid.jobs import FEATURES, Job
 from eccl_lib.io.files import read_json
+from eccl_lib.io.progress import format_seconds
 
 EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # in a training's lines
 Like = tuple[str, Config]  # what jobs of one cost have in common
@@ -123,12 +124,4 @@ class Progress:
         return self._wall * (1 - self.share) * pace
 
     def __str__(self) -> str:
-        return f"{self.share:.0%}, about {duration(self.left())} left"
-
-
-def duration(seconds: float) -> str:
-    """As a person would say it: 45 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+        return f"{self.share:.0%}, about {format_seconds(self.left())} left"

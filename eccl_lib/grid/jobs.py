@@ -12,14 +12,14 @@ from eccl_lib.config.method_schema import with_cmr
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
 from eccl_lib.io.progress import Log
-from eccl_lib.models.build import built, device, new_ecg_model
+from eccl_lib.models.build import build_seeded, device, new_ecg_model
 from eccl_lib.models.cmr_encoders import cmr_encoder
 from eccl_lib.pipeline import dependencies, methods, stages
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import Problem
 from eccl_lib.training import cost
 from eccl_lib.training.cost import Plan
-from eccl_lib.training.datasets import Clips
+from eccl_lib.training.datasets import CineDataset
 from eccl_lib.training.job import Course
 from eccl_lib.training.runs import Run
 
@@ -130,8 +130,8 @@ def _shared(key: str, config: Config) -> Job:
 
 
 def _features_seconds(config: Config, data: cohort.Cohort) -> float:
-    rows, clips = np.arange(min(64, len(data))), Clips(data, config)
-    model = built(config, lambda: cmr_encoder(config)).eval()
+    rows, clips = np.arange(min(64, len(data))), CineDataset(data, config)
+    model = build_seeded(config, lambda: cmr_encoder(config)).eval()
     with torch.no_grad():
         model(clips.of(rows))  # warms up
         return cost.seconds_of(lambda: model(clips.of(rows)), clips.device) * len(data) / len(rows)

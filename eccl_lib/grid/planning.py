@@ -6,9 +6,8 @@ from eccl_lib.config.schema import ARRAYS, Config
 from eccl_lib.data import open_cohort
 from eccl_lib.grid.jobs import FEATURES, Job
 from eccl_lib.grid.scheduler import left, waves
-from eccl_lib.io.progress import Log
+from eccl_lib.io.progress import Log, format_seconds
 from eccl_lib.pipeline import stages
-from eccl_lib.training.cost import spoken
 
 
 def show(stage: str, config: Config, log: Log = print) -> float:
@@ -17,13 +16,13 @@ def show(stage: str, config: Config, log: Log = print) -> float:
     for job in [job for wave in left(waves([_job(stage, config)]), data) for job in wave]:
         if job.key == FEATURES:
             seconds = job.estimate(data)
-            log(f"{FEATURES} of {job.expected(data).name}: about {spoken(seconds)}")
+            log(f"{FEATURES} of {job.expected(data).name}: about {format_seconds(seconds)}")
         else:
             plan = job.plan(data)
             seconds, most = plan.seconds, max(most, plan.memory)
             log(f"{job.expected(data).name}: {plan}")
         total += seconds
-    log(f"all: about {spoken(total)}, {most / 1e9:.2g} GB at most" if total else "nothing to do")
+    log(f"all: about {format_seconds(total)}, {most / 1e9:.2g} GB at most" if total else "nothing to do")
     return total
 
 

@@ -15,12 +15,12 @@ import torch
 from eccl_lib.config.errors import ConfigError, DamagedError, MissingError
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
-from eccl_lib.grid.forecast import Forecast, Progress, duration, from_finished_runs, like, wall_seconds
+from eccl_lib.grid.forecast import Forecast, Progress, from_finished_runs, like, wall_seconds
 from eccl_lib.grid.jobs import FEATURES, Job
 from eccl_lib.grid.log_follower import Relay, append
 from eccl_lib.grid.workers import Pool, Setting, Workers, entered, pool
 from eccl_lib.io import paths
-from eccl_lib.io.progress import Log, silent
+from eccl_lib.io.progress import Log, format_seconds, silent
 
 Waves = list[list[Job]]
 STARTED = "started"  # a job's first line, once for each time that it was begun
@@ -127,7 +127,7 @@ def _predict(waves: Waves, data: cohort.Cohort, crew: Pool, log: Log) -> Forecas
     except crew.lost:
         log("a worker process ended during the trial steps, most often for lack of memory; what it tried is guessed")
     log(forecast.table(jobs, waiting))
-    log(f"about {duration(_wall(ordered(todo, forecast), forecast, crew))} with {crew.size} at a time")
+    log(f"about {format_seconds(_wall(ordered(todo, forecast), forecast, crew))} with {crew.size} at a time")
     return forecast
 
 
@@ -268,8 +268,10 @@ class _Course:
         """What was predicted and what it took. Raises GridError where runs failed."""
         took = sum(outcome.cpu_seconds for outcome in self.outcomes.values())
         expected = sum(self.forecast.of(job) for job in self.outcomes)
-        wall = duration(time.monotonic() - self._began)
-        self.log(f"predicted {duration(self.wall)}, took {wall}; CPU {expected:.0f} s predicted, {took:.0f} s taken")
+        wall = format_seconds(time.monotonic() - self._began)
+        self.log(
+            f"predicted {format_seconds(self.wall)}, took {wall}; CPU {expected:.0f} s predicted, {took:.0f} s taken"
+        )
         failed = [outcome for outcome in self.outcomes.values() if outcome.error]
         if failed:
             lines = [f"  {self.names[outcome.number]}: {outcome.error}" for outcome in failed]

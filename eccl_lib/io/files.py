@@ -87,7 +87,7 @@ def verify(path: Path, expected: str) -> None:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, log: Callable[[str], None] = print) -> Iterator[None]:
+def exclusive_lock(folder: Path, log: Callable[[str], None] = print) -> Iterator[None]:
     """Hold a folder against other processes; the lock ends with the process, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from eccl_lib.io.progress import Log
+from eccl_lib.io.progress import Log, format_seconds
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -43,16 +43,8 @@ class Bar:
         if spent - self.last > SECONDS_BETWEEN_LINES or self.done == self.total:
             self.last = spent
             left = spent * (self.total - self.done) / max(self.done - self.before, 1)
-            self.progress(
-                f"{self.what}: {self.done:,} of {self.total:,} participants, {clock(spent)}, about {clock(left)} to go"
-            )
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a person says them: ``40 s``, ``12 min``, ``7.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+            count = f"{self.what}: {self.done:,} of {self.total:,} participants"
+            self.progress(f"{count}, {format_seconds(spent)}, about {format_seconds(left)} left")
 
 
 def run_all(jobs: Iterable[tuple[Any, ...]], count: int, engine: Engine, finished: Callable[[Any], None]) -> None:

@@ -18,21 +18,21 @@ from eccl_lib.models.mae import MaskedAutoencoder
 from eccl_lib.tasks import Problem
 
 
-def built(config: Config, make: Callable[[], nn.Module]) -> nn.Module:
+def build_seeded(config: Config, make: Callable[[], nn.Module]) -> nn.Module:
     """The model on its device, first weights from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed))
         return make().to(device(config))
 
 
-def samples(config: Config) -> int:
+def ecg_samples(config: Config) -> int:
     """T of the ECGs that models see."""
     return 10 * config.view.ecg_rate
 
 
 def new_autoencoder(config: Config) -> MaskedAutoencoder:
     """The masked autoencoder of the ECG."""
-    return built(config, lambda: MaskedAutoencoder(config.ecg, config.mae, samples(config)))
+    return build_seeded(config, lambda: MaskedAutoencoder(config.ecg, config.mae, ecg_samples(config)))
 
 
 def new_cmr_model(problem: Problem) -> Supervised:
@@ -40,11 +40,11 @@ def new_cmr_model(problem: Problem) -> Supervised:
 
     def make() -> Supervised:
         encoder = cmr_encoder(problem.config)
-        return Supervised(encoder, encoder.num_features, problem.goal.task.outputs).to(
+        return Supervised(encoder, encoder.num_features, problem.targets.task.outputs).to(
             memory_format=torch.channels_last
         )
 
-    return built(problem.config, make)
+    return build_seeded(problem.config, make)
 
 
 def new_ecg_model(problem: Problem, arm: Arm) -> Supervised | Aligned:
@@ -53,22 +53,24 @@ def new_ecg_model(problem: Problem, arm: Arm) -> Supervised | Aligned:
 
     def make() -> Supervised:
         if arm.encoder == "convolution":
-            encoder, width = EcgAutoencoder(config.cmae, samples(config)).encoder, config.cmae.latent
+            encoder, width = EcgAutoencoder(config.cmae, ecg_samples(config)).encoder, config.cmae.latent
         else:
-            encoder, width = EcgEncoder(config.ecg, samples(config)), config.ecg.width
-        model = Supervised(encoder, width, problem.goal.task.outputs)
+            encoder, width = EcgEncoder(config.ecg, ecg_samples(config)), config.ecg.width
+        model = Supervised(encoder, width, problem.targets.task.outputs)
         if arm.teacher is None:
             return model
         with torch.device("meta"):
             cmr_width = cmr_encoder(with_cmr(config, arm.teacher)).num_features
         return Aligned(model, cmr_width, config.align, unit=arm.objective == "clip")
 
-    return built(config, make)
+    return build_seeded(config, make)
 
 
 def new_pair(config: Config) -> CrossModalAutoencoder:
     """CMAE's pair of autoencoders."""
-    return built(config, lambda: CrossModalAutoencoder(config.cmae, config.view)).to(memory_format=torch.channels_last)
+    return build_seeded(config, lambda: CrossModalAutoencoder(config.cmae, config.view)).to(
+        memory_format=torch.channels_last
+    )
 
 
 def device(config: Config) -> torch.device:

@@ -145,6 +145,6 @@ class CrossModalAutoencoder(nn.Module):
             "ecg": distributed.part(losses.log_cosh(self.ecg.decode(kept), ecg)),
             "cmr": distributed.part(nn.functional.mse_loss(self.cmr.decode(kept), cmr)),
         }
-        unit = (distributed.gathered(nn.functional.normalize(z, dim=-1)) for z in (latent_ecg, latent_cmr))
+        unit = (distributed.all_gather(nn.functional.normalize(z, dim=-1)) for z in (latent_ecg, latent_cmr))
         parts["contrastive"] = losses.clip_loss(*unit, self.temperature())
         return parts["ecg"] + parts["cmr"] + self.contrastive_weight * parts["contrastive"], parts

@@ -15,7 +15,7 @@ from eccl_lib.training.runs import Run
 FORMAT = "stages 3"  # raise it when a stage's arithmetic changes: finished runs of the old kind are then made again
 
 
-def start_of(config: Config, stage: Literal["pretrain_ecg", "pretrain_cmr"]) -> Run | None:
+def initial_weights_run(config: Config, stage: Literal["pretrain_ecg", "pretrain_cmr"]) -> Run | None:
     """The run whose weights are the first of this stage's, None where none is asked for: of any cohort and scale.
 
     Its fingerprint's first eight signs are in the config, so whoever starts from it has another fingerprint than who

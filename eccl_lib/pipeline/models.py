@@ -18,7 +18,7 @@ from eccl_lib.training.runs import Run
 # First weights.
 
 
-def start_encoder(model: Supervised, arm: Arm, config: Config, data: Cohort) -> None:
+def load_pretrained_encoder(model: Supervised, arm: Arm, config: Config, data: Cohort) -> None:
     """Copy the pre-trained encoder's weights where the arm has one (Sec. 2.2). Its run has to be finished."""
     if arm.pretraining == "mae":
         model.encoder.load_state_dict(ecg_run(config, data).weights("encoder"))
@@ -26,7 +26,7 @@ def start_encoder(model: Supervised, arm: Arm, config: Config, data: Cohort) -> 
         model.encoder.load_state_dict(pair_run(config, data).weights("ecg.encoder"))
 
 
-def start(model: nn.Module, run: Run | None, prefix: str = "") -> nn.Module:
+def load_initial_weights(model: nn.Module, run: Run | None, prefix: str = "") -> nn.Module:
     """The model with a finished run's weights as its first, those under ``prefix.`` alone; as it is where run is None.
 
     Raises ConfigError where the run's model has another shape.
@@ -66,7 +66,7 @@ def ecg_model(config: Config, arm: Arm, data: Cohort) -> Supervised | Aligned:
 def unaligned(config: Config, data: Cohort) -> Aligned:
     """The model that ECCL's alignment starts from: pre-trained encoder, projections and head at first weights."""
     model = new_ecg_model(Problem.of(config, data), ECCL)
-    start_encoder(model, ECCL, config, data)
+    load_pretrained_encoder(model, ECCL, config, data)
     return model.requires_grad_(False).eval()
 
 

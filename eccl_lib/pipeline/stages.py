@@ -32,13 +32,13 @@ from eccl_lib.pipeline.dependencies import (
     cmr_run,
     ecg_run,
     has_third_stage,
+    initial_weights_run,
     pair_run,
-    start_of,
     third_run,
 )
 from eccl_lib.tasks import Problem
 from eccl_lib.training import distributed
-from eccl_lib.training.datasets import Clips, Signals, in_batches
+from eccl_lib.training.datasets import CineDataset, EcgDataset, predict_in_batches
 from eccl_lib.training.job import Course
 from eccl_lib.training.microbatches import Logs, Mean
 from eccl_lib.training.runs import Run
@@ -51,8 +51,8 @@ def pretrain_ecg(config: Config, log: Log = print) -> Run:
 
 
 def ecg_course(config: Config, data: cohort.Cohort) -> Course:
-    signals, model = Signals(data, config), new_autoencoder(config)
-    models.start(model, start_of(config, "pretrain_ecg"))
+    signals, model = EcgDataset(data, config), new_autoencoder(config)
+    models.load_initial_weights(model, initial_weights_run(config, "pretrain_ecg"))
     tokens = int(np.prod(grid(config.ecg, signals.samples)))
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
@@ -75,9 +75,9 @@ def pretrain_cmr(config: Config, log: Log = print) -> Run:
 
 
 def cmr_course(config: Config, data: cohort.Cohort) -> Course:
-    problem, clips = Problem.of(config, data), Clips(data, config)
+    problem, clips = Problem.of(config, data), CineDataset(data, config)
     model = new_cmr_model(problem)
-    models.start(model, start_of(config, "pretrain_cmr"), "encoder")
+    models.load_initial_weights(model, initial_weights_run(config, "pretrain_cmr"), "encoder")
     step = trainer.task_step(problem, model, clips)
     return trainer.task_course(problem, config.cmr_training, model, clips, step)
 
@@ -87,8 +87,8 @@ def cmr_features(config: Config, data: cohort.Cohort, log: Log = print) -> np.nd
     teacher = _parent("pretrain_cmr", cmr_run(config, data), config, log)
 
     def compute() -> np.ndarray:
-        model, clips = models.frozen_cmr(config, data), Clips(data, config)
-        return in_batches(lambda part: model.encoder(clips.of(part)), np.arange(len(data)), source=clips)
+        model, clips = models.frozen_cmr(config, data), CineDataset(data, config)
+        return predict_in_batches(lambda part: model.encoder(clips.of(part)), np.arange(len(data)), source=clips)
 
     return teacher.cached_array("features", compute)
 
@@ -104,14 +104,14 @@ def cmr_views(config: Config, data: cohort.Cohort, log: Log = print) -> np.ndarr
     teacher = _parent("pretrain_cmr", cmr_run(config, data), config, log)
 
     def compute() -> np.ndarray:
-        model, clips = models.frozen_cmr(config, data), Clips(data, config)
+        model, clips = models.frozen_cmr(config, data), CineDataset(data, config)
 
         def one(view: int, part: np.ndarray) -> Tensor:
             generator = torch.Generator(clips.device).manual_seed(seed_of(config.seed, view, int(part[0])))
             return model.encoder(clips.augmented(part, generator))
 
         rows = np.arange(len(data))
-        return np.stack([in_batches(partial(one, view), rows, source=clips) for view in range(views)], axis=1)
+        return np.stack([predict_in_batches(partial(one, view), rows, source=clips) for view in range(views)], axis=1)
 
     return teacher.cached_array(features_file(config), compute)
 
@@ -129,7 +129,7 @@ def autoencode(config: Config, modality: Modality, log: Log = print) -> Run:
 
 
 def autoencoder_course(config: Config, modality: Modality, data: cohort.Cohort) -> Course:
-    inputs, model = {"ecg": Signals, "cmr": Clips}[modality](data, config), getattr(new_pair(config), modality)
+    inputs, model = {"ecg": EcgDataset, "cmr": CineDataset}[modality](data, config), getattr(new_pair(config), modality)
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         return model(inputs.augmented(rows, generator)), {}
@@ -154,7 +154,7 @@ def pretrain_pair(config: Config, log: Log = print) -> Run:
 
 def pair_course(config: Config, data: cohort.Cohort, alone: dict[str, dict[str, Tensor]]) -> Course:
     """alone: weights of each modality's autoencoder; empty: none."""
-    signals, clips, model = Signals(data, config), Clips(data, config), new_pair(config)
+    signals, clips, model = EcgDataset(data, config), CineDataset(data, config), new_pair(config)
     for modality, weights in alone.items():
         getattr(model, modality).load_state_dict(weights)
 
@@ -188,7 +188,7 @@ def train_arm(config: Config, arm: Arm = ECCL, log: Log = print) -> Run:
         if arm.pretraining == "cmae":
             _parent("pretrain_pair", pair_run(config, data), config, log)
         model = new_ecg_model(Problem.of(config, data), arm)
-        models.start_encoder(model, arm, config, data)
+        models.load_pretrained_encoder(model, arm, config, data)
         return arm_course(config, arm, data, model, features)
 
     run = trainer.once(arm_run(config, arm, data), config, make, log)
@@ -197,7 +197,7 @@ def train_arm(config: Config, arm: Arm = ECCL, log: Log = print) -> Run:
 
 def arm_course(config: Config, arm: Arm, data: cohort.Cohort, model: Supervised, features: np.ndarray | None) -> Course:
     """features: (N, D) or (N, K, D) of the frozen CMR encoder, never trained; None where the arm has no teacher."""
-    problem, signals = Problem.of(config, data), Signals(data, config)
+    problem, signals = Problem.of(config, data), EcgDataset(data, config)
     if features is None:
         step = trainer.task_step(problem, model, signals)
         return trainer.task_course(problem, config.align, model, signals, step)
@@ -210,7 +210,7 @@ def third_stage(config: Config, arm: Arm, log: Log = print) -> Run:
     data = _cohort(config, log)
 
     def make() -> Course:
-        problem, signals = Problem.of(config, data), Signals(data, config)
+        problem, signals = Problem.of(config, data), EcgDataset(data, config)
         model = models.frozen(new_ecg_model(problem, arm), arm_run(config, arm, data)).requires_grad_(True)
         step = trainer.task_step(problem, model, signals)
         return trainer.task_course(problem, config.third_stage, model, signals, step)
@@ -240,7 +240,7 @@ STAGES: dict[str, Callable[[Config, Log], Run]] = {
 
 def _cohort(config: Config, log: Log, needs: Collection[str] = ARRAYS) -> cohort.Cohort:
     """The config's cohort with the arrays that are needed. Of several ranks the first opens it, and builds it first."""
-    return distributed.first_then_all(lambda: open_cohort.load(config, log, needs=needs))
+    return distributed.main_process_first(lambda: open_cohort.load(config, log, needs=needs))
 
 
 def parents(config: Config, log: Log = print) -> tuple[Run, Run]:
@@ -252,7 +252,7 @@ def parents(config: Config, log: Log = print) -> tuple[Run, Run]:
 
 def _parent(stage: str, run: Run, config: Config, log: Log) -> Run:
     """A finished parent: built where the scale allows, else MissingError with the command."""
-    if distributed.agreed(lambda: run.done):
+    if distributed.broadcast(lambda: run.done):
         return run
     if not config.runtime.build_missing:
         line = f"python -m eccl_lib.pipeline.stages {stage} {command_line.line(config)}"

@@ -21,7 +21,7 @@ from eccl_lib.config import command_line as command
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import as_dict
 from eccl_lib.config.schema import Config
-from eccl_lib.io.progress import Log, aloud
+from eccl_lib.io.progress import Log, print_line
 from eccl_lib.models.build import device
 from eccl_lib.training import distributed
 from eccl_lib.training.runs import Run
@@ -39,9 +39,9 @@ def command_line(train: Callable[[Config, Log], Run], parsed: argparse.Namespace
     """Train what a command asks for, alone or as one of torchrun's processes, and print its score."""
     config = command.config(parsed)
     gpu = device(config).type == "cuda"
-    with distributed.joined(config.runtime.rank_timeout_seconds, gpu):
-        run = train(config, distributed.voice(aloud))
-        if distributed.first():
+    with distributed.process_group(config.runtime.rank_timeout_seconds, gpu):
+        run = train(config, distributed.main_process_log(print_line))
+        if distributed.is_main_process():
             metrics = run.metrics
             print(f"{run.name}: {metrics['metric']} {metrics['test']:.4f} on {metrics['n']['test']} test participants")
 

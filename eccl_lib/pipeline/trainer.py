@@ -14,13 +14,13 @@ from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import Config, TrainingConfig
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.io.files import only_one
+from eccl_lib.io.files import exclusive_lock
 from eccl_lib.io.progress import Log
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import torchrun
-from eccl_lib.tasks import SPLITS, Problem, Targets, counts, refuse_empty
+from eccl_lib.tasks import SPLITS, Problem, Targets, check_splits_not_empty, counts
 from eccl_lib.training import cost, distributed, performance
-from eccl_lib.training.datasets import PIECE, in_batches, on_device
+from eccl_lib.training.datasets import EVALUATION_BATCH, predict_in_batches, to_device
 from eccl_lib.training.job import Course, Inputs
 from eccl_lib.training.loop import Recipe, fit
 from eccl_lib.training.microbatches import Logs, Mean, Step
@@ -32,19 +32,19 @@ from eccl_lib.training.sampling import passes, task_batches
 def once(run: Run, config: Config, make: Callable[[], Course], log: Log) -> Run:
     """Train what ``make`` prepares unless it is done; one process, or one team of processes, at a time."""
     torch.set_num_threads(config.runtime.threads)
-    if distributed.agreed(lambda: run.done):
+    if distributed.broadcast(lambda: run.done):
         log(f"{run.name}: done before, reused")
         return run
-    if config.runtime.ranks > 1 and distributed.size() == 1:
+    if config.runtime.ranks > 1 and distributed.world_size() == 1:
         torchrun.train(run, config, log)
         return run
-    with distributed.held_by_first(lambda: only_one(run.folder, log)):
-        if not distributed.agreed(lambda: run.done):
+    with distributed.held_by_main_process(lambda: exclusive_lock(run.folder, log)):
+        if not distributed.broadcast(lambda: run.done):
             log(f"{run.name}: training")
-            distributed.by_first(lambda: _clear(run))
+            distributed.on_main_process(lambda: _clear(run))
             with _memory_of(run):
                 made = make()
-                if config.runtime.plan and distributed.size() == 1:
+                if config.runtime.plan and distributed.world_size() == 1:
                     done = run.manifest().get("state", {}).get("epoch", 0)
                     log(f"{run.name}: {cost.plan(made, done, config.runtime)}")
                 _train(run, config, made, log)
@@ -70,12 +70,12 @@ def _train(run: Run, config: Config, course: Course, log: Log) -> None:
     options = {"seed": config.seed, "folder": run.folder, "fingerprint": run.fingerprint, "runtime": config.runtime}
     prefix = f"{run.stage}/{run.variant}/{run.task}/seed{run.seed}"
     history, timing = fit(course.recipe, course.training, log=lambda line: log(f"{prefix}  {line}"), **options)
-    with performance.scoring(device(config)):
+    with performance.evaluation_precision(device(config)):
         metrics, predictions = course.judge()
     metrics |= {"epochs": len(history), "best_epoch": _chosen(history)}
     metrics["updates"] = sum(len(course.recipe.batches(epoch)) for epoch in range(len(history)))
     model = course.recipe.model
-    distributed.by_first(lambda: run.finish(config, model, history, metrics, predictions, timing))
+    distributed.on_main_process(lambda: run.finish(config, model, history, metrics, predictions, timing))
 
 
 def _chosen(history: pd.DataFrame) -> int:
@@ -86,35 +86,35 @@ def _chosen(history: pd.DataFrame) -> int:
 
 def task_step(problem: Problem, model: nn.Module, inputs: Inputs) -> Mean:
     """The task alone, on augmented inputs."""
-    goal, device = problem.goal, inputs.device
-    wanted, terms = goal.scaled().to(device), goal.terms().to(device)
+    targets, device = problem.targets, inputs.device
+    wanted, terms = targets.standardize().to(device), targets.terms().to(device)
 
     def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        return goal.loss(model(inputs.augmented(rows, generator)), wanted[on_device(rows, device)]), {}
+        return targets.loss(model(inputs.augmented(rows, generator)), wanted[to_device(rows, device)]), {}
 
-    return Mean(step, lambda rows: terms[on_device(rows, device)].sum().clamp(min=1))
+    return Mean(step, lambda rows: terms[to_device(rows, device)].sum().clamp(min=1))
 
 
 def task_course(problem: Problem, training: TrainingConfig, model: nn.Module, inputs: Inputs, step: Step) -> Course:
     """A task's model: balanced chunks or shuffled passes, AUC or mean r on validation and test."""
-    data, goal = problem.data, problem.goal
+    data, targets = problem.data, problem.targets
 
     def look(part: np.ndarray) -> Tensor:
         return model(inputs.of(part))
 
     def predict(split: str) -> np.ndarray:
-        return goal.unscaled(in_batches(look, data.index(split), source=inputs))
+        return targets.to_units(predict_in_batches(look, data.index(split), source=inputs))
 
     def score(split: str) -> float:
-        return goal.score(predict(split), data.index(split))
+        return targets.score(predict(split), data.index(split))
 
     def judge() -> tuple[dict[str, object], pd.DataFrame]:
-        metrics = {"metric": goal.task.metric, "val": score("val"), "test": score("test"), "n": counts(data)}
-        if goal.task.is_disease:
-            metrics["positives"] = {split: int(goal.values[data.index(split)].sum()) for split in SPLITS}
-        return metrics, _predictions(data, goal, predict("test"))
+        metrics = {"metric": targets.task.metric, "val": score("val"), "test": score("test"), "n": counts(data)}
+        if targets.task.is_disease:
+            metrics["positives"] = {split: int(targets.values[data.index(split)].sum()) for split in SPLITS}
+        return metrics, _predictions(data, targets, predict("test"))
 
-    batches = task_batches(goal, data.index("train"), training, problem.config.seed)
+    batches = task_batches(targets, data.index("train"), training, problem.config.seed)
     recipe = Recipe(model, batches, step, lambda: {"score": score("val")}, (inputs,))
     return Course(recipe, training, judge, look, data.index)
 
@@ -129,7 +129,7 @@ def error_course(
     *inputs: Inputs,
 ) -> Course:
     """A model without labels: shuffled passes; the mean of ``look``, an error of some rows, is its measure."""
-    refuse_empty(data)
+    check_splits_not_empty(data)
     name = "masked MSE" if training is config.mae else "reconstruction error"
 
     def error(split: str) -> float:
@@ -146,7 +146,9 @@ def error_course(
 def mean_error(error: Callable[[np.ndarray], Tensor], rows: np.ndarray) -> float:
     """Mean of a per-batch error over rows, batch by batch, without gradient. error: rows -> scalar."""
     with torch.no_grad():
-        parts = distributed.each(lambda part: float(error(part)) * len(part), even_batches(rows, PIECE))
+        parts = distributed.map_over_ranks(
+            lambda part: float(error(part)) * len(part), even_batches(rows, EVALUATION_BATCH)
+        )
     return sum(parts) / len(rows)
 
 
@@ -156,10 +158,10 @@ def who(data: Cohort) -> pd.DataFrame:
     return pd.DataFrame({"eid": data.table["eid"].to_numpy()[rows], "row": rows})
 
 
-def _predictions(data: Cohort, goal: Targets, scores: np.ndarray) -> pd.DataFrame:
+def _predictions(data: Cohort, targets: Targets, scores: np.ndarray) -> pd.DataFrame:
     """eid, row, then target and score per output: a disease's logit, a trait in its unit."""
     rows = data.index("test")
-    names = [goal.task.key] if goal.task.is_disease else [str(trait.field_id) for trait in TRAITS]
-    columns = {f"target_{name}": goal.values[rows, i] for i, name in enumerate(names)}
+    names = [targets.task.key] if targets.task.is_disease else [str(trait.field_id) for trait in TRAITS]
+    columns = {f"target_{name}": targets.values[rows, i] for i, name in enumerate(names)}
     columns |= {f"score_{name}": scores[:, i].astype(np.float32) for i, name in enumerate(names)}
     return pd.concat([who(data), pd.DataFrame(columns)], axis=1)

@@ -23,7 +23,8 @@ import torch
 
 from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.io import paths
-from eccl_lib.training.datasets import PIECE
+from eccl_lib.io.progress import format_seconds
+from eccl_lib.training.datasets import EVALUATION_BATCH
 from eccl_lib.training.loop import DEFAULTS, trial_loop
 
 if TYPE_CHECKING:
@@ -54,10 +55,8 @@ class Plan:
 
     def __str__(self) -> str:
         where = "on the GPU" if self.gpu else "of CPU time"
-        parts = (
-            f"{self.updates:,} updates of {spoken(self.update)}, {self.epochs} validations of {spoken(self.validation)}"
-        )
-        return f"about {spoken(self.seconds)} {where}, {self.memory / 1e9:.2g} GB ({parts})"
+        parts = f"{self.updates:,} updates of {format_seconds(self.update)}, {self.epochs} validations of {format_seconds(self.validation)}"
+        return f"about {format_seconds(self.seconds)} {where}, {self.memory / 1e9:.2g} GB ({parts})"
 
 
 def plan(course: Course, done: int = 0, runtime: RuntimeConfig = DEFAULTS) -> Plan:
@@ -75,7 +74,7 @@ def plan(course: Course, done: int = 0, runtime: RuntimeConfig = DEFAULTS) -> Pl
         update, step_memory = _cost(act, rows, device, least=2 * runtime.accumulate)
         recipe.model.eval()
         with torch.no_grad():
-            piece = course.checked("val")[:PIECE]
+            piece = course.checked("val")[:EVALUATION_BATCH]
             look, look_memory = _cost(lambda some: course.look(some), piece, device)
         checkpoint = seconds_of(loop.save, device)
     recipe.model.load_state_dict(kept)
@@ -186,13 +185,3 @@ def _folder() -> Path:
 
 def _cuda(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
-
-
-def spoken(seconds: float) -> str:
-    """As a person would say it: 8 ms, 45 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    if seconds < 90:
-        return f"{seconds:.3g} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -15,23 +15,23 @@ from eccl_lib.data import cmr, ecg
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.models.build import device
 from eccl_lib.training import distributed
-from eccl_lib.training.reader import Reader
+from eccl_lib.training.reader import Prefetcher
 
-PIECE = 128  # rows that are read together where nothing is learned
+EVALUATION_BATCH = 128  # rows that are read together where nothing is learned
 
 
-def on_device(array: np.ndarray, device: torch.device) -> Tensor:
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """An array as a tensor there; towards a GPU through pinned memory, so that the host does not wait for the copy."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-class Signals:
+class EcgDataset:
     """All ECGs of a cohort as the models see them: resident on a GPU as int16, on a CPU left in the memory map."""
 
     def __init__(self, data: Cohort, config: Config) -> None:
         self.view, self.augment, self.device = config.view, config.augment, device(config)
-        self.mapped = distributed.first_then_all(lambda: data.ecg_view(config.view))
+        self.mapped = distributed.main_process_first(lambda: data.ecg_view(config.view))
         self.samples = self.mapped.shape[2]
         self.resident = torch.from_numpy(self.mapped.copy()).to(self.device) if self.device.type == "cuda" else None
         self.waited = 0.0
@@ -39,7 +39,7 @@ class Signals:
     def of(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, 12, T) in [-1, 1]."""
         if self.resident is not None:
-            return ecg.scale(self.resident[on_device(rows, self.device)], self.view)
+            return ecg.scale(self.resident[to_device(rows, self.device)], self.view)
         began = time.perf_counter()
         found = torch.from_numpy(self.mapped[rows])
         self.waited += time.perf_counter() - began
@@ -54,19 +54,19 @@ class Signals:
         return nullcontext()
 
 
-class Clips:
+class CineDataset:
     """All cine clips of a cohort as the models see them, read from the memory map batch by batch.
 
     waited: seconds in which a step stood still for its clips.
     """
 
     def __init__(self, data: Cohort, config: Config) -> None:
-        self.pixels, self.device = distributed.first_then_all(lambda: data.clip_view(config.view)), device(config)
+        self.pixels, self.device = distributed.main_process_first(lambda: data.clip_view(config.view)), device(config)
         self.augment = config.augment
         asked = config.runtime.read_ahead
         self.read_ahead = asked == "on" or (asked == "auto" and self.device.type == "cuda")
         self.waited = 0.0
-        self._reader: Reader | None = None
+        self._reader: Prefetcher | None = None
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     def of(self, rows: np.ndarray) -> Tensor:
@@ -95,7 +95,7 @@ class Clips:
         if not self.read_ahead or self._reader is not None:
             yield
             return
-        with Reader(self._read_whole, batches) as self._reader:
+        with Prefetcher(self._read_whole, batches) as self._reader:
             try:
                 yield
             finally:
@@ -119,13 +119,19 @@ class Clips:
         return batch
 
 
-def in_batches(
-    function: Callable[[np.ndarray], Tensor], rows: np.ndarray, size: int = PIECE, source: Signals | Clips | None = None
+def predict_in_batches(
+    function: Callable[[np.ndarray], Tensor],
+    rows: np.ndarray,
+    size: int = EVALUATION_BATCH,
+    source: EcgDataset | CineDataset | None = None,
 ) -> np.ndarray:
     """``function`` over rows, piece by piece, without gradient. Returns (len(rows), ...) float32.
 
     source: what the function reads, so that it can be read ahead.
     """
     pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
-    with torch.no_grad(), source.ahead(pieces[distributed.rank() :: distributed.size()]) if source else nullcontext():
-        return np.concatenate(distributed.each(lambda part: function(part).float().cpu().numpy(), pieces))
+    with (
+        torch.no_grad(),
+        source.ahead(pieces[distributed.rank() :: distributed.world_size()]) if source else nullcontext(),
+    ):
+        return np.concatenate(distributed.map_over_ranks(lambda part: function(part).float().cpu().numpy(), pieces))

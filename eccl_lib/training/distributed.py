@@ -41,7 +41,7 @@ class Team:
     """This process among those that train together. store: keys and values that all ranks see."""
 
     rank: int
-    size: int
+    world_size: int
     store: Any
     turns: int = 0  # of the store, counted alike on all ranks
 
@@ -57,7 +57,7 @@ class Batch:
 
     rows: np.ndarray
     sizes: tuple[int, ...]
-    first: int
+    is_main_process: int
     own: int
 
     @property
@@ -73,24 +73,26 @@ _batch: Batch | None = None
 
 
 @contextlib.contextmanager
-def joined(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]:
+def process_group(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]:
     """Join the processes that torchrun started; alone, do nothing. timeout: seconds without an answer in a step.
 
     gpu: each takes one of this machine's. Raises ConfigError where there are too few, LostRankError where another rank
     ended or hangs, instead of waiting for it.
     """
     global _team
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
         yield
         return
     limit = timedelta(seconds=timeout)
-    store, rank, size = next(dist.rendezvous("env://", timeout=limit))
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=limit))
     if gpu:
         _take_gpu(int(os.environ["LOCAL_RANK"]))
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
-    dist.init_process_group(backend, store=dist.PrefixStore("c10d", store), rank=rank, world_size=size, timeout=limit)
-    _team = Team(rank, size, dist.PrefixStore("eccl", store))
+    dist.init_process_group(
+        backend, store=dist.PrefixStore("c10d", store), rank=rank, world_size=world_size, timeout=limit
+    )
+    _team = Team(rank, world_size, dist.PrefixStore("eccl", store))
     try:
         yield
         dist.destroy_process_group()  # after an error its other ranks are gone, and it would wait for them
@@ -98,7 +100,7 @@ def joined(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]:
         if not _of_connection(error):
             raise
         raise LostRankError(
-            f"rank {rank} lost another of the {size} ranks: it ended, or gave no answer for {timeout:.0f} s. Its own "
+            f"rank {rank} lost another of the {world_size} ranks: it ended, or gave no answer for {timeout:.0f} s. Its own "
             "message tells why; the same command goes on from the last checkpoint"
         ) from error
     finally:
@@ -117,7 +119,7 @@ def _of_connection(error: RuntimeError) -> bool:
     return known or any(word in str(error) for word in ("gloo", "NCCL", "Connection closed", "Connection reset"))
 
 
-def size() -> int:
+def world_size() -> int:
     """Processes that train together, 1: this one alone."""
     return 1 if _team is None else _team.size
 
@@ -127,20 +129,20 @@ def rank() -> int:
     return 0 if _team is None else _team.rank
 
 
-def first() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that writes files and speaks."""
     return rank() == 0
 
 
-def voice(log: Log) -> Log:
+def main_process_log(log: Log) -> Log:
     """The log on the first rank; the others say nothing."""
-    return log if first() else silent
+    return log if is_main_process() else silent
 
 
 # One acts, the others wait.
 
 
-def by_first(act: Callable[[], T]) -> T | None:
+def on_main_process(act: Callable[[], T]) -> T | None:
     """The first rank acts, however long; the others wait and get None. Raises on all ranks where it failed."""
     if _team is None:
         return act()
@@ -157,29 +159,29 @@ def by_first(act: Callable[[], T]) -> T | None:
     return result
 
 
-def first_then_all(act: Callable[[], T]) -> T:
+def main_process_first(act: Callable[[], T]) -> T:
     """The first rank acts, then the others do the same and find what it left on disk."""
-    result = by_first(act)
-    return result if first() else act()
+    result = on_main_process(act)
+    return result if is_main_process() else act()
 
 
-def agreed(ask: Callable[[], Any]) -> Any:
+def broadcast(ask: Callable[[], Any]) -> Any:
     """What the first rank finds, on all ranks: files may change between two looks. The answer fits into JSON."""
     if _team is None:
         return ask()
     key = _team.turn()
-    answer = by_first(lambda: _team.store.set(key, json.dumps(ask())))
+    answer = on_main_process(lambda: _team.store.set(key, json.dumps(ask())))
     del answer
     return json.loads(_team.store.get(key))
 
 
 @contextlib.contextmanager
-def held_by_first(lock: Callable[[], AbstractContextManager]) -> Iterator[None]:
+def held_by_main_process(lock: Callable[[], AbstractContextManager]) -> Iterator[None]:
     """The first rank holds a lock while all ranks are inside."""
     with contextlib.ExitStack() as stack:
-        by_first(lambda: stack.enter_context(lock()))
+        on_main_process(lambda: stack.enter_context(lock()))
         yield
-        by_first(lambda: None)
+        on_main_process(lambda: None)
 
 
 def _wait(key: str) -> None:
@@ -192,7 +194,7 @@ def _wait(key: str) -> None:
         raise LostRankError("the first rank stopped; its message tells why")
 
 
-def each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+def map_over_ranks(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     """``function`` of every item, in order, on all ranks; each rank does its part. Results are picklable."""
     if _team is None:
         return [function(item) for item in items]
@@ -206,7 +208,7 @@ def each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
 
 
 @contextlib.contextmanager
-def shared(rows: np.ndarray, piece: int = 0, pieces: int = 1) -> Iterator[np.ndarray]:
+def shard(rows: np.ndarray, piece: int = 0, pieces: int = 1) -> Iterator[np.ndarray]:
     """This rank's rows of a batch: neighbours, in their order, as many as any other's within one.
 
     pieces: into how many those are cut again, one after another; piece: which. Raises ConfigError where there are fewer
@@ -216,9 +218,9 @@ def shared(rows: np.ndarray, piece: int = 0, pieces: int = 1) -> Iterator[np.nda
     if _team is None and pieces == 1:
         yield rows
         return
-    parts = np.array_split(rows, size())
+    parts = np.array_split(rows, world_size())
     if min(map(len, parts)) < pieces:
-        what = f"{size()} ranks" if pieces == 1 else f"{pieces} pieces on each of {size()} ranks"
+        what = f"{world_size()} ranks" if pieces == 1 else f"{pieces} pieces on each of {world_size()} ranks"
         raise ConfigError(f"a batch of {len(rows)} rows for {what}; use fewer or a larger batch")
     cut = np.array_split(parts[rank()], pieces)
     before = sum(map(len, parts[: rank()])) + sum(map(len, cut[:piece]))
@@ -235,15 +237,15 @@ def whole(own: np.ndarray) -> np.ndarray:
 
 
 def own_pieces(rows: np.ndarray, pieces: int) -> list[np.ndarray]:
-    """All that ``shared`` gives this rank of one batch, piece by piece."""
+    """All that ``shard`` gives this rank of one batch, piece by piece."""
     found = []
     for piece in range(pieces):
-        with shared(rows, piece, pieces) as own:
+        with shard(rows, piece, pieces) as own:
             found.append(own)
     return found
 
 
-def gathered(part: Tensor) -> Tensor:
+def all_gather(part: Tensor) -> Tensor:
     """A tensor of the whole batch from every rank's part of it, with gradient. part: (own rows, ...), not a piece."""
     return part if _team is None or _batch is None else _Gathered.apply(part, _batch)
 
@@ -321,7 +323,7 @@ def average(parameters: Iterable[nn.Parameter]) -> None:
     if gradients:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
-        pieces = (flat / size()).split([gradient.numel() for gradient in gradients])
+        pieces = (flat / world_size()).split([gradient.numel() for gradient in gradients])
         for gradient, piece in zip(gradients, pieces, strict=True):
             gradient.copy_(piece.view(gradient.shape))
 
@@ -333,4 +335,4 @@ def mean(parts: dict[str, Tensor]) -> dict[str, Tensor]:
         return plain
     stacked = torch.stack([value.to(torch.float64) for value in plain.values()])
     dist.all_reduce(stacked)
-    return dict(zip(plain, stacked / size(), strict=True))
+    return dict(zip(plain, stacked / world_size(), strict=True))

@@ -28,8 +28,8 @@ from eccl_lib.io.progress import Log, silent
 from eccl_lib.models.heads import Supervised
 from eccl_lib.training import checkpoints, distributed, microbatches, pace, performance
 from eccl_lib.training.microbatches import Logs, Pieces, Step
-from eccl_lib.training.optim import learning_rate, optimiser
-from eccl_lib.training.state import DivergedError, Ledger, State
+from eccl_lib.training.optim import build_optimizer, learning_rate
+from eccl_lib.training.state import DivergedError, MetricAccumulator, State
 
 __all__ = ["DivergedError", "Recipe", "Source", "fit", "trial_loop"]
 DEFAULTS = RuntimeConfig()
@@ -110,9 +110,9 @@ class Loop:
         self.fingerprint, self.runtime, self.log = fingerprint, runtime, log
         self.parameters = {n: p for n, p in recipe.model.named_parameters() if p.requires_grad}
         self.device = next(iter(self.parameters.values())).device
-        self.optimiser = optimiser(list(self.parameters.values()), config)
+        self.optimiser = build_optimizer(list(self.parameters.values()), config)
         self.state = State()
-        self.ledger = Ledger(self.device)
+        self.ledger = MetricAccumulator(self.device)
         microbatches.check(recipe.model, recipe.step, runtime.accumulate)
         performance.recompute(recipe.model, runtime.recompute)
         self.forward = distributed.parallel(recipe.model, recipe.step)
@@ -139,7 +139,7 @@ class Loop:
                     self.watch.start(self.waited())
             self.look(batches)
         self.recipe.model.eval()
-        with torch.no_grad(), performance.scoring(self.device):
+        with torch.no_grad(), performance.evaluation_precision(self.device):
             measures = self.recipe.validate()
         self.close_epoch(len(batches), measures)
 
@@ -187,15 +187,15 @@ class Loop:
         left = max(0, len(batches) * (self.config.epochs - self.state.epoch) - self.state.step)
         model.train()
         work = model.encoder if isinstance(model, Supervised) else model
-        performance.compiled(work, lambda: self.backward(batches[0]), left, self.runtime, self.log)
+        performance.compile_if_faster(work, lambda: self.backward(batches[0]), left, self.runtime, self.log)
         self.optimiser.zero_grad(set_to_none=True)
 
     def timing(self) -> dict[str, float]:
         """Of the whole training; the work of a sample is counted on one more batch. Weights and buffers move."""
         model, rows = self.recipe.model, self.recipe.batches(0)[0]
         model.train()
-        performance.plain(model)
-        flops = performance.flops(lambda: self.backward(rows)) * distributed.size() / len(rows)
+        performance.undo_compile_and_recompute(model)
+        flops = performance.flops(lambda: self.backward(rows)) * distributed.world_size() / len(rows)
         self.optimiser.zero_grad(set_to_none=True)
         whole = {"seconds": round(self.state.seconds, 3), "cpu_seconds": round(self.state.cpu_seconds, 3)}
         found = pace.timing(self.state.pace, flops, self.device, self.runtime)
@@ -219,7 +219,7 @@ class Loop:
             state.best_epoch = state.epoch + 1
         state.history.append({"epoch": state.epoch + 1, "lr": lr, **means, **measures})
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
-        self.ledger = Ledger(self.device)
+        self.ledger = MetricAccumulator(self.device)
         seconds = self.save()
         score = f"score {measures['score']:.4f}  best {state.best_score:.4f} (epoch {state.best_epoch})"
         if undecided:
@@ -237,7 +237,7 @@ class Loop:
         self.state.seconds += elapsed
         self.state.cpu_seconds += now[1] - self._mark[1]
         self._mark = now
-        if distributed.first():
+        if distributed.is_main_process():
             checkpoints.write(self.folder, self.fingerprint, dataclasses.asdict(self.state), self.tensors())
         self._saved_at = time.perf_counter()
         return elapsed
@@ -257,7 +257,7 @@ class Loop:
         """
         found = checkpoints.read(self.folder)
         place = None if found is None else [found[0]["epoch"], found[0]["step"]]
-        if distributed.agreed(lambda: place) != place:
+        if distributed.broadcast(lambda: place) != place:
             late = "the shared disk is late; run the same command again in a minute"
             raise ConfigError(f"{self.folder}: this process finds another checkpoint ({place}) than the first: {late}")
         if found is None:
@@ -269,9 +269,9 @@ class Loop:
             for parameter, tensor in checkpoints.under(tensors, f"optimiser.{key}").items():
                 owner = self.parameters[parameter]
                 self.optimiser.state[owner][key] = _like(tensor, owner, key)
-        self.state = State(**state | {"pace": pace.Pace(**state.get("pace", {}))})
+        self.state = State(**state | {"pace": pace.Throughput(**state.get("pace", {}))})
         self.watch = pace.Stopwatch(self.state.pace)
-        self.ledger = Ledger(self.device, self.state.sums)
+        self.ledger = MetricAccumulator(self.device, self.state.sums)
         where = f"epoch {self.state.epoch + 1}" + (f", step {self.state.step + 1}" if self.state.step else "")
         if self.state.epoch < self.config.epochs:
             self.log(f"going on at {where}")

@@ -52,7 +52,7 @@ class Contrast:
 
     def __call__(self, rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
         """The loss of the whole batch, these rows its share."""
-        outputs = tuple(distributed.gathered(part) for part in self.outputs(rows, generator))
+        outputs = tuple(distributed.all_gather(part) for part in self.outputs(rows, generator))
         return self.loss(outputs, distributed.whole(rows), generator)
 
 
@@ -71,7 +71,7 @@ class Pieces:
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, torch.Generator]]:
         for piece in range(self.count):
-            with distributed.shared(self.rows, piece, self.count) as own:
+            with distributed.shard(self.rows, piece, self.count) as own:
                 yield own, self.start(piece)
 
 
@@ -113,8 +113,8 @@ def _two_passes(step: Contrast, pieces: Pieces) -> Logs:
             with pieces.cast():
                 found.append(step.outputs(own, generator))
     leaves = [torch.cat(column).requires_grad_() for column in zip(*found, strict=True)]
-    with distributed.shared(pieces.rows) as share, pieces.cast():
-        outputs = tuple(distributed.gathered(leaf) for leaf in leaves)
+    with distributed.shard(pieces.rows) as share, pieces.cast():
+        outputs = tuple(distributed.all_gather(leaf) for leaf in leaves)
         loss, logs = step.loss(outputs, distributed.whole(share), generator)
     loss.backward()
     done = 0

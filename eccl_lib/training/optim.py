@@ -11,7 +11,7 @@ from torch import nn
 from eccl_lib.config.schema import TrainingConfig
 
 
-def optimiser(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+def build_optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam as in Sec. 3.1, in one fused update; AdamW where weight decay is above 0."""
     kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
     return kind(parameters, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, fused=True)

@@ -12,7 +12,7 @@ from eccl_lib.training import performance
 
 
 @dataclass
-class Pace:
+class Throughput:
     """Of the steps so far, over all processes that a training was killed in; validation and checkpoints left out."""
 
     samples: int = 0
@@ -24,7 +24,7 @@ class Pace:
 class Stopwatch:
     """Adds the steps between ``start`` and ``stop`` to a pace; in between nobody waits for the device."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: Throughput) -> None:
         self.pace = pace
         self._began: tuple[float, float, float] | None = None
 
@@ -40,12 +40,12 @@ class Stopwatch:
         self.pace.waited += waited - before
 
 
-def timing(pace: Pace, flops_per_sample: float, device: torch.device, runtime: RuntimeConfig) -> dict[str, float]:
+def timing(pace: Throughput, flops_per_sample: float, device: torch.device, runtime: RuntimeConfig) -> dict[str, float]:
     """What ``timing.json`` says of the steps.
 
     utilisation: of the rate that this machine reaches in plain matrix products, on a CPU by seconds of processor.
     """
-    dtype = torch.bfloat16 if performance.half(device, runtime) else torch.float32
+    dtype = torch.bfloat16 if performance.uses_bf16(device, runtime) else torch.float32
     rate = performance.matrix_rate(device, dtype, torch.get_num_threads())
     busy = pace.seconds if device.type == "cuda" else pace.cpu_seconds
     found = {

@@ -27,18 +27,18 @@ BACKEND = "inductor"  # of torch.compile
 # Switches.
 
 
-def half(device: torch.device, runtime: RuntimeConfig) -> bool:
+def uses_bf16(device: torch.device, runtime: RuntimeConfig) -> bool:
     """Whether steps are in bf16: ``runtime.precision``; auto is bf16 on a GPU, fp32 on a CPU, where bf16 is slower."""
     return runtime.precision == "bf16" or (runtime.precision == "auto" and device.type == "cuda")
 
 
 def autocast(device: torch.device, runtime: RuntimeConfig) -> torch.autocast:
     """A step's precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=half(device, runtime))
+    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(device, runtime))
 
 
 @contextmanager
-def scoring(device: torch.device) -> Any:
+def evaluation_precision(device: torch.device) -> Any:
     """For models that are only read: matrices of a GPU in TF32, eight times bf16's resolution; a CPU as it is."""
     if device.type != "cuda":
         yield
@@ -65,39 +65,41 @@ def recompute(model: nn.Module, on: bool = True) -> int:
     return len(blocks)
 
 
-def plain(model: nn.Module) -> None:
-    """Undo ``recompute`` and ``compiled``."""
+def undo_compile_and_recompute(model: nn.Module) -> None:
+    """Undo ``recompute`` and ``compile_if_faster``."""
     recompute(model, False)
     for module in model.modules():
         module._compiled_call_impl = None
 
 
-def tried(device: torch.device, runtime: RuntimeConfig) -> bool:
+def worth_a_trial(device: torch.device, runtime: RuntimeConfig) -> bool:
     """Whether torch.compile is worth a trial; on CPUs it gains nothing over channels_last.
 
     Never in a team: a rank whose compiler fails alone would take part in other all-reduces than the rest.
     """
-    if distributed.size() > 1:
+    if distributed.world_size() > 1:
         return False
     return runtime.compile == "on" or (runtime.compile == "auto" and device.type == "cuda")
 
 
-def compiled(part: nn.Module, trial: Callable[[], None], updates: int, runtime: RuntimeConfig, log: Log) -> bool:
+def compile_if_faster(
+    part: nn.Module, trial: Callable[[], None], updates: int, runtime: RuntimeConfig, log: Log
+) -> bool:
     """torch.compile on the part of a model that does the work, as ``runtime.compile`` says; whether it is now.
 
     auto: on a GPU, where ``updates`` that are left take ten minutes and ``trial`` (one forward and backward, no update)
     gains 1.1 x. What cannot be compiled is left as it is, with one line in the log. Weights and buffers are as before.
     """
     device = next(part.parameters()).device
-    if not tried(device, runtime):
+    if not worth_a_trial(device, runtime):
         if runtime.compile == "on":
-            log(f"torch.compile is left out where several processes train together, here {distributed.size()}")
+            log(f"torch.compile is left out where several processes train together, here {distributed.world_size()}")
         return False
     before = {name: value.detach().clone() for name, value in part.state_dict().items()}
     timed = runtime.compile == "auto"
-    plain = seconds(trial, device) if timed else 0.0
-    if not timed or plain * updates >= LONG_ENOUGH:
-        _try(part, trial, plain, device, log)
+    undo_compile_and_recompute = seconds(trial, device) if timed else 0.0
+    if not timed or undo_compile_and_recompute * updates >= LONG_ENOUGH:
+        _try(part, trial, undo_compile_and_recompute, device, log)
     part.load_state_dict(before)
     return part._compiled_call_impl is not None
 
@@ -108,7 +110,7 @@ def _try(part: nn.Module, trial: Callable[[], None], plain: float, device: torch
         torch._dynamo.config.suppress_errors = False  # as an earlier training may have left it: a trial fails aloud
         part.compile(backend=BACKEND)
         trial()
-        gain = plain / seconds(trial, device) if plain else WORTH_IT
+        gain = undo_compile_and_recompute / seconds(trial, device) if undo_compile_and_recompute else WORTH_IT
     except Exception as error:  # whatever a compiler may raise, the training goes on without it
         part._compiled_call_impl = None
         log(f"torch.compile does not work here ({type(error).__name__}); going on without")

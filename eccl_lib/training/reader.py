@@ -13,7 +13,7 @@ from torch import Tensor
 DEPTH = 2  # batches that wait, read, on the device
 
 
-class Reader:
+class Prefetcher:
     """Reads one batch after another; ``next`` hands them out in that order. As a context it ends its thread.
 
     read: rows -> their tensor, complete on the device when it returns.
@@ -26,7 +26,7 @@ class Reader:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="reader", daemon=True)
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Prefetcher:
         self._thread.start()
         return self
 

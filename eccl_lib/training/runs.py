@@ -19,7 +19,7 @@ from eccl_lib.config.errors import DamagedError
 from eccl_lib.config.load import essentials
 from eccl_lib.config.schema import Config
 from eccl_lib.io import paths
-from eccl_lib.io.files import only_one, read_json, sha256, verify, write_array, write_atomically, write_json
+from eccl_lib.io.files import exclusive_lock, read_json, sha256, verify, write_array, write_atomically, write_json
 from eccl_lib.models.build import device
 from eccl_lib.training import distributed
 
@@ -120,14 +120,14 @@ class Run:
     def cached_array(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """An array that follows from this run's weights alone, kept beside them with its sum."""
         path, digest = self.folder / f"{name}.npy", self.folder / f"{name}.json"
-        with distributed.held_by_first(lambda: only_one(self.folder)):
-            if not distributed.agreed(lambda: self.has_cached(name)):
+        with distributed.held_by_main_process(lambda: exclusive_lock(self.folder)):
+            if not distributed.broadcast(lambda: self.has_cached(name)):
                 clock, began = time.perf_counter(), time.process_time()
                 array = compute()
                 spent = {"cpu_seconds": time.process_time() - began, "seconds": time.perf_counter() - clock}
-                distributed.by_first(lambda: write_array(path, array))
+                distributed.on_main_process(lambda: write_array(path, array))
                 content = {"sha256": sha256(path)} | {name: round(value, 3) for name, value in spent.items()}
-                distributed.by_first(lambda: write_json(digest, content))
+                distributed.on_main_process(lambda: write_json(digest, content))
         verify(path, read_json(digest)["sha256"])
         return np.load(path, allow_pickle=False)
 
@@ -171,6 +171,6 @@ def made_with(config: Config) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": config.runtime.threads,
-        "ranks": distributed.size(),
+        "ranks": distributed.world_size(),
         "device": device(config).type,
     }

@@ -13,12 +13,12 @@ from eccl_lib.training.optim import even_batches
 
 
 def task_batches(
-    goal: Targets, train: np.ndarray, training: TrainingConfig, seed: int
+    targets: Targets, train: np.ndarray, training: TrainingConfig, seed: int
 ) -> Callable[[int], list[np.ndarray]]:
     """epoch -> batches of rows: balanced chunks for a disease (Sec. 3.1), one shuffled pass for the traits."""
-    if not goal.task.is_disease:
+    if not targets.task.is_disease:
         return passes(train, training, seed)
-    cases = goal.values[train, 0] > 0.5
+    cases = targets.values[train, 0] > 0.5
 
     def batches(epoch: int) -> list[np.ndarray]:
         generator = np.random.default_rng(seed_of(seed, epoch))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.training.microbatches import Logs
-from eccl_lib.training.pace import Pace
+from eccl_lib.training.pace import Throughput
 
 
 class DivergedError(ConfigError):
@@ -32,10 +32,10 @@ class State:
     best_epoch: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    pace: Pace = field(default_factory=Pace)
+    pace: Throughput = field(default_factory=Throughput)
 
 
-class Ledger:
+class MetricAccumulator:
     """Sums of an epoch's logs, and the losses since the last look. sums: of the epoch's steps before."""
 
     def __init__(self, device: torch.device, sums: dict[str, float] | None = None) -> None:

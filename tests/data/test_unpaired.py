@@ -169,7 +169,7 @@ def test_a_coarse_ecg_without_its_finer_one_stays(ptbxl, runs):
 
 
 def test_a_lead_that_is_not_there_is_zero_for_models_and_known_to_whoever_trains(recordings, runs):
-    from eccl_lib.training.datasets import Signals
+    from eccl_lib.training.datasets import EcgDataset
 
     config = load("demo", cohort="ecg-mine")
     data = build(recordings)
@@ -178,7 +178,7 @@ def test_a_lead_that_is_not_there_is_zero_for_models_and_known_to_whoever_trains
     assert [lead for lead, gone in zip(LEADS, masked[row], strict=True) if gone] == ["V3", "V4", "V5", "V6"]
     assert masked.sum() == 4  # MUSE's III, aVR, aVL and aVF are derived, not masked
     for scaling in ("lead", "fixed"):
-        seen = Signals(data, load("demo", cohort="ecg-mine", overrides={"view.ecg_scaling": scaling}))
+        seen = EcgDataset(data, load("demo", cohort="ecg-mine", overrides={"view.ecg_scaling": scaling}))
         x = seen.of(np.arange(len(data))).numpy()
         assert not x[masked].any()
         assert x[~masked].any(axis=-1).all()

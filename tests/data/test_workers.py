@@ -9,7 +9,7 @@ import pytest
 
 from eccl_lib.data.ingest import ukb
 from eccl_lib.io import workers
-from eccl_lib.io.workers import Bar, Engine, clock
+from eccl_lib.io.workers import Bar, Engine
 from tests.data.test_biobank import bytes_of, words
 
 
@@ -22,13 +22,8 @@ def test_the_time_left_is_that_of_the_pace_so_far(monkeypatch):
     bar.add(10)  # ten in ten seconds, seventy to go
     bar.add(70)
     assert lines[0] == "preprocess: 20 of 100 participants are there already"
-    assert lines[1] == "preprocess: 30 of 100 participants, 10 s, about 70 s to go"
+    assert lines[1] == "preprocess: 30 of 100 participants, 10 s, about 70 s left"
     assert lines[2].startswith("preprocess: 100 of 100 participants, 30 s")
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (99, "99 s"), (600, "10 min"), (36_000, "10.0 h")])
-def test_seconds_are_said_as_people_say_them(seconds, text):
-    assert clock(seconds) == text
 
 
 def test_jobs_are_drawn_only_as_they_are_needed():

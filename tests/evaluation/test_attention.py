@@ -12,7 +12,7 @@ from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import attention
 from eccl_lib.models.ecg_vit import EcgEncoder
 from eccl_lib.pipeline import methods, models
-from eccl_lib.training.datasets import Signals
+from eccl_lib.training.datasets import EcgDataset
 from tests.conftest import tiny_config
 
 SAMPLES = 100
@@ -116,7 +116,7 @@ def test_looks_are_those_of_the_finished_model(shared_runs, disease):
     columns = looks.ecg.shape[1] // config.ecg.patch_samples
     assert looks.last_block.shape == looks.rollout.shape == (12 // config.ecg.patch_leads, columns)
     assert looks.occlusion.shape == (12, columns)
-    np.testing.assert_array_equal(looks.ecg, Signals(data, config).of(np.array([row]))[0].numpy())
+    np.testing.assert_array_equal(looks.ecg, EcgDataset(data, config).of(np.array([row]))[0].numpy())
     model, changed = models.ecg_model(config, ECCL, data), torch.from_numpy(looks.ecg.copy())[None]
     whole = model(changed)
     changed[0, 6, : config.ecg.patch_samples] = 0

@@ -32,11 +32,11 @@ def test_test_participants_do_not_shape_the_fit():
     data, other = people(), people()
     other.labels[400:] = ~other.labels[400:]
     other.traits[400:] *= -3
-    from eccl_lib.tasks import TASKS, targets
+    from eccl_lib.tasks import TASKS, build_targets
 
     for key in ("I21", "traits"):
         first, second = (
-            demographic_baseline.predict(d, targets(TASKS[key], d.labels, d.traits, d.index("train")))
+            demographic_baseline.predict(d, build_targets(TASKS[key], d.labels, d.traits, d.index("train")))
             for d in (data, other)
         )
         assert np.array_equal(first, second)

@@ -12,7 +12,7 @@ from eccl_lib.data import cohort, ecg, open_cohort, original
 from eccl_lib.evaluation import features, fig2b
 from eccl_lib.metrics import scores
 from eccl_lib.pipeline import methods, models
-from eccl_lib.training.datasets import Signals
+from eccl_lib.training.datasets import EcgDataset
 from tests.conftest import tiny_config
 
 pytestmark = pytest.mark.usefixtures("shared_runs")
@@ -46,7 +46,7 @@ def test_before_is_what_stage_two_starts_from(config, data):
     found = features.before_alignment(config, data, rows)
     encoder = models.masked_autoencoder(config, data).encoder
     with torch.no_grad():
-        np.testing.assert_allclose(found.ecg, encoder(Signals(data, config).of(rows)).numpy(), atol=1e-5)
+        np.testing.assert_allclose(found.ecg, encoder(EcgDataset(data, config).of(rows)).numpy(), atol=1e-5)
     loss = losses.clip_loss(torch.from_numpy(found.z_ecg), torch.from_numpy(found.z_cmr), config.align.temperature)
     assert abs(loss.item() - np.log(len(rows))) < 1
 
@@ -62,7 +62,7 @@ def test_after_gives_the_runs_own_predictions(config, data):
 def test_reconstructions_show_the_ecgs_as_seen_and_hide_the_stated_share(config, data):
     rows = data.index("test")[:3]
     for row, (x, guess, mask) in zip(rows, features.reconstructions(config, data, rows), strict=True):
-        np.testing.assert_array_equal(x, Signals(data, config).of(np.array([row]))[0].numpy())
+        np.testing.assert_array_equal(x, EcgDataset(data, config).of(np.array([row]))[0].numpy())
         assert guess.shape == mask.shape == x.shape
         assert mask.mean() == pytest.approx(config.mae.mask_ratio, abs=0.01)
         blocks = mask.reshape(12, -1, config.ecg.patch_samples)
@@ -72,10 +72,10 @@ def test_reconstructions_show_the_ecgs_as_seen_and_hide_the_stated_share(config,
 def test_reconstruction_errors_are_the_autoencoders_own_loss(config, data):
     rows = data.index("test")
     errors = [np.square(guess - x)[mask > 0].mean() for x, guess, mask in features.reconstructions(config, data, rows)]
-    tokens = Signals(data, config).samples // config.ecg.patch_samples
+    tokens = EcgDataset(data, config).samples // config.ecg.patch_samples
     noise = torch.rand(len(rows), tokens, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        loss = models.masked_autoencoder(config, data)(Signals(data, config).of(rows), noise)[0]
+        loss = models.masked_autoencoder(config, data)(EcgDataset(data, config).of(rows), noise)[0]
     assert np.mean(errors) == pytest.approx(loss.item(), rel=1e-4)
 
 
@@ -100,7 +100,7 @@ def test_examples_run_from_easy_to_hard():
     for query in range(11):  # query k prefers k other hearts to its own
         z_ecg[query, [(query + step) % 11 for step in range(1, query + 1)]] = 2
         z_ecg[query, query] = 1
-    chosen = features.easy_to_hard(z_ecg, z_cmr)
+    chosen = features.at_rank_percentiles(z_ecg, z_cmr)
     assert chosen.tolist() == [1, 5, 9]
     assert features.nearest_hearts(z_ecg, z_cmr, chosen).query("own").groupby("example")["rank"].first().tolist() == [
         2,

@@ -141,7 +141,7 @@ def trait_frame(generator) -> pd.DataFrame:
 
 def test_every_trait_is_on_the_page_once_with_its_interval_under_its_organ(generator):
     frame = trait_frame(generator)
-    figure = figures.traits_by_organ(frame, n=N)
+    figure = figures.traits_by_chamber(frame, n=N)
     found, organ = {}, None
     for ax in figure.axes:
         dots = {y: x for line in ax.lines for x, y in line.get_xydata() if line.get_marker() == "o"}

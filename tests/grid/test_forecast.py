@@ -6,7 +6,7 @@ import pytest
 
 from eccl_lib.config.load import essentials
 from eccl_lib.grid import forecast
-from eccl_lib.grid.forecast import Forecast, Progress, duration, wall_seconds
+from eccl_lib.grid.forecast import Forecast, Progress, wall_seconds
 from tests.conftest import tiny_config
 
 from .fake_jobs import FakeJob
@@ -76,8 +76,3 @@ def test_the_table_adds_up_and_says_where_its_seconds_come_from():
     ]
     assert [line.rstrip().rpartition("  ")[2] for line in lines[1:4]] == ["trial steps", "a guess", "finished runs"]
     assert lines[-1].split() == ["all", "4", "3", "96"]
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(45, "45 s"), (720, "12 min"), (12_000, "3 h 20 min")])
-def test_a_duration_is_said_as_a_person_would(seconds, said):
-    assert duration(seconds) == said

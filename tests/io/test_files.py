@@ -41,7 +41,7 @@ def test_damaged_json_names_the_file(tmp_path):
 
 
 def _hold(folder, acquired, release):
-    with files.only_one(folder):
+    with files.exclusive_lock(folder):
         acquired.set()
         release.wait(20)
 
@@ -58,6 +58,6 @@ def test_a_folder_is_held_by_one_process_and_freed_when_it_dies(tmp_path):
         said.append(line)
         holder.kill()
 
-    with files.only_one(tmp_path, kill_and_note):
+    with files.exclusive_lock(tmp_path, kill_and_note):
         assert said and "waiting" in said[0]
     holder.join()

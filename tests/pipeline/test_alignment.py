@@ -12,8 +12,8 @@ from eccl_lib.config.load import load
 from eccl_lib.config.method_schema import ECCL
 from eccl_lib.data import cmr, open_cohort
 from eccl_lib.pipeline import dependencies, methods, models, stages
-from eccl_lib.pipeline.alignment import Hearts
-from eccl_lib.training.datasets import Clips
+from eccl_lib.pipeline.alignment import CmrFeatures
+from eccl_lib.training.datasets import CineDataset
 from eccl_lib.training.loop import Loop
 from tests.conftest import tiny_config
 from tests.pipeline.courses import course_of, quiet
@@ -69,7 +69,7 @@ def test_the_bank_is_all_training_participants_and_nobody_else(tmp_path):
 
 def test_of_several_views_one_is_drawn_for_each_participant_at_each_step():
     features = np.arange(5 * 3, dtype=np.float32).reshape(5, 3, 1)
-    hearts, rows = Hearts(features, torch.device("cpu")), torch.tensor([4, 0, 4, 2])
+    hearts, rows = CmrFeatures(features, torch.device("cpu")), torch.tensor([4, 0, 4, 2])
     drawn = torch.stack([hearts.of(rows, torch.Generator().manual_seed(k))[:, 0] for k in range(300)])
     assert torch.equal(drawn[:, 0], drawn[:, 2])  # the same participant in the same step
     assert torch.equal(drawn.div(3, rounding_mode="floor"), rows.expand(300, -1).float())
@@ -92,7 +92,7 @@ def test_views_are_features_of_augmented_clips_computed_once():
     assert np.array_equal(stages.cmr_views(config, data, quiet), views)
     assert (teacher.folder / "features_2_views.npy").stat().st_mtime_ns == stamp
     still = {"augment.cmr_rotation_degrees": 0.0, "augment.cmr_scale_min": 1.0}
-    model, clips = models.frozen_cmr(config, data), Clips(data, config)
+    model, clips = models.frozen_cmr(config, data), CineDataset(data, config)
     generator = torch.Generator().manual_seed(0)
     unmoved = cmr.augment(clips.of(np.arange(4)), tiny_config(**still).augment, generator)
     assert np.allclose(model.encoder(unmoved).numpy(), plain[:4], atol=1e-3)  # views differ by augmentation alone

@@ -11,8 +11,8 @@ from eccl_lib.data import cmr, ecg, open_cohort, synthetic
 from eccl_lib.models.build import new_ecg_model
 from eccl_lib.models.heads import Aligned
 from eccl_lib.pipeline import dependencies, methods, models, stages
-from eccl_lib.tasks import TASKS, targets
-from eccl_lib.training.optim import optimiser
+from eccl_lib.tasks import TASKS, build_targets
+from eccl_lib.training.optim import build_optimizer
 from eccl_lib.training.sampling import task_batches
 from tests.conftest import TINY, tiny_config
 
@@ -56,7 +56,7 @@ def test_fixed_crop_is_80_pixels_around_the_same_centre():
 
 def test_fixed_chunks_hold_the_same_negatives_in_every_epoch_and_drawn_ones_do_not():
     data = open_cohort.load(tiny_config(), quiet)
-    goal = targets(TASKS["I21"], data.labels, data.traits, data.index("train"))
+    goal = build_targets(TASKS["I21"], data.labels, data.traits, data.index("train"))
 
     def first_chunk(config, epoch):
         return set(task_batches(goal, data.index("train"), config.align, 0)(epoch)[0].tolist())
@@ -80,10 +80,10 @@ def test_flip_mirrors_half_of_the_clips():
 def test_weight_decay_makes_adam_decoupled():
     parameter = [torch.nn.Parameter(torch.ones(1))]
     config = tiny_config(**{"align.weight_decay": 0.05})
-    assert type(optimiser(parameter, config.align)) is torch.optim.AdamW
-    assert type(optimiser(parameter, config.mae)) is torch.optim.Adam
+    assert type(build_optimizer(parameter, config.align)) is torch.optim.AdamW
+    assert type(build_optimizer(parameter, config.mae)) is torch.optim.Adam
     parameter[0].grad = torch.zeros(1)
-    optimiser(parameter, config.align).step()
+    build_optimizer(parameter, config.align).step()
     assert float(parameter[0]) == pytest.approx(1 - config.align.lr * 0.05)
 
 

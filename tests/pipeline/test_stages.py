@@ -14,7 +14,7 @@ from eccl_lib.models.build import new_cmr_model
 from eccl_lib.pipeline import dependencies, methods, models, stages, trainer
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import Problem
-from eccl_lib.training.datasets import Clips, Signals
+from eccl_lib.training.datasets import CineDataset, EcgDataset
 from tests.conftest import tiny_config
 
 pytestmark = pytest.mark.usefixtures("shared_runs")
@@ -60,7 +60,7 @@ def test_frozen_cmr_encoder_does_not_move_and_gives_one_feature_per_clip():
     config = tiny_config()
     teacher = stages.pretrain_cmr(config, quiet)
     data = open_cohort.load(config, quiet)
-    clip = Clips(data, config).of(np.arange(4))
+    clip = CineDataset(data, config).of(np.arange(4))
     before = models.frozen_cmr(config, data).encoder(clip)
     aligned = stages.train_arm(config, log=quiet)
     model = models.frozen_cmr(config, data)
@@ -91,7 +91,7 @@ def test_other_cmr_encoders_really_carry_their_supervised_weights_and_are_frozen
     assert any(not torch.equal(value, weights[name]) for name, value in untrained.state_dict().items())
     stamp = sha256(supervised.folder / "model.safetensors")
     methods.run(config, key, quiet)
-    clip = Clips(data, config).of(np.arange(6))
+    clip = CineDataset(data, config).of(np.arange(6))
     cached = stages.cmr_features(cmr_config, data, quiet)[:6]
     assert np.allclose(teacher.encoder(clip).numpy(), cached, atol=1e-4)
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_the_aligned_encoder_starts_from_the_autoencoder_and_scratch_does_not():
 def test_alignment_never_sees_validation_or_test_participants_in_training(disease, monkeypatch):
     config = tiny_config(disease, seed=7)
     data, seen = open_cohort.load(config, quiet), {"train": set(), "eval": set()}
-    original = Signals.of
+    original = EcgDataset.of
 
     def watched(self, rows):
         seen["eval" if torch.is_inference_mode_enabled() or not torch.is_grad_enabled() else "train"] |= set(
@@ -138,7 +138,7 @@ def test_alignment_never_sees_validation_or_test_participants_in_training(diseas
         )
         return original(self, rows)
 
-    monkeypatch.setattr(Signals, "of", watched)
+    monkeypatch.setattr(EcgDataset, "of", watched)
     stages.train_arm(config, log=quiet)
     assert seen["train"] == set(data.index("train").tolist())
     assert seen["eval"] == set(data.index("val").tolist()) | set(data.index("test").tolist())

@@ -13,7 +13,7 @@ from eccl_lib.config.method_schema import ECCL
 from eccl_lib.data import open_cohort
 from eccl_lib.models.build import new_autoencoder, new_cmr_model
 from eccl_lib.pipeline import models, stages
-from eccl_lib.pipeline.dependencies import arm_run, cmr_run, ecg_run, start_of
+from eccl_lib.pipeline.dependencies import arm_run, cmr_run, ecg_run, initial_weights_run
 from tests.conftest import tiny_config
 
 SHORT = {"mae.epochs": 1, "mae.warmup_epochs": 0, "cmr_training.epochs": 1, "cmr_training.warmup_epochs": 0}
@@ -41,9 +41,9 @@ def test_off_it_enters_no_fingerprint_and_on_it_enters_those_of_all_that_follows
 
 def test_the_first_weights_are_the_other_runs_and_training_goes_on_from_there(shared_runs, first):
     config = tiny_config(**SHORT, **{"mae.start_from": first.fingerprint[:8]})
-    found = start_of(config, "pretrain_ecg")
+    found = initial_weights_run(config, "pretrain_ecg")
     assert found == first
-    model = models.start(new_autoencoder(config), found)
+    model = models.load_initial_weights(new_autoencoder(config), found)
     for name, tensor in first.weights().items():
         assert torch.equal(model.state_dict()[name], tensor)
     run = stages.pretrain_ecg(config, quiet)
@@ -57,7 +57,7 @@ def test_a_cmr_encoder_starts_from_another_tasks_and_keeps_its_own_head(shared_r
     from eccl_lib.tasks import Problem
 
     own = new_cmr_model(Problem.of(config, open_cohort.load(config, quiet)))
-    model = models.start(own, start_of(config, "pretrain_cmr"), "encoder")
+    model = models.load_initial_weights(own, initial_weights_run(config, "pretrain_cmr"), "encoder")
     for name, tensor in traits.weights("encoder").items():
         assert torch.equal(model.encoder.state_dict()[name], tensor)
     assert stages.pretrain_cmr(config, quiet).done

@@ -11,7 +11,7 @@ from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.grid import planning
 from eccl_lib.pipeline import stages
 from eccl_lib.training import cost
-from eccl_lib.training.cost import Peak, Plan, plan, spoken
+from eccl_lib.training.cost import Peak, Plan, plan
 from eccl_lib.training.job import Course
 from eccl_lib.training.loop import Recipe
 from eccl_lib.training.microbatches import Mean
@@ -123,13 +123,6 @@ def test_a_stage_s_plan_lists_what_it_hangs_on_and_trains_nothing(shared_runs):
     assert kinds == ["pretrain_ecg", "pretrain_cmr", "cmr_features of pretrain_cmr", "align", said[-1]]
     assert 0 < total < 600 and "GB at most" in said[-1]
     assert not list(shared_runs.glob("*/*/*/*/seed5-*"))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0.0083, "8.3 ms"), (45, "45 s"), (720, "12 min"), (12_000, "3 h 20 min")]
-)
-def test_a_duration_is_said_as_a_person_would(seconds, said):
-    assert spoken(seconds) == said
 
 
 def test_a_plan_is_one_line():

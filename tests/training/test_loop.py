@@ -18,7 +18,7 @@ from eccl_lib.config.seeds import seed_of
 from eccl_lib.io.files import read_json, sha256
 from eccl_lib.training import distributed
 from eccl_lib.training.loop import DivergedError, Recipe, fit
-from eccl_lib.training.optim import even_batches, learning_rate, optimiser
+from eccl_lib.training.optim import build_optimizer, even_batches, learning_rate
 
 TOY = """
 import sys, time
@@ -186,7 +186,9 @@ def test_a_rank_that_sees_another_checkpoint_than_the_first_is_stopped(tmp_path,
     assert toy(tmp_path).wait(120) == 0
     model = torch.nn.Linear(2, 1)
     recipe = Recipe(model, lambda epoch: [np.arange(4)], lambda rows, generator: (model.weight.sum(), {}), dict)
-    monkeypatch.setattr(distributed, "agreed", lambda ask: [5, 0])  # of the first rank; here all six epochs are there
+    monkeypatch.setattr(
+        distributed, "broadcast", lambda ask: [5, 0]
+    )  # of the first rank; here all six epochs are there
     with pytest.raises(ConfigError, match=r"another checkpoint \(\[6, 0\]\) than the first: the shared disk is late"):
         fit(recipe, TrainingConfig(epochs=8), folder=tmp_path, seed=0, fingerprint="toy", log=lambda line: None)
 
@@ -214,7 +216,7 @@ def test_the_fused_update_is_adams(tmp_path):
     weight = recipe.model.weight.detach().clone()
     moments = [torch.zeros_like(weight), torch.zeros_like(weight)]
     literal = recipe.model.weight.detach().clone()
-    update = optimiser([recipe.model.weight], CONFIG)
+    update = build_optimizer([recipe.model.weight], CONFIG)
     for t in range(1, 4):
         gradient = torch.full_like(weight, 0.3 * t)
         recipe.model.weight.grad = gradient.clone()

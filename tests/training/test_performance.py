@@ -16,10 +16,10 @@ from eccl_lib.models.ecg_vit import EcgEncoder
 from eccl_lib.models.mae import MaskedAutoencoder
 from eccl_lib.pipeline import stages
 from eccl_lib.training import distributed, pace, performance
-from eccl_lib.training.datasets import Clips
+from eccl_lib.training.datasets import CineDataset
 from eccl_lib.training.loop import Loop, fit
-from eccl_lib.training.optim import optimiser
-from eccl_lib.training.reader import Reader
+from eccl_lib.training.optim import build_optimizer
+from eccl_lib.training.reader import Prefetcher
 from tests.conftest import tiny_config
 from tests.pipeline.courses import course_of, quiet
 from tests.training.test_microbatches import distance, gradients
@@ -47,9 +47,11 @@ def test_bf16_changes_loss_and_gradient_by_no_more_than_its_eight_bits(key, tmp_
 
 
 def test_a_cpu_trains_in_fp32_unless_it_is_told_otherwise():
-    assert not performance.half(CPU, RuntimeConfig()) and performance.half(CPU, RuntimeConfig(precision="bf16"))
-    assert performance.half(torch.device("cuda"), RuntimeConfig())
-    assert not performance.half(torch.device("cuda"), RuntimeConfig(precision="fp32"))
+    assert not performance.uses_bf16(CPU, RuntimeConfig()) and performance.uses_bf16(
+        CPU, RuntimeConfig(precision="bf16")
+    )
+    assert performance.uses_bf16(torch.device("cuda"), RuntimeConfig())
+    assert not performance.uses_bf16(torch.device("cuda"), RuntimeConfig(precision="fp32"))
 
 
 # Recomputation.
@@ -123,8 +125,8 @@ def test_compilation_stays_where_a_trial_gains(gain, kept, monkeypatch):
     part, marks = torch.nn.Linear(3, 3), iter([gain, 1.0])
     monkeypatch.setattr(performance, "BACKEND", "eager")
     monkeypatch.setattr(performance, "seconds", lambda function, device: next(marks))
-    monkeypatch.setattr(performance, "tried", lambda device, runtime: True)
-    assert performance.compiled(part, lambda: part(torch.ones(1, 3)), 10_000, RuntimeConfig(), quiet) == kept
+    monkeypatch.setattr(performance, "worth_a_trial", lambda device, runtime: True)
+    assert performance.compile_if_faster(part, lambda: part(torch.ones(1, 3)), 10_000, RuntimeConfig(), quiet) == kept
     assert (part._compiled_call_impl is not None) == kept
 
 
@@ -144,10 +146,12 @@ def test_a_training_of_less_than_ten_minutes_is_not_worth_a_trial(updates, tried
     part, compilations = Normed(), []
     monkeypatch.setattr(performance, "BACKEND", lambda graph, inputs: compilations.append(graph) or graph.forward)
     monkeypatch.setattr(performance, "seconds", lambda function, device: function() is None or 0.5)  # of a plain step
-    monkeypatch.setattr(performance, "tried", lambda device, runtime: True)
+    monkeypatch.setattr(performance, "worth_a_trial", lambda device, runtime: True)
     before = {name: value.clone() for name, value in part.state_dict().items()}
     trial = lambda: part(torch.rand(5, 3))  # noqa: E731
-    assert not performance.compiled(part, trial, updates, RuntimeConfig(), quiet)  # as fast as before: it gains nothing
+    assert not performance.compile_if_faster(
+        part, trial, updates, RuntimeConfig(), quiet
+    )  # as fast as before: it gains nothing
     assert bool(compilations) == tried
     assert all(torch.equal(before[name], value) for name, value in part.state_dict().items())
 
@@ -155,22 +159,24 @@ def test_a_training_of_less_than_ten_minutes_is_not_worth_a_trial(updates, tried
 def test_who_asks_for_compilation_gets_it_however_short_the_training(monkeypatch):
     part = torch.nn.Linear(3, 3)
     monkeypatch.setattr(performance, "BACKEND", "eager")
-    assert performance.compiled(part, lambda: part(torch.ones(1, 3)), 1, RuntimeConfig(compile="on"), quiet)
+    assert performance.compile_if_faster(part, lambda: part(torch.ones(1, 3)), 1, RuntimeConfig(compile="on"), quiet)
 
 
 @pytest.mark.parametrize("choice", ["auto", "on"])
 def test_several_processes_that_train_together_compile_nothing(choice, monkeypatch):
     part, said, trials = torch.nn.Linear(3, 3), [], []
     monkeypatch.setattr(distributed, "_team", distributed.Team(1, 2, None))
-    assert not performance.tried(torch.device("cuda"), RuntimeConfig(compile=choice))
+    assert not performance.worth_a_trial(torch.device("cuda"), RuntimeConfig(compile=choice))
     trial = lambda: trials.append(1)  # noqa: E731
-    assert not performance.compiled(part, trial, 10**6, RuntimeConfig(compile=choice), said.append)
+    assert not performance.compile_if_faster(part, trial, 10**6, RuntimeConfig(compile=choice), said.append)
     assert not trials and len(said) == (choice == "on")
 
 
 def test_a_trial_hears_how_many_updates_are_left(tmp_path, monkeypatch):
     course, heard = fresh("eccl"), []
-    monkeypatch.setattr(performance, "compiled", lambda part, trial, updates, runtime, log: heard.append(updates))
+    monkeypatch.setattr(
+        performance, "compile_if_faster", lambda part, trial, updates, runtime, log: heard.append(updates)
+    )
     schedule = TrainingConfig(epochs=7, warmup_epochs=0, lr=1e-4, batch=16)
     loop = Loop(course.recipe, schedule, 0, tmp_path, "x", RuntimeConfig(), quiet)
     steps = len(course.recipe.batches(0))
@@ -181,9 +187,11 @@ def test_a_trial_hears_how_many_updates_are_left(tmp_path, monkeypatch):
 
 
 def test_a_cpu_compiles_nothing_by_itself():
-    assert not performance.tried(CPU, RuntimeConfig()) and performance.tried(CPU, RuntimeConfig(compile="on"))
-    assert performance.tried(torch.device("cuda"), RuntimeConfig())
-    assert not performance.tried(torch.device("cuda"), RuntimeConfig(compile="off"))
+    assert not performance.worth_a_trial(CPU, RuntimeConfig()) and performance.worth_a_trial(
+        CPU, RuntimeConfig(compile="on")
+    )
+    assert performance.worth_a_trial(torch.device("cuda"), RuntimeConfig())
+    assert not performance.worth_a_trial(torch.device("cuda"), RuntimeConfig(compile="off"))
 
 
 # Optimiser and layout.
@@ -194,7 +202,7 @@ def test_the_fused_optimiser_moves_a_model_as_a_loop_over_its_weights(tmp_path):
     _, gradient = gradients(course, tmp_path)
     weights = {n: p for n, p in course.recipe.model.named_parameters() if n in gradient}
     copies = {n: torch.nn.Parameter(p.detach().clone()) for n, p in weights.items()}
-    fused = optimiser(list(weights.values()), course.training)
+    fused = build_optimizer(list(weights.values()), course.training)
     plain = torch.optim.Adam(copies.values(), lr=course.training.lr, betas=(0.9, course.training.beta2), foreach=False)
     for _ in range(3):
         for name, value in gradient.items():
@@ -216,7 +224,7 @@ def test_channels_last_gives_the_features_of_contiguous_memory():
 
 def test_clips_reach_the_model_channels_last():
     config = tiny_config()
-    clip = Clips(open_cohort.load(config, quiet), config).of(np.arange(3))
+    clip = CineDataset(open_cohort.load(config, quiet), config).of(np.arange(3))
     assert clip.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -321,22 +329,22 @@ def test_the_reader_keeps_the_order_hands_on_errors_and_ends(tmp_path):
             raise OSError("the disk is gone")
         return torch.from_numpy(rows)
 
-    with Reader(read, batches) as reader:
+    with Prefetcher(read, batches) as reader:
         for rows in batches[:3]:
             assert reader.has(rows) and not reader.has(rows + 1)
             assert torch.equal(reader.next(), torch.from_numpy(rows))
         with pytest.raises(OSError, match="the disk is gone"):
             reader.next()
     assert not reader._thread.is_alive()
-    with Reader(lambda rows: torch.from_numpy(rows), batches) as unread:
+    with Prefetcher(lambda rows: torch.from_numpy(rows), batches) as unread:
         pass
     assert not unread._thread.is_alive()  # though its queue was full and nobody came
 
 
 def test_rows_that_were_not_announced_are_read_all_the_same():
     config = tiny_config(**{"runtime.read_ahead": "on"})
-    clips = Clips(open_cohort.load(config, quiet), config)
-    plain = Clips(open_cohort.load(tiny_config(), quiet), tiny_config())
+    clips = CineDataset(open_cohort.load(config, quiet), config)
+    plain = CineDataset(open_cohort.load(tiny_config(), quiet), tiny_config())
     with clips.ahead([np.arange(4), np.arange(4, 8)]):
         for rows in (np.arange(10, 13), np.arange(4), np.arange(20, 22), np.arange(4, 8), np.arange(3)):
             assert torch.equal(clips.of(rows), plain.of(rows))
@@ -351,7 +359,7 @@ def test_scoring_an_ecg_arm_never_reads_clips(disease, monkeypatch):
     def refused(*arguments):
         raise AssertionError("clips were opened")
 
-    monkeypatch.setattr(Clips, "__init__", refused)
+    monkeypatch.setattr(CineDataset, "__init__", refused)
     monkeypatch.setattr(type(data), "clip_view", refused)
     run = stages.train_arm(config, log=quiet)  # trained, validated and scored
     assert run.metrics["n"]["test"] == len(data.index("test"))

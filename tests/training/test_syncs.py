@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from eccl_lib.config.schema import RuntimeConfig, TrainingConfig
 from eccl_lib.data import open_cohort
 from eccl_lib.training.loop import Recipe, fit
-from eccl_lib.training.state import Ledger
+from eccl_lib.training.state import MetricAccumulator
 from tests.conftest import tiny_config
 from tests.pipeline.courses import COURSES, course_of, quiet
 
@@ -97,7 +97,7 @@ def test_cuda_reports_no_wait_within_an_epoch(key, tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA tells of waiting itself; there is none here")
 @pytest.mark.parametrize("place", ["optimiser", "ledger"])
 def test_cuda_reports_a_wait_in_the_update_and_in_the_ledger(place, tmp_path, monkeypatch):
-    owner, name = {"optimiser": (torch.optim.Adam, "step"), "ledger": (Ledger, "add")}[place]
+    owner, name = {"optimiser": (torch.optim.Adam, "step"), "ledger": (MetricAccumulator, "add")}[place]
     plain = getattr(owner, name)
 
     def asking(*arguments):

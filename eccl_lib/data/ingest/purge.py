@@ -17,7 +17,7 @@ from eccl_lib.config.schema import ARRAYS
 from eccl_lib.data.store import plan, sharded
 from eccl_lib.data.store.layout import Layout
 from eccl_lib.io import paths
-from eccl_lib.io.files import only_one, read_json, sha256, write_frame, write_json, write_text
+from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_frame, write_json, write_text
 from eccl_lib.io.progress import Log
 
 PURGED = "purged.json"
@@ -35,7 +35,7 @@ def purge(withdrawn: Collection[str], progress: Log = print) -> dict[str, int]:
         return {}
     counts = {"participants in stores": 0, "rows of predictions": 0, "caches and views": 0}
     for folder in sorted((root / "cohort").glob("*")):
-        with only_one(folder, progress):
+        with exclusive_lock(folder, progress):
             counts["participants in stores"] += _purge_store(folder, withdrawn)
             counts["caches and views"] += _remove(folder / "views", folder / "report")
     for results in sorted(paths.runs_root().glob("*-ukb")):

@@ -21,8 +21,8 @@ from eccl_lib.data.segmentation import masks, onnx_network, providers
 from eccl_lib.data.store import sharded
 from eccl_lib.data.store.plan import OPTIONS, Source
 from eccl_lib.data.ukb import tables, withdrawals
-from eccl_lib.io.progress import aloud
-from eccl_lib.io.workers import Engine, clock
+from eccl_lib.io.progress import format_seconds, print_line
+from eccl_lib.io.workers import Engine
 
 ENDS = """Goes on where it was stopped; run it again after each download: only what is new or changed is read.
 Afterwards every stage takes --cohort ukb. Nothing leaves this machine. docs/data.md has the details."""
@@ -62,14 +62,14 @@ def build(config: Config, source: sharded.Source, given: argparse.Namespace) -> 
         raise ConfigError(f"--workers {given.workers}: give 1 or more")
     start = time.monotonic()
     engine = Engine(given.workers, given.cluster)
-    folder, found = sharded.build(config, source, engine, aloud, given.retry_quarantined)
-    data = sharded.load(config, aloud)
+    folder, found = sharded.build(config, source, engine, print_line, given.retry_quarantined)
+    data = sharded.load(config, print_line)
     page = report.write(config, data, found)
-    spent = clock(time.monotonic() - start)
-    aloud(f"{len(data):,} participants in the store, {len(data.quarantine):,} lines in quarantine, {spent}")
+    spent = format_seconds(time.monotonic() - start)
+    print_line(f"{len(data):,} participants in the store, {len(data.quarantine):,} lines in quarantine, {spent}")
     if len(data.quarantine):
-        aloud(f"most often in quarantine: {report.most_frequent(data.quarantine)}")
-    aloud(f"report: {page}\nstore:  {folder}")
+        print_line(f"most often in quarantine: {report.most_frequent(data.quarantine)}")
+    print_line(f"report: {page}\nstore:  {folder}")
     return 0 if len(data) else 1
 
 

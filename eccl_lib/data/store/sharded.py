@@ -27,7 +27,7 @@ from eccl_lib.data.store.layout import Layout
 from eccl_lib.data.store.plan import Inventory
 from eccl_lib.data.ukb import withdrawals
 from eccl_lib.io import checksums, paths
-from eccl_lib.io.files import only_one, read_json, write_array, write_frame, write_json
+from eccl_lib.io.files import exclusive_lock, read_json, write_array, write_frame, write_json
 from eccl_lib.io.progress import Log
 from eccl_lib.io.workers import Engine
 
@@ -60,7 +60,7 @@ def build(config: Config, source: Source, engine: Engine, progress: Log, retry: 
     table or path that cannot be used; a damaged file goes to quarantine.
     """
     folder = folder_of(config)
-    with only_one(folder, progress):
+    with exclusive_lock(folder, progress):
         for left in (
             *folder.glob(".*.partial"),
             *folder.glob("store/**/.*.partial"),

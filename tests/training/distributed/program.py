@@ -17,7 +17,7 @@ from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import Problem, Targets
 from eccl_lib.training import distributed
-from eccl_lib.training.datasets import Clips, Signals
+from eccl_lib.training.datasets import CineDataset, EcgDataset
 from eccl_lib.training.job import Course
 from eccl_lib.training.microbatches import Pieces, backward
 from tests.conftest import tiny_config
@@ -67,7 +67,7 @@ def distances(kind: str, dtype: torch.dtype) -> dict[str, float]:
     forward = distributed.parallel(model, one.recipe.step)
 
     def in_team():
-        with distributed.shared(rows) as own:
+        with distributed.shard(rows) as own:
             assert len(own) in (ROWS // 2, ROWS // 2 + 1)
             loss, logs = forward(own, draw())
         parts.update(distributed.mean({"loss": loss, **logs}))
@@ -122,32 +122,32 @@ def cast(owner: type, name: str) -> None:
 
 
 def compare(out: Path) -> None:
-    read = [(owner, name) for owner in (Signals, Clips) for name in ("of", "augmented")]
+    read = [(owner, name) for owner in (EcgDataset, CineDataset) for name in ("of", "augmented")]
     for owner, name in (*read, (Targets, "scaled")):
         cast(owner, name)
     found = {}
     for dtype in (torch.float32, torch.float64):
         torch.set_default_dtype(dtype)
         found[str(dtype)[6:]] = {kind: distances(kind, dtype) for kind in KINDS}
-    if distributed.first():
+    if distributed.is_main_process():
         out.write_text(json.dumps(found))
 
 
 def train(stage: str, stop: int = 0, pause: float = 0.0) -> None:
     """A stage. stop: an epoch after which all ranks end as by Ctrl-C; pause: seconds before each batch is read."""
-    read = Signals.of
+    read = EcgDataset.of
 
     def slowly(self, rows):
         time.sleep(pause)
         return read(self, rows)
 
     def log(line: str) -> None:
-        if distributed.first():
+        if distributed.is_main_process():
             print(line, flush=True)
         if stop and f"epoch {stop}/" in line:
             raise KeyboardInterrupt
 
-    Signals.of = slowly
+    EcgDataset.of = slowly
     print(f"rank {distributed.rank()} is process {os.getpid()}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         stages.STAGES[stage](tiny_config(**PLAIN), log=log)
@@ -155,7 +155,7 @@ def train(stage: str, stop: int = 0, pause: float = 0.0) -> None:
 
 if __name__ == "__main__":
     what, *words = sys.argv[1:]
-    with distributed.joined(15.0):
+    with distributed.process_group(15.0):
         if what == "compare":
             compare(Path(words[0]))
         else:

@@ -166,18 +166,18 @@ def test_pieces_of_a_batch_draw_and_weigh_as_the_whole(pieces):
     rows, values = np.arange(11), torch.randn(11, generator=torch.Generator().manual_seed(1))
     found, total = [], 0.0
     for piece in range(pieces):
-        with distributed.shared(rows, piece, pieces) as own:
+        with distributed.shard(rows, piece, pieces) as own:
             found.append(distributed.rand(5, len(own), generator=torch.Generator().manual_seed(2), samples=1))
             total += float(distributed.part(values[own].mean()))
             half = float(distributed.part(values[own].mean(), terms=len(own) / 2, of=5.5))
             assert half == pytest.approx(float(distributed.part(values[own].mean())))
-            assert distributed.gathered(values) is values
+            assert distributed.all_gather(values) is values
     assert torch.equal(torch.cat(found, dim=1), torch.rand(5, 11, generator=torch.Generator().manual_seed(2)))
     assert total == pytest.approx(float(values.mean()), abs=1e-6)
 
 
 def test_more_pieces_than_rows_are_refused():
-    with pytest.raises(ConfigError, match="batch of 2 rows for 3 pieces"), distributed.shared(np.arange(2), 0, 3):
+    with pytest.raises(ConfigError, match="batch of 2 rows for 3 pieces"), distributed.shard(np.arange(2), 0, 3):
         pass
 
 
@@ -188,7 +188,7 @@ def test_batches_and_draws_do_not_hang_on_the_number_of_ranks(ranks, monkeypatch
     for rank in range(ranks):
         monkeypatch.setattr(distributed, "_team", distributed.Team(rank, ranks, None))
         for piece in range(2):
-            with distributed.shared(rows, piece, 2) as own:
+            with distributed.shard(rows, piece, 2) as own:
                 found.append(own)
                 drawn.append(distributed.rand(len(own), 3, generator=torch.Generator().manual_seed(4)))
     assert np.array_equal(np.concatenate(found), rows)
@@ -197,7 +197,7 @@ def test_batches_and_draws_do_not_hang_on_the_number_of_ranks(ranks, monkeypatch
 
 def test_fewer_rows_than_ranks_and_fewer_gpus_than_processes_are_refused(monkeypatch):
     monkeypatch.setattr(distributed, "_team", distributed.Team(0, 4, None))
-    with pytest.raises(ConfigError, match="batch of 3 rows for 4 ranks"), distributed.shared(np.arange(3)):
+    with pytest.raises(ConfigError, match="batch of 3 rows for 4 ranks"), distributed.shard(np.arange(3)):
         pass
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match="process 2 of this machine finds 1 GPUs"):
