@@ -114,7 +114,7 @@ class Problem:
 
     config: Config
     data: Cohort
-    build_targets: Targets
+    targets: Targets
 
     @classmethod
     def of(cls, config: Config, data: Cohort) -> Problem:

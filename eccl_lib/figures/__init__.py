@@ -43,6 +43,6 @@ __all__ = [
     "training_curves",
     "training_stages",
     "trait_panel",
-    "traits_by_organ",
+    "traits_by_chamber",
     "umap_diseases",
 ]

@@ -57,7 +57,7 @@ class Batch:
 
     rows: np.ndarray
     sizes: tuple[int, ...]
-    is_main_process: int
+    first: int
     own: int
 
     @property
@@ -121,7 +121,7 @@ def _of_connection(error: RuntimeError) -> bool:
 
 def world_size() -> int:
     """Processes that train together, 1: this one alone."""
-    return 1 if _team is None else _team.size
+    return 1 if _team is None else _team.world_size
 
 
 def rank() -> int:
@@ -198,10 +198,10 @@ def map_over_ranks(function: Callable[[Any], Any], items: Sequence[Any]) -> list
     """``function`` of every item, in order, on all ranks; each rank does its part. Results are picklable."""
     if _team is None:
         return [function(item) for item in items]
-    own = [function(item) for item in items[_team.rank :: _team.size]]
-    found: list[list[Any]] = [[] for _ in range(_team.size)]
+    own = [function(item) for item in items[_team.rank :: _team.world_size]]
+    found: list[list[Any]] = [[] for _ in range(_team.world_size)]
     dist.all_gather_object(found, own)
-    return [found[k % _team.size][k // _team.size] for k in range(len(items))]
+    return [found[k % _team.world_size][k // _team.world_size] for k in range(len(items))]
 
 
 # One batch.

@@ -97,9 +97,9 @@ def compile_if_faster(
         return False
     before = {name: value.detach().clone() for name, value in part.state_dict().items()}
     timed = runtime.compile == "auto"
-    undo_compile_and_recompute = seconds(trial, device) if timed else 0.0
-    if not timed or undo_compile_and_recompute * updates >= LONG_ENOUGH:
-        _try(part, trial, undo_compile_and_recompute, device, log)
+    plain = seconds(trial, device) if timed else 0.0
+    if not timed or plain * updates >= LONG_ENOUGH:
+        _try(part, trial, plain, device, log)
     part.load_state_dict(before)
     return part._compiled_call_impl is not None
 
@@ -110,7 +110,7 @@ def _try(part: nn.Module, trial: Callable[[], None], plain: float, device: torch
         torch._dynamo.config.suppress_errors = False  # as an earlier training may have left it: a trial fails aloud
         part.compile(backend=BACKEND)
         trial()
-        gain = undo_compile_and_recompute / seconds(trial, device) if undo_compile_and_recompute else WORTH_IT
+        gain = plain / seconds(trial, device) if plain else WORTH_IT
     except Exception as error:  # whatever a compiler may raise, the training goes on without it
         part._compiled_call_impl = None
         log(f"torch.compile does not work here ({type(error).__name__}); going on without")
