@@ -1,4 +1,4 @@
-"""The five columns of Table 1: what is predicted, how it is trained and how it is scored."""
+"""The five tasks (columns of Table 1): their targets, losses and metrics."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.metrics import scores
 
+SPLITS = ("train", "val", "test")
+
 
 @dataclass(frozen=True)
 class Task:
-    """One column of Table 1. key: a disease's ICD-10 block or ``traits``."""
+    """One column of Table 1. key: the ICD-10 code of a disease, or ``traits``."""
 
     key: str
     column: str  # the paper's heading
@@ -47,10 +49,10 @@ DISEASE_NAMES = {
 
 @dataclass(frozen=True)
 class Targets:
-    """A task's targets for a whole cohort.
+    """The targets of a task for a cohort.
 
-    values: (N, outputs) float32, 0 or 1 for a disease, in the trait's own unit otherwise (NaN: not measured).
-    centre, spread: (outputs,) of the training participants, 0 and 1 for a disease.
+    values: (N, outputs) float32, 0 or 1 for a disease, otherwise in the trait's unit (NaN: not measured).
+    centre, spread: (outputs,) mean and standard deviation over training participants; 0 and 1 for a disease.
     """
 
     task: Task
@@ -59,11 +61,11 @@ class Targets:
     spread: np.ndarray
 
     def standardize(self) -> Tensor:
-        """(N, outputs) float32 as the loss reads them: z-scored on the training participants, or 0 and 1."""
+        """(N, outputs) float32 for the loss: z-scores of the training participants' scale, or 0 and 1."""
         return torch.from_numpy(((self.values - self.centre) / self.spread).astype(np.float32))
 
     def to_units(self, outputs: np.ndarray) -> np.ndarray:
-        """A model's outputs (n, outputs) as scores: traits in their units, a disease as its logit."""
+        """Outputs of a model (n, outputs) as scores: traits in their units, a disease as its logit."""
         return outputs * self.spread + self.centre
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
@@ -71,20 +73,20 @@ class Targets:
         return losses.disease_loss(outputs, target) if self.task.is_disease else losses.trait_loss(outputs, target)
 
     def terms(self) -> Tensor:
-        """(N,) float64: how many terms each participant adds to the mean that the loss is."""
+        """(N,) float64: number of measured targets, the terms that each participant adds to the mean loss."""
         return torch.from_numpy((~np.isnan(self.values)).sum(axis=1).astype(np.float64))
 
     def score(self, predicted: np.ndarray, rows: np.ndarray) -> float:
-        """The column's metric. predicted: (n, outputs), in units; rows: (n,) of the cohort."""
+        """AUC or mean r. predicted: (n, outputs), from ``to_units``; rows: (n,) of the cohort."""
         if self.task.is_disease:
             return scores.auc(predicted[:, 0], self.values[rows, 0] > 0.5)
         return scores.mean_r(predicted, self.values[rows])
 
 
 def build_targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.ndarray) -> Targets:
-    """Targets of a cohort, scaler fitted on its training participants alone.
+    """Targets of a cohort, with the scaler fitted on its training participants.
 
-    labels: (N, 4) bool in the order of DISEASES; traits: (N, 82), NaN where not measured; train: row numbers.
+    labels: (N, 4) bool in the order of DISEASES; traits: (N, 82), NaN where not measured; train: rows.
     Raises ConfigError where the training participants have one class only, or no measured trait.
     """
     if task.is_disease:
@@ -92,43 +94,31 @@ def build_targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.
         positives = int(values[train].sum())
         if positives in (0, len(train)):
             raise ConfigError(
-                f"{task.key}: {positives} of {len(train)} training participants have it; both are needed. "
-                "Use a larger cohort or another disease."
+                f"{task.key}: {positives} of {len(train)} training participants have the diagnosis; training needs cases "
+                "and controls. Use a larger cohort or another disease."
             )
         return Targets(task, values, np.zeros(1, np.float32), np.ones(1, np.float32))
     values = np.asarray(traits, dtype=np.float32)
     empty = np.isnan(values[train]).all(axis=0)
     if empty.all():
-        raise ConfigError("no training participant has any of the 82 traits; check the table that was read")
+        raise ConfigError("no training participant has a value for any of the 82 traits; check the table")
     centre = np.where(empty, 0, np.nanmean(np.where(empty, 0, values[train]), axis=0)).astype(np.float32)
     spread = np.nanstd(np.where(empty, 0, values[train]), axis=0).astype(np.float32)
     return Targets(task, values, centre, np.where(spread > 0, spread, 1).astype(np.float32))
 
 
-SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A cohort seen as one task under one config."""
-
-    config: Config
-    data: Cohort
-    targets: Targets
-
-    @classmethod
-    def of(cls, config: Config, data: Cohort) -> Problem:
-        """The config's task. Raises ConfigError where a split is empty or the training one cannot teach it."""
-        check_splits_not_empty(data)
-        return cls(config, data, build_targets(TASKS[config.disease], data.labels, data.traits, data.index("train")))
+def targets_of(config: Config, data: Cohort) -> Targets:
+    """Targets of the config's task. Raises ConfigError where a split is empty or the training split has one class."""
+    check_splits_not_empty(data)
+    return build_targets(TASKS[config.disease], data.labels, data.traits, data.index("train"))
 
 
 def check_splits_not_empty(data: Cohort) -> None:
-    """Raises ConfigError where one of the splits has no participant."""
-    found = counts(data)
-    if not all(found.values()):
-        shares = ", ".join(f"{name} {count}" for name, count in found.items())
-        raise ConfigError(f"{len(data)} participants give {shares}: a training needs some of each, so give more")
+    """Raise ConfigError where a split has no participant."""
+    sizes = counts(data)
+    if not all(sizes.values()):
+        shares = ", ".join(f"{name} {count}" for name, count in sizes.items())
+        raise ConfigError(f"{len(data)} participants are split into {shares}; training needs some in each: add more")
 
 
 def counts(data: Cohort) -> dict[str, int]:

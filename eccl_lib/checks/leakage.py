@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config import command_line
 from eccl_lib.config.schema import Config
-from eccl_lib.data import open_cohort
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.leaks import Leak, check, chosen_elsewhere, fitted_on_others, not_of_the_test_set
+from eccl_lib.data.leaks import Leak, chosen_elsewhere, fitted_on_others, not_of_the_test_set
 from eccl_lib.io import paths
 from eccl_lib.io.files import read_json
 from eccl_lib.tasks import TASKS, build_targets
@@ -46,21 +42,3 @@ def _check_run(run: Path, metrics: dict[str, Any], table: pd.DataFrame) -> list[
     if "score" in history and "best_epoch" in metrics:
         found += chosen_elsewhere(int(metrics["best_epoch"]), history["score"].to_numpy())
     return found
-
-
-def main(words: list[str] | None = None) -> int:
-    """The command line. 0: no error, perhaps warnings; 1: an error."""
-    parser = argparse.ArgumentParser(prog="python -m eccl_lib.checks.leakage", description=__doc__)
-    command_line.add_parameters(parser, disease=False)
-    config = command_line.config(parser.parse_args(words), build=False)
-    data = open_cohort.load(config, needs=())
-    found = check(config, data) + check_runs(config, data)
-    for leak in found:
-        print(leak, file=sys.stderr)
-    errors = sum(leak.level == "error" for leak in found)
-    print(f"leakage: {errors} errors, {len(found) - errors} warnings")
-    return 1 if errors else 0
-
-
-if __name__ == "__main__":
-    command_line.run(lambda: sys.exit(main()))

@@ -6,12 +6,10 @@ report, logs, executed notebooks) are looked through as well. What is found is n
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,27 +199,3 @@ def _as_file(name: str, text: str) -> str:
 def _git(root: Path, *words: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=True)
     return done.stdout.decode("utf-8", errors="replace")
-
-
-def main(words: list[str] | None = None) -> int:
-    """The command line. 0: nothing found; 1: something was."""
-    parser = argparse.ArgumentParser(prog="python -m eccl_lib.checks.privacy", description=__doc__)
-    parser.add_argument("paths", nargs="*", type=Path, help="more to look through: a report, logs, notebooks")
-    parser.add_argument("--history", action="store_true", help="every commit too")
-    given = parser.parse_args(words)
-    for path in given.paths:
-        if not path.exists():
-            parser.error(f"there is no {path}")
-    try:
-        found = check_tracked() + (check_history() if given.history else [])
-    except (OSError, subprocess.CalledProcessError):
-        parser.error(f"{ROOT} is no git checkout, so nothing says which files are tracked")
-    found += [finding for path in given.paths for finding in check_tree(path)]
-    for finding in found:
-        print(finding, file=sys.stderr)
-    print(f"privacy: {len(found)} findings" if found else "privacy: nothing found")
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

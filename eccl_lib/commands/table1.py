@@ -1,63 +1,86 @@
-"""Table 1 from nothing: plan the grid, run what is missing, write the numbers.
-
-Command: ``python -m eccl_lib.commands.table1 --scale demo --seeds 5``, on a cluster with ``--backend dask --scheduler ADDRESS``.
-"""
+"""``eccl table1``: all cells of Table 1."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+import click
 import pandas as pd
 
 from eccl_lib import grid
-from eccl_lib.config import command_line
+from eccl_lib.commands.cli import EXIT_FAILED, Several, config_of, guarded, parameters
+from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import TASKS, Config
 from eccl_lib.evaluation import table1, table1_text
-from eccl_lib.grid.scheduler import Log
-from eccl_lib.grid.workers import BACKENDS, Workers
 from eccl_lib.io import paths
-from eccl_lib.io.progress import print_line
+from eccl_lib.io.progress import Log, print_line
+from eccl_lib.io.workers import BACKENDS, Workers
 from eccl_lib.pipeline.methods import METHODS
 
 
 def build(
     config: Config,
     rows: Sequence[str] = tuple(METHODS),
-    tasks: Sequence[str] = TASKS,
+    tasks: Sequence[str] = tuple(TASKS),
     seeds: Sequence[int] = (0,),
-    log: Log = print,
+    log: Log = print_line,
     workers: Workers | None = None,
 ) -> pd.DataFrame:
-    """Run what is missing, write all files of the table among the run's figures, return its cells in long form.
-
-    Raises GridError where a run failed: there is no table with a hole in it.
-    """
+    """Train what is missing, write the numbers beside the figures, return the cells. Raises GridError."""
     grid.run_jobs(grid.plan(config, rows, tasks, seeds), config, log, workers=workers)
     return table1.write(config, rows, tasks, seeds, paths.figures_dir(config.scale, config.cohort), log)
 
 
-def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m eccl_lib.commands.table1", description="Train every cell of Table 1."
+@eccl_command("table1")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, help="number of seeds, from --seed on")
+@click.option("--rows", cls=Several, type=click.Choice(list(METHODS)), metavar="ROW...", help="by default all nine")
+@click.option("--tasks", cls=Several, type=click.Choice(TASKS), metavar="TASK...", help="by default all five")
+@click.option("--backend", type=click.Choice(BACKENDS), default="loky", help="loky: this machine; dask: a cluster")
+@click.option("--jobs", type=int, help="processes of loky; 1: this process  [default: runtime.workers]")
+@click.option("--scheduler", default="", metavar="ADDRESS", help="of Dask, such as tcp://10.0.0.5:8786")
+@click.option("--resource", cls=Several, metavar="NAME=AMOUNT...", help="of each Dask task, such as GPU=1")
+@click.option("--plan", is_flag=True, help="estimate the time and stop")
+@parameters(disease=False)
+@guarded
+def command(
+    seeds: int,
+    rows: tuple[str, ...],
+    tasks: tuple[str, ...],
+    backend: str,
+    jobs: int | None,
+    scheduler: str,
+    resource: tuple[str, ...],
+    plan: bool,
+    seed: int,
+    **options: Any,
+) -> int:
+    """Train all cells of Table 1 and write the table beside the figures.
+
+    It says first how long it will take. Finished runs are reused; interrupted runs resume. Exit status 1 where a run
+    failed: the same command then runs what is missing.
+
+    \b
+    eccl table1 --seeds 5
+    eccl table1 --rows ssl eccl --tasks traits --plan
+    """
+    config, numbers = config_of(seed=seed, **options), range(seed, seed + seeds)
+    workers = Workers(
+        backend, config.runtime.workers if jobs is None else jobs, scheduler, dict(map(_resource, resource))
     )
-    parser.add_argument("--seeds", type=int, default=1, help="how many, from --seed on")
-    parser.add_argument("--rows", nargs="+", default=list(METHODS), choices=METHODS, metavar="ROW")
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS, metavar="TASK")
-    parser.add_argument("--backend", default="loky", choices=BACKENDS, help="loky: this machine; dask: a cluster")
-    parser.add_argument("--jobs", type=int, help="loky's processes side by side; 1: none but this one")
-    parser.add_argument("--scheduler", default="", metavar="ADDRESS", help="Dask's, such as tcp://10.0.0.5:8786")
-    parser.add_argument("--resource", action="append", default=[], metavar="NAME=AMOUNT", help="of Dask, such as GPU=1")
-    parser.add_argument("--plan", action="store_true", help="say what would run and how long, and stop")
-    command_line.add_parameters(parser, disease=False)
-    return parser.parse_args(words)
-
-
-def _workers(given: argparse.Namespace, config: Config) -> Workers:
-    jobs = config.runtime.workers if given.jobs is None else given.jobs
-    return Workers(given.backend, jobs, given.scheduler, dict(map(_resource, given.resource)))
+    rows, tasks = rows or tuple(METHODS), tasks or tuple(TASKS)
+    try:
+        if plan:
+            grid.predict(grid.plan(config, rows, tasks, numbers), config, print_line, workers)
+            return 0
+        cells = build(config, rows, tasks, numbers, print_line, workers)
+    except grid.GridError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return EXIT_FAILED
+    print(table1_text.shown(table1.wide(cells)).to_string())
+    return 0
 
 
 def _resource(item: str) -> tuple[str, float]:
@@ -66,25 +89,3 @@ def _resource(item: str) -> tuple[str, float]:
         return name, float(amount)
     except ValueError:
         raise ConfigError(f"--resource {item}: give NAME=AMOUNT, such as GPU=1") from None
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """``python -m eccl_lib.commands.table1 --scale demo --seeds 5``; exit status 1 where a run failed."""
-    given = _arguments(arguments)
-    if given.seeds < 1:
-        raise ConfigError(f"--seeds is {given.seeds}; give 1 or more")
-    config, seeds = command_line.config(given), range(given.seed, given.seed + given.seeds)
-    workers = _workers(given, config)
-    try:
-        if given.plan:
-            grid.predict(grid.plan(config, given.rows, given.tasks, seeds), config, print_line, workers)
-            return
-        cells = build(config, given.rows, given.tasks, seeds, print_line, workers)
-    except grid.GridError as error:
-        print(f"\n{error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    print(table1_text.shown(table1.wide(cells)).to_string())
-
-
-if __name__ == "__main__":
-    command_line.run(main)

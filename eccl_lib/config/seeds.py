@@ -1,4 +1,4 @@
-"""TODO."""
+"""Seeds."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import hashlib
 
 
 def seed_of(*parts: int) -> int:
-    """One 63-bit seed from several numbers, as unlike for neighbours as for strangers."""
+    """One 63-bit seed from several numbers, by a hash: neighbouring numbers give unrelated seeds."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little") >> 1

@@ -188,16 +188,17 @@ def _scaled(batch: torch.Tensor) -> torch.Tensor:
     return batch.mul_(2 / 255).sub_(1)
 
 
-def augment(batch: torch.Tensor, augment: AugmentConfig, generator: torch.Generator) -> torch.Tensor:
-    """Random rotation, scaling and, where asked for, mirroring (Sec. 3.1), per sample. Returns float32.
+AUGMENT_DRAWS = 5  # random numbers for one clip
 
-    batch: (B, F, H, W), uint8 as stored or float.
+
+def augment(batch: torch.Tensor, augment: AugmentConfig, draws: torch.Tensor) -> torch.Tensor:
+    """Random rotation, scaling and, where configured, mirroring (Sec. 3.1) of each clip. Returns float32.
+
+    batch: (B, F, H, W), uint8 as stored or float; draws: (AUGMENT_DRAWS, B), uniform in [0, 1).
     """
     import torch
 
-    from eccl_lib.training import distributed
-
-    draw = distributed.rand(5, batch.shape[0], generator=generator, device=generator.device, samples=1).to(batch.device)
+    draw = draws.to(batch.device)
     angle = (2 * draw[0] - 1) * math.radians(augment.cmr_rotation_degrees)
     side = torch.sqrt(augment.cmr_scale_min + (1 - augment.cmr_scale_min) * draw[1])
     shift = (2 * draw[2:4].T - 1) * (1 - side)[:, None]

@@ -261,14 +261,17 @@ def scale(batch: torch.Tensor, view: ViewConfig) -> torch.Tensor:
     return scaled.masked_fill_(span < 1.0, 0.0)
 
 
-def augment(batch: torch.Tensor, augment: AugmentConfig, generator: torch.Generator) -> torch.Tensor:
-    """Random crop, reversal in time and sign flip (Sec. 3.1), drawn per sample. batch: (B, 12, T) float."""
+AUGMENT_DRAWS = 5  # random numbers for one ECG
+
+
+def augment(batch: torch.Tensor, augment: AugmentConfig, draws: torch.Tensor) -> torch.Tensor:
+    """Random crop, reversal in time and sign flip (Sec. 3.1) of each ECG.
+
+    batch: (B, 12, T) float; draws: (AUGMENT_DRAWS, B), uniform in [0, 1).
+    """
     import torch
 
-    from eccl_lib.training import distributed
-
-    n, samples = batch.shape[0], batch.shape[-1]
-    draw = distributed.rand(5, n, generator=generator, device=generator.device, samples=1).to(batch.device)
+    draw, samples = draws.to(batch.device), batch.shape[-1]
     share = augment.ecg_crop_min + (1 - augment.ecg_crop_min) * draw[0]
     share = torch.where(draw[1] < augment.ecg_crop_probability, share, torch.ones_like(share))
     length = torch.ceil(share * samples).long()

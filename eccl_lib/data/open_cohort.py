@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config import load as configuration
-from eccl_lib.config.errors import ConfigError, DamagedError, MissingError, UnreadableError
+from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import digest
-from eccl_lib.config.schema import ARRAYS, DISEASES, Config, arrays_of
+from eccl_lib.config.schema import ARRAYS, Config, arrays_of
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.splits import SPLITS
 from eccl_lib.io import checksums, paths
 from eccl_lib.io.files import exclusive_lock, read_json, sha256
 from eccl_lib.io.progress import Log, silent
@@ -83,9 +80,7 @@ def command(config: Config) -> str:
     words = shlex.split(line(config))
     wanted = [f"--scale {config.scale}", f"--cohort {config.cohort}"]
     settings = [word for word in words if word.startswith(("synthetic.", "store."))]
-    return " ".join(
-        ["python -m eccl_lib.data.open_cohort", *wanted, *(f"--set {shlex.quote(word)}" for word in settings)]
-    )
+    return " ".join(["eccl cohort", *wanted, *(f"--set {shlex.quote(word)}" for word in settings)])
 
 
 def _open(folder: Path, mark: str, progress: Log) -> Cohort:
@@ -118,37 +113,11 @@ def verify(folder: Path, all_files: bool = False) -> None:
         checksums.note(folder, files)
 
 
-def main(words: list[str] | None = None) -> int:
-    """The command line: build the embedded cohort, or open the store of UK Biobank's files; say what it holds."""
-    from eccl_lib.config import command_line as parameters
-
-    parser = argparse.ArgumentParser(prog="python -m eccl_lib.data.open_cohort", description="Build or check a cohort.")
-    parameters.add_parameters(parser, disease=False)
-    parser.add_argument("--verify", action="store_true", help="read every file through and compare it with its sum")
-    given = parser.parse_args(words)
-    try:
-        config = parameters.config(given)
-        cohort = load(config, needs=())
-        if given.verify:
-            _verify_all(config, cohort)
-    except (ConfigError, UnreadableError, DamagedError, LookupError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    sizes = ", ".join(f"{split} {len(cohort.index(split))}" for split in SPLITS)
-    cases = ", ".join(f"{disease} {n}" for disease, n in zip(DISEASES, cohort.labels.sum(axis=0), strict=True))
-    print(f"{cohort.folder}\n{sizes}; {cases}")
-    return 0
-
-
-def _verify_all(config: Config, cohort: Cohort) -> None:
+def verify_all(config: Config, cohort: Cohort) -> None:
+    """Read every file of a cohort's store and compare its checksum. Raises DamagedError."""
     if config.cohort != "synthetic":
         from eccl_lib.data.store import sharded
 
         sharded.verify(cohort.folder, config.cohort, all_files=True)
     else:
         verify(cohort.folder, all_files=True)
-    print("every file holds what was written")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

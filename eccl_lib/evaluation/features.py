@@ -63,7 +63,7 @@ def reconstructions(
     tokens = patchify(x, config.ecg).shape[1]
     noise = torch.rand(len(x), tokens, generator=torch.Generator().manual_seed(mask_seed)).to(x.device)
     with torch.no_grad():
-        _, patches, mask = model(x, noise)
+        patches, _, mask = model(x, noise)
     removed = mask[:, :, None].expand(-1, -1, patches.shape[2])
     pictures = (x, unpatchify(patches.float(), config.ecg), unpatchify(removed, config.ecg))
     return list(zip(*(part.cpu().numpy() for part in pictures), strict=True))

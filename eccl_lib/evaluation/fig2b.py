@@ -6,16 +6,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from eccl_lib import grid as scheduling
-from eccl_lib.config.method_schema import ECCL
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
 from eccl_lib.evaluation import run_summary
-from eccl_lib.grid.jobs import Job
 from eccl_lib.io.progress import Log
 from eccl_lib.models.ecg_vit import EcgEncoder, grid
 from eccl_lib.models.heads import on_meta, parameters_in_millions
-from eccl_lib.pipeline import dependencies
+from eccl_lib.pipeline.stages import RunSpec, expected, spec
 
 
 def plan(config: Config) -> list[tuple[str, Config]]:
@@ -33,20 +30,22 @@ def _size(config: Config) -> tuple[int, int]:
     return config.ecg.width, config.ecg.heads
 
 
-def compare(config: Config, log: Log = print) -> pd.DataFrame:
-    """Run what is missing of every point, then a row a point: panel, tokens, parameters, seconds, r, low, high.
+def specs(config: Config) -> list[RunSpec]:
+    """The ECCL run of every point, each once."""
+    return [spec(point, "eccl") for point in dict.fromkeys(point for _, point in plan(config))]
 
-    seconds: processor time of both stages of the ECG. low, high: 95 % interval over test participants.
+
+def compare(config: Config, log: Log = print) -> pd.DataFrame:
+    """One row per point, from its finished run: panel, tokens, parameters, seconds, r, low, high.
+
+    seconds: CPU time of both stages of the ECG. low, high: 95 % interval over test participants.
     """
-    points = plan(config)
-    different = list(dict.fromkeys(point for _, point in points))
-    scheduling.run_jobs(scheduling.waves([Job("eccl", point) for point in different]), config, log, epochs=log)
     data = open_cohort.load(config, log)
-    return pd.DataFrame([_point(panel, point, data) for panel, point in points])
+    return pd.DataFrame([_point(panel, point, data) for panel, point in plan(config)])
 
 
 def _point(panel: str, config: Config, data: cohort.Cohort) -> dict[str, object]:
-    run = dependencies.arm_run(config, ECCL, data)
+    run = expected(config, "eccl", data)
     r, low, high = run_summary.interval(run, draws=200)
     samples = 10 * config.view.ecg_rate
     rows, columns = grid(config.ecg, samples)
@@ -54,7 +53,7 @@ def _point(panel: str, config: Config, data: cohort.Cohort) -> dict[str, object]
         "panel": panel,
         "tokens": rows * columns,
         "parameters": round(1e6 * parameters_in_millions(on_meta(EcgEncoder, config.ecg, samples))),
-        "seconds": run.timing["cpu_seconds"] + dependencies.ecg_run(config, data).timing["cpu_seconds"],
+        "seconds": run.timing["cpu_seconds"] + expected(config, "pretrain_ecg", data).timing["cpu_seconds"],
         "r": r,
         "low": low,
         "high": high,

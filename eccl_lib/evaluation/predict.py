@@ -5,7 +5,6 @@ Command: ``python -m eccl_lib.evaluation.predict ECG --scale demo``.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from eccl_lib.config import command_line
 from eccl_lib.config.method_schema import ECCL
 from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data import cohort, ecg, open_cohort
@@ -22,7 +20,7 @@ from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.io.progress import Log
 from eccl_lib.models.build import device
-from eccl_lib.pipeline import dependencies, methods, models
+from eccl_lib.pipeline import models, stages
 from eccl_lib.tasks import DISEASE_NAMES, TASKS, build_targets
 
 WARNING = (
@@ -82,7 +80,7 @@ def predict_record(config: Config, record: EcgRecord, log: Log = print) -> Predi
 
 def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) -> np.ndarray:
     """For one ECG, traits in their units, a disease as its logit. stored: (12, 5000) int16. Returns (outputs,)."""
-    methods.finished(config, "eccl", log)
+    stages.require(stages.spec(config, "eccl"), log)
     model = models.ecg_model(config, ECCL, data)
     view = torch.from_numpy(ecg.to_view(stored, config.view.ecg_rate)[None]).to(device(config))
     with torch.no_grad():
@@ -95,7 +93,7 @@ def _traits(config: Config, data: cohort.Cohort, values: np.ndarray) -> pd.DataF
     """Predicted values beside the training participants' mean and spread and the test participants' r."""
     measured = data.traits[data.index("train")]
     mean, spread = np.nanmean(measured, axis=0), np.nanstd(measured, axis=0)
-    found = dependencies.result_run(config, ECCL, data).predictions
+    found = stages.expected(config, "eccl", data).predictions
     columns = [str(trait.field_id) for trait in TRAITS]
     r = [found[f"score_{c}"].corr(found[f"target_{c}"]) for c in columns]
     frame = pd.DataFrame(
@@ -107,7 +105,7 @@ def _traits(config: Config, data: cohort.Cohort, values: np.ndarray) -> pd.DataF
 
 def _test_scores(config: Config, data: cohort.Cohort) -> tuple[np.ndarray, np.ndarray]:
     """Scores in 0 to 1 and labels of the test participants, both (n,)."""
-    found = dependencies.result_run(config, ECCL, data).predictions
+    found = stages.expected(config, "eccl", data).predictions
     return _sigmoid(found[f"score_{config.disease}"].to_numpy()), found[f"target_{config.disease}"].to_numpy() > 0.5
 
 
@@ -120,7 +118,7 @@ def _disease(
         "name": DISEASE_NAMES[code],
         "score": score,
         "percentile": 100 * float((others < score).mean()),
-        "test_auc": dependencies.result_run(replace(config, disease=code), ECCL, data).metrics["test"],
+        "test_auc": stages.expected(replace(config, disease=code), "eccl", data).metrics["test"],
         "test_n": len(sick),
         "test_positives": int(sick.sum()),
     }
@@ -128,24 +126,3 @@ def _disease(
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64)))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """``python -m eccl_lib.evaluation.predict ECG --scale demo``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eccl_lib.evaluation.predict", description="Traits and disease scores of one ECG."
-    )
-    parser.add_argument("ecg", type=Path, help="WFDB header, DICOM waveform, GE MUSE or UK Biobank XML, CSV or .npy")
-    command_line.add_parameters(parser, disease=False)
-    parsed = parser.parse_args(arguments)
-    found = predict(command_line.config(parsed, build=False), parsed.ecg)
-    print(f"\nheart rate {found.heart_rate:.0f} per minute; " + ("; ".join(found.remarks) or "no remarks on quality"))
-    columns = ["name", "value", "unit", "cohort_mean", "cohort_sd", "test_r"]
-    print(found.traits[columns].to_string(index=False, float_format="%.2f"))
-    print(found.diseases.to_string(index=False, float_format="%.2f"))
-    if parsed.cohort == "synthetic":
-        print(f"\n{WARNING}")
-
-
-if __name__ == "__main__":
-    command_line.run(main)

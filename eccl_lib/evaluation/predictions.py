@@ -12,7 +12,8 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
 from eccl_lib.data.store import schemas
 from eccl_lib.io.progress import silent
-from eccl_lib.pipeline import methods
+from eccl_lib.pipeline import stages
+from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import TASKS, Task
 from eccl_lib.training.runs import Run
 
@@ -45,7 +46,7 @@ class Scores:
     @property
     def names(self) -> tuple[str, ...]:
         """The rows as the paper calls them."""
-        return tuple(methods.METHODS[key].row for key in self.rows)
+        return tuple(METHODS[key].row for key in self.rows)
 
 
 def gather(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> dict[str, Scores]:
@@ -63,9 +64,7 @@ def gather(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Seq
 
 
 def _finished(config: Config, key: str, data: cohort.Cohort) -> Run:
-    run = methods.expected(config, key, data)
-    if not run.done:
-        methods.finished(config, key, silent)  # which raises, with the command
+    run = stages.require(stages.spec(config, key), silent, data)
     schemas.check("predictions", run.predictions)
     return run
 

@@ -16,8 +16,8 @@ import numpy as np
 from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation.predictions import Scores
-from eccl_lib.grid.jobs import Job
 from eccl_lib.io import paths
+from eccl_lib.pipeline.stages import spec, waves
 
 PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision")
 
@@ -61,17 +61,16 @@ def _distinct(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def cpu_seconds(config: Config, data: Cohort, found: Mapping[str, Scores]) -> dict[str, Any]:
     """Processor time of all runs and of what they share, each counted once: in total, by stage, by kind of job."""
     cells = [
-        Job(key, replace(config, disease=task, seed=seed))
+        spec(replace(config, disease=task, seed=seed), key)
         for task, scores in found.items()
         for key in scores.rows
         for seed in scores.seeds
     ]
     stages: dict[str, list[float]] = {}
     kinds: dict[str, list[float]] = {}
-    for job in with_parents(cells):
+    for job in (job for wave in waves(cells) for job in wave):
         seconds = job.seconds(data)
-        stage = "cmr_features" if job.kind.startswith("cmr_features") else job.expected(data).stage
-        stages.setdefault(stage, []).append(seconds)
+        stages.setdefault(job.stage, []).append(seconds)
         kinds.setdefault(job.kind, []).append(seconds)
     total = sum(sum(values) for values in stages.values())
     return {"total": round(total, 1), "stages": _counted(stages), "kinds": _counted(kinds)}
@@ -82,18 +81,6 @@ def _counted(groups: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
         name: {"runs": len(values), "seconds": round(sum(values), 1), "median": round(float(np.median(values)), 2)}
         for name, values in groups.items()
     }
-
-
-def with_parents(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs and all they need, each once."""
-    found: dict[Job, None] = {}
-    waiting = list(jobs)
-    while waiting:
-        job = waiting.pop()
-        if job not in found:
-            found[job] = None
-            waiting.extend(job.parents())
-    return list(found)
 
 
 def commit() -> dict[str, Any] | None:

@@ -9,20 +9,28 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from eccl_lib import figures
-from eccl_lib.config.method_schema import with_cmr
 from eccl_lib.config.schema import DISEASES, TASKS, Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation.predictions import Scores
 from eccl_lib.figures import StageCurves
-from eccl_lib.pipeline import dependencies
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.training.runs import Run
+from eccl_lib.pipeline.stages import spec, waves
 
 ROC_ROWS = ("CMR_Sup", "ECCL", "CMAE", "W/O SSL; W/O CL")  # the ceiling, the method, the published rival, the floor
 KINDS = {"raw": ("as trained, 1 : 2", "brier_raw"), "shifted": ("after the prior shift", "brier_shifted")}
-ALIGNED = {key: m for key, m in METHODS.items() if m.arm and m.arm.teacher}
-TUNED = {key: m for key, m in METHODS.items() if m.arm and not m.arm.teacher}
 SCORE, ERROR = "AUC, mean r", "\N{MINUS SIGN}error"
+# Of the figure of all trainings: title, loss and score of each stage; names of the variants.
+STAGE_TITLES = {
+    "pretrain_ecg": ("ECG encoder: masked autoencoder", "masked MSE", ERROR),
+    "pretrain_cmr": ("CMR encoder: {}", "task loss", SCORE),
+    "autoencode": ("CMAE: autoencoder of the {}", "error", ERROR),
+    "pretrain_pair": ("CMAE: both, one latent", "loss", ERROR),
+    "align": ("alignment: {}", "loss", SCORE),
+    "finetune": ("fine-tuning: {}", "loss", SCORE),
+    "third_stage": ("third stage: {}", "loss", SCORE),
+}
+VARIANTS = {"swin": "Swin", "ecg": "ECG", "cmr": "CMR"} | {key: method.row for key, method in METHODS.items()}
+ORDER = list(VARIANTS)
 
 
 def roc(
@@ -67,33 +75,14 @@ def forest(differences: pd.DataFrame, cells: pd.DataFrame, *, synthetic: bool = 
 
 def training(config: Config, data: Cohort, seeds: Sequence[int], *, synthetic: bool = False) -> Figure:
     """Training curves of every stage that has finished runs, all tasks and these seeds on one page."""
-    whole = {seed: replace(config, seed=seed) for seed in seeds}
-
-    def alone(of) -> dict[str, list[Run]]:
-        return {"": [of(one) for one in whole.values()]}
-
-    def by_task(of) -> dict[str, list[Run]]:
-        return {task: [of(replace(one, disease=task)) for one in whole.values()] for task in TASKS}
-
-    pages = [
-        ("ECG encoder: masked autoencoder", "masked MSE", ERROR, alone(lambda one: dependencies.ecg_run(one, data)))
-    ]
-    for name, key in {"Swin": "swin", "ResNet50": "resnet50", "ViT": "vit"}.items():
-        runs = by_task(lambda one, key=key: dependencies.cmr_run(with_cmr(one, key), data))
-        pages.append((f"CMR encoder: {name}", "task loss", SCORE, runs))
-    for name, key in {"ECG": "ecg", "CMR": "cmr"}.items():
-        runs = alone(lambda one, key=key: dependencies.autoencoder_run(one, key, data))
-        pages.append((f"CMAE: autoencoder of the {name}", "error", ERROR, runs))
-    pages.append(("CMAE: both, one latent", "loss", ERROR, alone(lambda one: dependencies.pair_run(one, data))))
-    for verb, methods in {"alignment": ALIGNED, "fine-tuning": TUNED}.items():
-        for method in methods.values():
-            runs = by_task(lambda one, arm=method.arm: dependencies.arm_run(one, arm, data))
-            pages.append((f"{verb}: {method.row}", "loss", SCORE, runs))
-    drawn = [StageCurves(title, loss, score, _histories(runs)) for title, loss, score, runs in pages]
-    return figures.training_stages([page for page in drawn if page.histories], synthetic=synthetic)
-
-
-def _histories(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[pd.DataFrame]]:
-    """Those that are there."""
-    done = {task: [run.history for run in group if run.done] for task, group in runs.items()}
-    return {task: histories for task, histories in done.items() if histories}
+    cells = [replace(config, disease=task, seed=seed) for task in TASKS for seed in seeds]
+    panels: dict[tuple[str, str], dict[str, list[pd.DataFrame]]] = {}
+    for own in (own for wave in waves([spec(cell, key) for key in METHODS for cell in cells]) for own in wave):
+        if not own.is_features and (run := own.run(data)).done:
+            task = own.task if own.task in TASKS else ""
+            panels.setdefault((own.stage, own.variant), {}).setdefault(task, []).append(run.history)
+    curves = []
+    for stage, variant in sorted(panels, key=lambda panel: (list(STAGE_TITLES).index(panel[0]), ORDER.index(panel[1]))):
+        title, loss, score = STAGE_TITLES[stage]
+        curves.append(StageCurves(title.format(VARIANTS[variant]), loss, score, panels[stage, variant]))
+    return figures.training_stages(curves, synthetic=synthetic)

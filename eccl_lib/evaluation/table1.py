@@ -26,7 +26,7 @@ from eccl_lib.metrics import retrieval as finding
 from eccl_lib.metrics import scores as evaluate
 from eccl_lib.metrics.calibration import Prior
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.tasks import Problem
+from eccl_lib.tasks import targets_of
 from eccl_lib.training.sampling import task_batches
 
 BASE = "eccl"  # the row that all others are compared with
@@ -64,7 +64,7 @@ def _priors(config: Config, data: cohort.Cohort, scores: Scores) -> tuple[Prior,
     """Prevalence among the training participants, and the share of positives that an epoch shows each row."""
     if not scores.task.is_disease:
         return ()
-    targets, train = Problem.of(replace(config, disease=scores.task.key), data).targets, data.index("train")
+    targets, train = targets_of(replace(config, disease=scores.task.key), data), data.index("train")
     priors = []
     for key in scores.rows:
         training = config.cmr_training if METHODS[key].arm is None else config.align

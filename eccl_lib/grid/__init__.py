@@ -1,5 +1,5 @@
-"""The grid of Table 1: what has to run, in which order, for how long, and running it wherever there are workers."""
+"""The grid of Table 1: its runs, their order, a forecast of the time, and running them on any workers."""
 
-from eccl_lib.grid.scheduler import GridError, Log, plan, predict, run_jobs, waves
+from eccl_lib.grid.scheduler import GridError, plan, predict, run_jobs
 
-__all__ = ["GridError", "Log", "plan", "predict", "run_jobs", "waves"]
+__all__ = ["GridError", "plan", "predict", "run_jobs"]

@@ -1,4 +1,4 @@
-"""How long a grid takes: seconds a job of each kind from finished runs or trial steps, and the time that is left."""
+"""Forecast the time of a grid: seconds of each kind of run, from finished runs or trial steps; and the time left."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from eccl_lib.config.errors import DamagedError
 from eccl_lib.config.load import essentials
 from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.grid.jobs import FEATURES, Job
 from eccl_lib.io.files import read_json
 from eccl_lib.io.progress import format_seconds
+from eccl_lib.pipeline.stages import RunSpec
 
 EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # in a training's lines
-Like = tuple[str, Config]  # what jobs of one cost have in common
+Like = tuple[str, Config]  # runs with equal values cost the same
 
 
-def like(job: Job) -> Like:
-    """The job's kind and its parameters but for seed and disease."""
+def like(job: RunSpec) -> Like:
+    """The kind of a run and its parameters except seed and disease."""
     return job.kind, replace(job.config, seed=0, disease="I21")
 
 
 @dataclass
 class Forecast:
-    """CPU seconds of jobs that are alike. trial: those known from trial steps; the others come from finished runs."""
+    """CPU seconds by kind of run. trial: those known from trial steps; the others come from finished runs."""
 
     seconds: dict[Like, float] = field(default_factory=dict)
     trial: set[Like] = field(default_factory=set)
 
-    def add_trial(self, job: Job, seconds: float) -> None:
+    def add_trial(self, job: RunSpec, seconds: float) -> None:
         self.seconds[like(job)] = seconds
         self.trial.add(like(job))
 
-    def knows(self, job: Job) -> bool:
+    def knows(self, job: RunSpec) -> bool:
         return like(job) in self.seconds
 
-    def of(self, job: Job) -> float:
-        """Seconds of one job; one that could not be tried counts as an average one."""
+    def of(self, job: RunSpec) -> float:
+        """Seconds of one run; the average of all where it could not be tried."""
         known = self.seconds.values()
         return self.seconds.get(like(job), sum(known) / len(known) if known else 1.0)
 
-    def table(self, jobs: Sequence[Job], todo: Sequence[Job]) -> str:
-        """A line a kind, the longest first: jobs, those to do, seconds each and in all, where they come from."""
+    def table(self, jobs: Sequence[RunSpec], todo: Sequence[RunSpec]) -> str:
+        """One line per kind, longest first: runs, runs to do, seconds of one and of all, source of the estimate."""
         lines = [f"{'kind':32} {'jobs':>5} {'to do':>6} {'s each':>7} {'CPU s':>8}"]
         totals = {kind: sum(map(self.of, _of_kind(todo, kind))) for kind in {job.kind for job in todo}}
         for kind in sorted(totals, key=totals.get, reverse=True):
@@ -55,17 +55,17 @@ class Forecast:
         lines.append(f"{'all':32} {len(jobs):5} {len(todo):6} {'':7} {sum(totals.values()):8.0f}")
         return "\n".join(lines)
 
-    def _source(self, job: Job) -> str:
+    def _source(self, job: RunSpec) -> str:
         return "a guess" if not self.knows(job) else "trial steps" if like(job) in self.trial else "finished runs"
 
 
-def _of_kind(jobs: Sequence[Job], kind: str) -> list[Job]:
+def _of_kind(jobs: Sequence[RunSpec], kind: str) -> list[RunSpec]:
     return [job for job in jobs if job.kind == kind]
 
 
-def from_finished_runs(jobs: Iterable[Job], data: Cohort) -> Forecast:
-    """Mean CPU seconds of the runs here that differ from the jobs in nothing but seed or disease."""
-    places = {(like(job), job.expected(data).folder.parent): job for job in jobs if job.key != FEATURES}
+def from_finished_runs(jobs: Iterable[RunSpec], data: Cohort) -> Forecast:
+    """Mean CPU seconds of finished runs here that differ from the given ones in seed or disease only."""
+    places = {(like(job), job.run(data).folder.parent): job for job in jobs if not job.is_features}
     found: dict[Like, list[float]] = {}
     for (kind, folder), job in places.items():
         wanted = _but_for_seed(essentials(job.config))
@@ -74,7 +74,7 @@ def from_finished_runs(jobs: Iterable[Job], data: Cohort) -> Forecast:
                 if _but_for_seed(read_json(path.with_name("config.json"))) == wanted:
                     found.setdefault(kind, []).append(float(read_json(path)["cpu_seconds"]))
             except (OSError, DamagedError):
-                continue  # a run under way, or one that its own reader will complain of
+                continue  # a run in progress, or a damaged one, which its own reader reports
     return Forecast({kind: sum(seconds) / len(seconds) for kind, seconds in found.items()})
 
 
@@ -83,7 +83,7 @@ def _but_for_seed(config: dict) -> dict:
 
 
 def wall_seconds(waves: Sequence[Sequence[float]], workers: int) -> float:
-    """Time of waves of jobs in their order, each on the worker that is free first. waves: seconds of each job."""
+    """Wall-clock time of waves of runs, in order, each on the first free worker. waves: seconds of each run."""
     total = 0.0
     for wave in waves:
         free = [0.0] * workers
@@ -94,14 +94,14 @@ def wall_seconds(waves: Sequence[Sequence[float]], workers: int) -> float:
 
 
 class Progress:
-    """How far a grid is, by predicted seconds rather than by count. seconds: of each job; wall: predicted for all."""
+    """Progress of a grid, by predicted seconds instead of by count. seconds: of each run; wall: predicted for all."""
 
     def __init__(self, seconds: Sequence[float], wall: float) -> None:
         self._seconds, self._wall, self._began = list(seconds), wall, time.monotonic()
         self._parts = [0.0] * len(self._seconds)
 
-    def hear(self, number: int, line: str) -> bool:
-        """Take a line of a job; whether it told of an epoch."""
+    def read_line(self, number: int, line: str) -> bool:
+        """Update from a line of a run's log. Returns whether the line reports an epoch."""
         found = EPOCH.search(line)
         if found:
             self._parts[number] = max(self._parts[number], int(found[1]) / int(found[2]))
@@ -112,14 +112,14 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """Of the predicted seconds, what is behind us: 0 to 1."""
+        """Finished share of the predicted seconds, 0 to 1."""
         total = sum(self._seconds)
         return sum(s * part for s, part in zip(self._seconds, self._parts, strict=True)) / total if total else 1.0
 
     def left(self, elapsed: float | None = None) -> float:
-        """Seconds that remain: the prediction, stretched by the pace so far. elapsed: seconds since it began."""
+        """Predicted seconds left, scaled by the speed so far. elapsed: seconds since the start."""
         elapsed = time.monotonic() - self._began if elapsed is None else elapsed
-        trust = 0.05 * self._wall  # so much of the prediction is believed before the first seconds are behind us
+        trust = 0.05 * self._wall  # weight of the prediction before the first run has finished
         pace = (elapsed + trust) / (self._wall * self.share + trust) if self._wall else 1.0
         return self._wall * (1 - self.share) * pace
 

@@ -1,7 +1,7 @@
-"""Lines from many processes to the one that waits for them: each job appends to a file of its own, which is followed.
+"""Pass log lines from many processes to one: each run appends to its own file, and the main process polls the files.
 
-A file has one writer, so this holds on a network file system too. The folder goes when the listener ends: a job that
-can no longer append ends there as well, right after the checkpoint that the line speaks of.
+A file has one writer, so this works on a network file system too. The folder is removed when the follower ends. A run
+that can no longer append then ends as well, right after the checkpoint that its line reports.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-INTERVAL = 0.3  # seconds between two looks at the files
+INTERVAL = 0.3  # seconds between two polls
 
 
-class Relay:
-    """``with Relay(root, hear) as relay``: what a job appends to ``relay.path(k)`` reaches ``hear(k, line)`` here."""
+class LogFollower:
+    """``with LogFollower(root, read_line) as follower``: lines that run k appends to ``follower.path(k)`` reach
+    ``read_line(k, line)`` here.
+    """
 
-    def __init__(self, root: Path, hear: Callable[[int, str], None]) -> None:
-        self.folder, self._hear = root / f"{_prefix()}{os.getpid()}", hear
-        self._read: dict[int, int] = {}  # bytes heard of each file
-        self._over, self._looking = threading.Event(), threading.Lock()
+    def __init__(self, root: Path, read_line: Callable[[int, str], None]) -> None:
+        self.folder, self._read_line = root / f"{_prefix()}{os.getpid()}", read_line
+        self._read: dict[int, int] = {}  # bytes read of each file
+        self._over, self._polling = threading.Event(), threading.Lock()
 
-    def __enter__(self) -> Relay:
+    def __enter__(self) -> LogFollower:
         _remove_orphans(self.folder.parent)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -37,17 +39,17 @@ class Relay:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def path(self, number: int) -> Path:
-        """Where job ``number`` appends."""
+        """The file of run ``number``."""
         return self.folder / str(number)
 
     def _follow(self) -> None:
         while not self._over.wait(INTERVAL):
-            self.look()
-        self.look()
+            self.poll()
+        self.poll()
 
-    def look(self) -> None:
-        """Hear every whole line that has come since the last look."""
-        with self._looking:
+    def poll(self) -> None:
+        """Pass on every complete line since the last poll."""
+        with self._polling:
             for path in sorted(self.folder.iterdir(), key=lambda path: int(path.name)):
                 number = int(path.name)
                 with path.open("rb") as file:
@@ -56,11 +58,11 @@ class Relay:
                 if whole:
                     self._read[number] = self._read.get(number, 0) + len(whole) + 1
                     for line in whole.decode().splitlines():
-                        self._hear(number, line)
+                        self._read_line(number, line)
 
 
 def append(path: Path, line: str) -> None:
-    """One whole line. Raises FileNotFoundError where nobody listens any more."""
+    """Append a complete line. Raises FileNotFoundError where the follower has ended."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(descriptor, f"{line}\n".encode())
@@ -73,7 +75,7 @@ def _prefix() -> str:
 
 
 def _remove_orphans(root: Path) -> None:
-    """Folders that listeners of this machine left when they were killed."""
+    """Remove folders of followers on this machine that were killed."""
     for folder in root.glob(f"{_prefix()}*"):
         try:
             os.kill(int(folder.name.removeprefix(_prefix())), 0)

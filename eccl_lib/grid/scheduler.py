@@ -1,4 +1,4 @@
-"""The grid of Table 1: which runs it takes, in which order, how long, and running them wherever there are workers."""
+"""The grid of Table 1: which runs it needs, in which order, for how long, and running them on any workers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ import joblib
 import torch
 
 from eccl_lib.config.errors import ConfigError, DamagedError, MissingError
-from eccl_lib.config.schema import Config
-from eccl_lib.data import cohort, open_cohort
+from eccl_lib.config.schema import ARRAYS, Config
+from eccl_lib.data import open_cohort
+from eccl_lib.data.cohort import Cohort
 from eccl_lib.grid.forecast import Forecast, Progress, from_finished_runs, like, wall_seconds
-from eccl_lib.grid.jobs import FEATURES, Job
-from eccl_lib.grid.log_follower import Relay, append
-from eccl_lib.grid.workers import Pool, Setting, Workers, entered, pool
+from eccl_lib.grid.log_follower import LogFollower, append
 from eccl_lib.io import paths
 from eccl_lib.io.progress import Log, format_seconds, silent
+from eccl_lib.io.workers import Pool, Setting, Workers, entered, pool
+from eccl_lib.pipeline.stages import STAGES, RunSpec, spec, waves
 
-Waves = list[list[Job]]
-STARTED = "started"  # a job's first line, once for each time that it was begun
-STATUS_SECONDS = 15.0  # between two lines that only say how far it is
+Waves = list[list[RunSpec]]
+STARTED = "started"  # first line of a run's log, once for each start
+STATUS_SECONDS = 15.0  # between two lines that only report progress
 
 
 class GridError(RuntimeError):
@@ -32,77 +33,75 @@ class GridError(RuntimeError):
 
 
 def plan(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> Waves:
-    """All jobs behind the cells of Table 1, in waves. rows: keys of ``methods.METHODS``."""
+    """All runs behind the cells of Table 1, in waves. rows: keys of ``methods.METHODS``."""
     cells = [replace(config, disease=task, seed=seed) for seed in seeds for task in tasks]
-    return waves([Job(key, cell) for cell in cells for key in rows])
+    return waves([spec(cell, key) for cell in cells for key in rows])
 
 
-def waves(jobs: Sequence[Job]) -> Waves:
-    """The jobs and all that they hang on, each once: what others need first, by depth, the rest last.
+def show_plan(own: RunSpec, log: Log = print) -> float:
+    """Log the time and memory of a run and of its prerequisites, as far as they are not finished. Returns the seconds.
 
-    Within a wave no job needs another.
+    The cohort must exist.
     """
-    depth: dict[Job, int] = {}
-    needed: set[Job] = set()
-
-    def visit(job: Job) -> int:
-        if job not in depth:
-            parents = job.parents()
-            needed.update(parents)
-            depth[job] = max((visit(parent) + 1 for parent in parents), default=0)
-        return depth[job]
-
-    for job in jobs:
-        visit(job)
-    levels = range(max(depth.values(), default=-1) + 1)
-    shared = [[job for job in depth if job in needed and depth[job] == level] for level in levels]
-    return [wave for wave in (*shared, [job for job in depth if job not in needed]) if wave]
+    needs = STAGES[own.stage].needs if not own.parents() else ARRAYS
+    data, total, most = open_cohort.load(own.config, log, needs=needs), 0.0, 0
+    for run in [run for wave in to_do(waves([own]), data) for run in wave]:
+        if run.is_features:
+            seconds = run.estimate(data)
+            log(f"{name(run, data)}: about {format_seconds(seconds)}")
+        else:
+            plan = run.plan(data)
+            seconds, most = plan.seconds, max(most, plan.memory)
+            log(f"{name(run, data)}: {plan}")
+        total += seconds
+    log(f"all: about {format_seconds(total)}, {most / 1e9:.2g} GB at most" if total else "nothing to do")
+    return total
 
 
 def run_jobs(
     waves: Waves, config: Config, log: Log = print, epochs: Log | None = None, workers: Workers | None = None
 ) -> None:
-    """Run what is not done. log: what is ahead, a line a run with the time left, how far it is. epochs: each epoch too.
+    """Run what is not finished. log: the plan, then a line for each run with the time left. epochs: each epoch too.
 
-    workers: by default processes of this machine, ``config.runtime.workers`` of them. Raises GridError in the end
-    where runs failed; all that does not hang on those is done by then.
+    workers: by default ``config.runtime.workers`` processes of this machine. Raises GridError at the end where runs
+    failed; all runs that do not depend on those are finished by then.
     """
     workers = workers or Workers(jobs=config.runtime.workers)
     data = open_cohort.load(config, log)
-    todo = left(waves, data)
+    todo = to_do(waves, data)
     if not any(todo):
-        log(f"0 of {sum(map(len, waves))} runs to do")
+        log(f"0 of {sum(map(len, waves))} runs to do; all are reused")
         return
     with pool(workers, _shared(config), log) as crew:
-        forecast = _predict(waves, data, crew, log)
-        course = _Course(ordered(todo, forecast), forecast, data, crew, log, epochs)
-        with Relay(_shared(config), course.hear) as relay:
-            course.run(relay)
-    course.close()
+        forecast = _forecast(waves, data, crew, log)
+        grid = _Grid(longest_first(todo, forecast), forecast, data, crew, log, epochs)
+        with LogFollower(_shared(config), grid.read_line) as follower:
+            grid.run(follower)
+    grid.close()
 
 
 def predict(waves: Waves, config: Config, log: Log = print, workers: Workers | None = None) -> Forecast:
-    """What ``run_jobs`` has ahead of it, said line by line and not run."""
+    """Log what ``run_jobs`` would run and for how long, without running it."""
     workers = workers or Workers(jobs=config.runtime.workers)
     data = open_cohort.load(config, log)
     with pool(workers, _shared(config), log) as crew:
-        return _predict(waves, data, crew, log)
+        return _forecast(waves, data, crew, log)
 
 
-def left(waves: Waves, data: cohort.Cohort) -> Waves:
-    """The jobs that are not done. One whose folder is damaged counts: it is the one to complain of that."""
+def to_do(waves: Waves, data: Cohort) -> Waves:
+    """The runs that are not finished. A damaged one counts, since running it reports the damage."""
     return [[job for job in wave if not _done(job, data)] for wave in waves]
 
 
-def _done(job: Job, data: cohort.Cohort) -> bool:
+def _done(job: RunSpec, data: Cohort) -> bool:
     try:
         return job.done(data)
     except DamagedError:
         return False
 
 
-def ordered(waves: Waves, forecast: Forecast) -> Waves:
-    """Within each wave the longest first, so that no long job begins when the others are through."""
+def longest_first(waves: Waves, forecast: Forecast) -> Waves:
+    """Each wave sorted by predicted time, so that no long run starts when the others are finished."""
     return [sorted(wave, key=forecast.of, reverse=True) for wave in waves if wave]
 
 
@@ -110,9 +109,9 @@ def _shared(config: Config) -> Path:
     return paths.scale_root(config.scale, config.cohort)
 
 
-def _predict(waves: Waves, data: cohort.Cohort, crew: Pool, log: Log) -> Forecast:
-    """Seconds by kind, from finished runs or else from trial steps on a worker; said as a table and as a time."""
-    jobs, todo = [job for wave in waves for job in wave], left(waves, data)
+def _forecast(waves: Waves, data: Cohort, crew: Pool, log: Log) -> Forecast:
+    """Seconds by kind of run, from finished runs or from trial steps on a worker; logged as a table and as a time."""
+    jobs, todo = [job for wave in waves for job in wave], to_do(waves, data)
     waiting = [job for wave in todo for job in wave]
     forecast = from_finished_runs(jobs, data)
     unknown = {like(job): job for job in waiting if not forecast.knows(job)}
@@ -125,9 +124,10 @@ def _predict(waves: Waves, data: cohort.Cohort, crew: Pool, log: Log) -> Forecas
                 if seconds is not None:
                     forecast.add_trial(job, seconds)
     except crew.lost:
-        log("a worker process ended during the trial steps, most often for lack of memory; what it tried is guessed")
+        log("a worker process ended during the trial steps, usually for lack of memory; its runs are estimated")
     log(forecast.table(jobs, waiting))
-    log(f"about {format_seconds(_wall(ordered(todo, forecast), forecast, crew))} with {crew.size} at a time")
+    wall = format_seconds(_wall(longest_first(todo, forecast), forecast, crew))
+    log(f"about {wall} with {crew.size} at a time")
     return forecast
 
 
@@ -135,8 +135,8 @@ def _wall(waves: Waves, forecast: Forecast, crew: Pool) -> float:
     return wall_seconds([[forecast.of(job) for job in wave] for wave in waves], crew.size)
 
 
-def _try(job: Job, setting: Setting) -> tuple[Job, float | None]:
-    """CPU seconds of a job by trial steps; None where it cannot be tried: its own run will say why."""
+def _try(job: RunSpec, setting: Setting) -> tuple[RunSpec, float | None]:
+    """CPU seconds of a run from trial steps; None where they fail, since the run itself reports the reason."""
     with entered(setting):
         try:
             torch.set_num_threads(job.config.runtime.threads)
@@ -147,7 +147,7 @@ def _try(job: Job, setting: Setting) -> tuple[Job, float | None]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. error: one line, empty where all is well."""
+    """How a run ended. error: one line, empty on success."""
 
     number: int
     seconds: float
@@ -155,13 +155,13 @@ class Outcome:
     error: str
 
 
-def _run(number: int, job: Job, lines: Path, setting: Setting) -> Outcome:
-    """One job, in a worker."""
+def _run(number: int, job: RunSpec, lines: Path, setting: Setting) -> Outcome:
+    """One run, in a worker."""
     with entered(setting):
         began, cpu = time.monotonic(), time.process_time()
         try:
             _start(lines)
-            job.run(partial(append, lines))
+            job.train(partial(append, lines))
             error = ""
         except Exception as fault:
             error = reason(fault)
@@ -169,33 +169,33 @@ def _run(number: int, job: Job, lines: Path, setting: Setting) -> Outcome:
 
 
 def _start(lines: Path) -> None:
-    """Note that the job begins here. Raises GridError where it took two workers down and came no further meanwhile."""
+    """Log the start. Raises GridError where the run killed two workers without progress in between."""
     if not lines.parent.is_dir():
-        raise MissingError(f"{lines.parent} is not seen here: this worker has another disk than the others")
+        raise MissingError(f"{lines.parent} does not exist here: this worker has another disk than the others")
     tries = lines.read_text().split(f"{STARTED}\n")[1:] if lines.is_file() else []
     if len(tries) > 1 and tries[-1] == tries[-2]:
-        raise GridError("its worker process was killed twice, most often for lack of memory; run fewer side by side")
+        raise GridError("its worker process was killed twice, usually for lack of memory; use fewer workers")
     append(lines, STARTED)
 
 
 def reason(error: Exception) -> str:
-    """An error in one line, with its kind where the message is not one of ours."""
+    """An error in one line, with its type where the message is not one of ours."""
     first = (str(error).strip().splitlines() or [""])[0]
     known = isinstance(error, ConfigError | MissingError | DamagedError | GridError)
     return first if known else f"{type(error).__name__}: {first}"
 
 
-def name(job: Job, data: cohort.Cohort) -> str:
+def name(job: RunSpec, data: Cohort) -> str:
     """The run's place below ``runs/<scale>-<cohort>``; features lie in that of their encoder."""
-    place = job.expected(data).name
-    return f"{FEATURES} of {place}" if job.key == FEATURES else place
+    place = job.run(data).name
+    return f"cmr_features of {place}" if job.is_features else place
 
 
-class _Course:
-    """One going through the waves."""
+class _Grid:
+    """One execution of the waves."""
 
     def __init__(
-        self, waves: Waves, forecast: Forecast, data: cohort.Cohort, crew: Pool, log: Log, epochs: Log | None
+        self, waves: Waves, forecast: Forecast, data: Cohort, crew: Pool, log: Log, epochs: Log | None
     ) -> None:
         self.waves, self.forecast, self.crew, self.log, self.epochs = waves, forecast, crew, log, epochs
         self.jobs = [job for wave in waves for job in wave]
@@ -203,78 +203,78 @@ class _Course:
         self.number = {job: k for k, job in enumerate(self.jobs)}
         self.wall = _wall(waves, forecast, crew)
         self.progress = Progress([forecast.of(job) for job in self.jobs], self.wall)
-        self.outcomes: dict[Job, Outcome] = {}
-        self.started: set[Job] = set()
-        self.starts = 0  # more than jobs where some were begun again
-        self.skipped: set[Job] = set()
-        self._began = self._spoke = time.monotonic()
+        self.outcomes: dict[RunSpec, Outcome] = {}
+        self.started: set[RunSpec] = set()
+        self.starts = 0  # more than runs where some were started again
+        self.skipped: set[RunSpec] = set()
+        self._began = self._logged = time.monotonic()
 
-    def run(self, relay: Relay) -> None:
+    def run(self, follower: LogFollower) -> None:
         for wave in self.waves:
-            fallen = self.skipped | {job for job, outcome in self.outcomes.items() if outcome.error}
-            hanging = {job for job in wave if fallen.intersection(job.parents())}
-            self.skipped |= hanging
-            self.run_wave([job for job in wave if job not in hanging], relay)
+            failed = self.skipped | {job for job, outcome in self.outcomes.items() if outcome.error}
+            blocked = {job for job in wave if failed.intersection(job.parents())}
+            self.skipped |= blocked
+            self.run_wave([job for job in wave if job not in blocked], follower)
 
-    def run_wave(self, wave: list[Job], relay: Relay) -> None:
-        """A wave, to its end whoever dies. Jobs under way where a process of ours died go on one by one.
+    def run_wave(self, wave: list[RunSpec], follower: LogFollower) -> None:
+        """Run a wave to its end. Where a local worker dies, its running jobs continue one by one.
 
-        So the one that kills its worker kills no other job with it.
+        So a run that kills its worker interrupts no other run.
         """
         groups = [wave] if wave else []
         while groups:
-            group, begun = groups.pop(0), self.starts
+            group, starts = groups.pop(0), self.starts
             try:
-                self.run_group(group, relay)
+                self.run_group(group, follower)
             except self.crew.lost:
-                relay.look()
+                follower.poll()
                 rest = [job for job in group if job not in self.outcomes]
-                if self.starts == begun:
-                    raise GridError("worker processes end before their first job begins: too little memory?") from None
+                if self.starts == starts:
+                    raise GridError("worker processes end before their first run starts: too little memory?") from None
                 suspects = [job for job in rest if job in self.started] if self.crew.local else []
-                self.log(f"a worker process was killed; {len(rest)} runs go on from their last checkpoints")
+                self.log(f"a worker process was killed; {len(rest)} runs resume from their last checkpoints")
                 rest = [job for job in rest if job not in suspects]
                 groups = [*([job] for job in suspects), *([rest] if rest else []), *groups]
 
-    def run_group(self, group: list[Job], relay: Relay) -> None:
+    def run_group(self, group: list[RunSpec], follower: LogFollower) -> None:
         setting = Setting.here(self.crew)
         numbers = [self.number[job] for job in group]
-        calls = [joblib.delayed(_run)(k, self.jobs[k], relay.path(k), setting) for k in numbers]
-        with closing(self.crew(calls)) as outcomes:  # whatever interrupts this ends the workers at once
+        calls = [joblib.delayed(_run)(k, self.jobs[k], follower.path(k), setting) for k in numbers]
+        with closing(self.crew(calls)) as outcomes:  # an interrupt ends the workers at once
             for outcome in outcomes:
                 self.end(outcome)
 
     def end(self, outcome: Outcome) -> None:
         self.outcomes[self.jobs[outcome.number]] = outcome
         self.progress.end(outcome.number)
-        how = f"failed: {outcome.error}" if outcome.error else f"{outcome.seconds:.0f} s"
-        self.say(f"run {len(self.outcomes)}/{len(self.jobs)}  {self.names[outcome.number]}  {how}  {self.progress}")
+        result = f"failed: {outcome.error}" if outcome.error else f"{outcome.seconds:.0f} s"
+        count = f"run {len(self.outcomes)}/{len(self.jobs)}"
+        self.write(f"{count}  {self.names[outcome.number]}  {result}  {self.progress}")
 
-    def hear(self, number: int, line: str) -> None:
-        """A line from a job's process."""
+    def read_line(self, number: int, line: str) -> None:
+        """A line from the log of a run."""
         if line == STARTED:
             self.started.add(self.jobs[number])
             self.starts += 1
         elif self.epochs:
             self.epochs(line)
-        if self.progress.hear(number, line) and time.monotonic() - self._spoke > STATUS_SECONDS:
-            self.say(f"{self.progress}; {line}")
+        if self.progress.read_line(number, line) and time.monotonic() - self._logged > STATUS_SECONDS:
+            self.write(f"{self.progress}; {line}")
 
-    def say(self, line: str) -> None:
-        self._spoke = time.monotonic()
+    def write(self, line: str) -> None:
+        self._logged = time.monotonic()
         self.log(line)
 
     def close(self) -> None:
-        """What was predicted and what it took. Raises GridError where runs failed."""
-        took = sum(outcome.cpu_seconds for outcome in self.outcomes.values())
+        """Log the predicted and the actual time. Raises GridError where runs failed."""
+        spent = sum(outcome.cpu_seconds for outcome in self.outcomes.values())
         expected = sum(self.forecast.of(job) for job in self.outcomes)
         wall = format_seconds(time.monotonic() - self._began)
-        self.log(
-            f"predicted {format_seconds(self.wall)}, took {wall}; CPU {expected:.0f} s predicted, {took:.0f} s taken"
-        )
+        cpu = f"CPU {expected:.0f} s predicted, {spent:.0f} s taken"
+        self.log(f"predicted {format_seconds(self.wall)}, took {wall}; {cpu}")
         failed = [outcome for outcome in self.outcomes.values() if outcome.error]
         if failed:
             lines = [f"  {self.names[outcome.number]}: {outcome.error}" for outcome in failed]
-            hanging = f", {len(self.skipped)} that hang on them were not begun" if self.skipped else ""
-            head = f"{len(failed)} of {len(self.jobs)} runs failed{hanging}:"
-            raise GridError("\n".join([head, *lines, "The same command runs what is missing and nothing else."]))
+            skipped = f", {len(self.skipped)} that depend on them were not started" if self.skipped else ""
+            head = f"{len(failed)} of {len(self.jobs)} runs failed{skipped}:"
+            raise GridError("\n".join([head, *lines, "The same command runs the missing ones."]))

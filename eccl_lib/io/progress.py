@@ -1,26 +1,119 @@
-"""Where progress goes: a log is any function of one line."""
+"""Progress: a log is any function of one line; a terminal or a notebook shows steps as a bar."""
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 Log = Callable[[str], None]
+SECONDS_BETWEEN_LINES = 5.0
 
 
-def print_line(line: str) -> None:
-    """Print it, seen at once where the output goes to a file."""
-    print(line, flush=True)
+class StepLine(str):
+    """A line about step ``done`` of ``total``, such as an epoch. A plain log prints it, a ``Console`` moves a bar."""
+
+    done: int
+    total: int
+
+    def __new__(cls, text: str, done: int, total: int) -> StepLine:
+        line = super().__new__(cls, text)
+        line.done, line.total = done, total
+        return line
+
+
+def with_prefix(log: Log, prefix: str) -> Log:
+    """A log that puts ``prefix`` in front of each line and keeps steps as steps."""
+
+    def prefixed(line: str) -> None:
+        text = f"{prefix}  {line}"
+        log(StepLine(text, line.done, line.total) if isinstance(line, StepLine) else text)
+
+    return prefixed
+
+
+class Console:
+    """The log of a terminal or of a live notebook: one tqdm bar for steps, plain lines for the rest.
+
+    Where there is neither, as under papermill or with output in a file, it prints every line.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __call__(self, line: str) -> None:
+        if not is_interactive():
+            print(line, flush=True)
+        elif isinstance(line, StepLine):
+            self._step(line)
+        else:
+            self._bar.write(line, file=sys.stdout) if self._bar is not None else print(line, flush=True)
+
+    def _step(self, line: StepLine) -> None:
+        from tqdm import tqdm  # late: timm imports it anyway, a plain ``import eccl_lib`` must not
+
+        if self._bar is None or self._bar.total != line.total or line.done < self._bar.n:
+            self.close()
+            self._bar = tqdm(total=line.total, file=sys.stdout, bar_format="{percentage:3.0f}%|{bar:20}| {desc}")
+        self._bar.set_description_str(line)
+        self._bar.update(line.done - self._bar.n)
+        if line.done == line.total:
+            self.close()
+
+    def close(self) -> None:
+        """End the bar; its last state stays as a line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def is_interactive() -> bool:
+    """Whether a person sees standard output: a terminal, or a notebook in JupyterLab (not under papermill)."""
+    return sys.stdout.isatty() or ("ipykernel" in sys.modules and "JPY_SESSION_NAME" in os.environ)
+
+
+print_line = Console()
 
 
 def silent(line: str) -> None:
-    """For calls that have nothing to say."""
+    """A log that discards its lines."""
+
+
+@dataclass
+class Counter:
+    """Counts finished participants and logs at most one line every few seconds, with the time left."""
+
+    label: str
+    done: int
+    total: int
+    log: Log
+    start: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.before, self.last = self.done, 0.0
+        if self.done and self.done < self.total:
+            self.log(f"{self.label}: {self.done:,} of {self.total:,} participants are finished already")
+
+    def add(self, count: int) -> None:
+        """``count`` more are finished."""
+        self.done += count
+        spent = time.monotonic() - self.start
+        if spent - self.last > SECONDS_BETWEEN_LINES or self.done == self.total:
+            self.last = spent
+            left = spent * (self.total - self.done) / max(self.done - self.before, 1)
+            text = f"{self.label}: {self.done:,} of {self.total:,} participants"
+            times = f"{format_seconds(spent)}, about {format_seconds(left)} left"
+            self.log(StepLine(f"{text}, {times}", self.done, self.total))
 
 
 def format_seconds(seconds: float) -> str:
     """A duration for a reader: 8 ms, 45 s, 12 min, 3 h 20 min."""
     minutes = round(seconds / 60)
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    if seconds < 90:
-        return f"{seconds:.3g} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+    if seconds == 0 or seconds >= 1:
+        if seconds < 90:
+            return f"{seconds:.3g} s"
+        return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{1000 * seconds:.3g} ms"

@@ -1,77 +1,223 @@
-"""Many participants side by side: processes of this machine or a Dask cluster, by one setting; and the time left."""
+"""Worker processes: in this process, in processes beside it (loky) or on a Dask cluster; joblib drives them all."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
+import platform
+import signal
+import threading
 import time
+import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from eccl_lib.io.progress import Log, format_seconds
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.io import paths
+from eccl_lib.io.files import write_text
 
-SECONDS_BETWEEN_LINES = 5.0
+BACKENDS = ("loky", "dask")
+Call = tuple[Callable[..., Any], tuple, dict]  # what joblib.delayed makes
 
 
 @dataclass(frozen=True)
-class Engine:
-    """Who works. workers: processes side by side. cluster: address of a Dask scheduler; empty: this machine alone."""
+class Workers:
+    """Which workers run the calls.
 
-    workers: int = 1
-    cluster: str = ""
+    jobs: processes on this machine; 1 is this process itself. scheduler: address of a Dask scheduler, all of whose
+    workers are used. resources: that each call takes of a Dask worker, such as {"GPU": 1}.
+    """
 
-
-@dataclass
-class Bar:
-    """Progress with the time that is left; prints at most a line every few seconds."""
-
-    what: str
-    done: int
-    total: int
-    progress: Log
-    start: float = field(default_factory=time.monotonic)
+    backend: str = "loky"
+    jobs: int = 2
+    scheduler: str = ""
+    resources: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.before, self.last = self.done, 0.0
-        if self.done and self.done < self.total:
-            self.progress(f"{self.what}: {self.done:,} of {self.total:,} participants are there already")
-
-    def add(self, count: int) -> None:
-        """That many more are done."""
-        self.done += count
-        spent = time.monotonic() - self.start
-        if spent - self.last > SECONDS_BETWEEN_LINES or self.done == self.total:
-            self.last = spent
-            left = spent * (self.total - self.done) / max(self.done - self.before, 1)
-            count = f"{self.what}: {self.done:,} of {self.total:,} participants"
-            self.progress(f"{count}, {format_seconds(spent)}, about {format_seconds(left)} left")
+        if self.backend not in BACKENDS:
+            raise ConfigError(f"backend is {self.backend!r}; choose one of {', '.join(BACKENDS)}")
+        if self.jobs < 1:
+            raise ConfigError(f"--jobs is {self.jobs}; give 1 or more")
+        if (self.backend == "dask") != bool(self.scheduler):
+            raise ConfigError("a Dask cluster is given as --backend dask --scheduler ADDRESS, both together")
 
 
-def run_all(jobs: Iterable[tuple[Any, ...]], count: int, engine: Engine, finished: Callable[[Any], None]) -> None:
-    """Run jobs (function, arguments...), one thread each; ``finished`` gets each result, in the order they end."""
-    from joblib import Parallel, delayed
+class Pool:
+    """Runs calls in parallel. size: at a time; lost: its error where a worker died; local: whether we started it."""
 
-    if not count:
-        return
-    with _backend(engine):
-        pool = Parallel(n_jobs=_side_by_side(engine, count), return_as="generator_unordered", batch_size=1)
-        for result in pool(delayed(job)(*arguments) for job, *arguments in jobs):
-            finished(result)
+    def __init__(self, size: int, backend: Callable[[], Any], lost: type[Exception], local: bool) -> None:
+        self.size, self.lost, self.local, self._backend = size, lost, local, backend
 
+    def __call__(self, calls: Iterable[Call], pre_dispatch: str = "all") -> Iterator[Any]:
+        """Results in the order in which the calls finish. The calls start in order."""
+        import joblib
 
-def _side_by_side(engine: Engine, count: int) -> int:
-    return -1 if engine.cluster else min(engine.workers, count)
+        options = {"batch_size": 1, "pre_dispatch": pre_dispatch, "return_as": "generator_unordered"}
+        if self.local:
+            options["inner_max_num_threads"] = 1  # of BLAS in a worker process
+        yield from joblib.Parallel(n_jobs=self.size, backend=self._backend(), **options)(calls)
 
 
 @contextlib.contextmanager
-def _backend(engine: Engine) -> Iterator[None]:
-    from joblib import parallel_config
-
-    if not engine.cluster:
-        with parallel_config(backend="loky", inner_max_num_threads=1):
-            yield
+def pool(workers: Workers, shared: Path, log: Callable[[str], None] = print) -> Iterator[Pool]:
+    """The pool of these workers. shared: a folder that each must see. Raises ConfigError where one cannot."""
+    if workers.backend == "loky":
+        with warnings.catch_warnings():
+            # loky replaces a worker that grew by 300 MB, as importing torch does; no call is lost by that.
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+            warnings.filterwarnings("ignore", message=".*tasks (which were still|have been successfully)")
+            yield Pool(workers.jobs, lambda: "loky", BrokenExecutor, local=True)
         return
-    from distributed import Client
+    try:
+        from distributed import Client
+        from distributed.scheduler import KilledWorker
+    except ImportError:
+        raise ConfigError("--backend dask needs dask and distributed: pip install 'eccl-lib[cluster]'") from None
+    try:
+        client = Client(workers.scheduler, set_as_default=False)
+    except OSError as error:
+        raise ConfigError(
+            f"no Dask scheduler answers at {workers.scheduler} ({error}); start it, or correct --scheduler"
+        ) from None
+    with client:
+        if not client.nthreads():
+            log(f"waiting for the first worker of {workers.scheduler}")
+            client.wait_for_workers(1)
+        _check(client, shared)
+        resources = {"resources": workers.resources} if workers.resources else {}
+        backend = functools.partial(_dask_backend(), client=client, **resources)
+        yield Pool(len(client.nthreads()), backend, KilledWorker, local=False)
 
-    with Client(engine.cluster, set_as_default=False) as client, parallel_config(backend="dask", client=client):
+
+def _check(client: Any, shared: Path) -> None:
+    """Check that each worker runs one call at a time and sees the shared folder. Raises ConfigError."""
+    for address, threads in client.nthreads().items():
+        if threads != 1:
+            raise ConfigError(
+                f"Dask worker {address} would run {threads} jobs in one process. Start workers with --nthreads 1: "
+                f"a job uses runtime.threads threads of its own."
+            )
+    token = uuid.uuid4().hex
+    path = shared / f".seen-{token}"
+    write_text(path, token)
+    try:
+        answers = client.run(_unseen, path, token, on_error="return")
+    finally:
+        path.unlink()
+    for address, answer in answers.items():
+        if isinstance(answer, BaseException):
+            raise ConfigError(f"Dask worker {address} cannot run jobs: {type(answer).__name__}: {answer}")
+        if answer:
+            raise ConfigError(
+                f"Dask worker {address} does not see {answer}. All workers need the folder of runs under one path: "
+                f"put it on a shared disk and export ECCL_RUNS=/that/folder"
+            )
+
+
+def _unseen(path: Path, token: str) -> str:
+    """On a worker: the folder that it does not see, with its machine's name, or "". token: content of ``path``."""
+    seen = path.is_file() and path.read_text() == token
+    return "" if seen else f"{path.parent} on {platform.node()}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a worker inherits from the process that sends calls. parent: a worker ends with this process."""
+
+    runs: str  # ECCL_RUNS; the default depends on where the package lies, so it is always set
+    parent: int | None
+
+    @classmethod
+    def here(cls, pool: Pool) -> Setting:
+        """Of this process."""
+        return cls(str(paths.runs_root()), os.getpid() if pool.local else None)
+
+
+_one_call = threading.Lock()  # torch's random numbers belong to the process, not to a thread
+
+
+@contextlib.contextmanager
+def entered(setting: Setting) -> Iterator[None]:
+    """In a worker: one call at a time, with the sender's folder of runs; the worker ends with the sender."""
+    with _one_call:
+        if setting.parent != os.getpid():
+            os.environ["ECCL_RUNS"] = setting.runs
+            if setting.parent is not None:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the sender, which ends its workers
+                _end_with(setting.parent)
         yield
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended; a training has its checkpoints."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def run_all(calls: Iterable[tuple[Any, ...]], workers: Workers, shared: Path, finished: Callable[[Any], None]) -> None:
+    """Run calls (function, arguments...) in parallel, drawn as they are needed; ``finished`` receives each result.
+
+    shared: a folder that all workers must see. Raises BrokenExecutor where a worker died.
+    """
+    import joblib
+
+    with pool(workers, shared) as crew:
+        setting = Setting.here(crew)
+        tasks = (joblib.delayed(_call)(setting, function, arguments) for function, *arguments in calls)
+        try:
+            with contextlib.closing(crew(tasks, pre_dispatch="2*n_jobs")) as results:
+                for result in results:
+                    finished(result)
+        except crew.lost as error:
+            raise BrokenExecutor(f"a worker died: {error}") from error
+
+
+def _call(setting: Setting, function: Callable[..., Any], arguments: list[Any]) -> Any:
+    with entered(setting):
+        return function(*arguments)
+
+
+@functools.cache
+def _dask_backend() -> type:
+    from joblib._dask import DaskDistributedBackend
+
+    class SteadyDask(DaskDistributedBackend):
+        """joblib's Dask backend without three of its defects (joblib 1.6).
+
+        It runs on the cluster even with one worker, raises where Dask gave up a task instead of waiting for ever, and
+        cancels the tasks of an aborted call.
+        """
+
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, super().effective_n_jobs(n_jobs))
+
+        def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Future:
+            def tell(done: Future) -> None:
+                if done.exception() is not None:
+                    callback(done.exception())
+
+            future = super().submit(func, callback)
+            future.add_done_callback(tell)
+            return future
+
+        def retrieve_result_callback(self, out: Any) -> Any:
+            if isinstance(out, BaseException):
+                raise out
+            return super().retrieve_result_callback(out)
+
+        def abort_everything(self, ensure_ready: bool = True) -> None:
+            self.client.cancel(list(self._results))
+            super().abort_everything(ensure_ready)
+
+    return SteadyDask

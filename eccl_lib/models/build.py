@@ -1,4 +1,4 @@
-"""TODO."""
+"""Models at their initial weights, which follow from the seed alone; and the device of a run."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from eccl_lib.models.cmr_encoders import cmr_encoder
 from eccl_lib.models.ecg_vit import EcgEncoder
 from eccl_lib.models.heads import Aligned, Supervised
 from eccl_lib.models.mae import MaskedAutoencoder
-from eccl_lib.tasks import Problem
 
 
 def build_seeded(config: Config, make: Callable[[], nn.Module]) -> nn.Module:
-    """The model on its device, first weights from the seed alone."""
+    """The model on the run's device, with initial weights from the seed. make: builds the model."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed))
         return make().to(device(config))
 
 
 def ecg_samples(config: Config) -> int:
-    """T of the ECGs that models see."""
+    """T, the number of samples of an ECG at the model's rate."""
     return 10 * config.view.ecg_rate
 
 
@@ -35,28 +34,25 @@ def new_autoencoder(config: Config) -> MaskedAutoencoder:
     return build_seeded(config, lambda: MaskedAutoencoder(config.ecg, config.mae, ecg_samples(config)))
 
 
-def new_cmr_model(problem: Problem) -> Supervised:
-    """The CMR encoder of ``config.cmr.architecture`` with a head."""
+def new_cmr_model(config: Config, outputs: int) -> Supervised:
+    """The CMR encoder of ``config.cmr.architecture`` with a head of so many outputs."""
 
     def make() -> Supervised:
-        encoder = cmr_encoder(problem.config)
-        return Supervised(encoder, encoder.num_features, problem.targets.task.outputs).to(
-            memory_format=torch.channels_last
-        )
+        encoder = cmr_encoder(config)
+        return Supervised(encoder, encoder.num_features, outputs).to(memory_format=torch.channels_last)
 
-    return build_seeded(problem.config, make)
+    return build_seeded(config, make)
 
 
-def new_ecg_model(problem: Problem, arm: Arm) -> Supervised | Aligned:
-    """An arm's ECG encoder with its head; with both projections where the arm has a teacher."""
-    config = problem.config
+def new_ecg_model(config: Config, outputs: int, arm: Arm) -> Supervised | Aligned:
+    """An ECG encoder with a head of so many outputs, and with both projections where the arm has a teacher."""
 
     def make() -> Supervised:
         if arm.encoder == "convolution":
             encoder, width = EcgAutoencoder(config.cmae, ecg_samples(config)).encoder, config.cmae.latent
         else:
             encoder, width = EcgEncoder(config.ecg, ecg_samples(config)), config.ecg.width
-        model = Supervised(encoder, width, problem.targets.task.outputs)
+        model = Supervised(encoder, width, outputs)
         if arm.teacher is None:
             return model
         with torch.device("meta"):
@@ -67,14 +63,13 @@ def new_ecg_model(problem: Problem, arm: Arm) -> Supervised | Aligned:
 
 
 def new_pair(config: Config) -> CrossModalAutoencoder:
-    """CMAE's pair of autoencoders."""
-    return build_seeded(config, lambda: CrossModalAutoencoder(config.cmae, config.view)).to(
-        memory_format=torch.channels_last
-    )
+    """The cross-modal autoencoder of the row CMAE."""
+    pair = build_seeded(config, lambda: CrossModalAutoencoder(config.cmae, config.view))
+    return pair.to(memory_format=torch.channels_last)
 
 
 def device(config: Config) -> torch.device:
-    """The device a run uses: as configured, or a GPU where there is one."""
+    """The configured device of a run; ``auto`` is a GPU where there is one, else the CPU."""
     if config.runtime.device != "auto":
         return torch.device(config.runtime.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from eccl_lib import losses
 from eccl_lib.config.schema import LEADS, CmaeConfig, ViewConfig
 from eccl_lib.models.heads import Temperature
-from eccl_lib.training import distributed
 
-POOLED = {"ecg": 8, "cmr": 4}  # samples, or pixels a side, that a latent is read from and drawn on; ours
+POOLED = {"ecg": 8, "cmr": 4}  # samples, or pixels per side, from which the latent is computed; ours
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a shortcut, at half the length or at twice: (B, C, T) to (B, C', T / 2 or 2 T)."""
+    """Two convolutions and a shortcut, at half or twice the length: (B, C, T) to (B, C', T / 2 or 2 T)."""
 
     def __init__(self, channels: int, out: int, *, up: bool) -> None:
         super().__init__()
@@ -36,7 +35,7 @@ class ResidualBlock(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers that each see all before them (Huang et al. 2017): (B, C, H, W) to (B, C + layers x growth, H, W)."""
+    """Each layer sees all earlier ones (Huang et al. 2017): (B, C, H, W) to (B, C + layers x growth, H, W)."""
 
     def __init__(self, channels: int, growth: int, layers: int) -> None:
         super().__init__()
@@ -122,12 +121,12 @@ class CmrAutoencoder(nn.Module):
 class CrossModalAutoencoder(nn.Module):
     """Two autoencoders around one latent of 256 (Radhakrishnan et al. 2023).
 
-    Reconstruction of both modalities plus 0.1 x the symmetric contrastive loss on cosine similarity with a learned
-    temperature. Modality dropout picks, per participant, whose latent both decoders draw from. As published: the two
-    stages (each modality alone, then the pair), log-cosh on the ECG and squared error on the CMR, residual and DenseNet
-    convolutions. What had to differ, because all rows of Table 1 read the same inputs: ten seconds of 12 leads in place
-    of one median beat, and the short-axis crop in place of 96 x 96 long-axis views; so the lengths of the networks, and
-    the suite's augmentations and schedule. Widths are ours: the publication's hang on its inputs.
+    Loss: reconstruction of both modalities plus 0.1 x the symmetric contrastive loss on cosine similarity with a
+    learned temperature. Modality dropout chooses, for each participant, the latent that both decoders receive. As
+    published: two stages (each modality alone, then the pair), log-cosh error on the ECG and squared error on the CMR,
+    residual and DenseNet convolutions. Different here, because all rows of Table 1 read the same inputs: ten seconds of
+    12 leads instead of one median beat, the short-axis crop instead of 96 x 96 long-axis views, and therefore the depth
+    of the networks, the augmentations and the schedule. The widths are ours: the published ones depend on its inputs.
     """
 
     def __init__(self, config: CmaeConfig, view: ViewConfig) -> None:
@@ -137,14 +136,13 @@ class CrossModalAutoencoder(nn.Module):
         self.temperature = Temperature(config.temperature, learned=True)
         self.contrastive_weight = config.contrastive_weight
 
-    def forward(self, ecg: Tensor, cmr: Tensor, from_ecg: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """ecg: (B, 12, T); cmr: (B, F, H, W); from_ecg: (B,) bool, whose latent is drawn from. Loss and its parts."""
+    def forward(self, ecg: Tensor, cmr: Tensor, from_ecg: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """ecg: (B, 12, T); cmr: (B, F, H, W); from_ecg: (B,) bool, whether both decoders receive the ECG's latent.
+
+        Returns the reconstruction errors of ECG and CMR, scalars, and both latents, (B, latent) of unit norm.
+        """
         latent_ecg, latent_cmr = self.ecg.encoder(ecg), self.cmr.encoder(cmr)  # (B, latent)
-        kept = torch.where(from_ecg[:, None], latent_ecg, latent_cmr)
-        parts = {
-            "ecg": distributed.part(losses.log_cosh(self.ecg.decode(kept), ecg)),
-            "cmr": distributed.part(nn.functional.mse_loss(self.cmr.decode(kept), cmr)),
-        }
-        unit = (distributed.all_gather(nn.functional.normalize(z, dim=-1)) for z in (latent_ecg, latent_cmr))
-        parts["contrastive"] = losses.clip_loss(*unit, self.temperature())
-        return parts["ecg"] + parts["cmr"] + self.contrastive_weight * parts["contrastive"], parts
+        latent = torch.where(from_ecg[:, None], latent_ecg, latent_cmr)
+        ecg_error = losses.log_cosh(self.ecg.decode(latent), ecg)
+        cmr_error = nn.functional.mse_loss(self.cmr.decode(latent), cmr)
+        return ecg_error, cmr_error, *(nn.functional.normalize(z, dim=-1) for z in (latent_ecg, latent_cmr))

@@ -12,12 +12,12 @@ from eccl_lib.models.ecg_vit import EcgEncoder, grid, initialise, patchify, posi
 
 
 class MaskedAutoencoder(nn.Module):
-    """x_hat = g(f(X_v)): the encoder f sees the visible tokens alone, the decoder g fills in the rest."""
+    """x_hat = g(f(X_v)): the encoder f sees the visible tokens only, the decoder g predicts the masked ones."""
 
     def __init__(self, ecg: EcgEncoderConfig, mae: MaeConfig, samples: int) -> None:
         super().__init__()
         self.ecg_config, self.mae_config = ecg, mae
-        self.encoder = EcgEncoder(ecg, samples, dropout=0.0)  # masking is the noise
+        self.encoder = EcgEncoder(ecg, samples, dropout=0.0)  # masking regularises
         self.to_decoder = nn.Linear(ecg.width, mae.decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, mae.decoder_width))
         self.register_buffer("decoder_pos", positions(mae.decoder_width, grid(ecg, samples)), persistent=False)
@@ -31,15 +31,15 @@ class MaskedAutoencoder(nn.Module):
     def forward(self, ecg: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """ecg: (B, 12, T); noise: (B, L), the tokens of least noise stay visible.
 
-        Returns the loss, the predicted patches (B, L, P) and the mask (B, L): 0 is visible, 1 is masked.
+        Returns predicted and true patches, each (B, L, P), and the mask (B, L): 0 is visible, 1 is masked.
         """
         ids_keep, ids_restore, mask = random_mask(noise, self.mae_config.mask_ratio)
         visible = take(self.encoder.tokens(ecg), ids_keep)  # (B, L_v, D)
         predicted = self.decode(self.encoder.encode(visible), ids_restore)
-        return self.loss(predicted, patchify(ecg, self.ecg_config), mask), predicted, mask
+        return predicted, patchify(ecg, self.ecg_config), mask
 
     def loss(self, predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """Masked-patch error (Sec. 2.1), or what the authors' code has. predicted, target: (B, L, P); mask: (B, L)."""
+        """Masked-patch error (Sec. 2.1), or the authors' variant. predicted, target: (B, L, P); mask: (B, L)."""
         everywhere, weight = self.mae_config.loss_on == "all", self.mae_config.correlation_weight
         error = losses.patch_mse(predicted, target) if everywhere else losses.masked_patch_mse(predicted, target, mask)
         return error if not weight else (1 - weight) * error + weight * losses.patch_decorrelation(predicted, target)
@@ -54,12 +54,12 @@ class MaskedAutoencoder(nn.Module):
 
 
 def visible_tokens(length: int, mask_ratio: float) -> int:
-    """How many of L tokens the encoder sees; 600 at 0.8 gives 120."""
+    """Number of tokens that the encoder sees; 600 at a mask ratio of 0.8 gives 120."""
     return max(1, length - round(length * mask_ratio))
 
 
 def random_mask(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Keep the tokens of least noise. noise: (B, L).
+    """Keep the tokens with the least noise. noise: (B, L).
 
     Returns ids_keep (B, L_v), ids_restore (B, L) that undoes the shuffle, mask (B, L): 0 is visible, 1 is masked.
     """

@@ -6,18 +6,13 @@ notebooks and the figures are copied, normalised, to ``notebooks/`` and ``figure
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from eccl_lib.config import command_line
-from eccl_lib.config import load as config_module
 from eccl_lib.config.errors import ConfigError
-from eccl_lib.evaluation import readme
 from eccl_lib.io import paths
 from eccl_lib.notebooks.clean import normalise
 
@@ -113,8 +108,6 @@ def refresh(executed: Sequence[Path], made: Sequence[Path]) -> None:
     for path in made:
         if not path.name.startswith("real_"):
             shutil.copyfile(path, paths.DEMO_FIGURES / path.name)
-    if (paths.DEMO_FIGURES / "table1.csv").is_file():
-        readme.update()
 
 
 def written_since(folder: Path, moment: float) -> list[Path]:
@@ -123,7 +116,7 @@ def written_since(folder: Path, moment: float) -> list[Path]:
     return [path for path in files if path.is_file() and path.name[0] != "." and path.stat().st_mtime >= moment]
 
 
-def _report(made: Sequence[Path], executed: Sequence[Path], say: Callable[[str], None]) -> None:
+def report(made: Sequence[Path], executed: Sequence[Path], say: Callable[[str], None]) -> None:
     for title, suffixes in (("tables", {".csv"}), ("figures, each also as SVG", {".png"})):
         say(f"{title}:")
         for path in made:
@@ -138,15 +131,7 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m eccl_lib.notebooks.run", description=__doc__.splitlines()[0])
-    command_line.add_parameters(parser, disease=False)
-    parser.add_argument("--only", nargs="+", metavar="NN", help="notebooks by number or name, such as 04")
-    parser.add_argument("--refresh", action="store_true", help="also renew notebooks/ and figures/demo")
-    return parser.parse_args(argv)
-
-
-def _chosen(only: Sequence[str] | None, refresh: bool) -> list[str]:
+def chosen(only: Sequence[str] | None, refresh: bool) -> list[str]:
     everything = [*ORDER, REAL_ECG, *((FIVE_SEEDS, ALL_PATCHES) if refresh else ())]
     if not only:
         return everything
@@ -155,42 +140,3 @@ def _chosen(only: Sequence[str] | None, refresh: bool) -> list[str]:
             raise ConfigError(f"no notebook is called {wish}; there are {', '.join(everything)}")
     names = [name for name in everything if name in only or name.split("_")[0] in only]
     return names
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit status: 0 done, 1 a notebook stopped, 2 a wrong argument."""
-    arguments = _arguments(argv)
-    began = time.perf_counter()
-    given = {"scale": arguments.scale, "cohort": arguments.cohort, "seed": arguments.seed}
-    defaults = {"scale": "demo", "cohort": "synthetic", "seed": 0}
-    # A parameter that equals the notebook's own is not passed, so that no cell is added for it.
-    parameters: dict[str, Any] = {name: value for name, value in given.items() if value != defaults[name]}
-    try:
-        overrides = command_line.overrides(arguments.set)
-        config_module.load(**given, overrides=overrides)
-        if overrides:
-            parameters["overrides"] = overrides
-        if arguments.refresh and parameters:
-            raise ConfigError("--refresh renews the committed demo: give it no other scale, cohort, seed or overrides")
-        names = _chosen(arguments.only, arguments.refresh)
-        folder = paths.notebooks_dir(arguments.scale, arguments.cohort)
-        moment = time.time() - 1  # a file system may round a time down
-        executed = run_all(names, parameters, folder, _say)
-        made = written_since(paths.figures_dir(arguments.scale, arguments.cohort), moment)
-        if arguments.refresh:
-            refresh(executed, made)
-    except (ConfigError, NotebookError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    _report(made, executed, _say)
-    _say(f"all in {time.perf_counter() - began:.0f} s")
-    return 0
-
-
-def _say(line: str) -> None:
-    # Progress lines of the notebooks arrive on standard error; the same stream keeps the order.
-    print(line, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,280 +1,375 @@
-"""The stages of Fig. 1: pre-train the ECG encoder, pre-train the CMR encoder, align, fine-tune; and CMAE's own.
+"""The table of stages, the runs that they make, and how a run and its prerequisites are trained.
 
-Each builds its model and fits it. Called again with the same parameters a stage returns its finished run; one that was
-killed goes on. Command: ``python -m eccl_lib.pipeline.stages pretrain_cmr --scale study --disease traits``.
+Runs, plans, the grid, the commands and the figure of all trainings read this table.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from eccl_lib.config import command_line
-from eccl_lib.config.errors import MissingError
-from eccl_lib.config.method_schema import ECCL, Arm, Modality, with_cmr
+from eccl_lib.config.errors import ConfigError, MissingError
+from eccl_lib.config.load import fingerprint, load
+from eccl_lib.config.method_schema import Arm, with_cmr
 from eccl_lib.config.schema import ARRAYS, Config
-from eccl_lib.config.seeds import seed_of
-from eccl_lib.data import cohort, open_cohort
+from eccl_lib.data import open_cohort
+from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.progress import Log
-from eccl_lib.models.build import new_autoencoder, new_cmr_model, new_ecg_model, new_pair
-from eccl_lib.models.ecg_vit import grid
+from eccl_lib.models.build import device, new_ecg_model
 from eccl_lib.models.heads import Supervised
-from eccl_lib.pipeline import models, torchrun, trainer
-from eccl_lib.pipeline.alignment import contrast_step
-from eccl_lib.pipeline.dependencies import (
-    arm_run,
-    autoencoder_run,
-    cmr_run,
-    ecg_run,
-    has_third_stage,
-    initial_weights_run,
-    pair_run,
-    third_run,
-)
-from eccl_lib.tasks import Problem
-from eccl_lib.training import distributed
-from eccl_lib.training.datasets import CineDataset, EcgDataset, predict_in_batches
-from eccl_lib.training.job import Course
-from eccl_lib.training.microbatches import Logs, Mean
+from eccl_lib.pipeline import features, jobs, trainer
+from eccl_lib.pipeline.methods import ARMS, METHODS
+from eccl_lib.pipeline.weights import frozen, initial_weights_run, load_initial_weights
+from eccl_lib.tasks import targets_of
+from eccl_lib.training import cost, distributed
+from eccl_lib.training.cost import Plan
+from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.runs import Run
 
-
-def pretrain_ecg(config: Config, log: Log = print) -> Run:
-    """Masked autoencoder on the training participants' ECGs (Sec. 2.1)."""
-    data = _cohort(config, log, NEEDS["pretrain_ecg"])
-    return trainer.once(ecg_run(config, data), config, lambda: ecg_course(config, data), log)
+FORMAT = "stages 3"  # raise it when the arithmetic of a stage changes: runs of the old format are then trained again
+CMR_SECTIONS = {"swin": "cmr", "resnet50": "cmr_resnet", "vit": "cmr_vit"}  # of the config, by architecture
 
 
-def ecg_course(config: Config, data: cohort.Cohort) -> Course:
-    signals, model = EcgDataset(data, config), new_autoencoder(config)
-    models.load_initial_weights(model, initial_weights_run(config, "pretrain_ecg"))
-    tokens = int(np.prod(grid(config.ecg, signals.samples)))
+@dataclass(frozen=True)
+class Stage:
+    """One kind of training.
 
-    def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        x = signals.augmented(rows, generator)
-        noise = distributed.rand(len(rows), tokens, generator=generator, device=x.device)
-        return model(x, noise)[0], {}
-
-    noise_of_all = torch.rand(len(data), tokens, generator=torch.Generator().manual_seed(config.seed))
-
-    def look(rows: np.ndarray) -> Tensor:
-        return model(signals.of(rows), noise_of_all[rows].to(signals.device))[0]
-
-    return trainer.error_course(config, data, config.mae, model, Mean(step), look, signals)
-
-
-def pretrain_cmr(config: Config, log: Log = print) -> Run:
-    """Supervised CMR encoder of one task (Sec. 2.1): five in all. Scored on CMR it is the reference row CMR_Sup."""
-    data = _cohort(config, log, NEEDS["pretrain_cmr"])
-    return trainer.once(cmr_run(config, data), config, lambda: cmr_course(config, data), log)
-
-
-def cmr_course(config: Config, data: cohort.Cohort) -> Course:
-    problem, clips = Problem.of(config, data), CineDataset(data, config)
-    model = new_cmr_model(problem)
-    models.load_initial_weights(model, initial_weights_run(config, "pretrain_cmr"), "encoder")
-    step = trainer.task_step(problem, model, clips)
-    return trainer.task_course(problem, config.cmr_training, model, clips, step)
-
-
-def cmr_features(config: Config, data: cohort.Cohort, log: Log = print) -> np.ndarray:
-    """Features of every participant's clip from the frozen CMR encoder, computed once. Returns (N, D) float32."""
-    teacher = _parent("pretrain_cmr", cmr_run(config, data), config, log)
-
-    def compute() -> np.ndarray:
-        model, clips = models.frozen_cmr(config, data), CineDataset(data, config)
-        return predict_in_batches(lambda part: model.encoder(clips.of(part)), np.arange(len(data)), source=clips)
-
-    return teacher.cached_array("features", compute)
-
-
-def cmr_views(config: Config, data: cohort.Cohort, log: Log = print) -> np.ndarray:
-    """Features of ``config.align.views`` augmented versions of every clip, computed once. Returns (N, K, D) float32.
-
-    What the frozen encoder would see over so many epochs; with 0 the clips as they are, as ``cmr_features``.
+    name: folder of its runs. needs: arrays that the cohort must have. config_sections: that the fingerprint covers.
+    parents: the runs that must be finished first. build: the training job; with ``pretrained`` False it has random
+    weights and features, which cost as much and need no parent.
     """
-    views = config.align.views
-    if not views:
-        return cmr_features(config, data, log)
-    teacher = _parent("pretrain_cmr", cmr_run(config, data), config, log)
 
-    def compute() -> np.ndarray:
-        model, clips = models.frozen_cmr(config, data), CineDataset(data, config)
-
-        def one(view: int, part: np.ndarray) -> Tensor:
-            generator = torch.Generator(clips.device).manual_seed(seed_of(config.seed, view, int(part[0])))
-            return model.encoder(clips.augmented(part, generator))
-
-        rows = np.arange(len(data))
-        return np.stack([predict_in_batches(partial(one, view), rows, source=clips) for view in range(views)], axis=1)
-
-    return teacher.cached_array(features_file(config), compute)
+    name: str
+    needs: tuple[str, ...]
+    config_sections: Callable[[RunSpec], tuple[str, ...]]
+    parents: Callable[[RunSpec], tuple[RunSpec, ...]]
+    build: Callable[[RunSpec, Cohort, bool], TrainingJob]
 
 
-def features_file(config: Config) -> str:
-    """Under which name ``cmr_views`` keeps its array beside the encoder."""
-    return f"features_{config.align.views}_views" if config.align.views else "features"
+@dataclass(frozen=True)
+class RunSpec:
+    """A run before it is trained. stage: name in ``STAGES``; variant: an architecture, a modality or a row's key."""
+
+    stage: str
+    variant: str
+    config: Config
+
+    @property
+    def arm(self) -> Arm:
+        """Of a row of Table 1 that reads ECGs."""
+        return ARMS[self.variant]
+
+    @property
+    def is_features(self) -> bool:
+        """Whether this is the extraction of CMR features, which are kept beside the CMR encoder."""
+        return self.stage == "cmr_features"
+
+    @property
+    def task(self) -> str:
+        """A disease or ``traits``; for a stage without labels, what it reads."""
+        return _WITHOUT_LABELS.get(self.stage) or (self.variant if self.stage == "autoencode" else self.config.disease)
+
+    @property
+    def name(self) -> str:
+        """Its name for ``eccl train``."""
+        if self.stage in ("align", "finetune", "third_stage"):
+            return self.variant
+        return f"{self.stage}_{self.variant}" if self.stage == "autoencode" else self.stage
+
+    @property
+    def kind(self) -> str:
+        """Runs of one kind cost about the same."""
+        task = "traits" if self.config.disease == "traits" else "disease"
+        if self.stage in ("align", "finetune"):
+            return f"{self.variant}/{task}"
+        if self.stage in ("pretrain_cmr", "third_stage"):
+            return f"{self.stage}/{self.variant}/{task}"
+        return f"{self.stage}/{self.variant}" if self.is_features else self.name
+
+    @property
+    def command(self) -> str:
+        """The shell command that trains it."""
+        return f"eccl train {self.name} {command_line.line(self.config)}"
+
+    def parents(self) -> tuple[RunSpec, ...]:
+        """The runs that must be finished first. Specs that share a parent give equal parents."""
+        return STAGES[self.stage].parents(self)
+
+    def run(self, data: Cohort) -> Run:
+        """Its folder, whether it is trained or not. Features lie in the folder of their encoder."""
+        if self.is_features:
+            return self.parents()[0].run(data)
+        identity = {"pretrain_cmr": self.variant, "autoencode": self.variant, "align": self.variant}
+        identity |= {"finetune": self.variant}
+        own = (identity[self.stage],) if self.stage in identity else ()
+        parents = tuple(parent.run(data).fingerprint for parent in self.parents())
+        sections = STAGES[self.stage].config_sections(self)
+        digest = fingerprint(self.config, *sections, parents=(FORMAT, data.fingerprint, *own, *parents))
+        return Run.of(self.config, self.stage, self.variant, self.task, digest)
+
+    def done(self, data: Cohort) -> bool:
+        """Whether there is nothing left to do."""
+        run = self.run(data)
+        return run.done and (not self.is_features or run.has_cached(features.file_name(self.config)))
+
+    def plan(self, data: Cohort) -> Plan:
+        """Its time and memory from trial steps here; needs no parent and leaves nothing behind."""
+        torch.set_num_threads(self.config.runtime.threads)
+        return cost.plan(self.job(data, pretrained=False), runtime=self.config.runtime)
+
+    def estimate(self, data: Cohort) -> float:
+        """Seconds it will take, from trial steps here."""
+        torch.set_num_threads(self.config.runtime.threads)
+        return features.estimate(self.config, data) if self.is_features else self.plan(data).seconds
+
+    def seconds(self, data: Cohort) -> float:
+        """Seconds that the finished run took, without its parents: CPU time, on a GPU wall-clock time."""
+        run = self.run(data)
+        timing = run.cached_timing(features.file_name(self.config)) if self.is_features else run.timing
+        unit = "seconds" if device(self.config).type == "cuda" else "cpu_seconds"
+        return float(timing.get(unit, timing["cpu_seconds"]))  # features of earlier versions have CPU time only
+
+    def job(self, data: Cohort, pretrained: bool = True) -> TrainingJob:
+        """The training job. pretrained: False gives random weights and features, for estimates."""
+        return STAGES[self.stage].build(self, data, pretrained)
+
+    def train(self, log: Log = print) -> Run:
+        """Train it, or return the finished run; first its prerequisites, as ``require`` does."""
+        data = cohort_for(self.config, log, STAGES[self.stage].needs)
+        if self.is_features:
+            run = require(self.parents()[0], log)
+            features.extract(self.config, data, run)
+            return run
+
+        def build() -> TrainingJob:
+            for parent in self.parents():
+                require(parent, log)
+            return self.job(data)
+
+        return trainer.train_if_missing(self.run(data), self.name, self.config, build, log)
 
 
-def autoencode(config: Config, modality: Modality, log: Log = print) -> Run:
-    """CMAE's first stage: the autoencoder of one modality, alone."""
-    data = _cohort(config, log, NEEDS[f"autoencode_{modality}"])
-    run = autoencoder_run(config, modality, data)
-    return trainer.once(run, config, lambda: autoencoder_course(config, modality, data), log)
+_WITHOUT_LABELS = {"pretrain_ecg": "ecg", "pretrain_pair": "pair"}
 
 
-def autoencoder_course(config: Config, modality: Modality, data: cohort.Cohort) -> Course:
-    inputs, model = {"ecg": EcgDataset, "cmr": CineDataset}[modality](data, config), getattr(new_pair(config), modality)
-
-    def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        return model(inputs.augmented(rows, generator)), {}
-
-    look = lambda rows: model(inputs.of(rows))  # noqa: E731
-    return trainer.error_course(config, data, config.cmae, model, Mean(step), look, inputs)
+# Which run belongs to which name.
 
 
-def pretrain_pair(config: Config, log: Log = print) -> Run:
-    """CMAE's second stage: both autoencoders around one latent, started from the two that were trained alone."""
-    data = _cohort(config, log)
-
-    def make() -> Course:
-        alone = {}
-        for modality in ("ecg", "cmr"):
-            run = _parent(f"autoencode_{modality}", autoencoder_run(config, modality, data), config, log)
-            alone[modality] = run.weights()
-        return pair_course(config, data, alone)
-
-    return trainer.once(pair_run(config, data), config, make, log)
-
-
-def pair_course(config: Config, data: cohort.Cohort, alone: dict[str, dict[str, Tensor]]) -> Course:
-    """alone: weights of each modality's autoencoder; empty: none."""
-    signals, clips, model = EcgDataset(data, config), CineDataset(data, config), new_pair(config)
-    for modality, weights in alone.items():
-        getattr(model, modality).load_state_dict(weights)
-
-    def step(rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        x = signals.augmented(rows, generator)
-        y = clips.augmented(rows, generator)
-        from_ecg = distributed.rand(len(rows), generator=generator, device=x.device) < 0.5
-        return model(x, y, from_ecg)
-
-    picked = torch.rand(len(data), generator=torch.Generator().manual_seed(config.seed)) < 0.5
-
-    def look(rows: np.ndarray) -> Tensor:
-        return model(signals.of(rows), clips.of(rows), picked[rows].to(signals.device))[0]
-
-    return trainer.error_course(config, data, config.cmae, model, step, look, signals, clips)
+def spec(config: Config, name: str) -> RunSpec:
+    """The run of a stage or of a row of Table 1. name: such as pretrain_ecg, eccl, cmr_sup. Raises ConfigError."""
+    if name in ("pretrain_ecg", "pretrain_pair", "autoencode_ecg", "autoencode_cmr"):
+        stage, _, modality = name.partition("_") if name.startswith("autoencode") else (name, "", "")
+        variant = {"pretrain_ecg": "vit", "pretrain_pair": "cmae"}.get(name, modality)
+        # These runs do not depend on the disease or the CMR encoder: equal ones get equal specs.
+        return RunSpec(stage, variant, with_cmr(replace(config, disease=load(config.scale).disease), "swin"))
+    if name in ("pretrain_cmr", "cmr_features"):
+        return RunSpec(name, config.cmr.architecture, config)
+    if name not in METHODS:
+        raise ConfigError(f"{name!r} is no stage and no row of Table 1; choose one of {', '.join(NAMES)}")
+    if name == "cmr_sup":
+        return RunSpec("pretrain_cmr", "swin", with_cmr(config, "swin"))
+    stage = "align" if ARMS[name].teacher else "finetune"
+    return RunSpec("third_stage" if _has_third_stage(config, ARMS[name]) else stage, name, config)
 
 
-def train_arm(config: Config, arm: Arm = ECCL, log: Log = print) -> Run:
-    """The task on the ECG, beside a contrast with the frozen CMR encoder where the arm has one (Sec. 2.2, Eq. 5).
+def _has_third_stage(config: Config, arm: Arm) -> bool:
+    """Whether a row has a third stage: where configured, for aligned models of the traits (authors' code)."""
+    return config.third_stage.enabled and arm.teacher is not None and config.disease == "traits"
 
-    All arms have the same schedule and number of updates.
+
+def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:
+    """Parents of stage two: the pre-trained ECG encoder and the features of the CMR encoder, where the row has them."""
+    names = {"none": (), "mae": ("pretrain_ecg",), "cmae": ("pretrain_pair",)}[own.arm.pretraining]
+    parents = tuple(spec(own.config, name) for name in names)
+    teacher = own.arm.teacher
+    return (*parents, spec(with_cmr(own.config, teacher), "cmr_features")) if teacher else parents
+
+
+def _ecg_sections(own: RunSpec) -> tuple[str, ...]:
+    return ("seed", "disease", "view", "augment", "ecg" if own.arm.encoder == "vit" else "cmae", "align")
+
+
+# The training job of each stage.
+
+
+def _masked_autoencoder(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
+    job = jobs.masked_autoencoder_job(own.config, data)
+    load_initial_weights(job.model, initial_weights_run(own.config, own.stage))
+    return job
+
+
+def _cmr(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
+    job = jobs.cmr_job(own.config, data)
+    load_initial_weights(job.model, initial_weights_run(own.config, own.stage), "encoder")
+    return job
+
+
+def _autoencoder(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
+    return jobs.autoencoder_job(own.config, own.variant, data)
+
+
+def _cross_modal(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
+    job = jobs.cross_modal_job(own.config, data)
+    for parent in own.parents() if pretrained else ():
+        getattr(job.model, parent.variant).load_state_dict(parent.run(data).weights())
+    return job
+
+
+def _stage_two(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
+    config, arm = own.config, own.arm
+    if not pretrained:
+        return jobs.untrained_ecg_job(config, arm, data)
+    model = new_ecg_model(config, targets_of(config, data).task.outputs, arm)
+    load_pretrained_encoder(model, own, data)
+    teacher = own.parents()[-1] if arm.teacher else None
+    frozen_features = features.extract(teacher.config, data, teacher.run(data)) if teacher else None
+    return jobs.ecg_job(config, arm, data, model, frozen_features)
+
+
+def load_pretrained_encoder(model: Supervised, own: RunSpec, data: Cohort) -> None:
+    """Copy the weights of a row's pre-trained ECG encoder into its model, where the row has one (Sec. 2.2)."""
+    if own.arm.pretraining == "mae":
+        model.encoder.load_state_dict(spec(own.config, "pretrain_ecg").run(data).weights("encoder"))
+    if own.arm.pretraining == "cmae":
+        model.encoder.load_state_dict(spec(own.config, "pretrain_pair").run(data).weights("ecg.encoder"))
+
+
+def _third_stage(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
+    config, arm = own.config, own.arm
+    model = new_ecg_model(config, targets_of(config, data).task.outputs, arm)
+    if pretrained:
+        model = frozen(model, own.parents()[0].run(data)).requires_grad_(True)
+    return jobs.ecg_job(config, arm, data, model, None, config.third_stage)
+
+
+def _features(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
+    raise TypeError("CMR features are extracted, not trained")
+
+
+_CMAE = ("seed", "view", "augment", "cmae")
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "pretrain_ecg",
+            needs=("ecg",),
+            config_sections=lambda own: ("seed", "view", "augment", "ecg", "mae"),
+            parents=lambda own: (),
+            build=_masked_autoencoder,
+        ),
+        Stage(
+            "pretrain_cmr",
+            needs=("clips",),
+            config_sections=lambda own: (
+                *("seed", "disease", "view", "augment"),
+                CMR_SECTIONS[own.variant],
+                "cmr_training",
+            ),
+            parents=lambda own: (),
+            build=_cmr,
+        ),
+        Stage(
+            "cmr_features",
+            needs=ARRAYS,
+            config_sections=lambda own: (),
+            parents=lambda own: (spec(own.config, "pretrain_cmr"),),
+            build=_features,
+        ),
+        Stage(
+            "autoencode",
+            needs=ARRAYS,
+            config_sections=lambda own: _CMAE,
+            parents=lambda own: (),
+            build=_autoencoder,
+        ),
+        Stage(
+            "pretrain_pair",
+            needs=ARRAYS,
+            config_sections=lambda own: _CMAE,
+            parents=lambda own: (spec(own.config, "autoencode_ecg"), spec(own.config, "autoencode_cmr")),
+            build=_cross_modal,
+        ),
+        Stage("align", needs=ARRAYS, config_sections=_ecg_sections, parents=_pretraining, build=_stage_two),
+        Stage("finetune", needs=ARRAYS, config_sections=_ecg_sections, parents=_pretraining, build=_stage_two),
+        Stage(
+            "third_stage",
+            needs=ARRAYS,
+            config_sections=lambda own: ("seed", "view", "augment", "third_stage"),
+            parents=lambda own: (RunSpec("align", own.variant, own.config),),
+            build=_third_stage,
+        ),
+    )
+}
+# The names that ``spec`` and ``eccl train`` know: stages, then rows of Table 1.
+NAMES = ("pretrain_ecg", "pretrain_cmr", "autoencode_ecg", "autoencode_cmr", "pretrain_pair", *METHODS)
+
+
+# Training.
+
+
+def train(config: Config, name: str, log: Log = print) -> Run:
+    """Train a stage or a row of Table 1, or return its finished run. name: one of ``NAMES``."""
+    return spec(config, name).train(log)
+
+
+def expected(config: Config, name: str, data: Cohort) -> Run:
+    """The run that ``train`` makes or finds, whether it is trained or not."""
+    return spec(config, name).run(data)
+
+
+def require(own: RunSpec, log: Log = print, data: Cohort | None = None) -> Run:
+    """The finished run; trained now if ``runtime.build_missing``, else MissingError with the command.
+
+    data: the config's cohort, where the caller has opened it.
     """
-    data = _cohort(config, log)
-
-    def make() -> Course:
-        features = None
-        if arm.teacher:
-            features = cmr_views(with_cmr(config, arm.teacher), data, log)
-        if arm.pretraining == "mae":
-            _parent("pretrain_ecg", ecg_run(config, data), config, log)
-        if arm.pretraining == "cmae":
-            _parent("pretrain_pair", pair_run(config, data), config, log)
-        model = new_ecg_model(Problem.of(config, data), arm)
-        models.load_pretrained_encoder(model, arm, config, data)
-        return arm_course(config, arm, data, model, features)
-
-    run = trainer.once(arm_run(config, arm, data), config, make, log)
-    return third_stage(config, arm, log) if has_third_stage(config, arm) else run
-
-
-def arm_course(config: Config, arm: Arm, data: cohort.Cohort, model: Supervised, features: np.ndarray | None) -> Course:
-    """features: (N, D) or (N, K, D) of the frozen CMR encoder, never trained; None where the arm has no teacher."""
-    problem, signals = Problem.of(config, data), EcgDataset(data, config)
-    if features is None:
-        step = trainer.task_step(problem, model, signals)
-        return trainer.task_course(problem, config.align, model, signals, step)
-    step = contrast_step(problem, arm, model, signals, features)
-    return trainer.task_course(problem, config.align, model, signals, step)
-
-
-def third_stage(config: Config, arm: Arm, log: Log = print) -> Run:
-    """The traits once more on the aligned encoder, without contrast (authors' code; off by default)."""
-    data = _cohort(config, log)
-
-    def make() -> Course:
-        problem, signals = Problem.of(config, data), EcgDataset(data, config)
-        model = models.frozen(new_ecg_model(problem, arm), arm_run(config, arm, data)).requires_grad_(True)
-        step = trainer.task_step(problem, model, signals)
-        return trainer.task_course(problem, config.third_stage, model, signals, step)
-
-    return trainer.once(third_run(config, arm, data), config, make, log)
-
-
-# What of a cohort a stage reads, where not all.
-NEEDS = {
-    "pretrain_ecg": ("ecg",),
-    "pretrain_cmr": ("clips",),
-    "autoencode_ecg": ("ecg",),
-    "autoencode_cmr": ("clips",),
-}
-
-# By name, for commands, for what is missing upstream and for the grid.
-
-STAGES: dict[str, Callable[[Config, Log], Run]] = {
-    "pretrain_ecg": pretrain_ecg,
-    "pretrain_cmr": pretrain_cmr,
-    "autoencode_ecg": partial(autoencode, modality="ecg"),
-    "autoencode_cmr": partial(autoencode, modality="cmr"),
-    "pretrain_pair": pretrain_pair,
-    "align": train_arm,
-}
-
-
-def _cohort(config: Config, log: Log, needs: Collection[str] = ARRAYS) -> cohort.Cohort:
-    """The config's cohort with the arrays that are needed. Of several ranks the first opens it, and builds it first."""
-    return distributed.main_process_first(lambda: open_cohort.load(config, log, needs=needs))
+    data = data or cohort_for(own.config, log, STAGES[own.stage].needs)
+    run = own.run(data)
+    if own.is_features:
+        return own.train(log)
+    if distributed.broadcast(lambda: run.done):
+        return run
+    if not own.config.runtime.build_missing:
+        raise MissingError(f"{run.name} has not been trained. Train it first:\n  {own.command}")
+    log(f"{run.name} is a prerequisite; training it")
+    return own.train(log)
 
 
 def parents(config: Config, log: Log = print) -> tuple[Run, Run]:
-    """The finished runs of stage one, ECG and CMR: built first where the scale allows, else MissingError."""
-    data = _cohort(config, log)
-    ecg_parent = _parent("pretrain_ecg", ecg_run(config, data), config, log)
-    return ecg_parent, _parent("pretrain_cmr", cmr_run(config, data), config, log)
+    """The finished runs of stage one, ECG and CMR, as ``require`` gives them."""
+    return require(spec(config, "pretrain_ecg"), log), require(spec(config, "pretrain_cmr"), log)
 
 
-def _parent(stage: str, run: Run, config: Config, log: Log) -> Run:
-    """A finished parent: built where the scale allows, else MissingError with the command."""
-    if distributed.broadcast(lambda: run.done):
-        return run
-    if not config.runtime.build_missing:
-        line = f"python -m eccl_lib.pipeline.stages {stage} {command_line.line(config)}"
-        raise MissingError(f"{run.name} has not been trained. Train it first:\n  {line}")
-    log(f"{run.name} is needed first; training it")
-    return STAGES[stage](config, log=log)
+def cohort_for(config: Config, log: Log = print, needs: Collection[str] = ARRAYS) -> Cohort:
+    """The config's cohort with the arrays that are needed; with several ranks, the main process builds it first."""
+    return distributed.main_process_first(lambda: open_cohort.load(config, log, needs=needs))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """``python -m eccl_lib.pipeline.stages pretrain_ecg|pretrain_cmr|align|...``; also under torchrun."""
-    parser = argparse.ArgumentParser(prog="python -m eccl_lib.pipeline.stages", description=__doc__)
-    parser.add_argument("stage", choices=STAGES)
-    command_line.add_parameters(parser)
-    parser.add_argument("--plan", action="store_true", help="say what it and what it hangs on would cost, and stop")
-    parsed = parser.parse_args(arguments)
-    if parsed.plan:
-        from eccl_lib.grid import planning  # stands above the stages, and asks them for trial steps
+def waves(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
+    """The runs and all of their prerequisites, each once, in waves: prerequisites first by depth, the rest last.
 
-        planning.show(parsed.stage, command_line.config(parsed))
-        return
-    torchrun.command_line(lambda config, log: STAGES[parsed.stage](config, log=log), parsed)
+    Within a wave no run needs another.
+    """
+    depth: dict[RunSpec, int] = {}
+    needed: set[RunSpec] = set()
+
+    def visit(own: RunSpec) -> int:
+        if own not in depth:
+            above = own.parents()
+            needed.update(above)
+            depth[own] = max((visit(parent) + 1 for parent in above), default=0)
+        return depth[own]
+
+    for own in specs:
+        visit(own)
+    levels = range(max(depth.values(), default=-1) + 1)
+    shared = [[own for own in depth if own in needed and depth[own] == level] for level in levels]
+    return [wave for wave in (*shared, [own for own in depth if own not in needed]) if wave]
 
 
-if __name__ == "__main__":
-    command_line.run(main)
+def cmr_features(config: Config, data: Cohort, log: Log = print) -> np.ndarray:
+    """Features of every participant's clip from the frozen CMR encoder, computed once. Returns (N, D) float32."""
+    return features.plain(config, data, require(spec(config, "pretrain_cmr"), log))

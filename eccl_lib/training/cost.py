@@ -1,8 +1,8 @@
-"""What a training will cost on this machine, from a few trial steps: time and memory.
+"""Estimate the time and memory of a training on this machine from a few trial steps.
 
-A trial takes the run's own batches, reads, steps, validation pieces and checkpoints, with the run's own switches (but
-not compiled). Where one full batch would take too long, as a paper-size model on a CPU, a part of it is tried and cost
-is taken to grow with rows.
+A trial uses the job's own batches, data, steps, validation batches and checkpoints with its runtime settings, except
+compilation. Where a full batch would take too long (a paper-size model on a CPU), part of it is tried, and the cost is
+assumed to grow linearly with the rows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,19 +24,17 @@ from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.io import paths
 from eccl_lib.io.progress import format_seconds
 from eccl_lib.training.datasets import EVALUATION_BATCH
+from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.loop import DEFAULTS, trial_loop
 
-if TYPE_CHECKING:
-    from eccl_lib.training.job import Course
-
 TRIALS = 4  # steps that are timed, after one that warms up
-PATIENCE = 20.0  # seconds that the trial steps of one run may take in all; ours
+PATIENCE = 20.0  # seconds for all trial steps of a run; ours
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A training's cost. seconds: of CPU time, on a GPU of the clock; memory: bytes, the greatest need at a time."""
+    """The cost of a training. Seconds are CPU time, on a GPU wall-clock time. memory: peak, in bytes."""
 
     updates: int
     update: float  # seconds of one
@@ -50,7 +47,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """All of it but what reads and builds first."""
+        """The whole training, without opening the cohort and building the model."""
         return self.updates * self.update + self.epochs * (self.validation + self.checkpoint) + self.scores
 
     def __str__(self) -> str:
@@ -59,35 +56,35 @@ class Plan:
         return f"about {format_seconds(self.seconds)} {where}, {self.memory / 1e9:.2g} GB ({parts})"
 
 
-def plan(course: Course, done: int = 0, runtime: RuntimeConfig = DEFAULTS) -> Plan:
-    """Try a course. done: epochs that are behind it. The model and the caller's random numbers stay as they are."""
-    recipe, training = course.recipe, course.training
-    kept = {name: tensor.clone() for name, tensor in recipe.model.state_dict().items()}
-    extra = sum(tensor.nbytes for tensor in kept.values())
-    device = next(recipe.model.parameters()).device
+def plan(job: TrainingJob, done: int = 0, runtime: RuntimeConfig = DEFAULTS) -> Plan:
+    """Try a job. done: finished epochs. The model and the caller's random numbers do not change."""
+    model, schedule = job.model, job.schedule
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    copies = sum(tensor.nbytes for tensor in weights.values())
+    device = next(model.parameters()).device
     with tempfile.TemporaryDirectory(dir=_folder()) as folder, torch.random.fork_rng(devices=_cuda(device)):
-        loop = trial_loop(recipe, training, Path(folder), runtime)
-        recipe.model.train()
-        batches = [recipe.batches(epoch) for epoch in range(done, training.epochs)]
-        rows = batches[0][0] if batches else recipe.batches(0)[0]
-        act = lambda some: loop.run_step(some, training.warmup_epochs)  # noqa: E731
-        update, step_memory = _cost(act, rows, device, least=2 * runtime.accumulate)
-        recipe.model.eval()
+        loop = trial_loop(job, Path(folder), runtime)
+        model.train()
+        batches = [job.batches(epoch) for epoch in range(done, schedule.epochs)]
+        rows = batches[0][0] if batches else job.batches(0)[0]
+        step = lambda part: loop.run_step(part, schedule.warmup_epochs)  # noqa: E731
+        update, step_memory = _cost(step, rows, device, least=2 * runtime.accumulate)
+        model.eval()
         with torch.no_grad():
-            piece = course.checked("val")[:EVALUATION_BATCH]
-            look, look_memory = _cost(lambda some: course.look(some), piece, device)
+            rows = job.rows("val")[:EVALUATION_BATCH]
+            validation, validation_memory = _cost(job.predict_batch, rows, device)
         checkpoint = seconds_of(loop.save, device)
-    recipe.model.load_state_dict(kept)
-    each = look / len(piece)
-    count = {split: len(course.checked(split)) for split in ("val", "test")}
+    model.load_state_dict(weights)
+    per_row = validation / len(rows)
+    count = {split: len(job.rows(split)) for split in ("val", "test")}
     return Plan(
         updates=sum(map(len, batches)),
         update=update,
         epochs=len(batches),
-        validation=each * count["val"],
+        validation=per_row * count["val"],
         checkpoint=checkpoint,
-        scores=each * (count["val"] + 2 * count["test"]),
-        memory=max(step_memory, look_memory) - extra,
+        scores=per_row * (count["val"] + 2 * count["test"]),
+        memory=max(step_memory, validation_memory) - copies,
         gpu=device.type == "cuda",
     )
 
@@ -95,16 +92,16 @@ def plan(course: Course, done: int = 0, runtime: RuntimeConfig = DEFAULTS) -> Pl
 def _cost(
     act: Callable[[np.ndarray], object], rows: np.ndarray, device: torch.device, least: int = 2
 ) -> tuple[float, int]:
-    """Seconds of ``act`` on all rows, and bytes of memory while it acts. Tried on as many as fit into the patience.
+    """Seconds of ``act`` on all rows, and its memory in bytes, tried on as many rows as ``PATIENCE`` allows.
 
-    least: rows that it is tried on at least, if there are so many; half of them can be tried as well.
+    least: the smallest number of rows to try; half of it can be tried too.
     """
     few = rows[: min(least, len(rows))]
     act(few)  # warms up
     one = seconds_of(lambda: act(few), device) / len(few)
     most = int(PATIENCE / (TRIALS + 1) / max(one, 1e-9))
     some = rows[: max(len(few), min(len(rows), most))]
-    give_back()
+    release_memory()
     before = anonymous(device)
     with Peak(device) as peak:
         act(some)
@@ -125,7 +122,7 @@ def _median(act: Callable[[], object], device: torch.device) -> float:
 
 
 def seconds_of(act: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call: of CPU time; of the clock where a GPU works."""
+    """Seconds of one call: CPU time, or wall-clock time on a GPU."""
     if device.type != "cuda":
         began = time.process_time()
         act()
@@ -137,14 +134,14 @@ def seconds_of(act: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def give_back() -> None:
-    """Return freed memory to the system (glibc), so that what is used anew counts as growth."""
+def release_memory() -> None:
+    """Return freed memory to the system (glibc), so that memory used again counts as growth."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 class Peak:
-    """The most memory at a time within its block: of the GPU, or of this process beside mapped files. ``bytes``."""
+    """Peak memory inside its block, in ``bytes``: of the GPU, or of this process without mapped files."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.bytes = device, 0
@@ -153,7 +150,7 @@ class Peak:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         elif CLEAR.exists():
-            CLEAR.write_text("5")  # Linux: the high-water mark begins anew
+            CLEAR.write_text("5")  # Linux: reset the high-water mark
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -166,7 +163,7 @@ class Peak:
 
 
 def anonymous(device: torch.device) -> int:
-    """Bytes in use now: of the GPU, or of this process beside mapped files, whose pages can be given back."""
+    """Bytes in use: of the GPU, or of this process without mapped files, whose pages the system can take back."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated()
     return _status("RssAnon") if STATUS.exists() else 0

@@ -1,10 +1,13 @@
-"""What a model reads, by row of the cohort: signals and clips as float batches on the run's device."""
+"""Datasets: ECGs and cine clips of a cohort as float batches on the run's device, by row of the cohort."""
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -15,19 +18,23 @@ from eccl_lib.data import cmr, ecg
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.models.build import device
 from eccl_lib.training import distributed
-from eccl_lib.training.reader import Prefetcher
+from eccl_lib.training.batch import Batch
 
-EVALUATION_BATCH = 128  # rows that are read together where nothing is learned
+EVALUATION_BATCH = 128  # rows in one batch of validation, test and feature extraction
+PREFETCH = 2  # batches that wait, read, on the device
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array as a tensor there; towards a GPU through pinned memory, so that the host does not wait for the copy."""
+    """The array as a tensor on the device; to a GPU through pinned memory, so that the host does not wait."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class EcgDataset:
-    """All ECGs of a cohort as the models see them: resident on a GPU as int16, on a CPU left in the memory map."""
+    """All ECGs of a cohort, scaled for the models. They stay on a GPU as int16, on a CPU in the memory map.
+
+    waited: seconds spent on reading.
+    """
 
     def __init__(self, data: Cohort, config: Config) -> None:
         self.view, self.augment, self.device = config.view, config.augment, device(config)
@@ -45,19 +52,19 @@ class EcgDataset:
         self.waited += time.perf_counter() - began
         return ecg.scale(found, self.view)
 
-    def augmented(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
-        """As ``of``, each ECG cropped, reversed or turned by chance (Sec. 3.1)."""
-        return ecg.augment(self.of(rows), self.augment, generator)
+    def augmented(self, batch: Batch) -> Tensor:
+        """The batch's ECGs as ``of`` gives them, cropped, reversed or negated at random (Sec. 3.1). (b, 12, T)."""
+        return ecg.augment(self.of(batch.rows), self.augment, batch.draw(ecg.AUGMENT_DRAWS, -1))
 
     def ahead(self, batches: Sequence[np.ndarray]) -> AbstractContextManager:
-        """Nothing to do: they are resident, or small."""
+        """Nothing is read ahead: ECGs are resident, or small."""
         return nullcontext()
 
 
 class CineDataset:
-    """All cine clips of a cohort as the models see them, read from the memory map batch by batch.
+    """All cine clips of a cohort, scaled for the models, read from the memory map batch by batch.
 
-    waited: seconds in which a step stood still for its clips.
+    waited: seconds in which steps waited for their clips.
     """
 
     def __init__(self, data: Cohort, config: Config) -> None:
@@ -66,22 +73,22 @@ class CineDataset:
         asked = config.runtime.read_ahead
         self.read_ahead = asked == "on" or (asked == "auto" and self.device.type == "cuda")
         self.waited = 0.0
-        self._reader: Prefetcher | None = None
+        self._prefetcher: Prefetcher | None = None
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     def of(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, F, H, W) in [-1, 1], channels_last."""
         return cmr.scale(self.stored(rows))
 
-    def augmented(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
-        """As ``of``, each clip rotated, scaled or mirrored by chance (Sec. 3.1), from its bytes on the device."""
-        return cmr.augment(self.stored(rows), self.augment, generator)
+    def augmented(self, batch: Batch) -> Tensor:
+        """The batch's clips as ``of`` gives them, rotated, scaled or mirrored at random (Sec. 3.1). (b, F, H, W)."""
+        return cmr.augment(self.stored(batch.rows), self.augment, batch.draw(cmr.AUGMENT_DRAWS, -1))
 
     def stored(self, rows: np.ndarray) -> Tensor:
         """rows: (B,). Returns (B, F, H, W) uint8 on the device, channels_last."""
         began = time.perf_counter()
-        if self._reader is not None and self._reader.has(rows):
-            batch = self._reader.next()
+        if self._prefetcher is not None and self._prefetcher.has(rows):
+            batch = self._prefetcher.next()
             if self._stream is not None:
                 batch.record_stream(torch.cuda.current_stream(self.device))
         else:
@@ -91,18 +98,18 @@ class CineDataset:
 
     @contextmanager
     def ahead(self, batches: Sequence[np.ndarray]) -> Iterator[None]:
-        """Inside, these batches are read in a thread, in this order, before they are asked for."""
-        if not self.read_ahead or self._reader is not None:
+        """Inside this context, a thread reads these batches in advance, in this order."""
+        if not self.read_ahead or self._prefetcher is not None:
             yield
             return
-        with Prefetcher(self._read_whole, batches) as self._reader:
+        with Prefetcher(self._read_whole, batches) as self._prefetcher:
             try:
                 yield
             finally:
-                self._reader = None
+                self._prefetcher = None
 
     def _read(self, rows: np.ndarray) -> Tensor:
-        """(B, H, W, F) uint8; on a GPU on its way there, copied once on the host: from the map to pinned memory."""
+        """(B, H, W, F) uint8. For a GPU the host copies once, from the memory map to pinned memory."""
         if self.device.type != "cuda":
             return torch.from_numpy(self.pixels[rows])
         found = torch.empty(len(rows), *self.pixels.shape[1:], dtype=torch.uint8, pin_memory=True)
@@ -110,7 +117,7 @@ class CineDataset:
         return found.to(self.device, non_blocking=True)
 
     def _read_whole(self, rows: np.ndarray) -> Tensor:
-        """The same, arrived, without a step having waited for the copy."""
+        """As ``_read``, after the copy to the GPU has finished, so that no step waits for it."""
         if self._stream is None:
             return self._read(rows)
         with torch.cuda.stream(self._stream):
@@ -125,13 +132,62 @@ def predict_in_batches(
     size: int = EVALUATION_BATCH,
     source: EcgDataset | CineDataset | None = None,
 ) -> np.ndarray:
-    """``function`` over rows, piece by piece, without gradient. Returns (len(rows), ...) float32.
+    """``function`` of batches of rows, without gradient. Returns (len(rows), ...) float32.
 
-    source: what the function reads, so that it can be read ahead.
+    source: the dataset that the function reads, so that it can read ahead.
     """
-    pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     with (
         torch.no_grad(),
-        source.ahead(pieces[distributed.rank() :: distributed.world_size()]) if source else nullcontext(),
+        source.ahead(batches[distributed.rank() :: distributed.world_size()]) if source else nullcontext(),
     ):
-        return np.concatenate(distributed.map_over_ranks(lambda part: function(part).float().cpu().numpy(), pieces))
+        return np.concatenate(distributed.map_over_ranks(lambda part: function(part).float().cpu().numpy(), batches))
+
+
+class Prefetcher:
+    """Reads batches in a thread; ``next`` returns them in order. As a context manager it ends its thread.
+
+    read: rows -> their tensor, complete on the device when it returns.
+    """
+
+    def __init__(self, read: Callable[[np.ndarray], Tensor], batches: Iterable[np.ndarray]) -> None:
+        self.read, self.batches = read, list(batches)
+        self.returned = 0  # batches so far
+        self._ready: queue.Queue[tuple[Tensor | None, BaseException | None]] = queue.Queue(PREFETCH)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="prefetcher", daemon=True)
+
+    def __enter__(self) -> Prefetcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def has(self, rows: np.ndarray) -> bool:
+        """Whether the next batch is this one."""
+        return self.returned < len(self.batches) and np.array_equal(self.batches[self.returned], rows)
+
+    def next(self) -> Tensor:
+        """The next batch, as soon as it is read. Raises the error of the reading thread."""
+        tensor, error = self._ready.get()
+        if error is not None:
+            raise error
+        self.returned += 1
+        return tensor
+
+    def _work(self) -> None:
+        for rows in self.batches:
+            try:
+                result = self.read(rows), None
+            except BaseException as error:  # ``next`` raises it in the other thread
+                result = None, error
+            while not self._ended.is_set():
+                try:
+                    self._ready.put(result, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if self._ended.is_set() or result[1] is not None:
+                return

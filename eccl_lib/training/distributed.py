@@ -1,9 +1,8 @@
-"""Several processes that train one model: gradients, numbers drawn, history and files are those of one process.
+"""Several processes (ranks) that train one model, with the gradients, random numbers and files of one process.
 
-Each rank works on its own rows of every batch. The rule that makes the gradient one process's: the mean over ranks of
-what a step returns is the loss of the whole batch. DistributedDataParallel takes that mean of the gradients. Outside a
-team, and in a team of one, every function here is the plain thing. Command: ``torchrun --nproc-per-node N -m
-eccl_lib.pipeline.stages align ...``; from a notebook ``runtime.ranks``.
+Each rank works on its own rows of every batch. The mean over ranks of the losses is the loss of the whole batch, and
+DistributedDataParallel takes the same mean of the gradients. In a single process every function here does nothing
+special. Command: ``torchrun --nproc-per-node N -m eccl_lib train eccl ...``; from a notebook: ``runtime.ranks``.
 """
 
 from __future__ import annotations
@@ -26,58 +25,44 @@ from torch.nn.parallel import DistributedDataParallel
 
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.io.progress import Log, silent
+from eccl_lib.training.batch import Shard
 from eccl_lib.training.sync_batchnorm import share_statistics
 
 T = TypeVar("T")
-TIMEOUT = 600.0  # seconds that ranks wait for one another inside a step; ours
+TIMEOUT = 600.0  # seconds that a rank waits for another inside a step; ours
 
 
 class LostRankError(ConnectionError):
-    """Another rank of the team has ended or does not answer."""
+    """Another rank has ended or does not answer."""
 
 
 @dataclass
 class Team:
-    """This process among those that train together. store: keys and values that all ranks see."""
+    """The process group. store: a key-value store that all ranks share."""
 
     rank: int
     world_size: int
     store: Any
-    turns: int = 0  # of the store, counted alike on all ranks
+    turns: int = 0  # messages so far, counted alike on all ranks
 
     def turn(self) -> str:
-        """A key that no other turn has."""
+        """A key for the next message."""
         self.turns += 1
         return f"turn{self.turns}"
 
 
-@dataclass(frozen=True)
-class Batch:
-    """How a batch is shared out. rows: all; sizes: of each rank; first: where those in hand begin; own: how many."""
-
-    rows: np.ndarray
-    sizes: tuple[int, ...]
-    first: int
-    own: int
-
-    @property
-    def whole(self) -> int:
-        return len(self.rows)
-
-
 _team: Team | None = None
-_batch: Batch | None = None
 
 
-# The team.
+# The process group.
 
 
 @contextlib.contextmanager
 def process_group(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]:
-    """Join the processes that torchrun started; alone, do nothing. timeout: seconds without an answer in a step.
+    """Join the processes that torchrun started; in a single process, do nothing.
 
-    gpu: each takes one of this machine's. Raises ConfigError where there are too few, LostRankError where another rank
-    ended or hangs, instead of waiting for it.
+    timeout: seconds without an answer inside a step. gpu: each process takes one GPU of this machine. Raises ConfigError
+    where there are too few GPUs, LostRankError where another rank ended or hangs.
     """
     global _team
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -95,13 +80,13 @@ def process_group(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]
     _team = Team(rank, world_size, dist.PrefixStore("eccl", store))
     try:
         yield
-        dist.destroy_process_group()  # after an error its other ranks are gone, and it would wait for them
+        dist.destroy_process_group()  # not after an error: it would wait for ranks that have ended
     except RuntimeError as error:
         if not _of_connection(error):
             raise
         raise LostRankError(
-            f"rank {rank} lost another of the {world_size} ranks: it ended, or gave no answer for {timeout:.0f} s. Its own "
-            "message tells why; the same command goes on from the last checkpoint"
+            f"rank {rank} lost one of the {world_size} ranks: it ended, or gave no answer for {timeout:.0f} s. The reason "
+            "is in its own message. Run the same command again to resume from the last checkpoint"
         ) from error
     finally:
         _team = None
@@ -110,7 +95,7 @@ def process_group(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]
 def _take_gpu(number: int) -> None:
     if number >= torch.cuda.device_count():
         there = torch.cuda.device_count()
-        raise ConfigError(f"process {number + 1} of this machine finds {there} GPUs; use as many ranks, or fewer")
+        raise ConfigError(f"this machine has {there} GPUs for process {number + 1}; use at most {there} ranks")
     torch.cuda.set_device(number)
 
 
@@ -120,30 +105,30 @@ def _of_connection(error: RuntimeError) -> bool:
 
 
 def world_size() -> int:
-    """Processes that train together, 1: this one alone."""
+    """Number of ranks; 1 in a single process."""
     return 1 if _team is None else _team.world_size
 
 
 def rank() -> int:
-    """This process's number among them, from 0."""
+    """The number of this process, from 0."""
     return 0 if _team is None else _team.rank
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes files and speaks."""
+    """Whether this process writes the files and the log."""
     return rank() == 0
 
 
 def main_process_log(log: Log) -> Log:
-    """The log on the first rank; the others say nothing."""
+    """The log on the main process; a silent log on the others."""
     return log if is_main_process() else silent
 
 
-# One acts, the others wait.
+# The main process acts, the others wait.
 
 
 def on_main_process(act: Callable[[], T]) -> T | None:
-    """The first rank acts, however long; the others wait and get None. Raises on all ranks where it failed."""
+    """Run ``act`` on the main process; the others wait and get None. Raises on all ranks where it failed."""
     if _team is None:
         return act()
     key = _team.turn()
@@ -160,13 +145,13 @@ def on_main_process(act: Callable[[], T]) -> T | None:
 
 
 def main_process_first(act: Callable[[], T]) -> T:
-    """The first rank acts, then the others do the same and find what it left on disk."""
+    """Run ``act`` on the main process, then on the others, which find its files on disk."""
     result = on_main_process(act)
     return result if is_main_process() else act()
 
 
 def broadcast(ask: Callable[[], Any]) -> Any:
-    """What the first rank finds, on all ranks: files may change between two looks. The answer fits into JSON."""
+    """The main process's answer on all ranks, since files may change between two reads. ask: returns JSON types."""
     if _team is None:
         return ask()
     key = _team.turn()
@@ -177,7 +162,7 @@ def broadcast(ask: Callable[[], Any]) -> Any:
 
 @contextlib.contextmanager
 def held_by_main_process(lock: Callable[[], AbstractContextManager]) -> Iterator[None]:
-    """The first rank holds a lock while all ranks are inside."""
+    """Hold a lock on the main process while all ranks are inside the block."""
     with contextlib.ExitStack() as stack:
         on_main_process(lambda: stack.enter_context(lock()))
         yield
@@ -185,17 +170,17 @@ def held_by_main_process(lock: Callable[[], AbstractContextManager]) -> Iterator
 
 
 def _wait(key: str) -> None:
-    """Until the first rank has set the key. If that rank ends, torchrun ends this one."""
+    """Wait until the main process has set the key. If that process ends, torchrun ends this one."""
     pause = 0.01
     while not _team.store.check([key]):
         time.sleep(pause)
         pause = min(1.5 * pause, 0.5)
     if _team.store.get(key) == b"failed":
-        raise LostRankError("the first rank stopped; its message tells why")
+        raise LostRankError("the main process stopped; the reason is in its message")
 
 
 def map_over_ranks(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """``function`` of every item, in order, on all ranks; each rank does its part. Results are picklable."""
+    """``function`` of every item, in order, on all ranks; the items are divided among them. Results are picklable."""
     if _team is None:
         return [function(item) for item in items]
     own = [function(item) for item in items[_team.rank :: _team.world_size]]
@@ -207,98 +192,52 @@ def map_over_ranks(function: Callable[[Any], Any], items: Sequence[Any]) -> list
 # One batch.
 
 
-@contextlib.contextmanager
-def shard(rows: np.ndarray, piece: int = 0, pieces: int = 1) -> Iterator[np.ndarray]:
-    """This rank's rows of a batch: neighbours, in their order, as many as any other's within one.
+def shards(size: int, microbatches: int = 1) -> list[Shard]:
+    """This rank's rows of a batch of ``size`` rows, split into microbatches.
 
-    pieces: into how many those are cut again, one after another; piece: which. Raises ConfigError where there are fewer
-    rows than ranks, or than pieces of a rank.
+    A rank has neighbouring rows, in order, and as many as any other rank or one less. Raises ConfigError where there
+    are fewer rows than ranks, or than microbatches of a rank.
     """
-    global _batch
-    if _team is None and pieces == 1:
-        yield rows
-        return
-    parts = np.array_split(rows, world_size())
-    if min(map(len, parts)) < pieces:
-        what = f"{world_size()} ranks" if pieces == 1 else f"{pieces} pieces on each of {world_size()} ranks"
-        raise ConfigError(f"a batch of {len(rows)} rows for {what}; use fewer or a larger batch")
-    cut = np.array_split(parts[rank()], pieces)
-    before = sum(map(len, parts[: rank()])) + sum(map(len, cut[:piece]))
-    _batch = Batch(rows, tuple(map(len, parts)), before, len(cut[piece]))
-    try:
-        yield cut[piece]
-    finally:
-        _batch = None
+    parts = np.array_split(np.arange(size), world_size())
+    if min(map(len, parts)) < microbatches:
+        ranks = f"{world_size()} ranks"
+        target = ranks if microbatches == 1 else f"{microbatches} microbatches on each of {ranks}"
+        raise ConfigError(f"a batch of {size} rows cannot be split over {target}; use fewer or a larger batch")
+    sizes = tuple(map(len, parts))
+    return [Shard(int(rows[0]), int(rows[-1]) + 1, sizes) for rows in np.array_split(parts[rank()], microbatches)]
 
 
-def whole(own: np.ndarray) -> np.ndarray:
-    """The rows of the batch that those in hand belong to."""
-    return own if _batch is None else _batch.rows
+def all_gather(part: Tensor, shard: Shard) -> Tensor:
+    """The tensor of the whole batch from every rank's part of it, with gradient. part: (rows of this rank, ...)."""
+    return part if _team is None else _AllGather.apply(part, shard)
 
 
-def own_pieces(rows: np.ndarray, pieces: int) -> list[np.ndarray]:
-    """All that ``shard`` gives this rank of one batch, piece by piece."""
-    found = []
-    for piece in range(pieces):
-        with shard(rows, piece, pieces) as own:
-            found.append(own)
-    return found
+class _AllGather(torch.autograd.Function):
+    """All parts on all ranks. All ranks compute the same loss, so the gradient of a part is its own slice.
 
-
-def all_gather(part: Tensor) -> Tensor:
-    """A tensor of the whole batch from every rank's part of it, with gradient. part: (own rows, ...), not a piece."""
-    return part if _team is None or _batch is None else _Gathered.apply(part, _batch)
-
-
-def part(mean: Tensor, terms: float | Tensor | None = None, of: float | Tensor | None = None) -> Tensor:
-    """A mean over the rows in hand, weighted: its sum over pieces, then mean over ranks, is the mean over the batch.
-
-    terms, of: what the mean is over here and in the whole batch, where that is not rows.
-    """
-    if _batch is None:
-        return mean
-    share = _batch.own / _batch.whole if terms is None else terms / of
-    return mean * (share * len(_batch.sizes))
-
-
-def rand(*shape: int, generator: torch.Generator, device: torch.device | str | None = None, samples: int = 0) -> Tensor:
-    """``torch.rand`` of which each row of the batch gets the same numbers on however many ranks.
-
-    shape: of this rank's part; samples: which dimension counts rows.
-    """
-    if _batch is None:
-        return torch.rand(*shape, generator=generator, device=device)
-    whole = [_batch.whole if k == samples else n for k, n in enumerate(shape)]
-    drawn = torch.rand(*whole, generator=generator, device=device)
-    return drawn.narrow(samples, _batch.first, _batch.own)
-
-
-class _Gathered(torch.autograd.Function):
-    """All parts on all ranks. All ranks go on to the same loss, so the gradient of a part is its own slice.
-
-    It is scaled by the number of ranks, by which the mean over ranks divides it.
+    It is multiplied by the number of ranks, by which the mean over ranks divides it.
     """
 
     @staticmethod
-    def forward(ctx: Any, part: Tensor, batch: Batch) -> Tensor:
-        ctx.batch = batch
-        padded = part.new_zeros(max(batch.sizes), *part.shape[1:])
-        padded[: batch.own] = part
-        found = [torch.empty_like(padded) for _ in batch.sizes]
-        dist.all_gather(found, padded)
-        return torch.cat([rows[:count] for rows, count in zip(found, batch.sizes, strict=True)])
+    def forward(ctx: Any, part: Tensor, shard: Shard) -> Tensor:
+        ctx.shard = shard
+        padded = part.new_zeros(max(shard.rank_sizes), *part.shape[1:])
+        padded[: shard.size] = part
+        gathered = [torch.empty_like(padded) for _ in shard.rank_sizes]
+        dist.all_gather(gathered, padded)
+        return torch.cat([rows[:count] for rows, count in zip(gathered, shard.rank_sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        batch = ctx.batch
-        return gradient[batch.first : batch.first + batch.own] * len(batch.sizes), None
+        shard = ctx.shard
+        return gradient[shard.start : shard.stop] * len(shard.rank_sizes), None
 
 
 # One model.
 
 
 class _StepModule(nn.Module):
-    """A step as a module, so that DistributedDataParallel sees the model's parameters whatever the step calls."""
+    """A step as a module, so that DistributedDataParallel sees the model's parameters."""
 
     def __init__(self, model: nn.Module, step: Callable) -> None:
         super().__init__()
@@ -309,16 +248,16 @@ class _StepModule(nn.Module):
 
 
 def parallel(model: nn.Module, step: Callable) -> Callable:
-    """The step, its gradients averaged over ranks during backward; batch norms take the whole batch's statistics."""
+    """The step, with gradients averaged over ranks during backward and batch norms over the whole batch."""
     if _team is None:
         return step
     share_statistics(model)
-    # Buffers need no sending at each step: running statistics follow from the whole batch on every rank.
+    # No buffer is sent at each step: running statistics follow from the whole batch on every rank.
     return DistributedDataParallel(_StepModule(model, step), forward_sync_buffers=False)
 
 
 def average(parameters: Iterable[nn.Parameter]) -> None:
-    """Average gradients over ranks, for steps that go backward by themselves, outside ``parallel``."""
+    """Average gradients over ranks, for microbatches, whose backward passes run outside of ``parallel``."""
     gradients = [p.grad for p in parameters if p.grad is not None] if _team is not None else []
     if gradients:
         flat = torch.cat([gradient.flatten() for gradient in gradients])

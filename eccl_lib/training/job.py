@@ -1,39 +1,164 @@
-"""TODO."""
+"""A training job: the model, its step, its batches, and how it is validated and evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eccl_lib.config.schema import TrainingConfig
-from eccl_lib.training.loop import Recipe, Source
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.traits import TRAITS
+from eccl_lib.tasks import SPLITS, Targets, check_splits_not_empty, counts
+from eccl_lib.training import distributed
+from eccl_lib.training.batch import Batch
+from eccl_lib.training.datasets import EVALUATION_BATCH, predict_in_batches
+from eccl_lib.training.microbatches import Step
+from eccl_lib.training.optim import even_batches
+from eccl_lib.training.sampling import shuffled_batches, task_batches
+
+Metrics = dict[str, object]
 
 
-class Inputs(Source, Protocol):
-    """``Signals`` or ``Clips``: what a model reads, by row of the cohort."""
+class Dataset(Protocol):
+    """What a step reads: ``EcgDataset`` or ``CineDataset``. waited: seconds in which steps waited for it."""
 
     device: torch.device
+    waited: float
 
     def of(self, rows: np.ndarray) -> Tensor: ...
 
-    def augmented(self, rows: np.ndarray, generator: torch.Generator) -> Tensor: ...
+    def augmented(self, batch: Batch) -> Tensor: ...
+
+    def ahead(self, batches: Sequence[np.ndarray]) -> AbstractContextManager: ...
 
 
-@dataclass(frozen=True)
-class Course:
-    """One training, ready to go. judge: the fitted model's metrics, and its predictions of the test participants.
+@dataclass
+class TrainingJob(ABC):
+    """What the training loop needs. schedule: epochs and learning rate; datasets: those that the step reads."""
 
-    look: what validation and test ask of the model for some rows; checked: a split's rows.
-    """
+    model: nn.Module
+    step: Step
+    schedule: TrainingConfig
+    datasets: tuple[Dataset, ...] = ()
 
-    recipe: Recipe
-    training: TrainingConfig
-    judge: Callable[[], tuple[dict[str, object], pd.DataFrame]]
-    look: Callable[[np.ndarray], Tensor]
-    checked: Callable[[str], np.ndarray]
+    @abstractmethod
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The rows of each step of an epoch."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Validation metrics; the best epoch is the one with the highest ``score``."""
+
+    def evaluate(self) -> tuple[Metrics, pd.DataFrame]:
+        """Metrics of the fitted model, and its predictions for the test participants."""
+        raise NotImplementedError
+
+    def predict_batch(self, rows: np.ndarray) -> Tensor:
+        """What validation and test compute for some rows, without gradient."""
+        raise NotImplementedError
+
+    def rows(self, split: str) -> np.ndarray:
+        """The cohort's rows of train, val or test."""
+        raise NotImplementedError
+
+    def before_update(self) -> None:
+        """Called between the backward pass and the optimiser's update."""
+
+    def after_update(self) -> None:
+        """Called after each update."""
+
+
+@dataclass
+class CohortJob(TrainingJob):
+    """A training on a cohort. seed: of its batches."""
+
+    data: Cohort | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_splits_not_empty(self.data)
+
+    def rows(self, split: str) -> np.ndarray:
+        return self.data.index(split)
+
+    def _test_participants(self) -> pd.DataFrame:
+        """eid and row of each test participant."""
+        rows = self.rows("test")
+        return pd.DataFrame({"eid": self.data.table["eid"].to_numpy()[rows], "row": rows})
+
+
+@dataclass
+class SupervisedJob(CohortJob):
+    """A model of one task: balanced batches for a disease, shuffled ones for the traits; AUC or mean r."""
+
+    targets: Targets | None = None
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        return task_batches(self.targets, self.rows("train"), self.schedule, self.seed)(epoch)
+
+    def predict_batch(self, rows: np.ndarray) -> Tensor:
+        """(n, outputs): logits or standardised traits."""
+        return self.model(self.datasets[0].of(rows))
+
+    def validate(self) -> dict[str, float]:
+        return {"score": self._score("val")}
+
+    def evaluate(self) -> tuple[Metrics, pd.DataFrame]:
+        targets = self.targets
+        metrics: Metrics = {"metric": targets.task.metric, "val": self._score("val"), "test": self._score("test")}
+        metrics["n"] = counts(self.data)
+        if targets.task.is_disease:
+            metrics["positives"] = {split: int(targets.values[self.rows(split)].sum()) for split in SPLITS}
+        return metrics, self._predictions()
+
+    def _predict(self, split: str) -> np.ndarray:
+        """(n, outputs): logits, or traits in their units."""
+        return self.targets.to_units(predict_in_batches(self.predict_batch, self.rows(split), source=self.datasets[0]))
+
+    def _score(self, split: str) -> float:
+        return self.targets.score(self._predict(split), self.rows(split))
+
+    def _predictions(self) -> pd.DataFrame:
+        """eid, row, then target and score per output: the logit of a disease, a trait in its unit."""
+        targets, scores = self.targets.values[self.rows("test")], self._predict("test").astype(np.float32)
+        task = self.targets.task
+        names = [task.key] if task.is_disease else [str(trait.field_id) for trait in TRAITS]
+        columns = {f"target_{name}": targets[:, i] for i, name in enumerate(names)}
+        columns |= {f"score_{name}": scores[:, i] for i, name in enumerate(names)}
+        return pd.concat([self._test_participants(), pd.DataFrame(columns)], axis=1)
+
+
+@dataclass
+class ReconstructionJob(CohortJob):
+    """A model without labels: shuffled batches; its error on a split, averaged over batches, is its measure."""
+
+    metric: ClassVar[str] = "reconstruction error"
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        return shuffled_batches(self.rows("train"), self.schedule, self.seed)(epoch)
+
+    def validate(self) -> dict[str, float]:
+        return {"score": -self._error("val")}
+
+    def evaluate(self) -> tuple[Metrics, pd.DataFrame]:
+        metrics = {"metric": self.metric, "val": self._error("val"), "test": self._error("test")}
+        return metrics | {"n": counts(self.data)}, self._test_participants()
+
+    def _error(self, split: str) -> float:
+        return mean_error(self.predict_batch, self.rows(split))
+
+
+def mean_error(error, rows: np.ndarray) -> float:
+    """The mean over rows of an error that is computed batch by batch. error: rows -> scalar."""
+    with torch.no_grad():
+        batches = even_batches(rows, EVALUATION_BATCH)
+        totals = distributed.map_over_ranks(lambda part: float(error(part)) * len(part), batches)
+    return sum(totals) / len(rows)

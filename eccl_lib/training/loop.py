@@ -1,8 +1,8 @@
-"""fit(): the only training loop. It can be killed at any moment; the same call goes on to the same bytes.
+"""fit(): the only training loop. It can be killed at any moment; the same call resumes and ends with the same bytes.
 
-All randomness of a step comes from (seed, epoch, step), so no generator has a history to lose: the state kept is
-weights, optimiser, best weights, history, epoch and position. Within an epoch the host never waits for the device: the
-losses stay there until a state is written.
+The random numbers of a step follow from (seed, epoch, step) alone, so a checkpoint holds weights, optimiser, best
+weights, history and position. Within an epoch the host never waits for the device: losses stay on the device until a
+checkpoint is written.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,45 +19,22 @@ import torch
 from torch import Tensor, nn
 
 from eccl_lib.config.errors import ConfigError
-from eccl_lib.config.schema import RuntimeConfig, TrainingConfig
+from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.config.seeds import seed_of
 from eccl_lib.io.progress import Log, silent
 from eccl_lib.models.heads import Supervised
-from eccl_lib.training import checkpoints, distributed, microbatches, pace, performance
-from eccl_lib.training.microbatches import Logs, Pieces, Step
+from eccl_lib.training import distributed, microbatches, performance
+from eccl_lib.training.job import TrainingJob
+from eccl_lib.training.microbatches import Losses, Microbatches, shard_losses
 from eccl_lib.training.optim import build_optimizer, learning_rate
-from eccl_lib.training.state import DivergedError, MetricAccumulator, State
+from eccl_lib.training.performance import Stopwatch, Throughput
+from eccl_lib.training.state import MetricAccumulator, State, read_checkpoint, with_prefix, write_checkpoint
 
-__all__ = ["DivergedError", "Recipe", "Source", "fit", "trial_loop"]
 DEFAULTS = RuntimeConfig()
 
 
-class Source(Protocol):
-    """What a step reads from. waited: seconds in which nothing else could go on."""
-
-    waited: float
-
-    def ahead(self, batches: Sequence[np.ndarray]) -> AbstractContextManager: ...
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a stage hands to the loop.
-
-    batches: epoch -> the row numbers of each step. step: rows, generator -> loss and parts of it to log.
-    validate: -> measures; the one called ``score`` chooses the best epoch, higher is better. sources: what it reads.
-    """
-
-    model: nn.Module
-    batches: Callable[[int], list[np.ndarray]]
-    step: Step
-    validate: Callable[[], dict[str, float]]
-    sources: tuple[Source, ...] = ()
-
-
 def fit(
-    recipe: Recipe,
-    config: TrainingConfig,
+    job: TrainingJob,
     *,
     seed: int,
     folder: Path,
@@ -68,218 +42,225 @@ def fit(
     runtime: RuntimeConfig = DEFAULTS,
     log: Log = print,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Train ``recipe.model`` and leave it with its best weights by validation.
+    """Train ``job.model`` and leave it with its best weights by validation.
 
-    Returns the history, one row per epoch, and the timing. Raises DivergedError on a loss that is not a number.
+    folder: of the checkpoints. Returns the history, one row per epoch, and the timing. Raises DivergedError where the
+    loss is not finite.
     """
-    loop = Loop(recipe, config, seed, folder, fingerprint, runtime, log)
+    loop = Loop(job, seed, folder, fingerprint, runtime, log)
     devices = [loop.device] if loop.device.type == "cuda" else []
     for device in devices:
-        torch.cuda.reset_peak_memory_stats(device)  # ``timing`` says the most that this training held
+        torch.cuda.reset_peak_memory_stats(device)  # for the peak memory of this training
     with torch.random.fork_rng(devices=devices):
         loop.resume()
         try:
             loop.compile()
-            while loop.state.epoch < config.epochs and not loop.out_of_patience():
+            while loop.state.epoch < job.schedule.epochs and not loop.out_of_patience():
                 loop.run_epoch()
         except KeyboardInterrupt:
-            log(f"interrupted in epoch {loop.state.epoch + 1}; run it again and it goes on from the last checkpoint")
+            log(f"interrupted in epoch {loop.state.epoch + 1}; the same command resumes from the last checkpoint")
             raise
         timing = loop.timing()
-    recipe.model.load_state_dict(loop.best)
-    recipe.model.eval()
+    job.model.load_state_dict(loop.best)
+    job.model.eval()
     history = pd.DataFrame(loop.state.history)
     first = ["epoch", "lr", "loss"]
     return history[first + sorted(set(history.columns) - set(first))], timing
 
 
 class Loop:
-    """One training under way; ``fit`` drives it."""
+    """One training in progress; ``fit`` drives it."""
 
     def __init__(
-        self,
-        recipe: Recipe,
-        config: TrainingConfig,
-        seed: int,
-        folder: Path,
-        fingerprint: str,
-        runtime: RuntimeConfig,
-        log: Log,
+        self, job: TrainingJob, seed: int, folder: Path, fingerprint: str, runtime: RuntimeConfig, log: Log
     ) -> None:
-        self.recipe, self.config, self.seed, self.folder = recipe, config, seed, folder
+        self.job, self.seed, self.folder = job, seed, folder
         self.fingerprint, self.runtime, self.log = fingerprint, runtime, log
-        self.parameters = {n: p for n, p in recipe.model.named_parameters() if p.requires_grad}
+        self.parameters = {n: p for n, p in job.model.named_parameters() if p.requires_grad}
         self.device = next(iter(self.parameters.values())).device
-        self.optimiser = build_optimizer(list(self.parameters.values()), config)
+        self.optimizer = build_optimizer(list(self.parameters.values()), job.schedule)
         self.state = State()
-        self.ledger = MetricAccumulator(self.device)
-        microbatches.check(recipe.model, recipe.step, runtime.accumulate)
-        performance.recompute(recipe.model, runtime.recompute)
-        self.forward = distributed.parallel(recipe.model, recipe.step)
-        self.best = _copy(recipe.model.state_dict())
-        self.watch = pace.Stopwatch(self.state.pace)
+        self.metrics = MetricAccumulator(self.device)
+        microbatches.check(job.model, job.step, runtime.accumulate)
+        performance.recompute(job.model, runtime.recompute)
+        self.forward = distributed.parallel(job.model, lambda batch: shard_losses(job.step, batch))
+        self.best = _copy(job.model.state_dict())
+        self.watch = Stopwatch(self.state.throughput)
         self._mark = (time.perf_counter(), time.process_time())
         self._saved_at = time.perf_counter()
 
     def run_epoch(self) -> None:
-        state, epoch = self.state, self.state.epoch
-        batches = self.recipe.batches(epoch)
-        self.recipe.model.train()
+        """All remaining steps of the epoch, then validation and a checkpoint."""
+        state, batches = self.state, self.job.batches(self.state.epoch)
+        self.job.model.train()
         with ExitStack() as stack:
-            for source in self.recipe.sources:
-                stack.enter_context(source.ahead(self.own_pieces(batches[state.step :])))
+            for dataset in self.job.datasets:
+                stack.enter_context(dataset.ahead(self.own_rows(batches[state.step :])))
             self.watch.start(self.waited())
             while state.step < len(batches):
-                self.run_step(batches[state.step], epoch + state.step / len(batches))
+                self.run_step(batches[state.step], state.epoch + state.step / len(batches))
                 state.step += 1
                 late = time.perf_counter() - self._saved_at > self.runtime.checkpoint_seconds
                 if late and state.step < len(batches):
-                    self.look(batches)
+                    self.check_finite(batches)
                     self.save()
                     self.watch.start(self.waited())
-            self.look(batches)
-        self.recipe.model.eval()
+            self.check_finite(batches)
+        self.job.model.eval()
         with torch.no_grad(), performance.evaluation_precision(self.device):
-            measures = self.recipe.validate()
-        self.close_epoch(len(batches), measures)
+            validation = self.job.validate()
+        self.close_epoch(len(batches), validation)
 
     def run_step(self, rows: np.ndarray, progress: float) -> None:
         """One update. rows: of the cohort; progress: epochs so far, with the fraction."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, progress)
-        parts = distributed.mean(self.backward(rows))
-        self.optimiser.step()
-        self.ledger.add(parts)
-        self.state.pace.samples += len(rows)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.job.schedule, progress)
+        losses = distributed.mean(self.backward(rows))
+        self.job.before_update()
+        self.optimizer.step()
+        self.job.after_update()
+        self.metrics.add(losses)
+        self.state.throughput.samples += len(rows)
 
-    def backward(self, rows: np.ndarray) -> Logs:
-        """The gradient of one batch; returns its loss and the loss's parts, on the device."""
-        self.optimiser.zero_grad(set_to_none=True)
-        cast = lambda: performance.autocast(self.device, self.runtime)  # noqa: E731
-        batch = Pieces(rows, self.runtime.accumulate, self.generator, cast)
-        if batch.count > 1:
-            parts = microbatches.backward(self.recipe.step, batch)
+    def backward(self, rows: np.ndarray) -> Losses:
+        """Compute the gradient of one batch. Returns its losses, on the device."""
+        self.optimizer.zero_grad(set_to_none=True)
+        split = Microbatches(rows, self.runtime.accumulate, self.generator, self.precision)
+        if split.count > 1:
+            losses = microbatches.backward(self.job.step, split)
             distributed.average(self.parameters.values())
-            return parts
-        for own, generator in batch:
-            with cast():
-                loss, logs = self.forward(own, generator)
-        loss.backward()
-        return {"loss": loss, **logs}
+            return losses
+        for batch in split:
+            with self.precision():
+                losses = self.forward(batch)
+        losses["loss"].backward()
+        return losses
 
-    def generator(self, piece: int) -> torch.Generator:
-        """Of a step's augmentation and masks. Dropout and drop path draw from the global one, seeded here as well."""
+    def precision(self) -> torch.autocast:
+        """The context of a forward pass."""
+        return performance.autocast(self.device, self.runtime)
+
+    def generator(self, microbatch: int) -> torch.Generator:
+        """For augmentation and masks of a step. Dropout uses torch's global generator, which is seeded here too."""
         place = self.seed, self.state.epoch, self.state.step
-        other = (distributed.rank(), piece) if piece else (distributed.rank(),) if distributed.rank() else ()
-        torch.manual_seed(seed_of(*place, 1, *other))
+        rank = distributed.rank()
+        stream = (rank, microbatch) if microbatch else (rank,) if rank else ()
+        torch.manual_seed(seed_of(*place, 1, *stream))
         return torch.Generator(self.device).manual_seed(seed_of(*place, 2))
 
-    def own_pieces(self, batches: list[np.ndarray]) -> list[np.ndarray]:
-        """What this process reads, in order."""
-        return [own for rows in batches for own in distributed.own_pieces(rows, self.runtime.accumulate)]
+    def own_rows(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        """The rows that this process reads, in order."""
+        split = [(rows, distributed.shards(len(rows), self.runtime.accumulate)) for rows in batches]
+        return [rows[shard.start : shard.stop] for rows, shards in split for shard in shards]
 
     def waited(self) -> float:
-        return sum(source.waited for source in self.recipe.sources)
+        """Seconds of waiting for data so far."""
+        return sum(dataset.waited for dataset in self.job.datasets)
 
     def compile(self) -> None:
-        """torch.compile where it is asked for and gains."""
-        model, batches = self.recipe.model, self.recipe.batches(self.state.epoch)
-        left = max(0, len(batches) * (self.config.epochs - self.state.epoch) - self.state.step)
+        """torch.compile where it is configured and gains."""
+        model, batches = self.job.model, self.job.batches(self.state.epoch)
+        left = max(0, len(batches) * (self.job.schedule.epochs - self.state.epoch) - self.state.step)
         model.train()
-        work = model.encoder if isinstance(model, Supervised) else model
-        performance.compile_if_faster(work, lambda: self.backward(batches[0]), left, self.runtime, self.log)
-        self.optimiser.zero_grad(set_to_none=True)
+        part = model.encoder if isinstance(model, Supervised) else model
+        performance.compile_if_faster(part, lambda: self.backward(batches[0]), left, self.runtime, self.log)
+        self.optimizer.zero_grad(set_to_none=True)
 
     def timing(self) -> dict[str, float]:
-        """Of the whole training; the work of a sample is counted on one more batch. Weights and buffers move."""
-        model, rows = self.recipe.model, self.recipe.batches(0)[0]
+        """Time and throughput of the training; one more backward pass counts the FLOPs. Changes weights and buffers."""
+        model, rows = self.job.model, self.job.batches(0)[0]
         model.train()
         performance.undo_compile_and_recompute(model)
         flops = performance.flops(lambda: self.backward(rows)) * distributed.world_size() / len(rows)
-        self.optimiser.zero_grad(set_to_none=True)
-        whole = {"seconds": round(self.state.seconds, 3), "cpu_seconds": round(self.state.cpu_seconds, 3)}
-        found = pace.timing(self.state.pace, flops, self.device, self.runtime)
-        self.log(pace.line(found))
-        return whole | found
+        self.optimizer.zero_grad(set_to_none=True)
+        total = {"seconds": round(self.state.seconds, 3), "cpu_seconds": round(self.state.cpu_seconds, 3)}
+        throughput = performance.report(self.state.throughput, flops, self.device, self.runtime)
+        self.log(performance.report_line(throughput))
+        return total | throughput
 
-    def look(self, batches: list[np.ndarray]) -> None:
-        """Wait for the device and judge the steps since the last look. Raises DivergedError at the first bad one."""
-        self.state.sums = self.ledger.look(batches, self.state, self.parameters.values(), self.folder)
+    def check_finite(self, batches: list[np.ndarray]) -> None:
+        """Wait for the device and check the steps since the last check. Raises DivergedError at the first bad step."""
+        self.state.sums = self.metrics.check_finite(batches, self.state, self.parameters.values(), self.folder)
         self.watch.stop(self.waited())
 
-    def close_epoch(self, steps: int, measures: dict[str, float]) -> None:
+    def close_epoch(self, steps: int, validation: dict[str, float]) -> None:
+        """Keep the best weights, extend the history, write a checkpoint."""
         state = self.state
         means = {name: total / steps for name, total in state.sums.items()}
-        lr = learning_rate(self.config, state.epoch + 1 - 1 / steps)
-        # Where validation cannot choose (a split with one class scores NaN), the latest weights stay.
-        undecided = math.isnan(measures["score"]) and state.best_score == -math.inf
-        if measures["score"] > state.best_score or undecided:
-            self.best = _copy(self.recipe.model.state_dict())
-            state.best_score = -math.inf if undecided else measures["score"]
+        lr = learning_rate(self.job.schedule, state.epoch + 1 - 1 / steps)
+        # Where validation cannot choose (NaN, because the split has one class), the latest weights are kept.
+        undecided = math.isnan(validation["score"]) and state.best_score == -math.inf
+        if validation["score"] > state.best_score or undecided:
+            self.best = _copy(self.job.model.state_dict())
+            state.best_score = -math.inf if undecided else validation["score"]
             state.best_epoch = state.epoch + 1
-        state.history.append({"epoch": state.epoch + 1, "lr": lr, **means, **measures})
+        state.history.append({"epoch": state.epoch + 1, "lr": lr, **means, **validation})
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
-        self.ledger = MetricAccumulator(self.device)
+        self.metrics = MetricAccumulator(self.device)
         seconds = self.save()
-        score = f"score {measures['score']:.4f}  best {state.best_score:.4f} (epoch {state.best_epoch})"
+        score = f"score {validation['score']:.4f}  best {state.best_score:.4f} (epoch {state.best_epoch})"
         if undecided:
             score = "score not defined (one class in validation), latest weights kept"
-        self.log(f"epoch {state.epoch}/{self.config.epochs}  loss {means['loss']:.4f}  {score}  {seconds:.1f} s")
+        epochs = self.job.schedule.epochs
+        self.log(f"epoch {state.epoch}/{epochs}  loss {means['loss']:.4f}  {score}  {seconds:.1f} s")
 
     def out_of_patience(self) -> bool:
-        patience = self.config.patience
+        """Whether validation has not improved for ``patience`` epochs."""
+        patience = self.job.schedule.patience
         return bool(patience and self.state.epoch - self.state.best_epoch >= patience)
 
     def save(self) -> float:
-        """Put weights, optimiser and position on disk; it counts once the manifest is renamed. Returns seconds."""
+        """Write a checkpoint. Returns the seconds since the last one."""
         now = (time.perf_counter(), time.process_time())
         elapsed = now[0] - self._mark[0]
         self.state.seconds += elapsed
         self.state.cpu_seconds += now[1] - self._mark[1]
         self._mark = now
         if distributed.is_main_process():
-            checkpoints.write(self.folder, self.fingerprint, dataclasses.asdict(self.state), self.tensors())
+            write_checkpoint(self.folder, self.fingerprint, dataclasses.asdict(self.state), self.tensors())
         self._saved_at = time.perf_counter()
         return elapsed
 
     def tensors(self) -> dict[str, Tensor]:
-        tensors = {f"model.{name}": tensor for name, tensor in self.recipe.model.state_dict().items()}
+        """Weights, best weights and the optimiser's moments, by name."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.job.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for name, parameter in self.parameters.items():
-            for key, tensor in self.optimiser.state.get(parameter, {}).items():
+            for key, tensor in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimiser.{key}.{name}"] = tensor
         return tensors
 
     def resume(self) -> None:
-        """Go on from the folder's last state, if it holds one.
+        """Continue from the folder's checkpoint, if there is one.
 
-        Raises DamagedError where its sum does not fit, ConfigError where ranks see different ones.
+        Raises DamagedError where its checksum does not match, ConfigError where ranks see different checkpoints.
         """
-        found = checkpoints.read(self.folder)
-        place = None if found is None else [found[0]["epoch"], found[0]["step"]]
-        if distributed.broadcast(lambda: place) != place:
-            late = "the shared disk is late; run the same command again in a minute"
-            raise ConfigError(f"{self.folder}: this process finds another checkpoint ({place}) than the first: {late}")
-        if found is None:
+        checkpoint = read_checkpoint(self.folder)
+        position = None if checkpoint is None else [checkpoint[0]["epoch"], checkpoint[0]["step"]]
+        if distributed.broadcast(lambda: position) != position:
+            cure = "the shared disk is late; run the same command again in a minute"
+            raise ConfigError(f"{self.folder}: this rank and the main process see different checkpoints; {cure}")
+        if checkpoint is None:
             return
-        state, tensors = found
-        self.recipe.model.load_state_dict(checkpoints.under(tensors, "model"))
-        self.best = {key: tensor.to(self.device) for key, tensor in checkpoints.under(tensors, "best").items()}
+        saved, tensors = checkpoint
+        self.job.model.load_state_dict(with_prefix(tensors, "model"))
+        self.best = {key: tensor.to(self.device) for key, tensor in with_prefix(tensors, "best").items()}
         for key in ("step", "exp_avg", "exp_avg_sq"):
-            for parameter, tensor in checkpoints.under(tensors, f"optimiser.{key}").items():
-                owner = self.parameters[parameter]
-                self.optimiser.state[owner][key] = _like(tensor, owner, key)
-        self.state = State(**state | {"pace": pace.Throughput(**state.get("pace", {}))})
-        self.watch = pace.Stopwatch(self.state.pace)
-        self.ledger = MetricAccumulator(self.device, self.state.sums)
-        where = f"epoch {self.state.epoch + 1}" + (f", step {self.state.step + 1}" if self.state.step else "")
-        if self.state.epoch < self.config.epochs:
-            self.log(f"going on at {where}")
+            for name, tensor in with_prefix(tensors, f"optimiser.{key}").items():
+                parameter = self.parameters[name]
+                self.optimizer.state[parameter][key] = _like(tensor, parameter, key)
+        throughput = saved.pop("throughput", saved.pop("pace", {}))  # pace: checkpoints of earlier versions
+        self.state = State(**saved, throughput=Throughput(**throughput))
+        self.watch = Stopwatch(self.state.throughput)
+        self.metrics = MetricAccumulator(self.device, self.state.sums)
+        step = f", step {self.state.step + 1}" if self.state.step else ""
+        if self.state.epoch < self.job.schedule.epochs:
+            self.log(f"resuming at epoch {self.state.epoch + 1}{step}")
 
 
-def trial_loop(recipe: Recipe, config: TrainingConfig, folder: Path, runtime: RuntimeConfig = DEFAULTS) -> Loop:
-    """A loop for steps that are only tried; it may write into ``folder``, and its weights move."""
-    return Loop(recipe, config, 0, folder, "", runtime, silent)
+def trial_loop(job: TrainingJob, folder: Path, runtime: RuntimeConfig = DEFAULTS) -> Loop:
+    """A loop for trial steps; it may write into ``folder``, and its weights change."""
+    return Loop(job, 0, folder, "", runtime, silent)
 
 
 def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -287,7 +268,7 @@ def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _like(tensor: Tensor, parameter: nn.Parameter, key: str) -> Tensor:
-    """A moment in its parameter's memory layout; the step count stays a plain scalar on the parameter's device."""
+    """A moment in its parameter's memory layout; the step count stays a scalar on the parameter's device."""
     if key == "step":
         return tensor.to(parameter.device)
     return torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(tensor)

@@ -1,10 +1,11 @@
-"""A batch in pieces: the loss and gradient of the whole, in the memory of one piece (and on each rank its share)."""
+"""A step over a whole batch, over a rank's shard, or in microbatches: the same loss and gradient each time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,116 +13,114 @@ from torch import Tensor, nn
 
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.training import distributed
+from eccl_lib.training.batch import Batch, Shard
 
-Logs = dict[str, Tensor]
 Outputs = tuple[Tensor, ...]
-Step = Callable[[np.ndarray, torch.Generator], tuple[Tensor, Logs]]
+Losses = dict[str, Tensor]  # "loss" is minimised; the other entries are its parts, for the history
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A step whose loss is a mean over terms that each row has alone.
+class Step:
+    """The mathematics of one training step; a subclass for each method.
 
-    loss: rows, generator -> loss and parts of it, of these rows. terms: how many terms rows have; one each by default.
+    ``encode`` runs the model on the rows in hand, ``loss`` compares its outputs with their targets. By default the
+    loss is a mean over terms that each row has alone, so a shard's loss needs its own rows only.
+    couples_rows: the loss of a row depends on the other rows (contrast); ``loss`` then receives the outputs of the
+    whole batch. in_microbatches: whether a batch can be split to save memory.
     """
 
-    loss: Step
-    terms: Callable[[np.ndarray], float | Tensor] = len
+    couples_rows: ClassVar[bool] = False
+    in_microbatches: ClassVar[bool] = True
 
-    def __call__(self, rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        """The share of these rows in the whole batch's loss."""
-        loss, logs = self.loss(rows, generator)
-        whole = distributed.whole(rows)
-        if whole is rows:
-            return loss, logs
-        here, all_of_them = self.terms(rows), self.terms(whole)
-        weigh = lambda mean: distributed.part(mean, here, all_of_them).to(mean.dtype)  # noqa: E731
-        return weigh(loss), {name: weigh(value) for name, value in logs.items()}
+    def encode(self, batch: Batch) -> Outputs:
+        """Outputs of the rows in hand, each (b, ...). A scalar output is a mean over these rows."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
+        """The loss and its parts, scalars."""
+        raise NotImplementedError
+
+    def terms(self, rows: np.ndarray) -> float | Tensor:
+        """How many terms these rows add to the mean that the loss is. rows: (b,)."""
+        return len(rows)
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """A step in whose loss each row meets the others.
-
-    outputs: rows, generator -> what the loss reads of them, each (b, ...). loss: outputs of the whole batch, its rows,
-    generator -> loss and parts of it.
-    """
-
-    outputs: Callable[[np.ndarray, torch.Generator], Outputs]
-    loss: Callable[[Outputs, np.ndarray, torch.Generator], tuple[Tensor, Logs]]
-
-    def __call__(self, rows: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Logs]:
-        """The loss of the whole batch, these rows its share."""
-        outputs = tuple(distributed.all_gather(part) for part in self.outputs(rows, generator))
-        return self.loss(outputs, distributed.whole(rows), generator)
+def shard_losses(step: Step, batch: Batch) -> Losses:
+    """The losses of the rows in hand, such that their mean over ranks is the loss of the whole batch."""
+    outputs = step.encode(batch)
+    if step.couples_rows:
+        gathered = (distributed.all_gather(part, batch.shard) if part.dim() else batch.weigh(part) for part in outputs)
+        return step.loss(tuple(gathered), batch.whole())
+    losses = step.loss(outputs, batch)
+    if batch.is_whole:
+        return losses
+    here, everywhere = step.terms(batch.rows), step.terms(batch.all_rows)
+    return {name: batch.weigh(value, here, everywhere) for name, value in losses.items()}
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """How one batch goes through the model.
+class Microbatches:
+    """One batch, split. rows: (B,); count: microbatches on each rank.
 
-    start: piece -> its generator, dropout seeded; called again it gives the same. cast: the precision of a forward
-    pass; the way back is outside of it.
+    start: number of a microbatch -> its generator, with dropout seeded; called again it gives the same numbers.
+    precision: context of a forward pass; the backward pass runs outside of it.
     """
 
     rows: np.ndarray
     count: int
     start: Callable[[int], torch.Generator]
-    cast: Callable[[], AbstractContextManager]
+    precision: Callable[[], AbstractContextManager]
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, torch.Generator]]:
-        for piece in range(self.count):
-            with distributed.shard(self.rows, piece, self.count) as own:
-                yield own, self.start(piece)
+    def __iter__(self) -> Iterator[Batch]:
+        for number, shard in enumerate(distributed.shards(len(self.rows), self.count)):
+            yield Batch(self.rows, shard, self.start(number))
 
 
 def check(model: nn.Module, step: Step, count: int) -> None:
-    """Raises ConfigError where a batch in ``count`` pieces would not be the whole batch."""
+    """Raise ConfigError where a batch in ``count`` microbatches would not give the gradient of the whole batch."""
     if count == 1:
         return
-    if not isinstance(step, Mean | Contrast):
-        raise ConfigError(f"runtime.accumulate is {count}; this stage takes its batches whole: set it to 1")
+    if not step.in_microbatches:
+        raise ConfigError(f"runtime.accumulate is {count}; this stage needs whole batches: set it to 1")
     if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
-        why = "this model's batch norms would see one piece at a time"
-        raise ConfigError(f"runtime.accumulate is {count}; {why}: set it to 1 or raise runtime.ranks")
+        reason = "this model's batch norms would see one microbatch at a time"
+        raise ConfigError(f"runtime.accumulate is {count}; {reason}: set it to 1 or raise runtime.ranks")
 
 
-def backward(step: Step, pieces: Pieces) -> Logs:
-    """Gradients of the batch, into the parameters; returns the loss and its parts. step: as ``check`` lets pass."""
-    return _two_passes(step, pieces) if isinstance(step, Contrast) else _one_pass(step, pieces)
+def backward(step: Step, microbatches: Microbatches) -> Losses:
+    """Accumulate the gradients of a batch in the parameters. Returns the losses, detached."""
+    return _grad_cache(step, microbatches) if step.couples_rows else _accumulate(step, microbatches)
 
 
-def _one_pass(step: Mean, pieces: Pieces) -> Logs:
-    sums: Logs = {}
-    for own, generator in pieces:
-        with pieces.cast():
-            loss, logs = step(own, generator)
-        loss.backward()
-        for name, value in {"loss": loss, **logs}.items():
+def _accumulate(step: Step, microbatches: Microbatches) -> Losses:
+    sums: Losses = {}
+    for batch in microbatches:
+        with microbatches.precision():
+            losses = shard_losses(step, batch)
+        losses["loss"].backward()
+        for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.detach()
     return sums
 
 
-def _two_passes(step: Contrast, pieces: Pieces) -> Logs:
-    """Outputs first, then the loss's gradient by each of them, then each piece once more with that gradient.
-
-    Gao et al. (2021, GradCache). Dropout is drawn anew from the same seed, so both passes see the same model.
+def _grad_cache(step: Step, microbatches: Microbatches) -> Losses:
+    """Gao et al. (2021, GradCache): all outputs without a graph, the gradient of the loss by each output, then every
+    microbatch again, backward from that gradient. Both passes draw the same dropout.
     """
     with torch.no_grad():
-        found = []
-        for own, generator in pieces:
-            with pieces.cast():
-                found.append(step.outputs(own, generator))
-    leaves = [torch.cat(column).requires_grad_() for column in zip(*found, strict=True)]
-    with distributed.shard(pieces.rows) as share, pieces.cast():
-        outputs = tuple(distributed.all_gather(leaf) for leaf in leaves)
-        loss, logs = step.loss(outputs, distributed.whole(share), generator)
-    loss.backward()
+        encoded = []
+        for batch in microbatches:
+            with microbatches.precision():
+                encoded.append(step.encode(batch))
+    leaves = [torch.cat(column).requires_grad_() for column in zip(*encoded, strict=True)]
+    (rank_shard,) = distributed.shards(len(microbatches.rows))
+    whole = Batch(microbatches.rows, Shard.whole(len(microbatches.rows)), batch.generator)
+    with microbatches.precision():
+        losses = step.loss(tuple(distributed.all_gather(leaf, rank_shard) for leaf in leaves), whole)
+    losses["loss"].backward()
     done = 0
-    for own, generator in pieces:
-        with pieces.cast():
-            again = step.outputs(own, generator)
-        gradients = [leaf.grad[done : done + len(own)] for leaf in leaves]
-        torch.autograd.backward(again, gradients)
-        done += len(own)
-    return {"loss": loss.detach(), **{name: value.detach() for name, value in logs.items()}}
+    for batch in microbatches:
+        with microbatches.precision():
+            outputs = step.encode(batch)
+        torch.autograd.backward(outputs, [leaf.grad[done : done + batch.shard.size] for leaf in leaves])
+        done += batch.shard.size
+    return {name: value.detach() for name, value in losses.items()}

@@ -1,4 +1,4 @@
-"""The optimiser, its learning rate by the hour, batches and seeds."""
+"""Optimiser, learning-rate schedule and even batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def build_optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> t
 
 
 def learning_rate(config: TrainingConfig, progress: float) -> float:
-    """Linear warm-up, then half a cosine down to zero (Sec. 3.1). progress: epochs so far, with the fraction."""
+    """Linear warm-up, then a half cosine to zero (Sec. 3.1). progress: epochs so far, with the fraction."""
     if progress < config.warmup_epochs:
         return config.lr * progress / config.warmup_epochs
     left = max(config.epochs - config.warmup_epochs, 1e-9)
@@ -26,5 +26,5 @@ def learning_rate(config: TrainingConfig, progress: float) -> float:
 
 
 def even_batches(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """Rows in their order, in as few batches of at most ``size`` as hold them, of equal length within one."""
+    """Rows in order, in the fewest batches of at most ``size`` rows, whose lengths differ by at most one."""
     return np.array_split(rows, max(1, math.ceil(len(rows) / size)))

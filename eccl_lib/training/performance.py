@@ -1,4 +1,4 @@
-"""What makes a training fast, as switches, and what shows whether it is: work done, the machine's rate, memory kept."""
+"""Speed of a training: precision, recomputation, compilation; and its measures: FLOPs, matrix rate, throughput."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import functools
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.io.progress import Log
-from eccl_lib.models.blocks import BLOCKS
 from eccl_lib.training import distributed
 
-WORTH_IT = 1.1  # a compiled model has to be so many times faster in a trial
-# Seconds that a training's plain steps still have to take before a trial: inductor takes a minute or so for the paper's
-# models, forward and backward, and a gain of 1.1 x brings a minute back in eleven.
+WORTH_IT = 1.1  # the least gain in speed for which a compiled model is kept
+# A trial needs this many seconds of remaining training: inductor compiles for about a minute at the paper's sizes, and
+# a gain of 1.1 x saves one minute in eleven.
 LONG_ENOUGH = 600.0
 BACKEND = "inductor"  # of torch.compile
+BLOCKS = (Block, SwinTransformerBlock)  # of all transformer encoders here
 
 # Switches.
 
@@ -39,7 +42,7 @@ def autocast(device: torch.device, runtime: RuntimeConfig) -> torch.autocast:
 
 @contextmanager
 def evaluation_precision(device: torch.device) -> Any:
-    """For models that are only read: matrices of a GPU in TF32, eight times bf16's resolution; a CPU as it is."""
+    """Precision of validation, test and features: TF32 on a GPU (8 times the resolution of bf16), fp32 on a CPU."""
     if device.type != "cuda":
         yield
         return
@@ -52,10 +55,10 @@ def evaluation_precision(device: torch.device) -> Any:
 
 
 def recompute(model: nn.Module, on: bool = True) -> int:
-    """Let each transformer block keep its input alone and compute the rest again on the way back.
+    """Let each transformer block store its input only and recompute its activations in the backward pass.
 
-    The same loss and gradients, dropout replayed; a third more work for a fraction of the memory. Returns the number of
-    blocks; convolutional encoders have none (a batch norm would count each batch twice).
+    Loss and gradients are the same and dropout is replayed; a third more work for a fraction of the memory. Returns the
+    number of blocks; convolutional encoders have none (a batch norm would count each batch twice).
     """
     blocks = [module for module in model.modules() if isinstance(module, BLOCKS)]
     for block in blocks:
@@ -73,9 +76,9 @@ def undo_compile_and_recompute(model: nn.Module) -> None:
 
 
 def worth_a_trial(device: torch.device, runtime: RuntimeConfig) -> bool:
-    """Whether torch.compile is worth a trial; on CPUs it gains nothing over channels_last.
+    """Whether torch.compile is worth a trial; on a CPU it gains nothing over channels_last.
 
-    Never in a team: a rank whose compiler fails alone would take part in other all-reduces than the rest.
+    Never with several ranks: a rank whose compiler fails alone would run other all-reduces than the rest.
     """
     if distributed.world_size() > 1:
         return False
@@ -85,15 +88,15 @@ def worth_a_trial(device: torch.device, runtime: RuntimeConfig) -> bool:
 def compile_if_faster(
     part: nn.Module, trial: Callable[[], None], updates: int, runtime: RuntimeConfig, log: Log
 ) -> bool:
-    """torch.compile on the part of a model that does the work, as ``runtime.compile`` says; whether it is now.
+    """Compile a part of a model with torch.compile, following ``runtime.compile``. Returns whether it is compiled.
 
-    auto: on a GPU, where ``updates`` that are left take ten minutes and ``trial`` (one forward and backward, no update)
-    gains 1.1 x. What cannot be compiled is left as it is, with one line in the log. Weights and buffers are as before.
+    auto: on a GPU, if the remaining ``updates`` take ten minutes and ``trial`` (forward and backward, no update) gains
+    1.1 x. A part that cannot be compiled stays as it is, with one line in the log. Weights and buffers do not change.
     """
     device = next(part.parameters()).device
     if not worth_a_trial(device, runtime):
         if runtime.compile == "on":
-            log(f"torch.compile is left out where several processes train together, here {distributed.world_size()}")
+            log(f"torch.compile is not used with several ranks ({distributed.world_size()} here)")
         return False
     before = {name: value.detach().clone() for name, value in part.state_dict().items()}
     timed = runtime.compile == "auto"
@@ -105,23 +108,23 @@ def compile_if_faster(
 
 
 def _try(part: nn.Module, trial: Callable[[], None], plain: float, device: torch.device, log: Log) -> None:
-    """Compile and keep it where it gains. plain: seconds of the trial without; 0: keep it whatever it gains."""
+    """Compile, and keep it if it gains. plain: seconds of the trial without it; 0: keep it in any case."""
     try:
-        torch._dynamo.config.suppress_errors = False  # as an earlier training may have left it: a trial fails aloud
+        torch._dynamo.config.suppress_errors = False  # an earlier training may have set it: a trial must fail
         part.compile(backend=BACKEND)
         trial()
         gain = plain / seconds(trial, device) if plain else WORTH_IT
-    except Exception as error:  # whatever a compiler may raise, the training goes on without it
+    except Exception as error:  # a compiler may raise anything; the training continues without it
         part._compiled_call_impl = None
-        log(f"torch.compile does not work here ({type(error).__name__}); going on without")
+        log(f"torch.compile does not work here ({type(error).__name__}); continuing without it")
     else:
-        torch._dynamo.config.suppress_errors = True  # batches of another length may still fail: they then run plainly
+        torch._dynamo.config.suppress_errors = True  # batches of another length may fail: they run uncompiled
         if gain < WORTH_IT:
             part._compiled_call_impl = None
 
 
 def seconds(function: Callable[[], object], device: torch.device, trials: int = 5) -> float:
-    """Clock seconds of one call: the median of a few, after two that warm up."""
+    """Wall-clock seconds of one call: the median of ``trials``, after two for warm-up."""
     found = []
     for _ in range(trials + 2):
         began = time.perf_counter()
@@ -143,7 +146,7 @@ def _attention_backward(*shapes: Any, **options: Any) -> int:
     return sdpa_backward_flop_count(*shapes[:4])  # of the gradient, q, k, v
 
 
-# The fused attention of a CPU, which torch's own table lacks; of shapes.
+# The fused attention of a CPU, which torch's own table lacks; functions of shapes.
 ON_CPU = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
@@ -151,7 +154,7 @@ ON_CPU = {
 
 
 def flops(function: Callable[[], object]) -> int:
-    """Floating-point operations of one call in matrix products, convolutions and attention; 2 a multiply-add."""
+    """Floating-point operations of one call in matrix products, convolutions and attention; 2 per multiply-add."""
     with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
         function()
     return counter.get_total_flops()
@@ -159,9 +162,9 @@ def flops(function: Callable[[], object]) -> int:
 
 @functools.cache
 def matrix_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float:
-    """FLOP/s of this machine in plain matrix products, measured once: the best of a few.
+    """FLOP/s of this machine in matrix products, measured once: the best of a few.
 
-    On a CPU per second of processor, so that a busy machine does not look slow. threads: of torch.
+    On a CPU per second of CPU time, so that the load of the machine does not matter. threads: of torch.
     """
     size = 8192 if device.type == "cuda" else 1024
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
@@ -178,9 +181,9 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float
 
 
 def saved_bytes(function: Callable[[], Tensor]) -> int:
-    """Bytes that autograd keeps between forward and backward of one call, parameters not counted.
+    """Bytes that autograd stores between forward and backward of one call, without parameters.
 
-    Works on fake tensors as well: no memory is then needed to learn how much would be.
+    Works on fake tensors too, without using that memory.
     """
     seen: dict[Any, int] = {}
 
@@ -188,10 +191,80 @@ def saved_bytes(function: Callable[[], Tensor]) -> int:
         if not isinstance(tensor, nn.Parameter) and not (tensor._base is not None and tensor._base.is_leaf):
             storage = tensor.untyped_storage()
             seen[storage._cdata] = storage.nbytes()
-            kept.append(storage)  # so that no other tensor takes its place, and number
+            kept.append(storage)  # so that no other tensor reuses its memory
         return tensor
 
     kept: list[Any] = []
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         function()
     return sum(seen.values())
+
+
+# Throughput of a training.
+
+
+@dataclass
+class Throughput:
+    """Of all steps so far, over restarts; without validation and checkpoints."""
+
+    samples: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    waited: float = 0.0  # seconds in which steps waited for data
+
+
+class Stopwatch:
+    """Adds the steps between ``start`` and ``stop`` to a throughput, without waiting for the device in between."""
+
+    def __init__(self, throughput: Throughput) -> None:
+        self.throughput = throughput
+        self._began: tuple[float, float, float] | None = None
+
+    def start(self, waited: float) -> None:
+        """waited: seconds of waiting for data so far."""
+        self._began = (time.perf_counter(), time.process_time(), waited)
+
+    def stop(self, waited: float) -> None:
+        """Call this after the device has finished."""
+        clock, cpu, before = self._began
+        self.throughput.seconds += time.perf_counter() - clock
+        self.throughput.cpu_seconds += time.process_time() - cpu
+        self.throughput.waited += waited - before
+
+
+def report(
+    throughput: Throughput, flops_per_sample: float, device: torch.device, runtime: RuntimeConfig
+) -> dict[str, float]:
+    """The entries of ``timing.json`` about the steps.
+
+    utilisation: share of this machine's rate in matrix products; on a CPU per second of CPU time.
+    """
+    dtype = torch.bfloat16 if uses_bf16(device, runtime) else torch.float32
+    rate = matrix_rate(device, dtype, torch.get_num_threads())
+    busy = throughput.seconds if device.type == "cuda" else throughput.cpu_seconds
+    entries = {
+        "samples": throughput.samples,
+        "step_seconds": throughput.seconds,
+        "step_cpu_seconds": throughput.cpu_seconds,
+        "samples_per_second": throughput.samples / max(throughput.seconds, 1e-9),
+        "data_wait": throughput.waited / max(throughput.seconds, 1e-9),
+        "gflop_per_sample": flops_per_sample / 1e9,
+        "matrix_gflop_per_second": rate / 1e9,
+        "utilisation": throughput.samples * flops_per_sample / max(busy, 1e-9) / rate,
+    }
+    if device.type == "cuda":
+        entries["peak_memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
+    return {name: float(f"{value:.4g}") for name, value in entries.items()}
+
+
+def report_line(timing: dict[str, float]) -> str:
+    """A ``report`` as one line for the log."""
+    return (
+        f"{_digits(timing['samples_per_second'])} samples/s, data wait {timing['data_wait']:.1%} of a step, "
+        f"{timing['utilisation']:.0%} of this machine's {timing['matrix_gflop_per_second']:,.0f} GFLOP/s in matrix products"
+    )
+
+
+def _digits(value: float) -> str:
+    """A whole number, or two digits where it is below 10."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The batches of an epoch: shuffled, or balanced between cases and controls (Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -11,36 +11,35 @@ from eccl_lib.config.seeds import seed_of
 from eccl_lib.tasks import Targets
 from eccl_lib.training.optim import even_batches
 
+Batches = Callable[[int], list[np.ndarray]]  # epoch -> the rows of each step
 
-def task_batches(
-    targets: Targets, train: np.ndarray, training: TrainingConfig, seed: int
-) -> Callable[[int], list[np.ndarray]]:
-    """epoch -> batches of rows: balanced chunks for a disease (Sec. 3.1), one shuffled pass for the traits."""
+
+def task_batches(targets: Targets, train: np.ndarray, schedule: TrainingConfig, seed: int) -> Batches:
+    """Balanced batches for a disease (Sec. 3.1), shuffled ones for the traits. train: rows of the cohort."""
     if not targets.task.is_disease:
-        return passes(train, training, seed)
+        return shuffled_batches(train, schedule, seed)
     cases = targets.values[train, 0] > 0.5
 
     def batches(epoch: int) -> list[np.ndarray]:
         generator = np.random.default_rng(seed_of(seed, epoch))
-        cut = fixed_chunks if training.chunks == "fixed" else balanced_chunks
-        chunks = cut(cases, training.negatives_per_positive, generator)
-        return [batch for chunk in chunks for batch in even_batches(train[chunk], training.batch)]
+        cut = fixed_chunks if schedule.chunks == "fixed" else balanced_chunks
+        chunks = cut(cases, schedule.negatives_per_positive, generator)
+        return [batch for chunk in chunks for batch in even_batches(train[chunk], schedule.batch)]
 
     return batches
 
 
-def passes(rows: np.ndarray, training: TrainingConfig, seed: int) -> Callable[[int], list[np.ndarray]]:
-    """epoch -> batches of one shuffled pass over rows."""
-    return lambda epoch: even_batches(np.random.default_rng(seed_of(seed, epoch)).permutation(rows), training.batch)
+def shuffled_batches(rows: np.ndarray, schedule: TrainingConfig, seed: int) -> Batches:
+    """One shuffled pass over the rows in each epoch."""
+    return lambda epoch: even_batches(np.random.default_rng(seed_of(seed, epoch)).permutation(rows), schedule.batch)
 
 
 def balanced_chunks(
     positive: np.ndarray, negatives_per_positive: int, generator: np.random.Generator
 ) -> list[np.ndarray]:
-    """All positives beside a random share of the negatives, K times: every negative is seen once (Sec. 3.1).
+    """K chunks, each with all cases and a random share of the controls; every control occurs once (Sec. 3.1).
 
-    positive: (n,) bool. K = negatives / (ratio x positives), rounded, at least 1.
-    Returns K shuffled arrays of positions.
+    positive: (n,) bool. K = controls / (ratio x cases), rounded, at least 1. Returns K shuffled arrays of positions.
     """
     cases, controls = np.flatnonzero(positive), np.flatnonzero(~positive)
     chunks = max(1, round(len(controls) / max(1, negatives_per_positive * len(cases))))
@@ -49,9 +48,9 @@ def balanced_chunks(
 
 
 def fixed_chunks(positive: np.ndarray, negatives_per_positive: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """The authors' code: the negatives cut in the order of the file, the same chunks in every epoch.
+    """As the authors' code: controls are split in file order, with the same chunks in every epoch.
 
-    positive: (n,) bool. K = floor(negatives / (ratio x positives)), at least 1 (theirs stops at 0).
+    positive: (n,) bool. K = floor(controls / (ratio x cases)), at least 1 (0 in the authors' code).
     Returns K arrays of positions, each shuffled.
     """
     cases, controls = np.flatnonzero(positive), np.flatnonzero(~positive)

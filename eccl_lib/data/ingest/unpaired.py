@@ -1,11 +1,7 @@
-"""The command that turns other people's ECGs, or their labelled cines, into a store of its own.
-
-``python -m eccl_lib.data.ingest.unpaired ecg FOLDER... --name NAME`` and ``... cmr FOLDER... --labels FILE.csv --name NAME``.
-"""
+"""A store of other people's ECGs, or of their labelled cines: ``eccl ingest ecg``, ``eccl ingest cmr``."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,18 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from eccl_lib.config.errors import ConfigError, UnreadableError
-from eccl_lib.config.schema import UNPAIRED
+from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import Found
-from eccl_lib.data.ingest import cine_folders, ecg_folders, participants_table, ukb
+from eccl_lib.data.ingest import cine_folders, ecg_folders, participants_table
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store import plan
 from eccl_lib.data.store.plan import SOURCE, Inventory
 from eccl_lib.io.files import read_json, write_json
 
 KINDS = {"ecg": ecg_folders.find, "cmr": cine_folders.find}
-ENDS = """Goes on where it was stopped; run it again after files were added: only what is new or changed is read.
-Then pretrain_ecg or pretrain_cmr takes --cohort ecg-NAME or cmr-NAME. docs/formats.md has the formats and the table."""
 GIVE_LABELS = "Give --labels FILE.csv; only ACDC's and M&Ms's own files say it themselves (docs/formats.md)."
 
 
@@ -49,14 +42,14 @@ class Source:
 
     def write(self, folder: Path) -> None:
         """Keep it beside the store."""
-        write_json(folder / SOURCE, asdict(self))
+        write_json(folder / SOURCE, asdict(self) | {"command": self.command()})
 
     def command(self) -> str:
         """The shell command that goes on from here."""
         kind, _, name = self.cohort.partition("-")
         words = [kind, *self.folders, "--name", name, *(["--labels", self.labels] if self.labels else [])]
         words += plan.words_of(self.segmenter)
-        return shlex.join(["python", "-m", "eccl_lib.data.ingest.unpaired", *words])
+        return shlex.join(["eccl", "ingest", *words])
 
     def take(self, folder: Path) -> Inventory:
         """List the files, give each recording a slot for ever, and join the table. Raises UnreadableError."""
@@ -115,13 +108,6 @@ def _patient(who: str, name: str, found: Found) -> str:
     return who if who != name else found.facts.get(name, {}).get("patient", name)
 
 
-def example_of(cohort: str) -> str:
-    """What the command that builds a store looks like."""
-    kind, _, name = cohort.partition("-")
-    table = " --labels FILE.csv" if kind == "cmr" else ""
-    return f"python -m eccl_lib.data.ingest.unpaired {kind} FOLDER...{table} --name {name}"
-
-
 def _no_row(name: str) -> dict[str, str]:
     return {
         "file": name,
@@ -136,37 +122,3 @@ def _nothing(kind: str, found: Found, left_out: Sequence[dict[str, str]]) -> tup
         return f"no recording can be used; the first of {len(left_out)} left out: {first['reason']}", first["cure"]
     seen = ", ".join(f"{n} {what}" for what, n in found.passed_over.most_common(5)) or "no file at all"
     return f"no {'ECG' if kind == 'ecg' else 'cine'} is in the folders ({seen})", "docs/formats.md has what is read."
-
-
-def main(words: list[str] | None = None) -> int:
-    """Build the store and its report. 0: done; 1: nothing could be read; 2: the user can mend it; 130: interrupted."""
-    given = _parser().parse_intermixed_args(words)
-
-    def work() -> int:
-        cohort = f"{given.kind}-{given.name}"
-        if not UNPAIRED.fullmatch(cohort):
-            raise ConfigError(f"--name {given.name}: give small letters, digits and _, such as --name ptbxl_2020")
-        if given.labels and not given.labels.is_file():
-            raise UnreadableError(f"there is no table {given.labels}", "Correct the path.")
-        labels = str(given.labels.expanduser().resolve()) if given.labels else None
-        source = Source(cohort, ukb.folders_of(given.folders), labels, ukb.segmenter_of(given))
-        return ukb.build(ukb.config_of(given, cohort), source, given)
-
-    return ukb.guarded(work)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m eccl_lib.data.ingest.unpaired", description=__doc__, epilog=ENDS)
-    parser.add_argument("kind", choices=KINDS, help="what the folders hold")
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="searched at any depth")
-    parser.add_argument("--name", required=True, help="the cohort's: --cohort ecg-NAME or cmr-NAME of the stages")
-    parser.add_argument(
-        "--labels", type=Path, metavar="FILE.csv", help="a row an id: diseases, traits, sex, age, patient"
-    )
-    ukb.add_segmenter(parser)
-    ukb.add_options(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

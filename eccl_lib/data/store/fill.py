@@ -28,8 +28,8 @@ from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store.layout import BLOCK, Layout
 from eccl_lib.data.ukb import readers
 from eccl_lib.io.files import write_text
-from eccl_lib.io.progress import Log
-from eccl_lib.io.workers import Bar, Engine, run_all
+from eccl_lib.io.progress import Counter, Log
+from eccl_lib.io.workers import Workers, run_all
 
 DEATHS = 3  # of processes that read a participant, before the participant is left out
 MISSING_FILE = {
@@ -153,7 +153,7 @@ def fill(
     participants: Mapping[int, Participant],
     config: Config,
     layout: Layout,
-    engine: Engine,
+    workers: Workers,
     progress: Log,
     retry: bool = False,
 ) -> dict[int, dict]:
@@ -170,18 +170,18 @@ def fill(
                 layout.prepare(name, first, shape, dtype)
     due = _due(participants, read_records(layout), retry)
     size = layout.shard if layout.numbered else BLOCK  # a file has one writer; one file for all has many places
-    bar = Bar("preprocess", len(participants) - len(due), len(participants), progress)
+    counter = Counter("preprocess", len(participants) - len(due), len(participants), progress)
     left = set(due)
 
     def finished(slots: list[int]) -> None:
         left.difference_update(slots)
-        bar.add(len(slots))
+        counter.add(len(slots))
 
     while left:
         groups = [list(slots) for _, slots in groupby(sorted(left), key=lambda slot: slot // size)]
         jobs = ((_fill_slots, {slot: participants[slot] for slot in group}, config, layout) for group in groups)
         try:
-            run_all(jobs, len(groups), engine, finished)
+            run_all(jobs, workers, layout.records, finished)
         except BrokenExecutor:
             # Memory ran out, or a codec crashed: nothing inside that process could catch it.
             progress("a process that read files died; others go on, and who kills three is left out")

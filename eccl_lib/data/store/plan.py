@@ -23,7 +23,6 @@ from eccl_lib.io.files import read_json, write_frame, write_json
 OLDEST = 120  # years
 SOURCE, SLOTS = "source.json", "slots.parquet"
 RULES = ("ever", "prevalent", "incident")  # StoreConfig.labels
-COMMAND = "python -m eccl_lib.data.ukb FOLDER... --table TABLE... (--withdrawals FILE | --no-withdrawals)"
 OPTIONS = {
     "provider": "--segmenter",
     "mask_labels": "--mask-labels",
@@ -51,6 +50,7 @@ class Source:
         if not (folder / SOURCE).is_file():
             return None
         content = read_json(folder / SOURCE)
+        content.pop("command", None)
         segmenter = Segmenter(**content.pop("segmenter", {}))
         fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
         return cls(**fields, segmenter=segmenter)
@@ -61,7 +61,7 @@ class Source:
 
     def write(self, folder: Path) -> None:
         """Keep it beside the store."""
-        write_json(folder / SOURCE, asdict(self))
+        write_json(folder / SOURCE, asdict(self) | {"command": self.command()})
 
     def command(self) -> str:
         """The shell command that goes on from here."""
@@ -69,7 +69,7 @@ class Source:
         words += ["--segmentations", *self.segmentations] if self.segmentations else []
         words += ["--until", self.until] if self.until else []
         words += words_of(self.segmenter)
-        return shlex.join(["python", "-m", "eccl_lib.data.ukb", *words])
+        return shlex.join(["eccl", "ingest", "ukb", *words])
 
 
 def words_of(segmenter: Segmenter) -> list[str]:

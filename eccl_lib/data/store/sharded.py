@@ -29,7 +29,7 @@ from eccl_lib.data.ukb import withdrawals
 from eccl_lib.io import checksums, paths
 from eccl_lib.io.files import exclusive_lock, read_json, write_array, write_frame, write_json
 from eccl_lib.io.progress import Log
-from eccl_lib.io.workers import Engine
+from eccl_lib.io.workers import Workers
 
 FORMAT = 1  # raise when the preprocessing changes what is stored
 PIXELS = ("slice_choice", "crop", "clip_frames", "clip_size")  # of StoreConfig: what the arrays hang on
@@ -53,7 +53,9 @@ def folder_of(config: Config) -> Path:
     return paths.store_root(config.cohort) / "cohort" / digest(FORMAT, pixels)[:8]
 
 
-def build(config: Config, source: Source, engine: Engine, progress: Log, retry: bool = False) -> tuple[Path, Inventory]:
+def build(
+    config: Config, source: Source, workers: Workers, progress: Log, retry: bool = False
+) -> tuple[Path, Inventory]:
     """Read what is new or changed under the source into the store; goes on where an earlier call was stopped.
 
     retry: try those in quarantine again. Returns the store's folder and what was found. Raises UnreadableError on a
@@ -74,7 +76,7 @@ def build(config: Config, source: Source, engine: Engine, progress: Log, retry: 
         growing = _Growing(folder, found, layout, config, progress)
         progress(f"building the store of {len(found.participants):,} participants in {folder}")
         try:
-            records = fill.fill(found.participants, config, layout, engine, growing, retry)
+            records = fill.fill(found.participants, config, layout, workers, growing, retry)
         except BaseException:
             publish(folder, found, fill.read_records(layout), config, complete=False)
             raise
@@ -276,21 +278,23 @@ def _verify_shards(folder: Path, layout: Layout, slots: np.ndarray, sums: pd.Dat
         checksums.note(folder, files)
 
 
-def _how_to_build(config: Config) -> str:
-    """The command that builds this store: the one last given, or what it looks like."""
-    if config.cohort == "ukb":
-        from eccl_lib.data.store.plan import COMMAND as line
-        from eccl_lib.data.store.plan import Source
-    else:
-        from eccl_lib.data.ingest.unpaired import Source, example_of
+# What the command looks like where no source.json tells the last one.
+EXAMPLES = {
+    "ukb": "eccl ingest ukb FOLDER... --table TABLE... (--withdrawals FILE | --no-withdrawals)",
+    "ecg": "eccl ingest ecg FOLDER... --name {}",
+    "cmr": "eccl ingest cmr FOLDER... --labels FILE.csv --name {}",
+}
 
-        line = example_of(config.cohort)
-    source = Source.read(folder_of(config))
-    if source is not None:
-        line = source.command()
+
+def _how_to_build(config: Config) -> str:
+    """The command that builds this store: the last one given, or an example."""
+    kind, _, name = config.cohort.partition("-")
+    source = folder_of(config) / plan.SOURCE
+    content = read_json(source) if source.is_file() else {}
+    command = content.get("command", EXAMPLES[kind].format(name))
     scale = "" if config.scale == "paper" else f" --scale {config.scale}"
     page = "docs/data.md" if config.cohort == "ukb" else "docs/formats.md"
-    return f"Build the store of {_whose(config)} first ({page}):\n  {line}{scale}"
+    return f"Build the store of {_whose(config)} first ({page}):\n  {command}{scale}"
 
 
 def _whose(config: Config) -> str:

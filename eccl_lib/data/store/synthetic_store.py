@@ -18,8 +18,8 @@ from eccl_lib.data.ukb import tables
 from eccl_lib.data.ukb.columns import IMAGING_VISIT
 from eccl_lib.io import checksums
 from eccl_lib.io.files import sha256, write_array, write_frame, write_json
-from eccl_lib.io.progress import Log
-from eccl_lib.io.workers import Bar, Engine, run_all
+from eccl_lib.io.progress import Counter, Log
+from eccl_lib.io.workers import Workers, run_all
 
 FORMAT = 1  # raise when the preprocessing changes what is stored; the generator has its own number
 
@@ -29,7 +29,7 @@ def build(config: Config, folder: Path, progress: Log = print) -> None:
     progress(f"building the {config.cohort} cohort in {folder}")
     table, participants = _source(config, folder / "raw", progress)
     layout = Layout.whole(folder / "build", len(participants))
-    records = fill.fill(participants, config, layout, Engine(config.runtime.workers), progress)
+    records = fill.fill(participants, config, layout, Workers(jobs=config.runtime.workers), progress)
     kept = np.array([slot for slot, record in records.items() if "quarantine" not in record], dtype=int)
     if not len(kept):
         raise UnreadableError(f"no participant could be read; the first: {records[0]['quarantine']['reason']}")
@@ -74,9 +74,9 @@ def _write_tree(config: Config, raw: Path, progress: Log) -> None:
     if config.synthetic.write_tree:
         count = config.synthetic.participants
         blocks = [range(k, min(k + BLOCK, count)) for k in range(0, count, BLOCK)]
-        bar = Bar("write files", 0, count, progress)
+        counter = Counter("write files", 0, count, progress)
         jobs = ((_write_block, block, config, raw) for block in blocks)
-        run_all(jobs, len(blocks), Engine(config.runtime.workers), bar.add)
+        run_all(jobs, Workers(jobs=config.runtime.workers), raw, counter.add)
     ukb_tree.write_table(config.synthetic, raw)  # last: its presence says that the tree is whole
 
 

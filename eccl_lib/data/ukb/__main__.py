@@ -1,5 +1,8 @@
-"""``python -m eccl_lib.data.ukb``: the command that builds the store of UK Biobank's files."""
+"""``python -m eccl_lib.data.ukb``: an alias of ``eccl ingest ukb``."""
 
-from eccl_lib.data.ingest.ukb import main
+import runpy
+import sys
 
-raise SystemExit(main())
+print("python -m eccl_lib.data.ukb is now: eccl ingest ukb", file=sys.stderr)
+sys.argv = ["eccl", "ingest", "ukb", *sys.argv[1:]]
+runpy.run_module("eccl_lib", run_name="__main__")

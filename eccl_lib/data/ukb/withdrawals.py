@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Collection
-from pathlib import Path
 
-from eccl_lib.config.errors import DamagedError, MissingError, UnreadableError
-from eccl_lib.data.ukb import tables
+from eccl_lib.config.errors import MissingError
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_text
 
@@ -38,27 +34,3 @@ def add(eids: Collection[str]) -> frozenset[str]:
     if together != known or not (root / LIST).is_file():
         write_text(root / LIST, "".join(f"{eid}\n" for eid in sorted(together)))
     return frozenset(together)
-
-
-def main(words: list[str] | None = None) -> int:
-    """The command line: put a list of withdrawals in force and purge."""
-    parser = argparse.ArgumentParser(prog="python -m eccl_lib.data.ukb.withdrawals", description=__doc__)
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("file", nargs="?", type=Path, help="UK Biobank's list, one id a line")
-    which.add_argument("--none", action="store_true", help="you have received no list so far")
-    given = parser.parse_args(words)
-    from eccl_lib.data.ingest.purge import purge  # stores are opened through this module's list
-
-    try:
-        eids = frozenset() if given.none else tables.read_withdrawals(given.file)
-        withdrawn = add(eids)
-        print(f"{len(withdrawn):,} participants are on the list of withdrawals")
-        purge(withdrawn)
-    except (UnreadableError, DamagedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,0 +1,5 @@
+"""``python -m eccl_lib``, the same as the console script ``eccl``."""
+
+from eccl_lib.commands.cli import main
+
+main()

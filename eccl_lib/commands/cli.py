@@ -1,0 +1,173 @@
+"""The console script ``eccl``: its commands, the options they share, and one guard that turns errors into one line."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import click
+
+from eccl_lib.config import command_line
+from eccl_lib.config.errors import ConfigError, DamagedError, MissingError, UnreadableError
+from eccl_lib.config.load import SCALES, load
+from eccl_lib.config.schema import TASKS, Config
+
+# Name -> module of this package and one line for ``eccl --help``. A module is imported when its command runs.
+COMMANDS = {
+    "demo": ("demo", "Run the notebooks on the synthetic cohort."),
+    "predict": ("predict", "Predict traits and risk scores from one ECG file."),
+    "ingest": ("ingest", "Build a store from UK Biobank's files, or from other ECGs or cines."),
+    "cohort": ("cohort", "Build or open a cohort and print its size."),
+    "train": ("train", "Train one stage or one row of Table 1."),
+    "table1": ("table1", "Train all cells of Table 1."),
+    "study": ("study", "Train Table 1's traits column at study scale."),
+    "plan": ("plan", "Estimate time and memory before training."),
+    "withdraw": ("withdraw", "Remove withdrawn participants from all stores and results."),
+    "privacy": ("privacy", "Check the repository for participants' data."),
+    "leakage": ("leakage", "Check a cohort and its runs for eight kinds of leakage."),
+}
+EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class Several(click.Option):
+    """An option that may repeat and takes several values: ``--rows ssl eccl`` or ``--rows ssl --rows eccl``.
+
+    Where it has ``must_contain``, it takes only values with this sign, so that arguments may follow: ``--set a=1 b=2``.
+    """
+
+    def __init__(self, *names: Any, must_contain: str = "", **settings: Any) -> None:
+        super().__init__(*names, multiple=True, **settings)
+        self.must_contain = must_contain
+
+
+class Command(click.Command):
+    """A command whose ``Several`` options take all values that follow them."""
+
+    def parse_args(self, context: click.Context, words: list[str]) -> list[str]:
+        several = {name: p for p in self.params if isinstance(p, Several) for name in p.opts}
+        expanded, option = [], None
+        for k, word in enumerate(words):
+            if word.startswith("-"):
+                option = word if word in several else None
+                if option is None or k + 1 == len(words):
+                    expanded.append(word)
+            elif option and several[option].must_contain in word:
+                expanded += [option, word]
+            else:
+                expanded.append(word)
+                option = None
+        return super().parse_args(context, expanded)
+
+
+class Commands(click.Group):
+    """Commands that are imported only when they run, so that ``eccl --help`` is fast."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"eccl_lib.commands.{COMMANDS[name][0]}").command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+
+
+@click.group(cls=Commands, context_settings=SETTINGS)
+@click.version_option(package_name="eccl-lib")
+def eccl() -> None:
+    """ECCL: learning cardiac-MRI information from a ten-second ECG.
+
+    Finished runs are reused; interrupted runs resume. Results lie under runs/, or under $ECCL_RUNS.
+
+    \b
+    eccl demo
+    eccl train eccl --scale demo --disease I42
+    eccl predict my_ecg.dcm
+    """
+
+
+def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Decorator: a command of ``eccl``; the text of its docstring is its help."""
+    return click.command(name, cls=Command, context_settings=SETTINGS, **settings)
+
+
+def parameters(disease: bool = True, scale: str = "demo") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: --scale, --cohort, --disease, --seed and --set, given to the function as those of ``config_of``."""
+    options = [
+        click.option("--scale", type=click.Choice(SCALES), default=scale, help="sizes of models and schedule"),
+        click.option("--cohort", default="synthetic", help="synthetic, ukb, or a store: ecg-NAME, cmr-NAME"),
+        click.option("--disease", type=click.Choice(TASKS), default="I21", help="the task") if disease else None,
+        click.option("--seed", type=int, default=0, help="of the training"),
+        set_option(),
+    ]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed([option for option in options if option]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def set_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: --set FIELD=VALUE..., given to the function as ``settings``."""
+    help_text = "fields of the config, such as align.epochs=5 align.batch=64"
+    return click.option("--set", "settings", cls=Several, must_contain="=", metavar="FIELD=VALUE...", help=help_text)
+
+
+def config_of(
+    scale: str, cohort: str, disease: str = "I21", seed: int = 0, settings: tuple[str, ...] = (), build: bool = True
+) -> Config:
+    """The config of a command's options. build: also train missing prerequisites, unless a setting says otherwise."""
+    overrides = {"runtime.build_missing": True} if build else {}
+    overrides |= command_line.overrides(settings)
+    return load(scale, cohort=cohort, disease=disease, seed=seed, overrides=overrides)
+
+
+def guard(run: Callable[[], Any]) -> int:
+    """Run a command and return its exit status.
+
+    An error that the user can correct is printed in one line, status 2; an interrupt (Ctrl-C, or SIGTERM as clusters
+    send it) has status 130.
+    """
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return run() or 0
+    except (ConfigError, UnreadableError, MissingError, DamagedError, LookupError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: run the function under ``guard`` and exit with its status."""
+
+    @functools.wraps(function)
+    def wrapper(*arguments: Any, **options: Any) -> None:
+        sys.exit(guard(lambda: function(*arguments, **options)))
+
+    return wrapper
+
+
+def main(words: list[str] | None = None) -> None:
+    """The entry point of ``eccl`` and of ``python -m eccl_lib``. words: by default those of the command line."""
+    eccl.main(words, prog_name="eccl")

@@ -1,0 +1,60 @@
+"""``eccl demo``: run the notebooks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from eccl_lib.commands.cli import EXIT_FAILED, Several, config_of, guarded, parameters
+from eccl_lib.commands.cli import command as eccl_command
+from eccl_lib.config import command_line
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.io import paths
+from eccl_lib.notebooks import run
+
+DEFAULTS = {"scale": "demo", "cohort": "synthetic", "seed": 0}
+
+
+@eccl_command("demo")
+@click.option("--only", cls=Several, metavar="NN...", help="notebooks by number or name, such as 04")
+@click.option("--refresh", is_flag=True, help="also update notebooks/ and figures/demo of the checkout")
+@parameters(disease=False)
+@guarded
+def command(only: tuple[str, ...], refresh: bool, settings: tuple[str, ...], **options: Any) -> int:
+    """Run the notebooks in order and name the tables, figures and executed notebooks that they wrote.
+
+    Finished trainings are reused, so a second call takes a few minutes.
+
+    \b
+    eccl demo
+    eccl demo --only 04 07 --seed 1
+    """
+    began = time.perf_counter()
+    config_of(settings=settings, build=False, **options)  # refuses a wrong parameter before the first notebook
+    # A parameter that equals the notebook's own is not passed, so that papermill adds no cell.
+    parameters = {name: value for name, value in options.items() if value != DEFAULTS[name]}
+    if overrides := command_line.overrides(settings):
+        parameters["overrides"] = overrides
+    if refresh and parameters:
+        raise ConfigError("--refresh updates the committed demo: give no other scale, cohort, seed or setting")
+    names = run.chosen(only, refresh)
+    moment = time.time() - 1  # file systems may round times down
+    try:
+        executed = run.run_all(names, parameters, paths.notebooks_dir(options["scale"], options["cohort"]), _say)
+    except run.NotebookError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return EXIT_FAILED
+    written = run.written_since(paths.figures_dir(options["scale"], options["cohort"]), moment)
+    if refresh:
+        run.refresh(executed, written)
+    run.report(written, executed, _say)
+    _say(f"all in {time.perf_counter() - began:.0f} s")
+    return 0
+
+
+def _say(line: str) -> None:
+    """Progress lines of the notebooks arrive on standard error; the same stream keeps the order."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,194 @@
+"""``eccl ingest``: build a store from files."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eccl_lib.commands.cli import EXIT_FAILED, SCALES, SETTINGS, Several, config_of, guarded, set_option
+from eccl_lib.commands.cli import command as eccl_command
+from eccl_lib.config.errors import ConfigError, UnreadableError
+from eccl_lib.config.schema import UNPAIRED
+from eccl_lib.data.ingest import unpaired
+from eccl_lib.data.ingest.build import build
+from eccl_lib.data.ingest.purge import purge
+from eccl_lib.data.segmentation import masks, onnx_network, providers
+from eccl_lib.data.store import plan, sharded
+from eccl_lib.data.ukb import tables, withdrawals
+from eccl_lib.io.progress import print_line
+from eccl_lib.io.workers import Workers
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.group("ingest", context_settings=SETTINGS)
+def command() -> None:
+    """Build a store from files: of UK Biobank, or of other people's ECGs or cines.
+
+    An interrupted build resumes; a later call reads only files that are new or changed. Files that cannot be read go
+    to quarantine with the reason. Nothing leaves this machine.
+
+    \b
+    eccl ingest ukb FOLDER --table TABLE.csv --no-withdrawals
+    eccl ingest ecg FOLDER --name ptbxl
+    """
+
+
+def _segmenter_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that choose how the heart is located; each is a field of ``providers.Segmenter``."""
+    choices, usual = plan.OPTIONS, providers.AUTO
+    orders = click.Choice(list(masks.ORDERS))
+    settings = {
+        "provider": {
+            "type": click.Choice(providers.CHOICES),
+            "help": "auto: a mask if given, else the U-Net, else voting",
+        },
+        "mask_labels": {"type": orders, "help": "meaning of mask labels; acdc: 1 RV, 2 wall, 3 LV"},
+        "onnx": {"metavar": "FILE", "help": "your own short-axis network, for --segmenter onnx"},
+        "onnx_labels": {"type": orders, "help": "meaning of its outputs"},
+        "onnx_scaling": {"type": click.Choice(onnx_network.SCALINGS), "help": "of its input; range: 0 to 1"},
+        "onnx_pixel_mm": {"type": float, "help": "its pixel size in mm; 0: the image fills its input"},
+    }
+    for name, more in reversed(settings.items()):
+        function = click.option(choices[name], name, default=getattr(usual, name), **more)(function)
+    return function
+
+
+def _build_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of every build."""
+    for option in (
+        set_option(),
+        click.option("--cluster", default="", metavar="ADDRESS", help="Dask scheduler, such as tcp://node1:8786"),
+        click.option("--workers", type=int, default=os.cpu_count() or 1, show_default="cores", help="processes"),
+        click.option("--scale", type=click.Choice(SCALES), default="paper", help="pixels; paper also serves demo"),
+        click.option("--retry-quarantined", is_flag=True, help="read quarantined files again"),
+    ):
+        function = option(function)
+    return function
+
+
+@eccl_command("ukb")
+@click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="FOLDER...")
+@click.option("--table", "tables_", cls=Several, required=True, type=FOLDER, metavar="FILE...", help="tabular exports")
+@click.option(
+    "--withdrawals", "withdrawals_", type=FOLDER, metavar="FILE", help="UK Biobank's latest list, one id per line"
+)
+@click.option("--no-withdrawals", is_flag=True, help="you have received no list; an earlier one stays in force")
+@click.option("--segmentations", cls=Several, type=FOLDER, metavar="FOLDER...", help="with seg_sa.nii.gz")
+@click.option("--until", metavar="DATE", help="last day of the diagnoses, such as 2022-10-31")
+@_segmenter_options
+@_build_options
+@guarded
+def ukb(
+    folders: tuple[Path, ...],
+    tables_: tuple[Path, ...],
+    withdrawals_: Path | None,
+    no_withdrawals: bool,
+    segmentations: tuple[Path, ...],
+    until: str | None,
+    **options: Any,
+) -> int:
+    """Build the store of UK Biobank's files (docs/data.md). Then: --cohort ukb.
+
+    FOLDER is searched for ECG XML (field 20205), cine zips (20209) and their segmentations at any depth.
+
+    \b
+    eccl ingest ukb downloads/ --table ukb.csv --withdrawals w12345_20260101.csv
+    """
+    if no_withdrawals == (withdrawals_ is not None):
+        raise click.UsageError("give either --withdrawals FILE or --no-withdrawals")
+    if until:
+        try:
+            datetime.date.fromisoformat(until)
+        except ValueError:
+            raise UnreadableError(f"--until {until} is no date", "Write 2022-10-31.") from None
+    segmenter = _segmenter(options)
+    files = tuple(str(path.expanduser().resolve()) for path in tables_)
+    source = plan.Source(_absolute(folders), files, _absolute(segmentations), until, segmenter)
+    purge(_withdraw(withdrawals_))
+    return _build("ukb", source, **options)
+
+
+def _withdraw(file: Path | None) -> frozenset[str]:
+    return withdrawals.add(tables.read_withdrawals(file) if file else frozenset())
+
+
+def _unpaired(kind: str) -> click.Command:
+    """``eccl ingest ecg`` or ``eccl ingest cmr``."""
+
+    @click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="FOLDER...")
+    @click.option("--name", required=True, help=f"of the cohort: --cohort {kind}-NAME")
+    @click.option(
+        "--labels", type=FOLDER, metavar="FILE.csv", help="one row per id: diseases, traits, sex, age, patient"
+    )
+    @_segmenter_options
+    @_build_options
+    @guarded
+    def run(folders: tuple[Path, ...], name: str, labels: Path | None, **options: Any) -> int:
+        cohort = f"{kind}-{name}"
+        if not UNPAIRED.fullmatch(cohort):
+            raise ConfigError(f"--name {name}: use small letters, digits and _, such as --name ptbxl_2020")
+        if labels and not labels.is_file():
+            raise UnreadableError(f"there is no table {labels}", "Correct the path.")
+        table = str(labels.expanduser().resolve()) if labels else None
+        return _build(cohort, unpaired.Source(cohort, _absolute(folders), table, _segmenter(options)), **options)
+
+    run.__doc__ = UNPAIRED_HELP[kind]
+    return eccl_command(kind)(run)
+
+
+UNPAIRED_HELP = {
+    "ecg": """Build a store of ECGs alone, of any known format (docs/formats.md). Then: --cohort ecg-NAME.
+
+    FOLDER is searched at any depth; each file is one recording.
+
+    \b
+    eccl ingest ecg ptb-xl/ --name ptbxl
+    eccl train pretrain_ecg --cohort ecg-ptbxl
+    """,
+    "cmr": """Build a store of short-axis cines alone: NIfTI or DICOM (docs/formats.md). Then: --cohort cmr-NAME.
+
+    Labels come from ACDC's or M&Ms's own files, or from --labels.
+
+    \b
+    eccl ingest cmr acdc/ --name acdc
+    eccl train pretrain_cmr --cohort cmr-acdc --disease I42
+    """,
+}
+command.add_command(ukb)
+command.add_command(_unpaired("ecg"))
+command.add_command(_unpaired("cmr"))
+
+
+def _build(
+    cohort: str, source: sharded.Source, retry_quarantined: bool, scale: str, workers: int, cluster: str, **options: Any
+) -> int:
+    """Build a store. Status 1 where no file could be read."""
+    if workers < 1:
+        raise ConfigError(f"--workers {workers}: give 1 or more")
+    config = config_of(scale, cohort, settings=options["settings"])
+    engine = Workers("dask" if cluster else "loky", workers, cluster)
+    return 0 if len(build(config, source, engine, retry_quarantined, print_line)) else EXIT_FAILED
+
+
+def _segmenter(options: dict[str, Any]) -> providers.Segmenter:
+    """The segmenter of ``_segmenter_options``, which are taken out. Raises UnreadableError where it cannot work."""
+    fields = {name: options.pop(name) for name in plan.OPTIONS}
+    fields["onnx"] = str(Path(fields["onnx"]).expanduser().resolve()) if fields["onnx"] else ""
+    segmenter = providers.Segmenter(**fields)
+    segmenter.check()
+    return segmenter
+
+
+def _absolute(folders: Iterable[Path]) -> tuple[str, ...]:
+    """Absolute paths. Raises UnreadableError where a folder does not exist."""
+    resolved = [path.expanduser().resolve() for path in folders]
+    for folder in resolved:
+        if not folder.is_dir():
+            raise UnreadableError(f"there is no folder {folder}", "Correct the path.")
+    return tuple(map(str, resolved))

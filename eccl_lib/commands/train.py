@@ -1,0 +1,38 @@
+"""``eccl train``: one stage or one row of Table 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from eccl_lib.commands.cli import command as eccl_command
+from eccl_lib.commands.cli import config_of, guarded, parameters
+from eccl_lib.io.progress import print_line
+from eccl_lib.models.build import device
+from eccl_lib.pipeline import stages
+from eccl_lib.training import distributed
+
+
+@eccl_command("train")
+@click.argument("name", type=click.Choice(stages.NAMES), metavar="NAME")
+@parameters()
+@guarded
+def command(name: str, **options: Any) -> None:
+    """Train one stage or one row of Table 1, and its missing prerequisites.
+
+    NAME is a stage (pretrain_ecg, pretrain_cmr, autoencode_ecg, autoencode_cmr, pretrain_pair) or a row (cmae,
+    resnet50, vit, triplet, scratch, ssl, cl, eccl, cmr_sup). A finished run is reused, an interrupted one resumes.
+
+    \b
+    eccl train eccl --disease traits --seed 3
+    eccl train pretrain_ecg --set mae.epochs=10 mae.mask_ratio=0.7
+    torchrun --nproc-per-node 4 -m eccl_lib train eccl --scale paper
+    """
+    config = config_of(**options)
+    gpu = device(config).type == "cuda"
+    with distributed.process_group(config.runtime.rank_timeout_seconds, gpu):
+        run = stages.train(config, name, distributed.main_process_log(print_line))
+        if distributed.is_main_process():
+            metrics = run.metrics
+            print(f"{run.name}: {metrics['metric']} {metrics['test']:.4f} on {metrics['n']['test']} test participants")

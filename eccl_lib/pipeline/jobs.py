@@ -1,0 +1,133 @@
+"""The training job of every stage: its model, datasets, step and schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eccl_lib.config.method_schema import Arm, Modality
+from eccl_lib.config.schema import Config, TrainingConfig
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.models.build import new_autoencoder, new_cmr_model, new_ecg_model, new_pair
+from eccl_lib.models.ecg_vit import grid
+from eccl_lib.models.heads import Aligned, Supervised
+from eccl_lib.pipeline.steps import (
+    AlignmentStep,
+    AutoencoderStep,
+    CmrFeatures,
+    CrossModalStep,
+    FeatureBankStep,
+    MaskedAutoencoderStep,
+    SupervisedStep,
+    TripletStep,
+)
+from eccl_lib.tasks import targets_of
+from eccl_lib.training.datasets import CineDataset, EcgDataset
+from eccl_lib.training.job import ReconstructionJob, SupervisedJob
+
+
+@dataclass
+class MaskedAutoencoderJob(ReconstructionJob):
+    """Validation and test mask the same tokens of an ECG each time. masks: (N, L) noise, the largest is masked."""
+
+    metric: ClassVar[str] = "masked MSE"
+    masks: Tensor | None = None
+
+    def predict_batch(self, rows: np.ndarray) -> Tensor:
+        """The masked-patch error, a scalar."""
+        ecgs = self.datasets[0]
+        return self.model.loss(*self.model(ecgs.of(rows), self.masks[rows].to(ecgs.device)))
+
+
+def masked_autoencoder_job(config: Config, data: Cohort) -> MaskedAutoencoderJob:
+    """Stage one on the ECG (Sec. 2.1)."""
+    ecgs, model = EcgDataset(data, config), new_autoencoder(config)
+    tokens = int(np.prod(grid(config.ecg, ecgs.samples)))
+    masks = torch.rand(len(data), tokens, generator=torch.Generator().manual_seed(config.seed))
+    step = MaskedAutoencoderStep(model, ecgs, tokens)
+    return MaskedAutoencoderJob(model, step, config.mae, (ecgs,), data, config.seed, masks=masks)
+
+
+def cmr_job(config: Config, data: Cohort) -> SupervisedJob:
+    """Stage one on the CMR: the supervised encoder of one task (Sec. 2.1). Scored on CMR it is the row CMR_Sup."""
+    cines, targets = CineDataset(data, config), targets_of(config, data)
+    model = new_cmr_model(config, targets.task.outputs)
+    step = SupervisedStep(model, cines, targets)
+    return SupervisedJob(model, step, config.cmr_training, (cines,), data, config.seed, targets)
+
+
+def ecg_job(
+    config: Config,
+    arm: Arm,
+    data: Cohort,
+    model: Supervised | Aligned,
+    features: np.ndarray | None,
+    schedule: TrainingConfig | None = None,
+) -> SupervisedJob:
+    """Stage two (Sec. 2.2, Eq. 5), or the task alone where there are no features.
+
+    features: (N, D) or (N, K, D) of the frozen CMR encoder. All ECG rows have the same schedule, ``config.align``.
+    """
+    ecgs, targets = EcgDataset(data, config), targets_of(config, data)
+    schedule = schedule or config.align
+    if features is None:
+        step = SupervisedStep(model, ecgs, targets)
+    else:
+        arguments = (model, ecgs, CmrFeatures(features, ecgs.device), targets, config.align)
+        if arm.objective == "triplet":
+            step = TripletStep(*arguments)
+        elif config.align.bank:
+            step = FeatureBankStep(*arguments, train=data.index("train"))
+        else:
+            step = AlignmentStep(*arguments)
+    return SupervisedJob(model, step, schedule, (ecgs,), data, config.seed, targets)
+
+
+def untrained_ecg_job(config: Config, arm: Arm, data: Cohort) -> SupervisedJob:
+    """``ecg_job`` with random weights and random CMR features, which cost as much as trained ones: for estimates."""
+    model, features = new_ecg_model(config, targets_of(config, data).task.outputs, arm), None
+    if arm.teacher:
+        views = (config.align.views,) if config.align.views else ()
+        shape = (len(data), *views, model.project_cmr.in_features)
+        features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    return ecg_job(config, arm, data, model, features)
+
+
+class AutoencoderJob(ReconstructionJob):
+    """The autoencoder of one modality (row CMAE)."""
+
+    def predict_batch(self, rows: np.ndarray) -> Tensor:
+        """The reconstruction error, a scalar."""
+        return self.model(self.datasets[0].of(rows))
+
+
+def autoencoder_job(config: Config, modality: Modality, data: Cohort) -> AutoencoderJob:
+    """First stage of row CMAE: the autoencoder of one modality."""
+    inputs = {"ecg": EcgDataset, "cmr": CineDataset}[modality](data, config)
+    model = getattr(new_pair(config), modality)
+    return AutoencoderJob(model, AutoencoderStep(model, inputs), config.cmae, (inputs,), data, config.seed)
+
+
+@dataclass
+class CrossModalJob(ReconstructionJob):
+    """Both autoencoders of row CMAE. from_ecg: (N,) bool, the modality dropout of validation and test."""
+
+    from_ecg: Tensor | None = None
+
+    def predict_batch(self, rows: np.ndarray) -> Tensor:
+        """The total loss, a scalar."""
+        ecgs, cines = self.datasets
+        outputs = self.model(ecgs.of(rows), cines.of(rows), self.from_ecg[rows].to(ecgs.device))
+        return self.step.loss(outputs)["loss"]
+
+
+def cross_modal_job(config: Config, data: Cohort) -> CrossModalJob:
+    """Second stage of row CMAE: both autoencoders around one latent."""
+    ecgs, cines, model = EcgDataset(data, config), CineDataset(data, config), new_pair(config)
+    from_ecg = torch.rand(len(data), generator=torch.Generator().manual_seed(config.seed)) < 0.5
+    step = CrossModalStep(model, ecgs, cines)
+    return CrossModalJob(model, step, config.cmae, (ecgs, cines), data, config.seed, from_ecg=from_ecg)

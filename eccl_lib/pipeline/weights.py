@@ -1,0 +1,56 @@
+"""Weights of finished runs: as the initial weights of another training, or frozen."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from eccl_lib.config.errors import ConfigError, MissingError
+from eccl_lib.config.schema import Config
+from eccl_lib.io import paths
+from eccl_lib.training.runs import Run
+
+
+def frozen(model: nn.Module, run: Run) -> nn.Module:
+    """The model with the weights of a finished run, in eval mode (no dropout, no drop path) and without gradient."""
+    model.load_state_dict(run.weights())
+    return model.requires_grad_(False).eval()
+
+
+def load_initial_weights(model: nn.Module, run: Run | None, prefix: str = "") -> nn.Module:
+    """The model with the weights of a finished run, or of its part ``prefix``; unchanged where run is None.
+
+    Raises ConfigError where the run's model has another shape.
+    """
+    if run is None:
+        return model
+    part = model.get_submodule(prefix) if prefix else model
+    weights, own = run.weights(prefix), part.state_dict()
+    wrong = sorted(own.keys() ^ weights.keys()) or [name for name in own if own[name].shape != weights[name].shape]
+    if wrong:
+        raise ConfigError(
+            f"{run.name} does not fit this model: {wrong[0]} has another shape. Use the same view, encoder and decoder "
+            "for both."
+        )
+    part.load_state_dict(weights)
+    return model
+
+
+def initial_weights_run(config: Config, stage: Literal["pretrain_ecg", "pretrain_cmr"]) -> Run | None:
+    """The run of any cohort and scale whose weights initialise this stage (``start_from``), or None.
+
+    The config holds the first eight characters of its fingerprint, which thus enter the fingerprint of the new run.
+    Raises MissingError where no such run is finished.
+    """
+    prefix = (config.mae if stage == "pretrain_ecg" else config.cmr_training).start_from
+    if not prefix:
+        return None
+    matches = [run for run in Run.every(stage) if run.fingerprint.startswith(prefix)]
+    if len({run.fingerprint for run in matches}) != 1:
+        count = "no finished run" if not matches else f"{len(matches)} runs"
+        section = "mae" if stage == "pretrain_ecg" else "cmr_training"
+        raise MissingError(
+            f"{section}.start_from is {prefix}: {count} of {stage} under {paths.runs_root()} end with these characters."
+        )
+    return matches[0]
