@@ -22,16 +22,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import Config
 from eccl_lib.data import bilinear, cmr, ecg
-from eccl_lib.models.blocks import BLOCKS
 from eccl_lib.models.cmr_encoders import SwinEncoder
 from eccl_lib.models.ecg_vit import EcgEncoder
 from eccl_lib.models.mae import MaskedAutoencoder
-from eccl_lib.training import performance, reader
+from eccl_lib.training import performance
+from eccl_lib.training.datasets import PREFETCH
+from eccl_lib.training.performance import BLOCKS
 
 CARD, KEPT_FREE = 24e9, 2e9  # bytes: an RTX 4090's; CUDA's context, kernels' scratch space
 STATE = 4 * 5 + 2  # bytes a weight
 PARTICIPANTS, SAMPLES = 41_519, 5000  # Sec. 3.1
-AT_ONCE = reader.DEPTH + 2  # batches of clips: read, one more in the reader's hand, one in use
+AT_ONCE = PREFETCH + 2  # batches of clips: read, one more in the reader's hand, one in use
 NAMES = {
     "mae": "masked autoencoder",
     "cmr": "CMR encoder, Swin-T",

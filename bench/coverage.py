@@ -6,6 +6,7 @@ Command: ``python -m bench.coverage --out figures/demo/coverage.csv``.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config import command_line
+from eccl_lib.commands.cli import guard
 from eccl_lib.io.files import write_atomically
 from eccl_lib.io.progress import Log
 from eccl_lib.metrics import bootstrap, comparison, delong, scores
@@ -151,4 +152,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    sys.exit(guard(main))

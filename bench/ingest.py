@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from eccl_lib.commands.cli import main as eccl
 from eccl_lib.config.load import load
-from eccl_lib.data.ingest import ukb
 from eccl_lib.data.store import plan, sharded
 from eccl_lib.data.synthetic import FIRST_EID, render_table, ukb_tree
 
@@ -48,8 +48,11 @@ def main() -> None:
         tree(root, given.different, given.participants)
         clock, busy = time.perf_counter(), _processor()
         words = [str(root / "all"), "--table", str(root / "participants.csv"), "--no-withdrawals"]
-        if ukb.main([*words, "--workers", str(given.workers)]):
-            sys.exit("the store was not built")
+        try:
+            eccl(["ingest", "ukb", *words, "--workers", str(given.workers)])
+        except SystemExit as ended:
+            if ended.code:
+                sys.exit("the store was not built")
         clock, busy = time.perf_counter() - clock, _processor() - busy
         store = sharded.folder_of(load("paper", cohort="ukb"))
         size = sum(path.stat().st_size for path in (store / "store" / "shards").iterdir())

@@ -21,7 +21,6 @@ import argparse
 import dataclasses
 import re
 import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,13 @@ from eccl_lib.config.load import digest, load
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, ecg, open_cohort
 from eccl_lib.data.ingest import unpaired
+from eccl_lib.data.ingest.build import build
+from eccl_lib.io.workers import Workers
 from eccl_lib.models.build import new_autoencoder
 from eccl_lib.models.ecg_vit import grid, unpatchify
 from eccl_lib.models.mae import random_mask
-from eccl_lib.pipeline import models as trained
 from eccl_lib.pipeline import stages, trainer
-from eccl_lib.pipeline.dependencies import ecg_run
+from eccl_lib.pipeline.weights import frozen
 from eccl_lib.training.datasets import EcgDataset
 from eccl_lib.training.runs import Run
 
@@ -73,7 +73,8 @@ def halves(data: cohort.Cohort) -> list[cohort.Cohort]:
 
 def trained_on(config: Config, data: cohort.Cohort) -> Run:
     """The finished autoencoder of this half."""
-    return trainer.once(ecg_run(config, data), config, lambda: stages.ecg_course(config, data), print)
+    own = stages.spec(config, "pretrain_ecg")
+    return trainer.train_if_missing(own.run(data), own.name, config, lambda: own.job(data), print)
 
 
 def guesses(config: Config, half: cohort.Cohort, runs: dict[str, Run]) -> dict[str, float]:
@@ -84,7 +85,7 @@ def guesses(config: Config, half: cohort.Cohort, runs: dict[str, Run]) -> dict[s
     learned, test = np.flatnonzero(half.table["split"].isin(("train", "val"))), half.index("test")
     beat = mean_beat(x[learned], [peaks[k] for k in learned], rate)
     level = x[learned].mean(axis=(0, 2))[:, None]
-    models = {name: trained.frozen(new_autoencoder(config), run) for name, run in runs.items()}
+    models = {name: frozen(new_autoencoder(config), run) for name, run in runs.items()}
     found: dict[str, list[float]] = {}
 
     def own(k: int, hidden: np.ndarray) -> np.ndarray:
@@ -125,16 +126,17 @@ def _hidden(noise: torch.Tensor, config: Config, x: np.ndarray) -> np.ndarray:
 
 def _reconstructed(model: torch.nn.Module, x: np.ndarray, noise: torch.Tensor, config: Config) -> np.ndarray:
     with torch.no_grad():
-        return unpatchify(model(torch.from_numpy(x), noise)[1], config.ecg).numpy()
+        return unpatchify(model(torch.from_numpy(x), noise)[0], config.ecg).numpy()
 
 
 def compare(folder: Path, seeds: int) -> dict[str, list[float]]:
     """Errors on the held-out half by who guesses, one for each half and seed."""
-    if unpaired.main(["ecg", str(folder), "--name", NAME, "--workers", "1"]) != 0:
-        sys.exit(2)
+    cohort = f"ecg-{NAME}"
+    source = unpaired.Source(cohort, (str(folder.resolve()),))
+    build(load("demo", cohort=cohort, overrides=HERE), source, Workers(jobs=1), retry=False)
     found: dict[str, list[float]] = {}
     for seed in range(seeds):
-        made_up = stages.pretrain_ecg(load("demo", seed=seed, overrides={**MODEL, **SYNTHETIC, **HERE}))
+        made_up = stages.train(load("demo", seed=seed, overrides={**MODEL, **SYNTHETIC, **HERE}), "pretrain_ecg")
         config = load("demo", cohort=f"ecg-{NAME}", seed=seed, overrides={**MODEL, **REAL, **HERE})
         onwards = dataclasses.replace(config, mae=dataclasses.replace(config.mae, start_from=made_up.fingerprint[:8]))
         for half in halves(open_cohort.load(config, needs=("ecg",))):

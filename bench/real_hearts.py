@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bench import volumes
-from eccl_lib.config import command_line
+from eccl_lib.commands.cli import guard
 from eccl_lib.data.cmr import heart_box
 from eccl_lib.data.segmentation.unet import network
 
@@ -145,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    sys.exit(guard(main))

@@ -67,3 +67,12 @@ def link_cohort(store, runs, monkeypatch):
 
 def tiny_config(disease="I48", seed=0, **overrides):
     return load("demo", disease=disease, seed=seed, overrides={**TINY, **overrides})
+
+
+def eccl(*words):
+    """Run the console script ``eccl`` in this process. Returns its exit status."""
+    from eccl_lib.commands.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return ended.value.code or 0

@@ -71,7 +71,7 @@ import json, sys
 from eccl_lib.config.load import load
 from eccl_lib.pipeline import stages
 config = load("demo", disease="traits", overrides=json.loads(sys.argv[1]))
-print(stages.train_arm(config).name)
+print(stages.train(config, "eccl").name)
 """
 
     settings = {**TINY, **{f"{section}.epochs": 1 for section in ("mae", "cmr_training", "align")}}

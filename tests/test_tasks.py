@@ -73,5 +73,5 @@ def test_a_trait_that_nobody_has_does_not_spoil_the_others():
 def test_a_disease_of_one_class_is_refused(positives):
     labels = np.zeros((60, 4), bool)
     labels[:positives] = True
-    with pytest.raises(ValueError, match="both are needed"):
+    with pytest.raises(ValueError, match="training needs cases and controls"):
         tasks.build_targets(TASKS["I42"], labels, np.zeros((60, 82), np.float32), np.arange(50))

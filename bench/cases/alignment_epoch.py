@@ -6,8 +6,6 @@ the reference does.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from bench.harness import Case, Pair, at_least
@@ -16,6 +14,8 @@ from eccl_lib.models.build import new_cmr_model, new_ecg_model
 PARTICIPANTS, BATCH = {"cpu": 40, "cuda": 512}, {"cpu": 10, "cuda": 128}  # half of them train; 128: the paper's batch
 CLOSE = {"cpu": 1e-5, "cuda": 1e-3}  # cuDNN may round the inputs of a convolution to TF32, or not, by the batch's size
 TOWER = {"ecg.patch_samples": 250, "ecg.width": 64, "ecg.depth": 2, "ecg.heads": 2}  # 240 tokens
+
+OUTPUTS = 82  # traits
 
 
 def prepare(folder: Path, device: str = "cpu") -> Pair:
@@ -32,35 +32,37 @@ def prepare(folder: Path, device: str = "cpu") -> Pair:
     from eccl_lib.config.schema import RuntimeConfig
     from eccl_lib.data import cmr
     from eccl_lib.io.progress import silent
-    from eccl_lib.pipeline import stages
-    from eccl_lib.tasks import Problem
-    from eccl_lib.training.datasets import CineDataset, EcgDataset, predict_in_batches
+    from eccl_lib.pipeline.jobs import ecg_job
+    from eccl_lib.pipeline.steps import AlignmentStep
+    from eccl_lib.training.datasets import CineDataset, predict_in_batches
     from eccl_lib.training.loop import Loop
-    from eccl_lib.training.microbatches import Contrast
 
     batch = BATCH[device]
     config = load("paper", disease="traits", overrides={**TOWER, "align.batch": batch, "runtime.device": device})
     data = pretend.cohort(PARTICIPANTS[device], config)
-    clips, problem = CineDataset(data, config), Problem.of(config, data)
-    encoder = new_cmr_model(problem).requires_grad_(False).eval().encoder
+    clips = CineDataset(data, config)
+    encoder = new_cmr_model(config, OUTPUTS).requires_grad_(False).eval().encoder
     cached = predict_in_batches(lambda part: encoder(clips.of(part)), np.arange(len(data)), size=batch, source=clips)
     seen: dict[str, object] = {}  # of the reference's last step: rows and features
 
     def loop(naive: bool):
-        model = new_ecg_model(problem, ECCL)
-        recipe = stages.arm_course(config, ECCL, data, model, cached).recipe
+        job = ecg_job(config, ECCL, data, new_ecg_model(config, OUTPUTS, ECCL), cached)
         if naive:
-            recipe = replace(recipe, step=Contrast(partial(at_each_step, model), recipe.step.loss))
-        return Loop(recipe, config.align, 0, folder, "", RuntimeConfig(), silent)
+            job.step.__class__ = Naive
+        return Loop(job, 0, folder, "", RuntimeConfig(), silent)
 
-    def at_each_step(model, rows, generator):
-        x = signals.augmented(rows, generator)
-        with torch.no_grad():
-            features = encoder(cmr.augment(clips.of(rows), config.augment, generator))
-        seen.update(rows=rows, features=features)
-        return model.forward_pair(x, features)
+    class Naive(AlignmentStep):
+        """Runs the CMR encoder at each step, on augmented clips."""
 
-    signals, loops = EcgDataset(data, config), (loop(naive=False), loop(naive=True))
+        def encode(self, batch):
+            x = self.ecgs.augmented(batch)
+            with torch.no_grad():
+                draws = batch.draw(cmr.AUGMENT_DRAWS, -1)
+                features = encoder(cmr.augment(clips.of(batch.rows), config.augment, draws))
+            seen.update(rows=batch.rows, features=features)
+            return self.model.forward_pair(x, features)
+
+    loops = loop(naive=False), loop(naive=True)
 
     def same(*nothing):
         rows = data.index("train")[:4]
@@ -77,8 +79,8 @@ def prepare(folder: Path, device: str = "cpu") -> Pair:
 
 def epoch(loop) -> None:
     """All updates of the first epoch after warm-up."""
-    loop.recipe.model.train()
-    for rows in loop.recipe.batches(0):
+    loop.job.model.train()
+    for rows in loop.job.batches(0):
         loop.run_step(rows, 40.0)
 
 

@@ -31,24 +31,24 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
     from eccl_lib.config.schema import RuntimeConfig
     from eccl_lib.data import cmr, ecg
     from eccl_lib.io.progress import silent
-    from eccl_lib.pipeline import stages
-    from eccl_lib.tasks import Problem
+    from eccl_lib.pipeline.jobs import ecg_job
+    from eccl_lib.tasks import targets_of
     from eccl_lib.training import performance
+    from eccl_lib.training.batch import Batch
     from eccl_lib.training.datasets import CineDataset, EcgDataset
     from eccl_lib.training.loop import Loop
 
-    batch, runtime = BATCH[device], RuntimeConfig()
-    overrides = {"align.batch": batch, "align.lr": TINY_LR, "runtime.device": device}
+    size, runtime = BATCH[device], RuntimeConfig()
+    overrides = {"align.batch": size, "align.lr": TINY_LR, "runtime.device": device}
     config = load("paper", disease="traits", overrides=overrides)
-    data = pretend.cohort(4 * batch, config)
-    clips, signals, problem = CineDataset(data, config), EcgDataset(data, config), Problem.of(config, data)
-    teacher = new_cmr_model(problem).requires_grad_(False).eval().encoder
-    model, rows = new_ecg_model(problem, ECCL), data.index("train")[:batch]
+    data = pretend.cohort(4 * size, config)
+    clips, signals, targets = CineDataset(data, config), EcgDataset(data, config), targets_of(config, data)
+    teacher = new_cmr_model(config, targets.task.outputs).requires_grad_(False).eval().encoder
+    model, rows = new_ecg_model(config, targets.task.outputs, ECCL), data.index("train")[:size]
     features = np.random.default_rng(0).normal(size=(len(data), teacher.num_features)).astype(np.float32)
-    course = stages.arm_course(config, ECCL, data, model, features)
-    loop = Loop(course.recipe, config.align, 0, folder, "", runtime, silent)
+    loop = Loop(ecg_job(config, ECCL, data, model, features), 0, folder, "", runtime, silent)
     update = torch.optim.Adam(loop.parameters.values(), lr=TINY_LR)
-    wanted = problem.targets.standardize().to(device)
+    wanted = targets.standardize().to(device)
 
     def ours():
         _attention(model, fused=True)
@@ -61,11 +61,12 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
         model.train()
         generator = torch.Generator(device).manual_seed(0)
         with performance.autocast(torch.device(device), runtime):
-            x = ecg.augment(signals.of(rows), config.augment, generator)
+            batch = Batch.of(rows, generator)
+            x = ecg.augment(signals.of(rows), config.augment, batch.draw(ecg.AUGMENT_DRAWS, -1))
             with torch.no_grad():
-                seen = teacher(cmr.augment(clips.of(rows), config.augment, generator))
+                seen = teacher(cmr.augment(clips.of(rows), config.augment, batch.draw(cmr.AUGMENT_DRAWS, -1)))
             outputs, z_ecg, z_cmr = model.forward_pair(x, seen)
-            task = problem.targets.loss(outputs, wanted[rows])
+            task = targets.loss(outputs, wanted[rows])
             contrastive = losses.clip_loss(z_ecg, z_cmr, model.temperature())
             loss = contrastive + task
         update.zero_grad()
@@ -87,7 +88,7 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
         ours(), reference()  # the optimisers' moments, the kernels' scratch space
     peaks = [measure.peak_mb(call) for call in (ours, reference)]  # also warms both up
     same()
-    times = [[measure.seconds(call) / batch for call in (ours, reference)] for _ in range(ROUNDS[device])]
+    times = [[measure.seconds(call) / size for call in (ours, reference)] for _ in range(ROUNDS[device])]
     ratios = sorted(theirs / own for own, theirs in times)
     ours_seconds, reference_seconds = (statistics.median(column) for column in zip(*times, strict=True))
     return {

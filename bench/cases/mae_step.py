@@ -6,6 +6,7 @@ batch of 128; on a GPU as many as fit 24 GB on the reference's side.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from bench.harness import Case, Pair, at_least, compare
@@ -21,40 +22,41 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
     from bench import pretend
     from eccl_lib.config.load import load
     from eccl_lib.config.schema import RuntimeConfig
-    from eccl_lib.data import ecg
     from eccl_lib.io.progress import silent
     from eccl_lib.models.ecg_vit import patchify
     from eccl_lib.models.mae import random_mask
-    from eccl_lib.pipeline import stages
+    from eccl_lib.pipeline.jobs import masked_autoencoder_job
+    from eccl_lib.pipeline.steps import MaskedAutoencoderStep
     from eccl_lib.training.datasets import EcgDataset
-    from eccl_lib.training.loop import Loop, Recipe
-    from eccl_lib.training.microbatches import Mean
+    from eccl_lib.training.loop import Loop
 
     config = load("paper", overrides={"mae.lr": TINY_LR, "runtime.device": device})
     batch = BATCH[device]
     data = pretend.cohort(2 * batch, config)
-    recipe, rows = stages.ecg_course(config, data).recipe, data.index("train")[:batch]
-    model, signals = recipe.model, EcgDataset(data, config)
+    job, rows = masked_autoencoder_job(config, data), data.index("train")[:batch]
+    model, signals = job.model, EcgDataset(data, config)
 
     def fed_all(x, noise):
         _, _, mask = random_mask(noise, config.mae.mask_ratio)
         tokens = model.encoder.tokens(x) * (1 - mask[:, :, None])  # nothing is left of what is hidden
         encoded = model.encoder.encode(tokens + mask[:, :, None] * model.encoder.pos_embed[:, 1:])
         order = torch.arange(noise.shape[1], device=x.device).expand(len(x), -1)
-        return model.loss(model.decode(encoded, order), patchify(x, config.ecg), mask)
+        return model.decode(encoded, order), patchify(x, config.ecg), mask
 
-    def step(rows, generator):
-        x = ecg.augment(signals.of(rows), config.augment, generator)
-        return fed_all(x, torch.rand(len(rows), 600, generator=generator, device=x.device)), {}
+    class Naive(MaskedAutoencoderStep):
+        """The encoder sees all tokens."""
 
-    naive = Recipe(model, recipe.batches, Mean(step), recipe.validate)
-    loops = [Loop(one, config.mae, 0, folder, "", RuntimeConfig(), silent) for one in (recipe, naive)]
+        def encode(self, batch):
+            return fed_all(self.ecgs.augmented(batch), batch.draw(-1, self.tokens))
+
+    naive = replace(job, step=Naive(model, signals, 600))
+    loops = [Loop(side, 0, folder, "", RuntimeConfig(), silent) for side in (job, naive)]
     model.train()
 
     def same(*nothing):
         x, noise = signals.of(rows), torch.rand(batch, 600, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            _, predicted, mask = model(x, noise.to(x.device))
+            predicted, _, mask = model(x, noise.to(x.device))
             literal = by_hand(model, x, mask)
         torch.testing.assert_close(predicted, literal, rtol=CLOSE, atol=CLOSE)
 

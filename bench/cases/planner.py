@@ -31,15 +31,15 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, Any]:
     import torch
 
     from eccl_lib.config.load import load
-    from eccl_lib.grid.jobs import Job
     from eccl_lib.io.progress import silent
+    from eccl_lib.pipeline.stages import spec
 
     torch.set_num_threads(1)
     config = load("demo", disease="traits", overrides={**SMALL, "runtime.device": device})
     data = open_cohort.load(config, silent)
     found: dict[str, Any] = {"off": 0.0, "memory_off": 0.0}
     for kind in KINDS:
-        predicted, taken = _both(Job(kind, config), data)
+        predicted, taken = _both(spec(config, kind), data)
         found[kind] = {"predicted": predicted, "taken": taken}
         for name, k in (("off", 0), ("memory_off", 1)):
             found[name] = max(found[name], abs(predicted[k] / taken[k] - 1))
@@ -54,11 +54,11 @@ def _both(job: Any, data: Any) -> tuple[tuple[float, float], tuple[float, float]
     from eccl_lib.training.cost import Peak
 
     for parent in job.parents():
-        parent.run(silent)
+        parent.train(silent)
     said = job.plan(data)
     device = "cuda" if said.gpu else "cpu"
     with Peak(torch.device(device)) as peak:
-        taken = meter(device).seconds(lambda: job.run(silent))
+        taken = meter(device).seconds(lambda: job.train(silent))
     return (said.seconds, float(said.memory)), (taken, float(peak.bytes))
 
 

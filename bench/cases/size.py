@@ -72,12 +72,12 @@ def features(folder: Path) -> Calls:
     from bench import pretend
     from eccl_lib.config.load import load
     from eccl_lib.io.progress import silent
-    from eccl_lib.tasks import Problem
+    from eccl_lib.tasks import TASKS
     from eccl_lib.training.datasets import CineDataset, predict_in_batches
 
     config = load("demo", disease="traits", overrides=SETTINGS)
     data = replace(pretend.cohort(CLIPS * TIMES[-1], config), folder=folder, progress=silent)
-    clips, encoder = CineDataset(data, config), new_cmr_model(Problem.of(config, data)).eval().encoder
+    clips, encoder = CineDataset(data, config), new_cmr_model(config, TASKS["traits"].outputs).eval().encoder
 
     def run(count: int) -> Callable[[], Any]:
         return lambda: predict_in_batches(lambda part: encoder(clips.of(part)), np.arange(count), size=32)
@@ -93,8 +93,8 @@ def epoch(folder: Path) -> Calls:
     from eccl_lib.config.method_schema import Arm
     from eccl_lib.config.schema import RuntimeConfig
     from eccl_lib.io.progress import silent
-    from eccl_lib.pipeline import stages
-    from eccl_lib.tasks import Problem
+    from eccl_lib.pipeline.jobs import ecg_job
+    from eccl_lib.tasks import TASKS
     from eccl_lib.training.loop import Loop
 
     config = load("demo", disease="traits", overrides=SETTINGS)
@@ -102,13 +102,12 @@ def epoch(folder: Path) -> Calls:
     for times in TIMES:
         data = replace(pretend.cohort(PEOPLE * times, config), folder=folder / str(times), progress=silent)
         data.folder.mkdir()
-        model = new_ecg_model(Problem.of(config, data), Arm("scratch"))
-        course = stages.arm_course(config, Arm("scratch"), data, model, None)
-        loop = Loop(course.recipe, config.align, 0, folder, "", RuntimeConfig(), silent)
+        model = new_ecg_model(config, TASKS["traits"].outputs, Arm("scratch"))
+        loop = Loop(ecg_job(config, Arm("scratch"), data, model, None), 0, folder, "", RuntimeConfig(), silent)
 
         def call(loop: Loop = loop) -> None:
-            loop.recipe.model.train()
-            for rows in loop.recipe.batches(0):
+            loop.job.model.train()
+            for rows in loop.job.batches(0):
                 loop.run_step(rows, 10.0)
 
         call()

@@ -102,16 +102,22 @@ def ukb(
     """
     if no_withdrawals == (withdrawals_ is not None):
         raise click.UsageError("give either --withdrawals FILE or --no-withdrawals")
+    source = ukb_source(folders, tables_, segmentations, until, options)
+    purge(_withdraw(withdrawals_))
+    return _build("ukb", source, **options)
+
+
+def ukb_source(
+    folders: Iterable[Path], files: Iterable[Path], segmentations: Iterable[Path], until: str | None, options: dict
+) -> plan.Source:
+    """The source of ``eccl ingest ukb``, with absolute paths. options: the segmenter's are taken out."""
     if until:
         try:
             datetime.date.fromisoformat(until)
         except ValueError:
             raise UnreadableError(f"--until {until} is no date", "Write 2022-10-31.") from None
-    segmenter = _segmenter(options)
-    files = tuple(str(path.expanduser().resolve()) for path in tables_)
-    source = plan.Source(_absolute(folders), files, _absolute(segmentations), until, segmenter)
-    purge(_withdraw(withdrawals_))
-    return _build("ukb", source, **options)
+    tables = tuple(str(path.expanduser().resolve()) for path in files)
+    return plan.Source(_absolute(folders), tables, _absolute(segmentations), until, _segmenter(options))
 
 
 def _withdraw(file: Path | None) -> frozenset[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from eccl_lib.checks import leakage
 from eccl_lib.commands.cli import EXIT_FAILED, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
-from eccl_lib.data import open_cohort
+from eccl_lib.data import leaks, open_cohort
 
 
 @eccl_command("leakage")
@@ -24,9 +24,9 @@ def command(**options: Any) -> int:
     """
     config = config_of(build=False, **options)
     data = open_cohort.load(config, needs=())
-    leaks = leakage.check(config, data) + leakage.check_runs(config, data)
-    for leak in leaks:
+    found = leaks.check(config, data) + leakage.check_runs(config, data)
+    for leak in found:
         print(leak, file=sys.stderr)
-    errors = sum(leak.level == "error" for leak in leaks)
-    print(f"leakage: {errors} errors, {len(leaks) - errors} warnings")
+    errors = sum(leak.level == "error" for leak in found)
+    print(f"leakage: {errors} errors, {len(found) - errors} warnings")
     return EXIT_FAILED if errors else 0

@@ -1,8 +1,8 @@
-"""TODO."""
+"""Errors that a user can correct; each message names the fault and the cure."""
 
 from __future__ import annotations
 
-DOWNLOAD_AGAIN = "Download or make the file again; if it stays so, leave the participant out."
+DOWNLOAD_AGAIN = "Download or export the file again; if the fault remains, leave the participant out."
 
 
 class UnreadableError(ValueError):
@@ -14,12 +14,12 @@ class UnreadableError(ValueError):
 
 
 class MissingError(FileNotFoundError):
-    """Something upstream has not been built; the message holds the command that builds it."""
+    """A prerequisite does not exist; the message holds the command that makes it."""
 
 
 class DamagedError(RuntimeError):
-    """A file's content is not what its manifest says; the message names the file and the cure."""
+    """A file does not match its checksum; the message names the file and the cure."""
 
 
 class ConfigError(ValueError):
-    """A parameter has a wrong name, type or value; the message names the right ones."""
+    """A parameter has a wrong name, type or value; the message names the valid ones."""

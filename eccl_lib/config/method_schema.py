@@ -1,4 +1,4 @@
-"""TODO."""
+"""How the rows of Table 1 differ: encoder, pre-training, objective, CMR encoder."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ from eccl_lib.config.load import checked
 from eccl_lib.config.schema import Config
 
 Architecture = Literal["swin", "resnet50", "vit"]
-
-
 Modality = Literal["ecg", "cmr"]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """How an ECG model is trained: what sets the ECG rows of Table 1 apart. key: the row's fixed key."""
+    """How the ECG model of a row of Table 1 is trained. key: of the row."""
 
     key: str
     encoder: Literal["vit", "convolution"] = "vit"  # of the ECG
-    pretraining: Literal["none", "mae", "cmae"] = "none"  # where that encoder's first weights come from
-    objective: Literal["task", "clip", "triplet"] = "task"  # what it is trained for beside the task
-    teacher: Architecture | None = None  # the supervised CMR encoder whose frozen features it is aligned with
+    pretraining: Literal["none", "mae", "cmae"] = "none"  # source of the initial weights
+    objective: Literal["task", "clip", "triplet"] = "task"  # beside the task
+    teacher: Architecture | None = None  # frozen CMR encoder to align with
 
 
 ECCL = Arm("eccl", pretraining="mae", objective="clip", teacher="swin")
 
 
 def with_cmr(config: Config, architecture: Architecture) -> Config:
-    """The same parameters with this CMR encoder. Raises ConfigError where its patches do not fit the clips."""
+    """The config with another CMR encoder. Raises ConfigError where its patches do not fit the clips."""
     return checked(replace(config, cmr=replace(config.cmr, architecture=architecture)))

@@ -12,7 +12,7 @@ import torch
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import Config
 from eccl_lib.io.files import exclusive_lock
-from eccl_lib.io.progress import Log
+from eccl_lib.io.progress import Log, with_prefix
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import torchrun
 from eccl_lib.training import cost, distributed, performance
@@ -65,7 +65,7 @@ def _remove_partial_files(run: Run) -> None:
 def _train(run: Run, config: Config, job: TrainingJob, log: Log) -> None:
     options = {"seed": config.seed, "folder": run.folder, "fingerprint": run.fingerprint, "runtime": config.runtime}
     prefix = f"{run.stage}/{run.variant}/{run.task}/seed{run.seed}"
-    history, timing = fit(job, log=lambda line: log(f"{prefix}  {line}"), **options)
+    history, timing = fit(job, log=with_prefix(log, prefix), **options)
     with performance.evaluation_precision(device(config)):
         metrics, predictions = job.evaluate()
     metrics |= {"epochs": len(history), "best_epoch": _best_epoch(history)}

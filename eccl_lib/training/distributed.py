@@ -209,7 +209,7 @@ def shards(size: int, microbatches: int = 1) -> list[Shard]:
 
 def all_gather(part: Tensor, shard: Shard) -> Tensor:
     """The tensor of the whole batch from every rank's part of it, with gradient. part: (rows of this rank, ...)."""
-    return part if _team is None else _AllGather.apply(part, shard)
+    return part if len(shard.rank_sizes) == 1 else _AllGather.apply(part, shard)
 
 
 class _AllGather(torch.autograd.Function):

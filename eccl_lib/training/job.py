@@ -69,10 +69,10 @@ class TrainingJob(ABC):
         """The cohort's rows of train, val or test."""
         raise NotImplementedError
 
-    def before_update(self) -> None:
+    def before_update(self) -> None:  # noqa: B027
         """Called between the backward pass and the optimiser's update."""
 
-    def after_update(self) -> None:
+    def after_update(self) -> None:  # noqa: B027
         """Called after each update."""
 
 

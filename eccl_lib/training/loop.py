@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.config.seeds import seed_of
-from eccl_lib.io.progress import Log, silent
+from eccl_lib.io.progress import Log, StepLine, silent
 from eccl_lib.models.heads import Supervised
 from eccl_lib.training import distributed, microbatches, performance
 from eccl_lib.training.job import TrainingJob
@@ -202,7 +202,8 @@ class Loop:
         if undecided:
             score = "score not defined (one class in validation), latest weights kept"
         epochs = self.job.schedule.epochs
-        self.log(f"epoch {state.epoch}/{epochs}  loss {means['loss']:.4f}  {score}  {seconds:.1f} s")
+        line = f"epoch {state.epoch}/{epochs}  loss {means['loss']:.4f}  {score}  {seconds:.1f} s"
+        self.log(StepLine(line, state.epoch, epochs))
 
     def out_of_patience(self) -> bool:
         """Whether validation has not improved for ``patience`` epochs."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import paper_scale, scale_page
+from bench import paper_scale
 from eccl_lib.io import paths
 from tests.conftest import TINY, link_cohort
 
@@ -58,7 +58,7 @@ def test_the_build_of_the_features_has_a_row_in_clips_by_the_clock(calls):
     (built,) = (step for step in late["steps"] if step["step"].startswith("features"))
     assert built["n"] == 80 and built["seconds"] > 0  # of all participants, not of the training ones alone
     assert built["samples_per_second"] == pytest.approx(80 / built["seconds"])
-    (line,) = (line for line in scale_page.table(late).splitlines() if line.startswith("| features I48"))
+    (line,) = (line for line in paper_scale.table(late).splitlines() if line.startswith("| features I48"))
     assert "frozen Swin 16" in line and "to read alone" in line
 
 
@@ -124,15 +124,15 @@ def test_the_table_says_how_long_the_paper_s_training_would_take():
     }
     one |= {"utilisation": 0.41, "memory_mb": 12_300.0, "metric": "mean r 0.300"}
     found = {"machine": "a card", "steps": [one], "left": ["align I21"]}
-    row = scale_page.table(found).splitlines()[2]
+    row = paper_scale.table(found).splitlines()[2]
     hours = 50.0 / 10_000 * 24_908 * 200 / 3600
     assert f"{hours:.2g} h" in row and "41%" in row and "12.3 GB" in row
-    assert "Not measured: align I21" in scale_page.table(found)
+    assert "Not measured: align I21" in paper_scale.table(found)
 
 
 def test_the_page_without_numbers_says_so_and_keeps_its_text():
-    page = f"before\n{scale_page.BEGIN}\nold\n{scale_page.END}\nafter\n"
-    assert scale_page.with_table(page, None).split("\n")[2] == scale_page.NONE
-    assert scale_page.with_table(page, None).endswith("after\n")
+    page = f"before\n{paper_scale.BEGIN}\nold\n{paper_scale.END}\nafter\n"
+    assert paper_scale.with_table(page, None).split("\n")[2] == paper_scale.NONE
+    assert paper_scale.with_table(page, None).endswith("after\n")
     with pytest.raises(ValueError, match="marker"):
-        scale_page.with_table("no markers", None)
+        paper_scale.with_table("no markers", None)

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from eccl_lib.checks import leakage
+from eccl_lib.commands import ingest
 from eccl_lib.config.load import load
 from eccl_lib.data import leaks
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.ingest import ukb
 from eccl_lib.data.splits import split_of
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_json
@@ -159,6 +159,8 @@ def test_the_documentation_has_the_same_table():
 
 def test_the_documentation_names_the_commands_words():
     text = (paths.ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    known = set(re.findall(r"--[a-z-]+", ukb._parser().format_help()))
+    known = set(
+        re.findall(r"--[a-z-]+", ingest.ukb.get_help(ingest.ukb.make_context("ukb", [], resilient_parsing=True)))
+    )
     assert {"--withdrawals", "--no-withdrawals", "--retry-quarantined", "--segmentations", "--cluster"} <= known
     assert all(word in text for word in known - {"--help", "--scale", "--set"})

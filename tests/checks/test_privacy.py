@@ -13,6 +13,7 @@ import pytest
 
 from eccl_lib.checks import privacy
 from eccl_lib.data.ukb.masking import masked
+from tests.conftest import eccl
 
 ID = str(10**6 + 234_567)  # shaped like a participant's id, and not written out here
 PERSON, BORN = "Smith", 1956
@@ -75,7 +76,7 @@ def test_the_place_is_named_and_what_was_found_is_not_repeated(tmp_path, capsys)
     (tmp_path / f"{ID}_20205_2_0.txt").write_text("")
     found = privacy.check_tree(tmp_path)
     assert "<id>_20205_2_0.txt: a participant's id in the file's name" in map(str, found)
-    assert privacy.main([str(tmp_path)]) == 1
+    assert eccl("privacy", str(tmp_path)) == 1
     said = capsys.readouterr()
     assert ID not in said.out + said.err
 

@@ -1,9 +1,12 @@
 """Parameters: the paper by default, and no wrong name, type or value gets through."""
 
 import dataclasses
+import shlex
 
 import pytest
 
+from eccl_lib.commands import train
+from eccl_lib.commands.cli import config_of
 from eccl_lib.config import command_line
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import DELTAS, as_dict, fingerprint, load, names
@@ -118,12 +121,9 @@ def test_every_field_is_named_once_and_every_default_has_a_source():
 
 def test_a_command_line_gives_the_config_again():
     config = load("study", disease="I42", seed=3, overrides={"align.epochs": 7, "cmr.depths": [1, 1]})
-    import argparse
-    import shlex
-
-    parser = argparse.ArgumentParser()
-    command_line.add_parameters(parser)
-    again = command_line.config(parser.parse_args(shlex.split(command_line.line(config))))
+    options = train.command.make_context("train", ["eccl", *shlex.split(command_line.line(config))]).params
+    del options["name"]
+    again = config_of(**options)
     ours, theirs = as_dict(config), as_dict(again)
     assert {**ours, "runtime": None} == {**theirs, "runtime": None}
 

@@ -21,12 +21,12 @@ from eccl_lib.config import load as configuration
 from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cmr, cohort, ecg, files, open_cohort, original
-from eccl_lib.data.ingest import ukb as ingest
 from eccl_lib.data.splits import SPLITS, split_of
 from eccl_lib.data.store import fill as store
 from eccl_lib.data.ukb import readers
 from eccl_lib.io import paths
 from eccl_lib.io.files import sha256
+from tests.conftest import eccl
 
 SETTINGS = {"store.clip_size": 56, "view.clip_frames": 25}
 MASKS = ("--segmenter", "masks")
@@ -47,7 +47,7 @@ def words(root: Path, *more: str) -> list[str]:
 
 
 def build(root: Path, *more: str) -> cohort.Cohort:
-    assert ingest.main(words(root, *more)) == 0
+    assert eccl("ingest", "ukb", *words(root, *more)) == 0
     return open_cohort.load(small(), lambda line: None)
 
 
@@ -129,10 +129,9 @@ def test_opening_does_not_look_at_the_raw_files(biobank, tmp_path, runs):
 
 
 def test_without_a_store_the_command_is_named_and_with_half_a_one_too(biobank, runs, monkeypatch):
-    with pytest.raises(MissingError, match=r"python -m eccl_lib\.data\.ukb FOLDER"):
+    with pytest.raises(MissingError, match=r"eccl ingest ukb FOLDER"):
         open_cohort.load(small())
-    with pytest.raises(SystemExit):
-        ingest.main(words(biobank)[:3])  # says nothing about withdrawals
+    assert eccl("ingest", "ukb", *words(biobank)[:3]) == 2  # neither --withdrawals nor --no-withdrawals
     fill = store.fill
 
     def stopped(participants, *rest):
@@ -140,7 +139,7 @@ def test_without_a_store_the_command_is_named_and_with_half_a_one_too(biobank, r
         raise KeyboardInterrupt
 
     monkeypatch.setattr(store, "fill", stopped)
-    assert ingest.main(words(biobank)) == 130
+    assert eccl("ingest", "ukb", *words(biobank)) == 130
     with pytest.raises(MissingError, match="4 of 10 participants so far") as caught:
         open_cohort.load(small())
     assert str(biobank) in str(caught.value)
@@ -216,9 +215,9 @@ def test_only_what_is_new_changed_or_asked_for_is_read_again(own_biobank, runs, 
 def test_a_cure_outside_the_files_needs_retry_quarantined(biobank, runs, monkeypatch):
     read = readers.read_ecg
     monkeypatch.setattr(readers, "read_ecg", lambda path: 1 / 0)
-    assert ingest.main(words(biobank)) == 1  # nobody could be read; the report says why
+    assert eccl("ingest", "ukb", *words(biobank)) == 1  # nobody could be read; the report says why
     monkeypatch.setattr(readers, "read_ecg", read)
-    assert ingest.main(words(biobank)) == 1
+    assert eccl("ingest", "ukb", *words(biobank)) == 1
     assert len(build(biobank, "--retry-quarantined")) == 10
 
 
@@ -252,12 +251,12 @@ def test_slots_stay_when_participants_are_added_or_go(own_biobank, runs):
 
 
 def test_a_folder_without_table_or_readable_files_says_so_and_ends_with_status_2(own_biobank, runs, capsys):
-    assert ingest.main(words(own_biobank / "absent")) == 2
+    assert eccl("ingest", "ukb", *words(own_biobank / "absent")) == 2
     shutil.rmtree(own_biobank / "Bulk")
-    assert ingest.main(words(own_biobank)) == 2
+    assert eccl("ingest", "ukb", *words(own_biobank)) == 2
     assert "no participant has an ECG, a cine and a row in the table" in capsys.readouterr().err
     (own_biobank / "participants.csv").unlink()
-    assert ingest.main(words(own_biobank)) == 2
+    assert eccl("ingest", "ukb", *words(own_biobank)) == 2
     assert "the table cannot be opened" in capsys.readouterr().err
 
 
@@ -284,15 +283,15 @@ def test_a_damaged_table_or_shard_is_noticed_and_the_command_mends_it(biobank, o
 
 def test_verify_reads_everything_through(own_runs, capsys):
     settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
-    assert open_cohort.main(["--cohort", "ukb", "--verify", *settings]) == 0
-    assert "every file holds what was written" in capsys.readouterr().out
+    assert eccl("cohort", "--cohort", "ukb", "--verify", *settings) == 0
+    assert "every file matches its checksum" in capsys.readouterr().out
     shard = next((own_runs / "ukb" / "cohort").glob("*/store/shards/ecg-00000.npy"))
     look, content = shard.stat(), bytearray(shard.read_bytes())
     content[4000] ^= 1
     shard.write_bytes(content)
     os.utime(shard, ns=(look.st_atime_ns, look.st_mtime_ns))
-    assert open_cohort.main(["--cohort", "ukb", *settings]) == 0  # 104 GB are not read through at each start
-    assert open_cohort.main(["--cohort", "ukb", "--verify", *settings]) == 2
+    assert eccl("cohort", "--cohort", "ukb", *settings) == 0  # 104 GB are not read through at each start
+    assert eccl("cohort", "--cohort", "ukb", "--verify", *settings) == 2
 
 
 MOMENTS = ("slots.parquet", "store/shards/clips-00000.npy", "records/0000000-0000008.json", "records/0000008-*.json")

@@ -16,8 +16,9 @@ from eccl_lib.config.errors import ConfigError, UnreadableError
 from eccl_lib.config.load import load
 from eccl_lib.data import cmr, cohort, open_cohort
 from eccl_lib.data.formats import detect, dicom_series, safe_zip
-from eccl_lib.data.ingest import cine_folders, unpaired
+from eccl_lib.data.ingest import cine_folders
 from eccl_lib.data.segmentation import providers
+from tests.conftest import eccl
 
 FRAMES = {"SCD0000101": (18, 7), "SCD0000201": (19, 6), "SCD0000301": (19, 6)}  # ED, ES, from 0: subjects.csv
 
@@ -258,7 +259,7 @@ def test_masks_of_no_cine_are_counted(tmp_path):
 
 def build(root: Path, *more: str) -> cohort.Cohort:
     words = ["cmr", str(root), "--name", "mine", "--workers", "1", "--scale", "study", *more]
-    assert unpaired.main(words) == 0
+    assert eccl("ingest", *words) == 0
     return open_cohort.load(load("study", cohort="cmr-mine"), lambda line: None, needs=("clips",))
 
 
@@ -292,12 +293,12 @@ def test_cines_without_labels_and_stages_without_ecgs_are_refused_by_name(shared
 
     (tmp_path / "x" / "p").mkdir(parents=True)
     nibabel.save(volumes(shared, "SCD0000101")[0], tmp_path / "x" / "p" / "heart.nii.gz")
-    assert unpaired.main(["cmr", str(tmp_path / "x"), "--name", "mine"]) == 2
+    assert eccl("ingest", "cmr", str(tmp_path / "x"), "--name", "mine") == 2
     assert "--labels FILE.csv" in capsys.readouterr().err
     with pytest.raises(ConfigError, match=r"cines alone.*needs ECGs\. .*pretrain_cmr"):
-        stages.pretrain_ecg(load("demo", cohort="cmr-mine"))
+        stages.train(load("demo", cohort="cmr-mine"), "pretrain_ecg")
     with pytest.raises(ConfigError, match="of the same participants"):
-        stages.train_arm(load("demo", cohort="cmr-mine"))
+        stages.train(load("demo", cohort="cmr-mine"), "eccl")
 
 
 def test_a_mask_of_another_frame_than_the_cine_has_is_refused(shared, tmp_path):

@@ -16,6 +16,11 @@ from eccl_lib.data import bilinear, cmr
 from eccl_lib.data.records import CineRecord
 
 
+def draws(modality, count, seed):
+    """Random numbers of ``modality.augment`` for so many samples."""
+    return torch.rand(modality.AUGMENT_DRAWS, count, generator=torch.Generator().manual_seed(seed))
+
+
 def moving_heart(slices: int = 5, frames: int = 50, height: int = 96, width: int = 88) -> CineRecord:
     """A disc in a ring with a neighbour, which contract once and come back; bright where labelled 1 or 3."""
     y, x = np.mgrid[:height, :width]
@@ -234,19 +239,19 @@ def test_a_step_in_half_precision_moves_pixels_to_the_same_places():
 
 def test_augment_keeps_channels_last():
     stored = torch.rand(2, 16, 16, 5).permute(0, 3, 1, 2)
-    moved = cmr.augment(stored, AugmentConfig(), torch.Generator().manual_seed(0))
+    moved = cmr.augment(stored, AugmentConfig(), draws(cmr, len(stored), 0))
     assert moved.is_contiguous(memory_format=torch.channels_last)
-    plain = cmr.augment(stored.contiguous(), AugmentConfig(), torch.Generator().manual_seed(0))
+    plain = cmr.augment(stored.contiguous(), AugmentConfig(), draws(cmr, len(stored.contiguous()), 0))
     np.testing.assert_allclose(moved, plain, atol=1e-6)
 
 
 def test_augment_off_changes_nothing_and_on_never_leaves_the_image():
     batch = torch.rand(16, 2, 20, 20) + 1
     off = AugmentConfig(cmr_rotation_degrees=0.0, cmr_scale_min=1.0)
-    np.testing.assert_allclose(cmr.augment(batch, off, torch.Generator().manual_seed(0)), batch, atol=1e-5)
-    moved = cmr.augment(batch, AugmentConfig(), torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(cmr.augment(batch, off, draws(cmr, len(batch), 0)), batch, atol=1e-5)
+    moved = cmr.augment(batch, AugmentConfig(), draws(cmr, len(batch), 0))
     assert (moved >= 1 - 1e-4).all()
-    assert torch.equal(moved, cmr.augment(batch, AugmentConfig(), torch.Generator().manual_seed(0)))
+    assert torch.equal(moved, cmr.augment(batch, AugmentConfig(), draws(cmr, len(batch), 0)))
     assert not torch.allclose(moved[0], batch[0])
 
 
@@ -279,6 +284,6 @@ def test_neighbours_of_a_place_are_its_four_pixels_and_their_weights_sum_to_one(
 def test_augmenting_stored_pixels_is_augmenting_scaled_ones():
     stored = torch.randint(0, 256, (3, 20, 20, 6), dtype=torch.uint8).permute(0, 3, 1, 2)
     config = AugmentConfig(cmr_flip_probability=0.5)
-    one, other = (cmr.augment(x, config, torch.Generator().manual_seed(4)) for x in (stored, cmr.scale(stored)))
+    one, other = (cmr.augment(x, config, draws(cmr, len(x), 4)) for x in (stored, cmr.scale(stored)))
     assert torch.equal(one, other)
     assert one.is_contiguous(memory_format=torch.channels_last)

@@ -26,6 +26,7 @@ from eccl_lib.io.files import sha256
 
 COARSE = {"store.clip_size": 56, "store.clip_frames": 25, "view.clip_frames": 25, "runtime.workers": 1}
 FEW = {**COARSE, "synthetic.participants": 30, "synthetic.slices": 1, "synthetic.write_tree": False}
+from tests.conftest import eccl
 
 
 def small(**overrides) -> Config:
@@ -95,8 +96,8 @@ def test_without_build_missing_the_exact_command_is_named(runs):
     with pytest.raises(MissingError) as caught:
         open_cohort.load(small(**{"runtime.build_missing": False, "store.labels": "prevalent"}))
     words = shlex.split(str(caught.value).splitlines()[-1])
-    assert words[:3] == ["python", "-m", "eccl_lib.data.open_cohort"]
-    assert open_cohort.main([*words[3:], "--set", "runtime.workers=1"]) == 0
+    assert words[:2] == ["eccl", "cohort"]
+    assert eccl("cohort", *words[2:], "--set", "runtime.workers=1") == 0
     assert len(open_cohort.load(small(**{"runtime.build_missing": False, "store.labels": "prevalent"}))) == 30
 
 

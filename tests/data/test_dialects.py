@@ -7,9 +7,9 @@ import pytest
 
 from eccl_lib.config.load import load
 from eccl_lib.data import cmr, ecg, files, open_cohort, synthetic
-from eccl_lib.data.ingest import ukb as ingest
 from eccl_lib.data.ukb import diagnoses, readers, tables
 from eccl_lib.data.ukb.columns import IMAGING_VISIT
+from tests.conftest import eccl
 from tests.data import dialects, file_dialects, table_dialects
 from tests.data.file_dialects import CINE_DIALECTS, ECG_DIALECTS, LAYOUTS
 from tests.data.table_dialects import TABLE_DIALECTS
@@ -155,7 +155,7 @@ def store(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("ECCL_RUNS", str(folder / "runs"))
             words = [str(folder / "sent"), "--table", str(table), "--no-withdrawals", "--workers", "1"]
-            assert ingest.main([*words, "--scale", "demo"]) == 0
+            assert eccl("ingest", "ukb", *words, "--scale", "demo") == 0
             return open_cohort.load(load("demo", cohort="ukb"), lambda line: None)
 
     return build

@@ -14,6 +14,11 @@ from eccl_lib.data import ecg
 from eccl_lib.data.records import EcgRecord
 
 
+def draws(modality, count, seed):
+    """Random numbers of ``modality.augment`` for so many samples."""
+    return torch.rand(modality.AUGMENT_DRAWS, count, generator=torch.Generator().manual_seed(seed))
+
+
 def beats(heart_rate: float, rate: float = 500, seconds: float = 10, seed: int = 0) -> np.ndarray:
     """(12, T) mV: spikes of 30 ms with smaller, slower T waves, noise, and limb leads that obey Einthoven."""
     rng = np.random.default_rng(seed)
@@ -227,7 +232,7 @@ def test_a_batch_is_transformed_as_its_samples_one_by_one():
 def test_augment_keeps_at_least_the_smallest_crop_and_follows_its_generator():
     config = AugmentConfig(ecg_crop_probability=1.0, ecg_reverse_probability=0.0, ecg_sign_probability=0.0)
     batch = torch.ones(500, 1, 1000)
-    kept = ecg.augment(batch, config, torch.Generator().manual_seed(3))[:, 0]
+    kept = ecg.augment(batch, config, draws(ecg, len(batch), 3))[:, 0]
     lengths = kept.sum(-1)
     assert lengths.min() >= 800
     assert lengths.min() < 820
@@ -235,11 +240,11 @@ def test_augment_keeps_at_least_the_smallest_crop_and_follows_its_generator():
     starts = kept.argmax(-1)
     assert starts.min() == 0
     assert (starts + lengths).max() == 1000
-    again = ecg.augment(batch, config, torch.Generator().manual_seed(3))[:, 0]
+    again = ecg.augment(batch, config, draws(ecg, len(batch), 3))[:, 0]
     assert torch.equal(kept, again)
 
 
 def test_augment_without_probabilities_changes_nothing():
     off = AugmentConfig(ecg_crop_probability=0.0, ecg_reverse_probability=0.0, ecg_sign_probability=0.0)
     batch = torch.randn(5, 12, 100)
-    assert torch.equal(ecg.augment(batch, off, torch.Generator().manual_seed(0)), batch)
+    assert torch.equal(ecg.augment(batch, off, draws(ecg, len(batch), 0)), batch)

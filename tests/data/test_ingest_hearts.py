@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eccl_lib.commands import ingest
 from eccl_lib.data import cmr, files, open_cohort, original
 from eccl_lib.data.ingest import report
-from eccl_lib.data.ingest import ukb as ingest
 from eccl_lib.data.segmentation import circle_voting, providers
 from eccl_lib.data.store import fill, sharded
 from eccl_lib.data.store.plan import Source
 from eccl_lib.data.ukb import readers
+from tests.conftest import eccl
 from tests.data.conftest import HEART, as_ukbb_cardiac_writes, example_labels
 from tests.data.test_biobank import build, runs, small, words  # noqa: F401  a fixture
 from tests.data.test_segment import no_weights  # noqa: F401  a fixture
@@ -104,7 +105,7 @@ def test_masks_in_acdcs_order_go_in_with_that_word_alone(own_biobank):
     turned = np.array([0, 3, 2, 1], dtype=np.uint8)[example_labels()]
     for eid in plain.table["eid"]:
         as_ukbb_cardiac_writes(ZIP_EXAMPLE, turned, own_biobank / "segmentations" / eid / "seg_sa.nii.gz")
-    assert ingest.main(words(own_biobank)) == 1
+    assert eccl("ingest", "ukb", *words(own_biobank)) == 1
     refused = open_cohort.load(small(), lambda line: None).quarantine
     assert len(refused) == 10
     assert refused["cure"].str.contains("--mask-labels acdc").all()
@@ -116,12 +117,13 @@ def test_the_command_is_kept_with_its_segmenter_and_means_the_same_when_said_aga
     data = build(own_biobank, "--segmenter", "voting")
     source = Source.read(sharded.folder_of(small()))
     assert source.segmenter == providers.Segmenter("voting")
-    said = shlex.split(source.command())[3:]
-    assert ingest._source(ingest._parser().parse_intermixed_args(said)) == source
+    options = ingest.ukb.make_context("ukb", shlex.split(source.command())[3:]).params
+    arguments = [options[name] for name in ("folders", "tables_", "segmentations", "until")]
+    assert ingest.ukb_source(*arguments, options) == source
     onnx = dataclasses.replace(source, segmenter=providers.Segmenter("onnx", onnx="/a net.onnx", onnx_pixel_mm=1.5))
     onnx.write(data.folder)
     assert Source.read(data.folder) == onnx
-    spoken = vars(ingest._parser().parse_intermixed_args(shlex.split(onnx.command())[3:]))
+    spoken = ingest.ukb.make_context("ukb", shlex.split(onnx.command())[3:]).params
     assert {name: spoken[name] for name in dataclasses.asdict(onnx.segmenter)} == dataclasses.asdict(onnx.segmenter)
 
 
@@ -132,9 +134,11 @@ def test_a_source_written_before_segmenters_had_names_is_read(tmp_path):
 
 
 def test_an_onnx_network_that_is_not_there_stops_the_command(own_biobank, capsys):
-    assert ingest.main(words(own_biobank, "--segmenter", "onnx")) == 2
+    assert eccl("ingest", "ukb", *words(own_biobank, "--segmenter", "onnx")) == 2
     assert "--onnx PATH belong together" in capsys.readouterr().err
-    assert ingest.main(words(own_biobank, "--segmenter", "onnx", "--onnx", str(own_biobank / "no.onnx"))) == 2
+    assert (
+        eccl("ingest", "ukb", *words(own_biobank, "--segmenter", "onnx", "--onnx", str(own_biobank / "no.onnx"))) == 2
+    )
 
 
 def test_the_store_of_one_who_has_a_mask_does_not_hang_on_the_segmenters_name(own_biobank, seen):

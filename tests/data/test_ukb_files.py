@@ -19,6 +19,7 @@ from eccl_lib.config.schema import LEADS
 from eccl_lib.data import ecg, open_cohort
 from eccl_lib.data.formats import cardiosoft
 from eccl_lib.data.ukb import readers
+from tests.conftest import eccl
 
 
 @pytest.fixture(scope="module")
@@ -333,14 +334,16 @@ def test_a_zip_of_other_series_is_refused(archive, tmp_path):
 
 def test_the_two_example_files_go_in_by_the_command_under_their_own_names(shared, tmp_path, monkeypatch):
     from eccl_lib.config.load import load
-    from eccl_lib.data.ingest import ukb
     from tests.data.conftest import ZIP_EXAMPLE, as_ukbb_cardiac_writes, example_labels, write_table
 
     monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
     as_ukbb_cardiac_writes(ZIP_EXAMPLE, example_labels(), tmp_path / "masks" / "9000001" / "seg_sa.nii.gz")
     write_table(tmp_path, ["9000001"])
     words = [str(shared / "formats"), "--table", str(tmp_path / "participants.csv"), "--segmentations"]
-    assert ukb.main([*words, str(tmp_path / "masks"), "--no-withdrawals", "--workers", "1", "--scale", "demo"]) == 0
+    assert (
+        eccl("ingest", "ukb", *words, str(tmp_path / "masks"), "--no-withdrawals", "--workers", "1", "--scale", "demo")
+        == 0
+    )
     data = open_cohort.load(load("demo", cohort="ukb"), lambda line: None)
     assert list(data.table["eid"]) == ["9000001"]
     assert len(data.quarantine) == 0

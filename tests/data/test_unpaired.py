@@ -20,6 +20,7 @@ from eccl_lib.data.formats import detect
 from eccl_lib.data.ingest import participants_table, unpaired
 from eccl_lib.data.splits import split_of
 from eccl_lib.data.store import fill, sharded
+from tests.conftest import eccl
 from tests.data import muse_files
 
 
@@ -58,7 +59,7 @@ def recordings(strip, tmp_path) -> Path:
 
 def build(folder: Path, *more: str) -> cohort.Cohort:
     words = ["ecg", str(folder), "--name", "mine", "--workers", "1", *more]
-    assert unpaired.main(words) == 0
+    assert eccl("ingest", *words) == 0
     return opened()
 
 
@@ -191,7 +192,7 @@ def test_stages_that_need_cines_say_what_the_cohort_has_and_what_can_use_it(reco
 
     build(recordings)
     with pytest.raises(ConfigError, match=r"ECGs alone.*needs.*cines.*pretrain_ecg"):
-        stages.STAGES[stage](load("demo", cohort="ecg-mine"), log=lambda line: None)
+        stages.train(load("demo", cohort="ecg-mine"), stage, lambda line: None)
 
 
 def test_a_cohort_is_synthetic_ukb_or_named_after_what_it_holds():
@@ -203,14 +204,14 @@ def test_a_cohort_is_synthetic_ukb_or_named_after_what_it_holds():
 
 
 def test_a_store_that_is_not_there_is_asked_for_by_its_command(runs):
-    with pytest.raises(MissingError, match=r"unpaired ecg FOLDER\.\.\. --name nobody --scale demo"):
+    with pytest.raises(MissingError, match=r"eccl ingest ecg FOLDER\.\.\. --name nobody --scale demo"):
         open_cohort.load(load("demo", cohort="ecg-nobody"), needs=("ecg",))
 
 
 def test_the_command_of_a_store_is_the_one_that_built_it(recordings, runs):
     build(recordings)
     said = unpaired.Source.read(sharded.folder_of(load("demo", cohort="ecg-mine"))).command()
-    assert said == f"python -m eccl_lib.data.ingest.unpaired ecg {recordings} --name mine"
+    assert said == f"eccl ingest ecg {recordings} --name mine"
 
 
 @pytest.mark.parametrize(
@@ -223,23 +224,23 @@ def test_the_command_of_a_store_is_the_one_that_built_it(recordings, runs):
     ],
 )
 def test_a_wrong_word_ends_in_one_line(recordings, runs, capsys, words, reason):
-    assert unpaired.main(["ecg", str(recordings), *words]) == 2
+    assert eccl("ingest", "ecg", str(recordings), *words) == 2
     assert reason in capsys.readouterr().err
 
 
 def test_where_nobody_is_left_the_last_lines_say_why(runs, tmp_path, capsys):
     (tmp_path / "a.csv").write_text("# rate=500\nI,II\n" + "0.1,0.2\n" * 400)
-    assert unpaired.main(["ecg", str(tmp_path), "--name", "a", "--workers", "1"]) == 1
+    assert eccl("ingest", "ecg", str(tmp_path), "--name", "a", "--workers", "1") == 1
     said = capsys.readouterr().out.splitlines()[-4:]
     assert said[0].startswith("0 participants in the store, 1 lines in quarantine")
-    assert "most often in quarantine: " in said[1]
+    assert "most frequent in quarantine: " in said[1]
     assert "ten" in said[1]
 
 
 def test_folders_without_an_ecg_say_what_they_have(runs, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.pdf").write_bytes(b"%PDF")
-    assert unpaired.main(["ecg", str(tmp_path / "none"), "--name", "a"]) == 2
+    assert eccl("ingest", "ecg", str(tmp_path / "none"), "--name", "a") == 2
     assert "1 files .pdf" in capsys.readouterr().err
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.data import open_cohort
-from eccl_lib.data.ingest import purge, ukb
+from eccl_lib.data.ingest import purge
 from eccl_lib.data.ukb import withdrawals
 from eccl_lib.io.files import read_json, sha256, write_array, write_json
+from tests.conftest import eccl
 from tests.data.test_biobank import build, built, runs, small, words  # noqa: F401
 
 GONE = ("9000003", "9000010")
@@ -66,7 +67,7 @@ def test_a_list_given_later_takes_them_out_of_everything_on_disk(used, leaving, 
     kept = np.setdiff1d(np.arange(10), rows)
     expected = {name: np.array(getattr(before, name)[kept]) for name in ("ecg", "clips", "traits", "labels")}
     assert all(trace in everything(used) for trace in traces[:2])
-    assert withdrawals.main([str(leaving)]) == 0
+    assert eccl("withdraw", str(leaving)) == 0
     # The example's ECG and cine are everyone's here, so rows are compared by number and ids by name.
     for eid in traces[:2]:
         assert eid not in everything(used)
@@ -119,7 +120,7 @@ def test_a_purge_that_was_stopped_goes_on(used, monkeypatch):
 def test_tables_that_a_stopped_purge_left_unequal_are_written_again(used, biobank, leaving):
     table = next(used.glob("ukb/cohort/*/store/table.parquet"))
     pd.read_parquet(table).iloc[:9].to_parquet(table, index=False)
-    assert withdrawals.main([str(leaving)]) == 0
+    assert eccl("withdraw", str(leaving)) == 0
     with pytest.raises(MissingError, match="Build the store"):
         open_cohort.load(small())
     assert len(build(biobank)) == 8
@@ -143,7 +144,7 @@ def test_a_store_without_a_list_is_not_opened(used):
 
 def test_a_list_that_cannot_be_read_stops_the_command_before_anything_else(biobank, runs, tmp_path, capsys):  # noqa: F811
     (tmp_path / "list.csv").write_text("9000001\nsomebody\n")
-    assert ukb.main(words(biobank, "--withdrawals", str(tmp_path / "list.csv"))) == 2
+    assert eccl("ingest", "ukb", *words(biobank, "--withdrawals", str(tmp_path / "list.csv"))) == 2
     said = capsys.readouterr().err
     assert "line 2" in said
     assert "somebody" not in said
@@ -154,5 +155,5 @@ def test_a_damaged_store_is_no_reason_to_keep_their_rows(used, leaving):
     (next(used.glob("ukb/cohort/*/store")) / "traits.npy").write_bytes(b"")
     with pytest.raises(DamagedError):
         open_cohort.load(small())
-    assert withdrawals.main([str(leaving)]) == 0
+    assert eccl("withdraw", str(leaving)) == 0
     assert not any(eid.encode() in everything(used) for eid in GONE)

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from eccl_lib.data.ingest import ukb
 from eccl_lib.io import workers
-from eccl_lib.io.workers import Bar, Engine
+from eccl_lib.io.progress import Counter
+from eccl_lib.io.workers import Workers
+from tests.conftest import eccl
 from tests.data.test_biobank import bytes_of, words
 
 
@@ -17,16 +18,16 @@ def test_the_time_left_is_that_of_the_pace_so_far(monkeypatch):
     now = iter((110.0, 130.0))
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
     lines: list[str] = []
-    bar = Bar("preprocess", 20, 100, lines.append)
+    bar = Counter("preprocess", 20, 100, lines.append)
     bar.start = 100.0
     bar.add(10)  # ten in ten seconds, seventy to go
     bar.add(70)
-    assert lines[0] == "preprocess: 20 of 100 participants are there already"
+    assert lines[0] == "preprocess: 20 of 100 participants are finished already"
     assert lines[1] == "preprocess: 30 of 100 participants, 10 s, about 70 s left"
     assert lines[2].startswith("preprocess: 100 of 100 participants, 30 s")
 
 
-def test_jobs_are_drawn_only_as_they_are_needed():
+def test_jobs_are_drawn_only_as_they_are_needed(tmp_path):
     drawn = []
 
     def jobs():
@@ -41,7 +42,7 @@ def test_jobs_are_drawn_only_as_they_are_needed():
             seen.append(result)
             raise KeyboardInterrupt
 
-        workers.run_all(jobs(), 1000, Engine(1), stop)
+        workers.run_all(jobs(), Workers(jobs=1), tmp_path, stop)
     assert len(drawn) < 20  # a list of all participants' jobs never exists
 
 
@@ -63,7 +64,7 @@ def test_one_process_two_and_a_dask_cluster_make_the_same_store(biobank, cluster
         ("dask", ["--cluster", cluster]),
     ):
         monkeypatch.setenv("ECCL_RUNS", str(tmp_path / name))
-        assert ukb.main([*words(biobank), *engine_words]) == 0
+        assert eccl("ingest", "ukb", *words(biobank), *engine_words) == 0
         folder = next((tmp_path / name / "ukb" / "cohort").iterdir())
         made.append(bytes_of(folder))
     assert made[0] == made[1] == made[2]
@@ -76,5 +77,5 @@ def test_a_cluster_that_is_not_there_is_named(biobank, tmp_path, monkeypatch, ca
     import dask
 
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
-        assert ukb.main([*words(biobank), "--cluster", "tcp://127.0.0.1:1"]) == 2
+        assert eccl("ingest", "ukb", *words(biobank), "--cluster", "tcp://127.0.0.1:1") == 2
     assert "127.0.0.1:1" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from eccl_lib.config.schema import EcgEncoderConfig
 from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import attention
 from eccl_lib.models.ecg_vit import EcgEncoder
-from eccl_lib.pipeline import methods, models
+from eccl_lib.pipeline import models, stages
 from eccl_lib.training.datasets import EcgDataset
 from tests.conftest import tiny_config
 
@@ -109,7 +109,7 @@ def test_stretches_that_do_not_fit_are_refused():
 @pytest.mark.parametrize("disease", ["I48", "traits"])
 def test_looks_are_those_of_the_finished_model(shared_runs, disease):
     config = tiny_config(disease)
-    methods.run(config, "eccl", lambda line: None)
+    stages.train(config, "eccl", lambda line: None)
     data = open_cohort.load(config, lambda line: None)
     row = int(data.index("test")[1])
     looks = attention.of_ecg(config, data, row)

@@ -10,8 +10,10 @@ from eccl_lib import losses
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import cohort, ecg, open_cohort, original
 from eccl_lib.evaluation import features, fig2b
+from eccl_lib.grid import run_jobs
 from eccl_lib.metrics import scores
-from eccl_lib.pipeline import methods, models
+from eccl_lib.pipeline import models, stages
+from eccl_lib.pipeline.stages import waves
 from eccl_lib.training.datasets import EcgDataset
 from tests.conftest import tiny_config
 
@@ -29,7 +31,7 @@ def config(shared_runs):
 
 @pytest.fixture(scope="module")
 def data(config) -> cohort.Cohort:
-    methods.run(config, "eccl", quiet)
+    stages.train(config, "eccl", quiet)
     return open_cohort.load(config, quiet)
 
 
@@ -52,7 +54,7 @@ def test_before_is_what_stage_two_starts_from(config, data):
 
 
 def test_after_gives_the_runs_own_predictions(config, data):
-    rows, run = data.index("test"), methods.run(config, "eccl", quiet)
+    rows, run = data.index("test"), stages.train(config, "eccl", quiet)
     head = run.weights("head")
     logits = features.after_alignment(config, data, rows).ecg @ head["weight"].numpy().T + head["bias"].numpy()
     np.testing.assert_allclose(logits[:, 0], run.predictions["score_I48"], atol=1e-5)
@@ -75,7 +77,8 @@ def test_reconstruction_errors_are_the_autoencoders_own_loss(config, data):
     tokens = EcgDataset(data, config).samples // config.ecg.patch_samples
     noise = torch.rand(len(rows), tokens, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        loss = models.masked_autoencoder(config, data)(EcgDataset(data, config).of(rows), noise)[0]
+        model = models.masked_autoencoder(config, data)
+        loss = model.loss(*model(EcgDataset(data, config).of(rows), noise))
     assert np.mean(errors) == pytest.approx(loss.item(), rel=1e-4)
 
 
@@ -120,6 +123,7 @@ def test_variants_compare_what_the_plan_names(config, data):
     fewer = {"variants.patch_samples": (20, 50), "variants.widths": (32,), "variants.heads": (2,)}
     smaller = tiny_config("I48", **fewer, **{"runtime.workers": 1})
     lines = []
+    run_jobs(waves(fig2b.specs(smaller)), smaller, lines.append)
     points = fig2b.compare(smaller, lines.append)
     assert points["tokens"].tolist() == [50, 20, 50]
     assert points["panel"].tolist() == ["patches", "patches", "size"]

@@ -8,9 +8,9 @@ import pytest
 from eccl_lib.config.load import SCALES, load
 from eccl_lib.config.schema import TASKS
 from eccl_lib.data import open_cohort
-from eccl_lib.evaluation import readme
 from eccl_lib.io.paths import DEMO_FIGURES, NOTEBOOKS, ROOT
 from eccl_lib.pipeline.methods import METHODS
+from tools import readme
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 

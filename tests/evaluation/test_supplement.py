@@ -13,7 +13,7 @@ from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import supplement
 from eccl_lib.evaluation.predictions import Scores
 from eccl_lib.metrics import roc, scores
-from eccl_lib.pipeline import dependencies, methods
+from eccl_lib.pipeline import stages
 from eccl_lib.tasks import TASKS
 from eccl_lib.training.runs import Run
 from tests.conftest import tiny_config
@@ -92,17 +92,15 @@ def finish(run: Run, config: Config, level: float) -> None:
 def test_training_page_draws_every_finished_run_once_under_its_stage(tiny_runs):
     first, second = (tiny_config("I48", seed) for seed in SEEDS)
     data = open_cohort.load(first, lambda line: None)
-    arms = {key: method.arm for key, method in methods.METHODS.items()}
     done = {
-        "ECG encoder: masked autoencoder": [dependencies.ecg_run(first, data), dependencies.ecg_run(second, data)],
-        "CMR encoder: ResNet50": [dependencies.cmr_run(with_cmr(first, "resnet50"), data)],
-        "CMAE: autoencoder of the CMR": [dependencies.autoencoder_run(first, "cmr", data)],
-        "CMAE: both, one latent": [dependencies.pair_run(second, data)],
-        "alignment: ECCL": [
-            dependencies.arm_run(first, arms["eccl"], data),
-            dependencies.arm_run(second, arms["eccl"], data),
+        "ECG encoder: masked autoencoder": [
+            stages.expected(config, "pretrain_ecg", data) for config in (first, second)
         ],
-        "fine-tuning: CMAE": [dependencies.arm_run(first, arms["cmae"], data)],
+        "CMR encoder: ResNet50": [stages.expected(with_cmr(first, "resnet50"), "pretrain_cmr", data)],
+        "CMAE: autoencoder of the CMR": [stages.expected(first, "autoencode_cmr", data)],
+        "CMAE: both, one latent": [stages.expected(second, "pretrain_pair", data)],
+        "alignment: ECCL": [stages.expected(config, "eccl", data) for config in (first, second)],
+        "fine-tuning: CMAE": [stages.expected(first, "cmae", data)],
     }
     for k, runs in enumerate(done.values()):
         for j, run in enumerate(runs):

@@ -18,12 +18,12 @@ from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import features as latent
 from eccl_lib.evaluation import provenance, table1, table1_text
 from eccl_lib.evaluation.predictions import gather
-from eccl_lib.grid.jobs import Job
 from eccl_lib.io import paths
 from eccl_lib.io.paths import PAPER_TABLE, ROOT
 from eccl_lib.metrics import bootstrap, calibration
-from eccl_lib.pipeline import methods
+from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.methods import METHODS
+from eccl_lib.pipeline.stages import spec, waves
 from tests.conftest import tiny_config
 
 SEEDS = (0, 1)
@@ -66,12 +66,12 @@ def pearson(found, name):
 
 
 def finish(job, data, generator):
-    run, task = job.expected(data), job.config.disease
+    run, task, is_row = job.run(data), job.config.disease, job.name in METHODS or job.variant == "swin"
     if run.done:
         return
-    predictions = made_up(data, task, generator) if job.key in METHODS else pd.DataFrame({"row": [0]})
+    predictions = made_up(data, task, generator) if is_row else pd.DataFrame({"row": [0]})
     metrics = {"metric": "made up", "val": 0.5, "test": 0.5, "best_epoch": 2, "epochs": 3}
-    if job.key in METHODS:
+    if is_row:
         metrics["test"] = test_score(predictions)
     run.folder.mkdir(parents=True)
     timing = {"seconds": SECONDS, "cpu_seconds": SECONDS}
@@ -79,7 +79,7 @@ def finish(job, data, generator):
 
 
 def cells(config):
-    return [Job(key, replace(config, disease=task, seed=seed)) for key in METHODS for task in TASKS for seed in SEEDS]
+    return [spec(replace(config, disease=task, seed=seed), key) for key in METHODS for task in TASKS for seed in SEEDS]
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +87,9 @@ def grid(shared_runs):
     """All nine rows, five tasks and two seeds as finished runs. Returns config and cohort."""
     config, generator = tiny_config(**ONE_TO_ONE), np.random.default_rng(0)
     data = open_cohort.load(config, quiet)
-    jobs = provenance.with_parents(cells(config))
-    for job in sorted(jobs, key=lambda job: job.key == "cmr_features"):
-        if job.key == "cmr_features":
-            job.expected(data).cached_array("features", lambda: np.zeros((len(data), 2), np.float32))
+    for job in (job for wave in waves(cells(config)) for job in wave):
+        if job.is_features:
+            job.run(data).cached_array("features", lambda: np.zeros((len(data), 2), np.float32))
         else:
             finish(job, data, generator)
     return config, data
@@ -117,7 +116,7 @@ def written(grid, tmp_path_factory):
 
 def predictions(grid, key, task, seed):
     config, data = grid
-    return methods.expected(replace(config, disease=task, seed=seed), key, data).predictions
+    return stages.expected(replace(config, disease=task, seed=seed), key, data).predictions
 
 
 def test_the_table_has_the_papers_rows_and_columns_each_with_limits(written):
@@ -260,11 +259,11 @@ def test_the_provenance_names_cohort_runs_and_time_with_shared_parents_counted_o
     assert facts["seeds"] == list(SEEDS) and facts["rows"] == list(METHODS)
     assert len(facts["runs"]) == len(set(facts["runs"])) == 9 * 5 * len(SEEDS)
     own = {"align", "finetune", "pretrain_cmr", "pretrain_ecg", "autoencode", "pretrain_pair"}
-    stages = facts["cpu_seconds"]["stages"]
-    assert own <= set(stages)
-    assert stages["pretrain_ecg"] == {"runs": 2, "seconds": 2 * SECONDS, "median": SECONDS}  # one a seed
-    assert stages["pretrain_cmr"]["runs"] == 3 * 5 * 2  # three architectures
-    assert facts["cpu_seconds"]["total"] == pytest.approx(sum(part["seconds"] for part in stages.values()), abs=0.1)
+    spent = facts["cpu_seconds"]["stages"]
+    assert own <= set(spent)
+    assert spent["pretrain_ecg"] == {"runs": 2, "seconds": 2 * SECONDS, "median": SECONDS}  # one a seed
+    assert spent["pretrain_cmr"]["runs"] == 3 * 5 * 2  # three architectures
+    assert facts["cpu_seconds"]["total"] == pytest.approx(sum(part["seconds"] for part in spent.values()), abs=0.1)
     assert {"torch", "numpy", "python"} <= set(facts["packages"]) and facts["machine"]["cores"] >= 1
 
 
@@ -293,16 +292,14 @@ def test_a_checkout_without_git_has_no_commit(tmp_path, monkeypatch):
 
 
 def test_a_seed_that_was_not_trained_is_named_with_its_command(grid, tmp_path):
-    with pytest.raises(
-        MissingError, match=r"python -m eccl_lib.pipeline.methods cmae --scale demo .*--disease I21 --seed 2"
-    ):
+    with pytest.raises(MissingError, match=r"eccl train cmae --scale demo .*--disease I21 --seed 2"):
         table1.write(grid[0], tuple(METHODS), TASKS, (*SEEDS, 2), tmp_path, quiet)
     assert not list(tmp_path.iterdir())
 
 
 def test_runs_scored_on_different_participants_are_refused(grid, monkeypatch):
     config, data = grid
-    runs = {seed: methods.expected(replace(config, disease="I21", seed=seed), "eccl", data) for seed in SEEDS}
+    runs = {seed: stages.expected(replace(config, disease="I21", seed=seed), "eccl", data) for seed in SEEDS}
     whole = type(runs[0]).predictions.fget
 
     def reordered(run):

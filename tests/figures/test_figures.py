@@ -159,7 +159,7 @@ DRAWINGS = {
         },
         synthetic=True,
     ),
-    "traits_by_organ": lambda: figures.traits_by_chamber(_all_traits(), n=N, synthetic=True),
+    "traits_by_chamber": lambda: figures.traits_by_chamber(_all_traits(), n=N, synthetic=True),
     "differences_forest": lambda: figures.differences_forest(_differences(), n=N, seeds=5, synthetic=True),
     "reliability_curves": _reliability,
     "roc_panels": _roc_panels,

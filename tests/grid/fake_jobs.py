@@ -24,8 +24,10 @@ class FakeJob:
     does: str = "well"  # well, fails, dies once, dies
     seconds: float = 0.0
 
-    def run(self, log) -> None:
-        folder = self.expected(None).folder
+    is_features = False
+
+    def train(self, log) -> None:
+        folder = self.run(None).folder
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "pids").open("a") as file:
             file.write(f"{os.getpid()}\n")
@@ -41,11 +43,11 @@ class FakeJob:
             log(f"{self.key}  epoch {epoch}/2")
         (folder / "result").write_text(self.key)
 
-    def expected(self, data) -> Run:
+    def run(self, data) -> Run:
         return Run(_folder(self.config) / self.key, "", "fake", "", self.config.disease, self.config.seed)
 
     def done(self, data) -> bool:
-        return (self.expected(None).folder / "result").exists()
+        return (self.run(None).folder / "result").exists()
 
     def parents(self) -> tuple[FakeJob, ...]:
         return self.needs

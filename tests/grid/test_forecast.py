@@ -26,9 +26,9 @@ def test_progress_counts_seconds_not_runs():
     progress = Progress([90, 10], wall=100)
     progress.end(1)
     assert progress.share == pytest.approx(0.1)
-    assert progress.hear(0, "align/eccl/I21  epoch 10/20  loss 1.0")
+    assert progress.read_line(0, "align/eccl/I21  epoch 10/20  loss 1.0")
     assert progress.share == pytest.approx(0.55)
-    assert not progress.hear(0, "going on at epoch 4")
+    assert not progress.read_line(0, "going on at epoch 4")
     progress.end(0)
     assert progress.share == 1 and progress.left() == 0
 
@@ -43,14 +43,14 @@ def test_what_remains_is_stretched_by_the_pace_so_far():
 
 def test_a_job_begun_again_does_not_go_backwards():
     progress = Progress([10], wall=10)
-    progress.hear(0, "epoch 3/4")
-    progress.hear(0, "epoch 1/4")
+    progress.read_line(0, "epoch 3/4")
+    progress.read_line(0, "epoch 1/4")
     assert progress.share == 0.75
 
 
 def test_seconds_come_from_finished_runs_that_differ_in_seed_or_disease_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
-    folder = FakeJob("x", CONFIG).expected(None).folder.parent
+    folder = FakeJob("x", CONFIG).run(None).folder.parent
     runs = {"seed0-a": (tiny_config("I42", 0), 10.0), "seed1-b": (tiny_config("I50", 1), 20.0)}
     runs["seed2-c"] = tiny_config("I42", 2, **{"align.epochs": 9}), 999.0
     for name, (config, seconds) in runs.items():

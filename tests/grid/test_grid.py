@@ -7,7 +7,7 @@ import pytest
 
 from eccl_lib.config.schema import TASKS
 from eccl_lib.grid import scheduler as grid
-from eccl_lib.grid.workers import Workers
+from eccl_lib.io.workers import Workers
 from eccl_lib.pipeline.methods import METHODS
 from tests.conftest import tiny_config
 
@@ -32,20 +32,20 @@ def test_no_job_comes_before_what_it_needs_and_none_comes_twice():
     place = {job: k for k, wave in enumerate(waves) for job in wave}
     assert len(place) == sum(map(len, waves))
     assert all(place[parent] < k for job, k in place.items() for parent in job.parents())
-    assert sum(job.key in METHODS for job in place) == 2 * 5 * 9
+    assert sum(job.name in METHODS or job.variant == "swin" for job in place if not job.is_features) == 2 * 5 * 9
 
 
 def test_what_rows_share_is_planned_once():
     waves = grid.plan(CONFIG, ("ssl", "eccl", "triplet", "cmr_sup"), ("I21", "traits"), (0, 1, 2))
-    keys = [job.key for wave in waves for job in wave]
-    assert keys.count("pretrain_ecg") == 3
-    assert keys.count("cmr_features") == 3 * 2
-    assert keys.count("cmr_sup") == 3 * 2
+    planned = [job.stage for wave in waves for job in wave]
+    assert planned.count("pretrain_ecg") == 3
+    assert planned.count("cmr_features") == 3 * 2
+    assert planned.count("pretrain_cmr") == 3 * 2
 
 
 def test_a_plain_row_needs_nothing_else():
     ((*cells,),) = grid.plan(CONFIG, ("scratch",), TASKS, (0,))
-    assert [job.key for job in cells] == ["scratch"] * 5
+    assert [job.name for job in cells] == ["scratch"] * 5
 
 
 def test_cells_come_after_all_that_is_shared():
@@ -65,7 +65,7 @@ def test_what_is_done_is_not_run_again_and_the_prediction_is_said(tiny_runs):
     said = run(fakes("a", "b"), Workers(jobs=1))
     assert any(re.match(r"run 2/2  .*100%, about 0 s left", line) for line in said)
     assert any(line.startswith("predicted ") and " took " in line for line in said)
-    assert run(fakes("a", "b"), Workers(jobs=1)) == ["0 of 2 runs to do"]
+    assert run(fakes("a", "b"), Workers(jobs=1)) == ["0 of 2 runs to do; all are reused"]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -77,7 +77,7 @@ def test_one_failing_job_loses_only_what_hangs_on_it(jobs, tiny_runs):
     with pytest.raises(grid.GridError) as caught:
         run([grandchild, *others], Workers(jobs=jobs))
     message = str(caught.value)
-    assert "1 of 7 runs failed, 2 that hang on them were not begun" in message
+    assert "1 of 7 runs failed, 2 that depend on them were not started" in message
     assert "bad: bad cannot be trained\n" in message and "second line" not in message
     assert all(job.done(None) for job in (good, *others))
     assert not child.done(None) and not grandchild.done(None)

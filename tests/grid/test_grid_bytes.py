@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from eccl_lib.grid import scheduler as grid
-from eccl_lib.grid.workers import Workers
 from eccl_lib.io.files import sha256
+from eccl_lib.io.workers import Workers
 from eccl_lib.training.runs import FILES
 from tests.conftest import TINY, link_cohort, tiny_config
 
@@ -61,7 +61,7 @@ def test_a_dask_cluster_gives_the_bytes_of_one_process(alone, tiny_runs):
 
 
 class Command:
-    """``python -m eccl_lib.commands.table1`` on the tiny cohort, in a session of its own, checkpointing at every step."""
+    """``eccl table1`` on the tiny cohort, in a process group of its own, with a checkpoint at every step."""
 
     def __init__(self, runs, log):
         fields = {**TINY, **SMALL, "runtime.checkpoint_seconds": 0.0}
@@ -69,7 +69,7 @@ class Command:
         words += [word for name, value in fields.items() for word in ("--set", f"{name}={str(value).lower()}")]
         self.runs, self.log = runs, log
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "eccl_lib.commands.table1", *words],
+            [sys.executable, "-m", "eccl_lib", "table1", *words],
             env={**os.environ, "ECCL_RUNS": str(runs)},
             cwd=Path(__file__).parents[2],
             stdout=log.open("w"),
@@ -104,7 +104,7 @@ def test_whoever_is_killed_the_same_command_goes_on_to_the_same_bytes(alone, tin
     children = command.until_training("pretrain_cmr")
     os.killpg(command.process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
     status, said = command.end()
-    assert status == 130 and "the same command goes on from the last checkpoint" in said and "Traceback" not in said
+    assert status == 130 and "the same command resumes" in said and "Traceback" not in said
     assert psutil.wait_procs(children, timeout=30)[1] == []
 
     command = Command(tiny_runs, tmp_path / "went_on")

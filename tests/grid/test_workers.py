@@ -9,8 +9,8 @@ import pytest
 
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.grid import scheduler as grid
-from eccl_lib.grid import workers
-from eccl_lib.grid.workers import Workers
+from eccl_lib.io import workers
+from eccl_lib.io.workers import Workers
 from tests.conftest import tiny_config
 
 from . import fake_jobs

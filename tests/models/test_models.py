@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from eccl_lib import losses
 from eccl_lib.config.load import load
 from eccl_lib.models import ecg_vit, heads, mae
 from eccl_lib.models.cmae import CmrAutoencoder, CrossModalAutoencoder, EcgAutoencoder
 from eccl_lib.models.cmr_encoders import cmr_encoder
 from eccl_lib.models.ecg_vit import EcgEncoder
 from eccl_lib.models.mae import MaskedAutoencoder
+from eccl_lib.pipeline.steps import CrossModalStep
 
 PAPER, DEMO = load("paper"), load("demo")
 
@@ -63,19 +65,21 @@ def test_modality_dropout_draws_both_modalities_from_the_one_that_is_kept():
     model = CrossModalAutoencoder(DEMO.cmae, DEMO.view).eval()
     ecg, cmr = torch.randn(2, 12, 1000), torch.randn(2, 25, 56, 56)
     from_ecg = torch.tensor([True, False])
-    _, parts = model(ecg, cmr, from_ecg)
+    _, cmr_error, *_ = model(ecg, cmr, from_ecg)
     kept = torch.stack([model.ecg.encoder(ecg)[0], model.cmr.encoder(cmr)[1]])
     literal = (model.cmr.decode(kept) - cmr).square().mean()
-    assert torch.allclose(parts["cmr"], literal, rtol=1e-4)
+    assert torch.allclose(cmr_error, literal, rtol=1e-4)
     always = torch.tensor([True, True])
-    other, same = model(ecg, cmr.roll(1, 1) * 2, always)[1], model(ecg, cmr, always)[1]
-    assert torch.allclose(other["ecg"], same["ecg"])  # the CMR's latent is not used where the ECG's is kept
+    other, same = model(ecg, cmr.roll(1, 1) * 2, always)[0], model(ecg, cmr, always)[0]
+    assert torch.allclose(other, same)  # the CMR's latent is not used where the ECG's is kept
 
 
 def test_cross_modal_loss_is_both_reconstructions_and_a_tenth_of_the_contrast():
     model = CrossModalAutoencoder(DEMO.cmae, DEMO.view)
-    loss, parts = model(torch.randn(4, 12, 1000), torch.randn(4, 25, 56, 56), torch.tensor([True, False, True, False]))
-    assert torch.isclose(loss, parts["ecg"] + parts["cmr"] + 0.1 * parts["contrastive"])
+    outputs = model(torch.randn(4, 12, 1000), torch.randn(4, 25, 56, 56), torch.tensor([True, False, True, False]))
+    parts = CrossModalStep(model, None, None).loss(outputs)
+    loss, contrastive = parts["loss"], losses.clip_loss(*outputs[2:], model.temperature())
+    assert torch.isclose(loss, outputs[0] + outputs[1] + 0.1 * contrastive)
     loss.backward()
     assert model.temperature.log.grad.abs() > 0
 
@@ -124,10 +128,10 @@ def test_mask_marks_what_is_not_kept_and_restore_undoes_the_shuffle():
 def test_the_reconstruction_never_sees_masked_samples():
     model = MaskedAutoencoder(DEMO.ecg, DEMO.mae, 1000).eval()
     ecg, noise = torch.randn(2, 12, 1000), torch.rand(2, 50)
-    _, predicted, mask = model(ecg, noise)
+    predicted, _, mask = model(ecg, noise)
     hidden = ecg_vit.unpatchify(mask[:, :, None].expand(-1, -1, 12 * 20).contiguous(), DEMO.ecg) > 0
     changed = torch.where(hidden, torch.randn_like(ecg), ecg)
-    assert torch.equal(model(changed, noise)[1], predicted)
+    assert torch.equal(model(changed, noise)[0], predicted)
 
 
 def test_projections_lie_on_the_unit_sphere():
@@ -164,7 +168,8 @@ def test_autoencoder_loss_follows_the_config():
 @pytest.mark.slow
 def test_one_training_step_at_paper_scale():
     autoencoder = MaskedAutoencoder(PAPER.ecg, PAPER.mae, 5000)
-    loss, predicted, _ = autoencoder(torch.randn(1, 12, 5000), torch.rand(1, 600))
+    predicted, target, mask = autoencoder(torch.randn(1, 12, 5000), torch.rand(1, 600))
+    loss = autoencoder.loss(predicted, target, mask)
     assert predicted.shape == (1, 600, 100)
     loss.backward()
     torch.optim.Adam(autoencoder.parameters(), fused=True).step()

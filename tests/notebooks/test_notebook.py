@@ -18,6 +18,7 @@ from eccl_lib.io import paths
 from eccl_lib.models.ecg_vit import grid
 from eccl_lib.notebooks import notebook, run
 from eccl_lib.notebooks.clean import normalise
+from tests.conftest import eccl
 
 DECLARED = ("scale", "cohort", "disease", "seed", "overrides")
 PARAMETERS = 'scale = "demo"\ncohort = "synthetic"\ndisease = "I21"\nseed = 0\noverrides = {}'
@@ -215,14 +216,14 @@ def test_a_failing_notebook_is_named_with_cell_and_error(tmp_path: Path):
 
 
 def test_runner_refuses_unknown_notebooks_and_overrides(capsys):
-    assert run.main(["--only", "11"]) == 2
+    assert eccl("demo", "--only", "11") == 2
     assert "04_align" in capsys.readouterr().err
-    assert run.main(["--set", "align.epoks=2"]) == 2
+    assert eccl("demo", "--set", "align.epoks=2") == 2
     assert "align.epochs" in capsys.readouterr().err
 
 
 def test_refresh_is_for_the_plain_demo_alone(capsys):
-    assert run.main(["--refresh", "--set", "align.epochs=9"]) == 2
+    assert eccl("demo", "--refresh", "--set", "align.epochs=9") == 2
     assert "--refresh" in capsys.readouterr().err
 
 
@@ -237,8 +238,8 @@ def test_figures_of_an_earlier_run_are_left_out(tmp_path: Path):
 def test_a_refresh_ends_with_all_seeds_and_all_patches_in_the_figures(tmp_path: Path, monkeypatch):
     ran = []
     monkeypatch.setattr(run, "execute", lambda source, target, given: ran.append((source.stem, given)) or 0.0)
-    names = run._chosen(["06", "08"], refresh=True)
-    assert run._chosen(["06", "08"], refresh=False) == ["06_table1", "08_patches_traits"]
+    names = run.chosen(["06", "08"], refresh=True)
+    assert run.chosen(["06", "08"], refresh=False) == ["06_table1", "08_patches_traits"]
     run.run_all(names, {}, tmp_path, lambda line: None)
     assert [stem for stem, _ in ran] == ["06_table1", "08_patches_traits", "06_table1", "08_patches_traits"]
     assert ran[2][1] == {"seeds": 5}

@@ -9,14 +9,15 @@ import torch
 from eccl_lib import losses
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import load
-from eccl_lib.config.method_schema import ECCL
 from eccl_lib.data import cmr, open_cohort
-from eccl_lib.pipeline import dependencies, methods, models, stages
-from eccl_lib.pipeline.alignment import CmrFeatures
+from eccl_lib.pipeline import features, models, stages
+from eccl_lib.pipeline.stages import expected
+from eccl_lib.pipeline.steps import CmrFeatures
+from eccl_lib.training.batch import Batch
 from eccl_lib.training.datasets import CineDataset
 from eccl_lib.training.loop import Loop
 from tests.conftest import tiny_config
-from tests.pipeline.courses import course_of, quiet
+from tests.pipeline.tiny_jobs import job_of, quiet
 from tests.test_losses import TAU, literal_info_nce, unit
 from tests.training.test_microbatches import gradients
 
@@ -54,14 +55,14 @@ def test_equal_similarities_cost_the_logarithms_of_bank_and_batch():
 def test_the_bank_is_all_training_participants_and_nobody_else(tmp_path):
     config = tiny_config(**{"align.bank": True, "ecg.dropout": 0.0})
     data = open_cohort.load(config, quiet)
-    course = course_of("eccl", config, data)
-    parts, gradient = gradients(course, tmp_path, rows=6)
-    rows, train, model = np.concatenate(course.recipe.batches(0))[:6], data.index("train"), course.recipe.model
-    features = np.random.default_rng(0).normal(size=(len(data), model.project_cmr.in_features)).astype(np.float32)
-    loop = Loop(course.recipe, course.training, 0, tmp_path, "", config.runtime, quiet)
+    job = job_of("eccl", config, data)
+    parts, gradient = gradients(job, tmp_path, rows=6)
+    rows, train, model = np.concatenate(job.batches(0))[:6], data.index("train"), job.model
+    cmr = np.random.default_rng(0).normal(size=(len(data), model.project_cmr.in_features)).astype(np.float32)
+    loop = Loop(job, 0, tmp_path, "", config.runtime, quiet)
     with torch.no_grad():
-        _, z_ecg = course.recipe.step.outputs(rows, loop.generator(0))
-        bank = model.project_cmr(torch.from_numpy(features[train]))
+        _, z_ecg = job.step.encode(Batch.of(rows, loop.generator(0)))
+        bank = model.project_cmr(torch.from_numpy(cmr[train]))
     own = torch.tensor([list(train).index(row) for row in rows])
     assert parts["contrastive"] == pytest.approx(literal_bank(z_ecg.double(), bank.double(), own), rel=1e-5)
     assert gradient["project_cmr.weight"].abs().sum() > 0
@@ -81,20 +82,19 @@ def test_of_several_views_one_is_drawn_for_each_participant_at_each_step():
 def test_views_are_features_of_augmented_clips_computed_once():
     config = tiny_config(**{"align.views": 2})
     data = open_cohort.load(config, quiet)
-    plain, views = stages.cmr_features(config, data, quiet), stages.cmr_views(config, data, quiet)
+    teacher = stages.train(config, "pretrain_cmr", quiet)
+    plain, views = stages.cmr_features(config, data, quiet), features.extract(config, data, teacher)
     assert views.shape == (len(data), 2, plain.shape[1]) and views.dtype == np.float32
     assert not np.allclose(views[:, 0], views[:, 1], atol=1e-3) and not np.allclose(views[:, 0], plain, atol=1e-3)
     own = np.linalg.norm(views[:, 0] - plain, axis=1)
     others = np.linalg.norm(views[:, 0] - np.roll(plain, 1, axis=0), axis=1)
     assert np.mean(own < others) > 0.7  # still the same hearts
-    teacher = dependencies.cmr_run(config, data)
     stamp = (teacher.folder / "features_2_views.npy").stat().st_mtime_ns
-    assert np.array_equal(stages.cmr_views(config, data, quiet), views)
+    assert np.array_equal(features.extract(config, data, teacher), views)
     assert (teacher.folder / "features_2_views.npy").stat().st_mtime_ns == stamp
     still = {"augment.cmr_rotation_degrees": 0.0, "augment.cmr_scale_min": 1.0}
     model, clips = models.frozen_cmr(config, data), CineDataset(data, config)
-    generator = torch.Generator().manual_seed(0)
-    unmoved = cmr.augment(clips.of(np.arange(4)), tiny_config(**still).augment, generator)
+    unmoved = cmr.augment(clips.of(np.arange(4)), tiny_config(**still).augment, torch.rand(cmr.AUGMENT_DRAWS, 4))
     assert np.allclose(model.encoder(unmoved).numpy(), plain[:4], atol=1e-3)  # views differ by augmentation alone
 
 
@@ -102,10 +102,10 @@ def test_views_are_features_of_augmented_clips_computed_once():
 def test_an_option_is_another_run_that_trains_and_off_is_the_run_it_was(option):
     config, base = tiny_config(**option), tiny_config()
     data = open_cohort.load(base, quiet)
-    assert dependencies.arm_run(config, ECCL, data) != dependencies.arm_run(base, ECCL, data)
+    assert expected(config, "eccl", data) != expected(base, "eccl", data)
     off = {name: type(value)() for name, value in option.items()}
-    assert dependencies.arm_run(tiny_config(**off), ECCL, data) == dependencies.arm_run(base, ECCL, data)
-    run, plain = methods.run(config, "eccl", quiet), methods.run(base, "eccl", quiet)
+    assert expected(tiny_config(**off), "eccl", data) == expected(base, "eccl", data)
+    run, plain = stages.train(config, "eccl", quiet), stages.train(base, "eccl", quiet)
     assert run.metrics["updates"] == plain.metrics["updates"]
     assert not run.history["contrastive"].equals(plain.history["contrastive"])
 

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from eccl_lib.config.errors import ConfigError, DamagedError, MissingError
-from eccl_lib.config.method_schema import ECCL, with_cmr
+from eccl_lib.config.method_schema import with_cmr
 from eccl_lib.data import open_cohort
 from eccl_lib.io.files import sha256
 from eccl_lib.metrics import scores
 from eccl_lib.models.build import new_cmr_model
-from eccl_lib.pipeline import dependencies, methods, models, stages, trainer
+from eccl_lib.pipeline import models, stages, trainer
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.tasks import Problem
+from eccl_lib.pipeline.stages import expected
+from eccl_lib.tasks import TASKS
 from eccl_lib.training.datasets import CineDataset, EcgDataset
 from tests.conftest import tiny_config
 
@@ -27,7 +28,7 @@ def quiet(line):
 @pytest.mark.parametrize("disease", ["I48", "traits"])
 @pytest.mark.parametrize("key", METHODS)
 def test_every_row_runs_and_its_score_follows_from_its_predictions(key, disease):
-    run = methods.run(tiny_config(disease), key, quiet)
+    run = stages.train(tiny_config(disease), key, quiet)
     data = open_cohort.load(tiny_config(disease), quiet)
     found = run.predictions
     assert list(found["row"]) == list(data.index("test"))
@@ -43,7 +44,7 @@ def test_every_row_runs_and_its_score_follows_from_its_predictions(key, disease)
 @pytest.mark.parametrize("disease", ["I48", "traits"])
 def test_all_arms_get_the_same_number_of_updates(disease):
     arms = [key for key, method in METHODS.items() if method.arm]
-    updates = {methods.run(tiny_config(disease), key, quiet).metrics["updates"] for key in arms}
+    updates = {stages.train(tiny_config(disease), key, quiet).metrics["updates"] for key in arms}
     assert len(updates) == 1
 
 
@@ -53,16 +54,16 @@ def test_a_full_gpu_is_told_with_its_cure(monkeypatch):
 
     monkeypatch.setattr(trainer, "_train", full)
     with pytest.raises(ConfigError, match=r"memory is full; set runtime.recompute=true or runtime.accumulate=2.*2.00"):
-        stages.pretrain_ecg(tiny_config(seed=77), quiet)
+        stages.train(tiny_config(seed=77), "pretrain_ecg", quiet)
 
 
 def test_frozen_cmr_encoder_does_not_move_and_gives_one_feature_per_clip():
     config = tiny_config()
-    teacher = stages.pretrain_cmr(config, quiet)
+    teacher = stages.train(config, "pretrain_cmr", quiet)
     data = open_cohort.load(config, quiet)
     clip = CineDataset(data, config).of(np.arange(4))
     before = models.frozen_cmr(config, data).encoder(clip)
-    aligned = stages.train_arm(config, log=quiet)
+    aligned = stages.train(config, "eccl", quiet)
     model = models.frozen_cmr(config, data)
     assert torch.equal(model.encoder(clip), before)
     assert not any(p.requires_grad for p in model.parameters())
@@ -83,14 +84,14 @@ def test_other_cmr_encoders_really_carry_their_supervised_weights_and_are_frozen
     config = tiny_config()
     data = open_cohort.load(config, quiet)
     cmr_config = with_cmr(config, key)
-    supervised = stages.pretrain_cmr(cmr_config, quiet)
-    untrained = new_cmr_model(Problem.of(cmr_config, data)).eval()
+    supervised = stages.train(cmr_config, "pretrain_cmr", quiet)
+    untrained = new_cmr_model(cmr_config, TASKS[cmr_config.disease].outputs).eval()
     teacher = models.frozen_cmr(cmr_config, data)
     weights = supervised.weights()
     assert all(torch.equal(value, weights[name]) for name, value in teacher.state_dict().items())
     assert any(not torch.equal(value, weights[name]) for name, value in untrained.state_dict().items())
     stamp = sha256(supervised.folder / "model.safetensors")
-    methods.run(config, key, quiet)
+    stages.train(config, key, quiet)
     clip = CineDataset(data, config).of(np.arange(6))
     cached = stages.cmr_features(cmr_config, data, quiet)[:6]
     assert np.allclose(teacher.encoder(clip).numpy(), cached, atol=1e-4)
@@ -98,15 +99,15 @@ def test_other_cmr_encoders_really_carry_their_supervised_weights_and_are_frozen
         assert not np.allclose(untrained.encoder(clip).numpy(), cached, atol=1e-2)
     assert not any(p.requires_grad for p in teacher.parameters()) and not teacher.training
     assert sha256(supervised.folder / "model.safetensors") == stamp
-    assert teacher.head.in_features == methods.run(config, key, quiet).weights("project_cmr")["weight"].shape[1]
+    assert teacher.head.in_features == stages.train(config, key, quiet).weights("project_cmr")["weight"].shape[1]
 
 
 def test_cmae_starts_each_step_from_the_one_before():
     tiny_steps = {f"{s}.{n}": v for s in ("align", "cmae") for n, v in (("epochs", 1), ("warmup_epochs", 0))}
     config = tiny_config(**tiny_steps, **{"align.lr": 1e-12})
-    alone = stages.autoencode(config, "ecg", quiet).weights("encoder")
-    pair = stages.pretrain_pair(config, quiet).weights("ecg.encoder")
-    tuned = methods.run(config, "cmae", quiet).weights("encoder")
+    alone = stages.train(config, "autoencode_ecg", quiet).weights("encoder")
+    pair = stages.train(config, "pretrain_pair", quiet).weights("ecg.encoder")
+    tuned = stages.train(config, "cmae", quiet).weights("encoder")
     learned = [name for name in alone if name.endswith("weight") and alone[name].dim() > 1]
     assert all(torch.allclose(tuned[name], pair[name], atol=1e-6) for name in learned)
     assert any(not torch.equal(alone[name], pair[name]) for name in learned)
@@ -116,12 +117,12 @@ def test_cmae_starts_each_step_from_the_one_before():
 def test_the_aligned_encoder_starts_from_the_autoencoder_and_scratch_does_not():
     config = tiny_config(**{"align.epochs": 1, "align.warmup_epochs": 0, "align.lr": 1e-12})
     data = open_cohort.load(config, quiet)
-    start = stages.pretrain_ecg(config, quiet).weights("encoder")
+    start = stages.train(config, "pretrain_ecg", quiet).weights("encoder")
     for key, same in (("eccl", True), ("ssl", True), ("scratch", False), ("cl", False)):
-        weights = methods.run(config, key, quiet).weights("encoder")
+        weights = stages.train(config, key, quiet).weights("encoder")
         close = all(torch.allclose(weights[name], start[name], atol=1e-6) for name in start)
         assert close == same, key
-    first = [methods.run(config, key, quiet).weights("encoder") for key in ("scratch", "cl")]
+    first = [stages.train(config, key, quiet).weights("encoder") for key in ("scratch", "cl")]
     assert all(torch.allclose(first[0][name], first[1][name], atol=1e-6) for name in start)
     assert len(data.index("train")) == 48
 
@@ -139,43 +140,39 @@ def test_alignment_never_sees_validation_or_test_participants_in_training(diseas
         return original(self, rows)
 
     monkeypatch.setattr(EcgDataset, "of", watched)
-    stages.train_arm(config, log=quiet)
+    stages.train(config, "eccl", quiet)
     assert seen["train"] == set(data.index("train").tolist())
     assert seen["eval"] == set(data.index("val").tolist()) | set(data.index("test").tolist())
 
 
 def test_a_finished_run_is_reused_and_says_so():
     config, said = tiny_config(), []
-    first = stages.pretrain_ecg(config, quiet)
+    first = stages.train(config, "pretrain_ecg", quiet)
     stamp = (first.folder / "manifest.json").stat().st_mtime_ns
-    again = stages.pretrain_ecg(config, said.append)
+    again = stages.train(config, "pretrain_ecg", said.append)
     assert again == first and (first.folder / "manifest.json").stat().st_mtime_ns == stamp
-    assert any("done before" in line for line in said)
+    assert any("reused" in line for line in said)
 
 
 def test_fingerprints_hang_on_parents_and_not_on_what_they_do_not_read():
     data = open_cohort.load(tiny_config(), quiet)
     base, other_mae = tiny_config(), tiny_config(**{"mae.epochs": 2})
-    assert dependencies.ecg_run(base, data) == dependencies.ecg_run(tiny_config("traits"), data)
-    assert dependencies.cmr_run(base, data) == dependencies.cmr_run(other_mae, data)
-    assert dependencies.arm_run(base, ECCL, data) != dependencies.arm_run(other_mae, ECCL, data)
-    assert dependencies.arm_run(base, METHODS["cl"].arm, data) == dependencies.arm_run(
-        other_mae, METHODS["cl"].arm, data
-    )
+    assert expected(base, "pretrain_ecg", data) == expected(tiny_config("traits"), "pretrain_ecg", data)
+    assert expected(base, "pretrain_cmr", data) == expected(other_mae, "pretrain_cmr", data)
+    assert expected(base, "eccl", data) != expected(other_mae, "eccl", data)
+    assert expected(base, "cl", data) == expected(other_mae, "cl", data)
     workers = tiny_config(**{"runtime.workers": 1})
-    assert dependencies.arm_run(base, ECCL, data) == dependencies.arm_run(workers, ECCL, data)
+    assert expected(base, "eccl", data) == expected(workers, "eccl", data)
 
 
 def test_a_missing_parent_is_named_with_the_command_that_makes_it():
     config = tiny_config("I50", **{"runtime.build_missing": False, "align.epochs": 2})
-    with pytest.raises(
-        MissingError, match=r"python -m eccl_lib.pipeline.stages pretrain_cmr --scale demo .*--disease I50"
-    ):
-        stages.train_arm(config, log=quiet)
+    with pytest.raises(MissingError, match=r"eccl train pretrain_cmr --scale demo .*--disease I50"):
+        stages.train(config, "eccl", quiet)
 
 
 def test_a_damaged_weight_file_is_refused():
-    run = stages.pretrain_ecg(tiny_config(seed=5), quiet)
+    run = stages.train(tiny_config(seed=5), "pretrain_ecg", quiet)
     path = run.folder / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-3] ^= 4
@@ -185,7 +182,7 @@ def test_a_damaged_weight_file_is_refused():
 
 
 def test_nothing_a_run_leaves_needs_pickle():
-    run = stages.train_arm(tiny_config(), log=quiet)
+    run = stages.train(tiny_config(), "eccl", quiet)
     suffixes = {path.suffix for path in run.folder.iterdir() if not path.name.startswith(".")}
     assert suffixes <= {".json", ".csv", ".parquet", ".safetensors", ".npy"}
     assert isinstance(run.history, pd.DataFrame) and {"contrastive", "task"} <= set(run.history)

@@ -11,10 +11,9 @@ import pytest
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import LEADS
-from eccl_lib.data.ingest import unpaired
-from eccl_lib.grid import planning
+from eccl_lib.grid.scheduler import show_plan
 from eccl_lib.pipeline import stages
-from tests.conftest import TINY
+from tests.conftest import TINY, eccl
 
 SHORT = {f"{section}.{name}": n for section in ("mae", "cmr_training") for name, n in (("epochs", 2), ("batch", 4))}
 SHORT |= {"mae.warmup_epochs": 0, "cmr_training.warmup_epochs": 0}
@@ -37,21 +36,21 @@ def ecg_store(folder, count):
     for k in range(count):
         beats = np.exp(-(((time * (1 + 0.05 * k)) % 1 - 0.5) ** 2) / 5e-4)
         np.save(folder / f"e{k}.npy", rng.uniform(0.3, 1.5, 12)[:, None] * beats)
-    assert unpaired.main(["ecg", str(folder), "--name", "tiny", "--workers", "1"]) == 0
+    assert eccl("ingest", "ecg", folder, "--name", "tiny", "--workers", "1") == 0
     return load("demo", cohort="ecg-tiny", overrides={**TINY, **SHORT})
 
 
 def test_too_few_recordings_for_three_splits_are_refused_before_anything_is_trained(tmp_path, runs):
     config = ecg_store(tmp_path / "ecgs", 2)
-    with pytest.raises(ConfigError, match=r"2 participants give train \d, val \d, test \d"):
-        stages.pretrain_ecg(config, quiet)
+    with pytest.raises(ConfigError, match=r"2 participants are split into train \d, val \d, test \d"):
+        stages.train(config, "pretrain_ecg", quiet)
 
 
 def test_the_autoencoder_is_pretrained_on_ecgs_alone(tmp_path, runs):
     config, said = ecg_store(tmp_path / "ecgs", 20), []
-    assert planning.show("pretrain_ecg", config, said.append) > 0
+    assert show_plan(stages.spec(config, "pretrain_ecg"), said.append) > 0
     assert any("pretrain_ecg/vit/ecg" in line for line in said)
-    run = stages.pretrain_ecg(config, quiet)
+    run = stages.train(config, "pretrain_ecg", quiet)
     assert run.done
     assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
     assert sum(run.metrics["n"].values()) == 20
@@ -77,9 +76,9 @@ def test_the_cmr_encoder_is_pretrained_on_labelled_cines_alone(tmp_path, runs):
     words = ["cmr", str(tmp_path / "cines"), "--labels", str(tmp_path / "labels.csv"), "--name", "tiny"]
     small = {"store.clip_size": 56, "store.clip_frames": 25}
     sets = [word for name, value in small.items() for word in ("--set", f"{name}={value}")]
-    assert unpaired.main([*words, "--scale", "demo", "--workers", "1", *sets]) == 0
+    assert eccl("ingest", *words, "--scale", "demo", "--workers", "1", *sets) == 0
     config = load("demo", cohort="cmr-tiny", disease="I42", overrides={**TINY, **SHORT, **small})
-    run = stages.pretrain_cmr(config, quiet)
+    run = stages.train(config, "pretrain_cmr", quiet)
     assert run.done
     assert run.metrics["metric"] == "AUC"
     assert sum(run.metrics["n"].values()) == 24

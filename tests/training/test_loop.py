@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from eccl_lib.config.schema import RuntimeConfig, TrainingConfig
 from eccl_lib.config.seeds import seed_of
 from eccl_lib.io.files import read_json, sha256
 from eccl_lib.training import distributed
-from eccl_lib.training.loop import DivergedError, Recipe, fit
+from eccl_lib.training.loop import fit
 from eccl_lib.training.optim import build_optimizer, even_batches, learning_rate
+from eccl_lib.training.state import DivergedError
+from tests.pipeline.tiny_jobs import FunctionJob, FunctionStep
 
 TOY = """
 import sys, time
@@ -27,8 +30,9 @@ from pathlib import Path
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import RuntimeConfig, TrainingConfig
 from eccl_lib.training import distributed
-from eccl_lib.training.loop import Recipe, fit
+from eccl_lib.training.loop import fit
 from eccl_lib.training.runs import save_tensors
+from tests.pipeline.tiny_jobs import FunctionJob, FunctionStep
 
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
 torch.set_num_threads(1)
@@ -36,19 +40,20 @@ torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
 x = torch.randn(40, 4)
 
-def step(rows, generator):
+def losses(batch):
     time.sleep(pause)
-    noise = 0.1 * torch.randn(len(rows), 4, generator=generator)
+    rows = batch.rows
+    noise = 0.1 * torch.randn(len(rows), 4, generator=batch.generator)
     loss = (model(x[rows] + noise) - x[rows].sum(1, keepdim=True)).square().mean()
-    return loss, {"half": loss / 2}
+    return {"loss": loss, "half": loss / 2}
 
 def validate():
     return {"score": -float((model(x) - x.sum(1, keepdim=True)).square().mean())}
 
 batches = lambda epoch: np.array_split(np.random.default_rng(epoch).permutation(40), 5)
 config = TrainingConfig(epochs=6, warmup_epochs=1, lr=1e-2, batch=8)
-recipe, runtime = Recipe(model, batches, step, validate), RuntimeConfig(checkpoint_seconds=0.0)
-history, _ = fit(recipe, config, folder=folder, seed=3, fingerprint="toy", runtime=runtime)
+job, runtime = FunctionJob(model, FunctionStep(losses), config, (), batches, validate), RuntimeConfig(checkpoint_seconds=0.0)
+history, _ = fit(job, folder=folder, seed=3, fingerprint="toy", runtime=runtime)
 history.to_csv(folder / "history.csv", index=False)
 save_tensors(folder / "model.safetensors", model.state_dict())
 """
@@ -83,49 +88,48 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bytes(tmp_path, 
     assert process.wait(10) == -signal.SIGKILL
     again = toy(tmp_path)
     printed, _ = again.communicate(timeout=120)
-    assert again.returncode == 0 and "going on at epoch" in printed
+    assert again.returncode == 0 and "resuming at epoch" in printed
     assert results(tmp_path) == undisturbed
 
 
-def small_recipe(step=None):
+def small_job(step=None):
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 1)
     x = torch.randn(12, 3)
 
-    def plain(rows, generator):
-        return (model(x[rows]) - 1).square().mean(), {}
+    def plain(batch):
+        return {"loss": (model(x[batch.rows]) - 1).square().mean()}
 
     def batches(epoch):
         return even_batches(np.arange(12), 4)
 
-    return Recipe(
-        model, batches, step(model, x) if step else plain, lambda: {"score": -float((model(x) - 1).square().mean())}
-    )
+    validate = lambda: {"score": -float((model(x) - 1).square().mean())}  # noqa: E731
+    return FunctionJob(model, FunctionStep(step(model, x) if step else plain), CONFIG, (), batches, validate)
 
 
 CONFIG = TrainingConfig(epochs=4, warmup_epochs=1, lr=0.05, batch=4)
 
 
-def run(recipe, folder, config=CONFIG, **options):
-    return fit(recipe, config, seed=0, folder=folder, fingerprint="x", log=lambda line: None, **options)
+def run(job, folder, **options):
+    return fit(job, seed=0, folder=folder, fingerprint="x", log=lambda line: None, **options)
 
 
 def test_a_loss_that_is_not_a_number_names_the_batch_and_keeps_the_last_good_state(tmp_path):
     def poisoned(model, x):
         calls = []
 
-        def step(rows, generator):
-            calls.append(rows)
+        def step(batch):
+            calls.append(batch.rows)
             scale = math.nan if len(calls) == 8 else 1.0
-            return (model(x[rows]) - 1).square().mean() * scale, {}
+            return {"loss": (model(x[batch.rows]) - 1).square().mean() * scale}
 
         return step
 
     with pytest.raises(DivergedError, match=r"epoch 3, step 2, cohort rows 4, 5, 6, 7"):
-        run(small_recipe(poisoned), tmp_path)
+        run(small_job(poisoned), tmp_path)
     manifest = read_json(tmp_path / "manifest.json")
     assert manifest["state"]["epoch"] == 2
-    history, _ = run(small_recipe(), tmp_path)  # cured, the same command goes on
+    history, _ = run(small_job(), tmp_path)  # cured, the same command goes on
     assert len(history) == 4
 
 
@@ -134,71 +138,69 @@ def test_weights_that_are_no_numbers_never_reach_the_disk(tmp_path, seconds):
     def overflowing(model, x):
         calls = []
 
-        def step(rows, generator):
-            calls.append(rows)
-            loss = (model(x[rows]) - 1).square().mean()
+        def step(batch):
+            calls.append(batch.rows)
+            loss = (model(x[batch.rows]) - 1).square().mean()
             steep = (model.weight - model.weight.detach()).sum().sqrt()  # 0, with an infinite gradient
-            return (loss + steep if len(calls) == 6 else loss), {}
+            return {"loss": loss + steep if len(calls) == 6 else loss}
 
         return step
 
-    recipe = small_recipe(overflowing)
+    job = small_job(overflowing)
     with pytest.raises(DivergedError, match=r"epoch 2, step 3, cohort rows 8, 9, 10, 11"):
-        run(recipe, tmp_path, runtime=RuntimeConfig(checkpoint_seconds=seconds))
+        run(job, tmp_path, runtime=RuntimeConfig(checkpoint_seconds=seconds))
     (state,) = tmp_path.glob("state-*.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in load_file(state).values())
 
 
 def test_the_best_epoch_by_validation_is_what_remains(tmp_path):
     scores = iter([0.1, 0.9, 0.3, 0.2])
-    recipe = small_recipe()
+    job = small_job()
     seen = []
 
     def validate():
-        seen.append(recipe.model.weight.detach().clone())
+        seen.append(job.model.weight.detach().clone())
         return {"score": next(scores)}
 
-    run(Recipe(recipe.model, recipe.batches, recipe.step, validate), tmp_path)
-    assert torch.equal(recipe.model.weight, seen[1]) and not torch.equal(seen[1], seen[3])
+    run(replace(job, validation=validate), tmp_path)
+    assert torch.equal(job.model.weight, seen[1]) and not torch.equal(seen[1], seen[3])
 
 
 def test_patience_stops_a_run_that_no_longer_gains(tmp_path):
-    recipe = small_recipe()
+    job = small_job()
     scores = iter([0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
-    config = TrainingConfig(epochs=6, warmup_epochs=0, lr=0.05, patience=2)
-    history, _ = run(
-        Recipe(recipe.model, recipe.batches, recipe.step, lambda: {"score": next(scores)}), tmp_path, config
-    )
+    schedule = TrainingConfig(epochs=6, warmup_epochs=0, lr=0.05, patience=2)
+    history, _ = run(replace(job, schedule=schedule, validation=lambda: {"score": next(scores)}), tmp_path)
     assert len(history) == 3
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
-    run(small_recipe(), tmp_path)
+    run(small_job(), tmp_path)
     (state,) = tmp_path.glob("state-*.safetensors")
     content = bytearray(state.read_bytes())
     content[-1] ^= 1
     state.write_bytes(content)
     with pytest.raises(DamagedError, match="has changed"):
-        run(small_recipe(), tmp_path)
+        run(small_job(), tmp_path)
 
 
 def test_a_rank_that_sees_another_checkpoint_than_the_first_is_stopped(tmp_path, monkeypatch):
     assert toy(tmp_path).wait(120) == 0
     model = torch.nn.Linear(2, 1)
-    recipe = Recipe(model, lambda epoch: [np.arange(4)], lambda rows, generator: (model.weight.sum(), {}), dict)
-    monkeypatch.setattr(
-        distributed, "broadcast", lambda ask: [5, 0]
-    )  # of the first rank; here all six epochs are there
-    with pytest.raises(ConfigError, match=r"another checkpoint \(\[6, 0\]\) than the first: the shared disk is late"):
-        fit(recipe, TrainingConfig(epochs=8), folder=tmp_path, seed=0, fingerprint="toy", log=lambda line: None)
+    step = FunctionStep(lambda batch: {"loss": model.weight.sum()})
+    job = FunctionJob(model, step, TrainingConfig(epochs=8), (), lambda epoch: [np.arange(4)], dict)
+    # The main process is at epoch 5; here all six epochs are finished.
+    monkeypatch.setattr(distributed, "broadcast", lambda ask: [5, 0])
+    with pytest.raises(ConfigError, match="see different checkpoints; the shared disk is late"):
+        fit(job, folder=tmp_path, seed=0, fingerprint="toy", log=lambda line: None)
 
 
 def test_training_leaves_the_callers_random_numbers_alone(tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
-    recipe = small_recipe()
+    job = small_job()
     torch.manual_seed(5)
-    run(recipe, tmp_path)
+    run(job, tmp_path)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -212,19 +214,19 @@ def test_schedule_warms_up_linearly_and_ends_at_zero():
 
 
 def test_the_fused_update_is_adams(tmp_path):
-    recipe = small_recipe()
-    weight = recipe.model.weight.detach().clone()
+    job = small_job()
+    weight = job.model.weight.detach().clone()
     moments = [torch.zeros_like(weight), torch.zeros_like(weight)]
-    literal = recipe.model.weight.detach().clone()
-    update = build_optimizer([recipe.model.weight], CONFIG)
+    literal = job.model.weight.detach().clone()
+    update = build_optimizer([job.model.weight], CONFIG)
     for t in range(1, 4):
         gradient = torch.full_like(weight, 0.3 * t)
-        recipe.model.weight.grad = gradient.clone()
+        job.model.weight.grad = gradient.clone()
         update.step()
         moments = [0.9 * moments[0] + 0.1 * gradient, 0.999 * moments[1] + 0.001 * gradient**2]
         corrected = [moments[0] / (1 - 0.9**t), moments[1] / (1 - 0.999**t)]
         literal = literal - CONFIG.lr * corrected[0] / (corrected[1].sqrt() + 1e-8)
-    assert torch.allclose(recipe.model.weight, literal, atol=1e-6)
+    assert torch.allclose(job.model.weight, literal, atol=1e-6)
 
 
 def test_seeds_of_neighbouring_steps_differ():

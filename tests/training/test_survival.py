@@ -21,32 +21,31 @@ STAGES = {
 }
 POINTS = ("in the middle of an epoch", "between weights and manifest", "while the results are written")
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["eccl_lib.grid.jobs"])
+CONTEXT.set_forkserver_preload(["eccl_lib.pipeline.stages"])
 
 
 def run_stage(stage, runs, point=None):
     """In a process of its own: one stage, its parents first, killed at a point of its own course."""
     os.environ["ECCL_RUNS"] = str(runs)
-    from eccl_lib.grid.jobs import Job
+    from eccl_lib.pipeline.stages import spec, waves
 
-    job = Job(stage, tiny_config(**OVERRIDES))
-    for parent in job.parents():
-        for grandparent in parent.parents():
-            grandparent.run(quiet)
-        parent.run(quiet)
+    own = spec(tiny_config(**OVERRIDES), stage)
+    for wave in waves([own])[:-1]:
+        for parent in wave:
+            parent.train(quiet)
     if point:
         arrange(point)
-    job.run(quiet)
+    own.train(quiet)
 
 
 def arrange(point):
     """Let this process kill itself when it comes to the point."""
-    from eccl_lib.training import checkpoints, loop, runs
+    from eccl_lib.training import loop, runs, state
 
     if point == POINTS[0]:
         replace_counted(loop, "learning_rate", at=7)
     elif point == POINTS[1]:
-        replace_counted(checkpoints, "write_json", at=5)
+        replace_counted(state, "write_json", at=5)
     else:
         replace_counted(runs, "write_json", at=3)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eccl_lib.config import command_line
+from eccl_lib.commands.cli import guard
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.data.segmentation.unet.model import CLASSES, UNet
 from eccl_lib.io import paths
@@ -258,4 +259,4 @@ def _steps(given: argparse.Namespace, plan: Plan, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    sys.exit(guard(main))

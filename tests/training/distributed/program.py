@@ -12,14 +12,13 @@ import torch
 
 from eccl_lib.data import open_cohort
 from eccl_lib.io.progress import silent
-from eccl_lib.models.build import new_ecg_model
 from eccl_lib.pipeline import stages
-from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.tasks import Problem, Targets
+from eccl_lib.tasks import Targets
 from eccl_lib.training import distributed
+from eccl_lib.training.batch import Batch
 from eccl_lib.training.datasets import CineDataset, EcgDataset
-from eccl_lib.training.job import Course
-from eccl_lib.training.microbatches import Pieces, backward
+from eccl_lib.training.job import TrainingJob
+from eccl_lib.training.microbatches import Microbatches, backward, shard_losses
 from tests.conftest import tiny_config
 
 PLAIN = {"ecg.dropout": 0.0, "cmr.dropout": 0.0, "cmr.attention_dropout": 0.0, "cmr.drop_path": 0.0}
@@ -28,7 +27,7 @@ IN_PIECES = ("eccl", "triplet", "scratch", "traits", "learned", "pretrain_ecg", 
 ROWS = 17  # odd, so that two ranks have unequal parts
 
 
-def course_of(kind: str) -> Course:
+def job_of(kind: str) -> TrainingJob:
     """A training at its first weights, every source of randomness on but dropout."""
     config = tiny_config(
         "traits" if kind == "traits" else "I48",
@@ -38,44 +37,38 @@ def course_of(kind: str) -> Course:
         **({"cmr.architecture": "resnet50"} if kind == "resnet50" else {}),
     )
     data = open_cohort.load(config, silent)
-    if kind in ("pretrain_ecg", "authors"):
-        return stages.ecg_course(config, data)
-    if kind in ("swin", "resnet50"):
-        return stages.cmr_course(config, data)
-    if kind == "pair":
-        return stages.pair_course(config, data, {})
-    arm = METHODS[{"traits": "eccl", "learned": "eccl"}.get(kind, kind)].arm
-    model, features = new_ecg_model(Problem.of(config, data), arm), None
-    if arm.teacher:
-        width = model.project_cmr.in_features
-        features = np.random.default_rng(0).normal(size=(len(data), width)).astype(str(torch.get_default_dtype())[6:])
-    return stages.arm_course(config, arm, data, model, features)
+    names = {"authors": "pretrain_ecg", "swin": "pretrain_cmr", "resnet50": "pretrain_cmr", "pair": "pretrain_pair"}
+    names |= {"traits": "eccl", "learned": "eccl"}
+    job = stages.spec(config, names.get(kind, kind)).job(data, pretrained=False)
+    if hasattr(job.step, "cmr_features"):
+        job.step.cmr_features.features = job.step.cmr_features.features.to(torch.get_default_dtype())
+    return job
 
 
 def distances(kind: str, dtype: torch.dtype) -> dict[str, float]:
     """Between the gradient of one process on the batch and that of the team, as a share of its norm; and the rest."""
     wanted.dtype = dtype
-    one = course_of(kind)
-    model = one.recipe.model.to(dtype).train()
-    rows = np.concatenate(one.recipe.batches(0))[:ROWS]  # all different: a heart that is there twice ties in a triplet
+    job = job_of(kind)
+    model = job.model.to(dtype).train()
+    rows = np.concatenate(job.batches(0))[:ROWS]  # all different: a heart that is there twice ties in a triplet
     draw = lambda: torch.Generator().manual_seed(5)  # noqa: E731
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    plain = lambda: one.recipe.step(rows, draw())  # noqa: E731
+    plain = lambda: shard_losses(job.step, Batch.of(rows, draw()))  # noqa: E731
     alone, loss_alone = gradients(model, plain)
     alone_buffers = {name: value.clone() for name, value in model.named_buffers()}
     model.load_state_dict(state)
-    forward = distributed.parallel(model, one.recipe.step)
+    forward = distributed.parallel(model, lambda batch: shard_losses(job.step, batch))
 
     def in_team():
-        with distributed.shard(rows) as own:
-            assert len(own) in (ROWS // 2, ROWS // 2 + 1)
-            loss, logs = forward(own, draw())
-        parts.update(distributed.mean({"loss": loss, **logs}))
-        return loss, logs
+        (shard,) = distributed.shards(len(rows))
+        assert shard.size in (ROWS // 2, ROWS // 2 + 1)
+        losses = forward(Batch(rows, shard, draw()))
+        parts.update(distributed.mean(losses))
+        return losses
 
     parts: dict[str, torch.Tensor] = {}
     together, _ = gradients(model, in_team)
-    in_pieces = distance(accumulated(one, model, rows, draw), alone) if kind in IN_PIECES else 0.0
+    in_pieces = distance(accumulated(job, model, rows, draw), alone) if kind in IN_PIECES else 0.0
     assert alone.keys() == together.keys()
     buffers = [(alone_buffers[name] - value).abs().max() for name, value in model.named_buffers()]
     return {
@@ -87,17 +80,17 @@ def distances(kind: str, dtype: torch.dtype) -> dict[str, float]:
     }
 
 
-def accumulated(one: Course, model, rows: np.ndarray, draw) -> dict[str, torch.Tensor]:
+def accumulated(job: TrainingJob, model, rows: np.ndarray, draw) -> dict[str, torch.Tensor]:
     """Gradients of the same batch, each rank's rows in three pieces."""
     model.zero_grad()
-    backward(one.recipe.step, Pieces(rows, 3, lambda piece: draw(), contextlib.nullcontext))
+    backward(job.step, Microbatches(rows, 3, lambda number: draw(), contextlib.nullcontext))
     distributed.average(model.parameters())
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def gradients(model, call) -> tuple[dict[str, torch.Tensor], float]:
     model.zero_grad()
-    loss, _ = call()
+    loss = call()["loss"]
     loss.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}, float(loss.detach())
 
@@ -123,7 +116,7 @@ def cast(owner: type, name: str) -> None:
 
 def compare(out: Path) -> None:
     read = [(owner, name) for owner in (EcgDataset, CineDataset) for name in ("of", "augmented")]
-    for owner, name in (*read, (Targets, "scaled")):
+    for owner, name in (*read, (Targets, "standardize")):
         cast(owner, name)
     found = {}
     for dtype in (torch.float32, torch.float64):
@@ -150,7 +143,7 @@ def train(stage: str, stop: int = 0, pause: float = 0.0) -> None:
     EcgDataset.of = slowly
     print(f"rank {distributed.rank()} is process {os.getpid()}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
-        stages.STAGES[stage](tiny_config(**PLAIN), log=log)
+        stages.train(tiny_config(**PLAIN), stage, log)
 
 
 if __name__ == "__main__":
