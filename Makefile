@@ -1,15 +1,15 @@
-# make demo   install into .venv and run the notebooks on the embedded cohort (a quarter of an hour on two cores)
-# make test   unit tests, then every committed notebook against its own outputs
-# make lab    JupyterLab on notebooks/
-# make table1 all 225 cells of Table 1: nine rows, five tasks, five seeds; run again it goes on where it was stopped
-# make study  the traits column at study scale (an hour on two cores)
-# make bench  speed and memory, each beside a reference in the same run (under 20 minutes); writes docs/performance.md
+# make demo     install into .venv and run the notebooks on the synthetic cohort (a quarter of an hour on two cores)
+# make test     unit tests, then every committed notebook against its own outputs
+# make lab      JupyterLab on notebooks/
+# make table1   all 225 cells of Table 1: nine rows, five tasks, five seeds; run it again to resume
+# make study    the traits column at study scale (an hour on two cores)
+# make bench    speed and memory, each next to a reference in the same run (20 minutes); writes docs/performance.md
 # make refresh  the only command that writes notebooks/ and figures/demo
-# make lint   ruff over code and notebooks; no participant in what git tracks
+# make lint     ruff over code and notebooks; the direction of imports; no participant's data in the repository
 
 PYTHON ?= python3
 BIN := .venv/bin
-# One thread a process, several processes: faster here than the reverse, and the same last bits everywhere.
+# One thread per process and several processes: faster here than the reverse, and the same last bits everywhere.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
@@ -27,7 +27,7 @@ install: .venv/installed
 	touch $@
 
 demo: install
-	$(BIN)/python -m eccl_lib.notebooks.run --scale demo
+	$(BIN)/eccl demo
 
 test: unit notebooks
 
@@ -41,18 +41,20 @@ lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 table1: install
-	$(BIN)/python -m eccl_lib.commands.table1 --scale demo --seeds 5
+	$(BIN)/eccl table1 --seeds 5
 
 study: install
-	$(BIN)/python -m eccl_lib.commands.table1 --scale study --tasks traits --rows scratch ssl cl eccl cmr_sup
+	$(BIN)/eccl study
 
 bench: install
 	$(BIN)/python -m bench
 
 refresh: install
-	$(BIN)/python -m eccl_lib.notebooks.run --scale demo --refresh
+	$(BIN)/eccl demo --refresh
+	$(BIN)/python -m tools.readme
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m eccl_lib.checks.privacy
+	$(BIN)/lint-imports --no-timing
+	$(BIN)/eccl privacy

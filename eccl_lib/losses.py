@@ -1,4 +1,4 @@
-"""The paper's losses, Eq. 1 to 5 in order, then the autoencoders' and the triplet loss of Table 1's other rows."""
+"""The paper's losses, Eq. 1 to 5 in order, then those of the autoencoders and of the row Triplet."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def clip_loss(z_ecg: Tensor, z_cmr: Tensor, temperature: float | Tensor) -> Tens
 
 
 def bank_loss(z_ecg: Tensor, bank: Tensor, own: Tensor, temperature: float | Tensor) -> Tensor:
-    """L_CL of Eq. 3 with the hearts of many more participants than the batch's as what an ECG is told apart from.
+    """L_CL (Eq. 3) with the CMR of many more participants than the batch as negatives of an ECG.
 
-    z_ecg: (B, D); bank: (N, D), unit norm; own: (B,), whose heart in the bank is each ECG's. ECGs are the batch's
-    alone, so the way from CMR to ECG (Eq. 2) stays as it is. A bank that is the batch gives ``clip_loss``.
+    z_ecg: (B, D); bank: (N, D), unit norm; own: (B,), the row of the bank that matches each ECG. Only the batch has
+    ECGs, so the direction from CMR to ECG (Eq. 2) is unchanged. A bank that equals the batch gives ``clip_loss``.
     """
     logits = similarity(z_ecg, bank, temperature)  # (B, N)
     return 0.5 * F.cross_entropy(logits, own) + 0.5 * cmr_loss(logits[:, own])
 
 
 def trait_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over the traits that are there (Eq. 4).
+    """Mean squared error over the measured traits (Eq. 4).
 
     predicted, target: (B, 82), z-scored; NaN in target is a missing trait.
     """
@@ -74,7 +74,7 @@ def masked_patch_mse(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def patch_mse(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over all patches, visible ones too (authors' code). Both (B, L, P)."""
+    """Mean squared error over all patches, visible ones included (authors' code). Both (B, L, P)."""
     return (predicted - target).square().mean()
 
 
@@ -85,20 +85,20 @@ def patch_decorrelation(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def log_cosh(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean of log cosh of the error: squared where small, absolute where large (CMAE's loss on the ECG)."""
+    """Mean of log cosh of the error: quadratic if small, linear if large (CMAE's loss on the ECG)."""
     error = predicted - target
     return (error + F.softplus(-2 * error) - math.log(2)).mean()
 
 
 def triplet_loss(z_ecg: Tensor, z_cmr: Tensor, margin: float) -> Tensor:
-    """An ECG nearer to its own CMR than to a semi-hard other one, by ``margin`` (FaceNet; row Triplet).
+    """Triplet loss with semi-hard negatives: an ECG is nearer to its own CMR by ``margin`` (FaceNet; row Triplet).
 
-    mean_i max(0, d(e_i, c_i) - d(e_i, c_n) + margin), d Euclidean. n is the nearest of the semi-hard negatives, those
-    with d(e_i, c_i) < d(e_i, c_n) < d(e_i, c_i) + margin; where there is none, the hardest, that is the nearest; in a
-    batch of one there is no negative, and the loss is 0. z_ecg, z_cmr: (B, D), not normed.
+    mean_i max(0, d(e_i, c_i) - d(e_i, c_n) + margin), d Euclidean. n is the nearest semi-hard negative, that is one
+    with d(e_i, c_i) < d(e_i, c_n) < d(e_i, c_i) + margin; where there is none, the nearest negative. A batch of one has
+    no negative and loss 0. z_ecg, z_cmr: (B, D), not normalised.
     """
     if len(z_ecg) == 1:
-        return 0.0 * _distances(z_ecg, z_cmr).sum()  # with a gradient, so that a step can be taken
+        return 0.0 * _distances(z_ecg, z_cmr).sum()  # has a gradient, so that the step works
     with torch.no_grad():
         distance = _all_distances(z_ecg.double(), z_cmr.double())  # (B, B), row i for ECG i
         positive = distance.diagonal()[:, None]
@@ -107,17 +107,17 @@ def triplet_loss(z_ecg: Tensor, z_cmr: Tensor, margin: float) -> Tensor:
         candidates = torch.where(semi_hard.any(dim=1, keepdim=True), semi_hard, ~own)
         negative = distance.masked_fill(~candidates, torch.inf).argmin(dim=1)
     pairs = torch.stack([torch.arange(len(negative), device=negative.device), negative], dim=1)  # (B, 2)
-    near, far = _distances(z_ecg[:, None], z_cmr[pairs])[:, 0].unbind(1)  # the only ones that have a gradient
+    near, far = _distances(z_ecg[:, None], z_cmr[pairs])[:, 0].unbind(1)  # only these have a gradient
     return F.relu(near - far + margin).mean()
 
 
 def _all_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean, by one matrix product, so that small ones need float64. a, b: (B, D), float64. Returns (B, B)."""
+    """Euclidean distances by one matrix product, in float64 for precision. a, b: (B, D). Returns (B, B)."""
     with torch.autocast(a.device.type, enabled=False):
         square = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T
     return square.clamp(min=0).sqrt()
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean, exact where they are small. a: (..., P, D); b: (..., R, D). Returns (..., P, R)."""
+    """Euclidean distances, exact for small ones. a: (..., P, D); b: (..., R, D). Returns (..., P, R)."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

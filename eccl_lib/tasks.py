@@ -94,8 +94,8 @@ def build_targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.
         positives = int(values[train].sum())
         if positives in (0, len(train)):
             raise ConfigError(
-                f"{task.key}: {positives} of {len(train)} training participants have the diagnosis; training needs cases "
-                "and controls. Use a larger cohort or another disease."
+                f"{task.key}: {positives} of {len(train)} training participants have the diagnosis; training needs "
+                "cases and controls. Use a larger cohort or another disease."
             )
         return Targets(task, values, np.zeros(1, np.float32), np.ones(1, np.float32))
     values = np.asarray(traits, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Hold a cohort, and the runs trained on it, against the eight kinds of leakage: ``python -m eccl_lib.checks.leakage``."""
+"""Check the runs trained on a cohort for leakage: ``eccl leakage``."""
 
 from __future__ import annotations
 

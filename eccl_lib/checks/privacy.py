@@ -1,7 +1,7 @@
 """No participant in the repository: ids, names, birth dates, home paths and data files, in all that git tracks.
 
-``python -m eccl_lib.checks.privacy`` looks at the tracked files, ``--history`` at every commit, and paths that are given (a
-report, logs, executed notebooks) are looked through as well. What is found is named by place, never repeated.
+``eccl privacy`` checks the tracked files, with ``--history`` every commit, and given paths (a report, logs, executed
+notebooks). A finding names its place and never repeats the content.
 """
 
 from __future__ import annotations

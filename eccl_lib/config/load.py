@@ -1,7 +1,7 @@
-"""Every number of the experiment, each with its source: defaults are the paper's, a scale is a short delta.
+"""Make a config: the defaults (the paper's), the changes of a scale, then overrides.
 
-``load("demo", disease="I42", overrides={"align.epochs": 5})`` gives a frozen ``Config``. Names, types and values that
-do not fit raise ``ConfigError`` with the right choices in the message.
+``load("demo", disease="I42", overrides={"align.epochs": 5})`` returns a frozen ``Config``. A wrong name, type or value
+raises ``ConfigError``, which lists the valid ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def load(
     seed: int = 0,
     overrides: dict[str, Any] | None = None,
 ) -> Config:
-    """The config of one scale with its parameters and overrides applied.
+    """The config of a scale with parameters and overrides applied.
 
     overrides: field to value, dotted (``{"align.epochs": 3}``) or nested (``{"align": {"epochs": 3}}``).
     Raises ConfigError on an unknown name, a wrong type or a value out of its range.
@@ -41,7 +41,7 @@ def load(
     top = {"scale": scale, "cohort": cohort, "disease": disease, "seed": seed}
     changes = _flatten(overrides or {})
     for name in top.keys() & changes.keys():
-        raise ConfigError(f"{name} is a parameter of its own, not an override: give it as -p {name} or --{name}")
+        raise ConfigError(f"{name} is a parameter, not an override: give it as -p {name} or --{name}")
     config = _apply(Config(), {**top, **DELTAS[scale]})
     config = _apply(config, {**_shorter_warmups(config, changes), **changes})
     checked(config)
@@ -49,14 +49,14 @@ def load(
 
 
 def checked(config: Config) -> Config:
-    """The config itself. Raises ConfigError where a value is out of its range."""
+    """The config, unchanged. Raises ConfigError where a value is out of range."""
     for name, wanted in violations(config):
         raise ConfigError(f"{name} is {value_of(config, name)!r}; it must be {wanted}")
     return config
 
 
 def _shorter_warmups(config: Config, changes: dict[str, Any]) -> dict[str, Any]:
-    """Where only the number of epochs is overridden, the warm-up stays at most a fifth of it, as in Sec. 3.1."""
+    """Where only the number of epochs is overridden, the warm-up is at most a fifth of it, as in Sec. 3.1."""
     found = {}
     for section in TRAININGS:
         epochs = changes.get(f"{section}.epochs")
@@ -97,7 +97,7 @@ def _types(cls: type) -> dict[str, Any]:
 
 
 def names() -> list[str]:
-    """Every parameter, dotted."""
+    """The dotted names of all parameters."""
     found = []
     for name, hint in _types(Config).items():
         found += [f"{name}.{f.name}" for f in fields(hint)] if dataclasses.is_dataclass(hint) else [name]
@@ -135,12 +135,12 @@ def _article(word: str) -> str:
 
 
 def as_dict(config: Config) -> dict[str, Any]:
-    """The config as plain JSON types."""
+    """The config as JSON types."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def essentials(config: Config) -> dict[str, Any]:
-    """``as_dict`` without the options that are off: what results hang on."""
+    """``as_dict`` without the options at their default: the part on which results depend."""
     content = as_dict(config)
     for name, part in content.items():
         for each in fields(getattr(config, name)) if isinstance(part, dict) else ():
@@ -150,12 +150,12 @@ def essentials(config: Config) -> dict[str, Any]:
 
 
 def digest(*parts: Any) -> str:
-    """SHA-256 in hex of JSON-able parts; equal content gives an equal digest on every machine."""
+    """SHA-256 in hex of JSON types; equal content has an equal digest on every machine."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def fingerprint(config: Config, *sections: str, parents: tuple[str, ...] = ()) -> str:
-    """What a result hangs on: the named sections (or top-level fields) of the config and the parents' fingerprints."""
+    """Fingerprint of a result: of the named sections (or top-level fields) of the config and of its parents."""
     content = essentials(config)
     return digest({name: content[name] for name in sections}, list(parents))

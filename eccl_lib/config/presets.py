@@ -1,10 +1,10 @@
-"""The scales: what each changes in the paper's numbers of ``config.py``."""
+"""The scales: what each changes in the defaults of ``schema.py``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# What a laptop can do in minutes: small models on a coarser view, a higher rate for fewer updates.
+# Minutes on a laptop: small models, coarser inputs, a higher learning rate for fewer updates.
 DEMO: dict[str, Any] = {
     "synthetic.participants": 600,
     "synthetic.prevalence_i21": 0.115,
@@ -17,9 +17,9 @@ DEMO: dict[str, Any] = {
     "view.ecg_rate": 100,
     "view.clip_frames": 25,
     "view.clip_size": 56,
-    "augment.ecg_reverse_probability": 0.1,  # a short training has no updates to spare for ECGs played backwards
+    "augment.ecg_reverse_probability": 0.1,  # a short training has too few updates for many reversed ECGs
     "augment.ecg_sign_probability": 0.1,
-    "ecg.patch_leads": 12,  # all leads over the paper's 200 ms: 50 tokens in place of 600
+    "ecg.patch_leads": 12,  # all leads over the paper's 200 ms: 50 tokens instead of 600
     "ecg.patch_samples": 20,
     "ecg.width": 64,
     "ecg.depth": 2,
@@ -76,7 +76,7 @@ DEMO: dict[str, Any] = {
     "runtime.plan": False,
 }
 
-# What two cores can do in an hour: more participants and a larger ECG encoder, so that the science can show.
+# An hour on two cores: more participants and a larger ECG encoder.
 STUDY: dict[str, Any] = {
     **DEMO,
     "synthetic.participants": 4_400,
@@ -109,10 +109,10 @@ STUDY: dict[str, Any] = {
     "runtime.plan": True,
 }
 
-# A tree of 41,519 generated participants takes 880 GB and 24 hours of a core more than their store.
+# Files of 41,519 synthetic participants would need 880 GB and 24 core hours more than the store alone.
 PAPER: dict[str, Any] = {"synthetic.write_tree": False}
 
-# Where the authors' code departs from the paper, at the paper's sizes.
+# The departures of the authors' code from the paper, at the paper's sizes.
 AUTHORS: dict[str, Any] = {
     **PAPER,
     "store.slice_choice": "rv_max",
@@ -121,13 +121,13 @@ AUTHORS: dict[str, Any] = {
     "augment.cmr_flip_probability": 0.5,
     "mae.epochs": 400,
     "mae.loss_on": "all",
-    "mae.correlation_weight": 0.1,  # the term is there; its weight is not known to us, 0.1 as Turgut et al. 2023
+    "mae.correlation_weight": 0.1,  # the weight of this term is unknown; 0.1 as Turgut et al. 2023
     "mae.beta2": 0.95,
     "mae.weight_decay": 0.05,
     "cmr_training.lr": 3.2e-5,
     "cmr_training.chunks": "fixed",
     "align.batch": 32,
-    "align.weight_decay": 0.05,  # AdamW; how much is not known to us, as in its autoencoder
+    "align.weight_decay": 0.05,  # AdamW; the value is unknown; as in their autoencoder
     "align.patience": 10,
     "align.chunks": "fixed",
     "third_stage.enabled": True,

@@ -1,4 +1,4 @@
-"""Ranges of the parameters that a type cannot say."""
+"""Ranges of the parameters, beyond their types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Violation = tuple[str, str]  # the parameter, dotted, and what it must be
 
 
 def violations(config: Config) -> Iterator[Violation]:
-    """What is out of range, one by one; later rules may rely on earlier ones, so the first is the one to mend."""
+    """All values out of range; later rules may rely on earlier ones, so the first is the one to correct."""
     for rules in (_kinds, _cohort, _trainings, _shapes):
         for name, holds, wanted in rules(config):
             if not holds:
@@ -30,11 +30,11 @@ def value_of(config: Config, name: str) -> Any:
     return getattr(getattr(config, section) if section else config, key)
 
 
-Rule = tuple[str, bool, str]  # the parameter, whether it is well, what it must be
+Rule = tuple[str, bool, str]  # the parameter, whether it is in range, what it must be
 
 
 def _kinds(config: Config) -> Iterator[Rule]:
-    """Sizes are positive, shares lie between 0 and 1, whatever field they are in."""
+    """Sizes are positive and shares lie between 0 and 1, in every field."""
     yield "seed", config.seed >= 0, "0 or more"
     for section, part in vars(config).items():
         for field in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
@@ -70,14 +70,14 @@ def _trainings(config: Config) -> Iterator[Rule]:
         yield f"{section}.batch", part.batch >= 2, "2 or more"
     for name in ("mae.start_from", "cmr_training.start_from"):
         known = re.fullmatch("([0-9a-f]{8})?", value_of(config, name)) is not None
-        yield name, known, "the eight signs at the end of a finished run's folder, such as 60ab351f"
+        yield name, known, "the last 8 characters of a finished run's folder, such as 60ab351f"
     yield "align.views", config.align.views >= 0, "0 or more"
     yield "mae.mask_ratio", 0 < config.mae.mask_ratio < 1, "between 0 and 1"
     yield "mae.correlation_weight", 0 <= config.mae.correlation_weight <= 1, "between 0 and 1"
 
 
 def _shapes(config: Config) -> Iterator[Rule]:
-    """What has to divide what."""
+    """Divisibility and lengths."""
     yield "view.ecg_rate", 500 % config.view.ecg_rate == 0, "a divisor of 500"
     samples = 10 * config.view.ecg_rate
     yield "ecg.patch_samples", samples % config.ecg.patch_samples == 0, f"a divisor of {samples}, the samples in 10 s"

@@ -1,8 +1,6 @@
 """A cohort: ECGs, clips, traits, labels and the split, as memory maps of a store on disk.
 
-``python -m eccl_lib.data.open_cohort --scale demo`` builds the embedded one; ``load`` opens it, and builds it first where it
-may. The store of UK Biobank's files is built by ``python -m eccl_lib.data.ukb``, one of ECGs or cines alone by
-``python -m eccl_lib.data.ingest.unpaired``, and opened here all the same.
+``open_cohort.load`` opens it. ``eccl cohort`` builds the synthetic one, ``eccl ingest`` the others.
 """
 
 from __future__ import annotations

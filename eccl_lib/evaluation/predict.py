@@ -1,6 +1,6 @@
 """One ECG file in, cardiac traits and disease scores out.
 
-Command: ``python -m eccl_lib.evaluation.predict ECG --scale demo``.
+Command: ``eccl predict ECG``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that survive a kill: written beside, fsynced, renamed; with SHA-256 sums that notice a flipped bit."""
+"""Atomic writes (a temporary file, fsync, rename), SHA-256 checksums and locks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from eccl_lib.config.errors import DamagedError
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` make a file beside ``path``, then put it in place: readers see the old file or the whole other one.
+    """Let ``write`` make a temporary file, then rename it to ``path``: readers see the old or the new file.
 
-    Raises OSError where the disk is full or read-only; ``path`` is then as it was.
+    Raises OSError where the disk is full or read-only; ``path`` then stays unchanged.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -35,17 +35,17 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Atomically, in UTF-8."""
+    """Write text atomically, in UTF-8."""
     write_atomically(path, lambda beside: beside.write_bytes(text.encode()))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Atomically, keys sorted: equal content gives equal bytes."""
+    """Write JSON atomically, with sorted keys: equal content gives equal bytes."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def write_array(path: Path, array: Any) -> None:
-    """Atomically, a numpy array as .npy, without pickle."""
+    """Write a numpy array as .npy, atomically and without pickle."""
     import numpy as np
 
     def write(beside: Path) -> None:
@@ -56,7 +56,7 @@ def write_array(path: Path, array: Any) -> None:
 
 
 def write_frame(path: Path, frame: Any) -> None:
-    """Atomically, a pandas table as parquet, without its index."""
+    """Write a pandas table as parquet, atomically and without its index."""
     write_atomically(path, lambda beside: frame.to_parquet(beside, index=False))
 
 
@@ -71,15 +71,15 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Of the file's bytes, in hex."""
+    """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify(path: Path, expected: str) -> None:
-    """Raise DamagedError unless the file is there and has the expected sum."""
+    """Raise DamagedError unless the file exists and has the expected checksum."""
     if not path.is_file():
-        raise DamagedError(f"{path} is gone. Remove its folder and run the same command again.")
+        raise DamagedError(f"{path} is missing. Remove its folder and run the same command again.")
     if sha256(path) != expected:
         raise DamagedError(
             f"{path} has changed since it was written. Remove its folder and run the same command again."
@@ -88,12 +88,12 @@ def verify(path: Path, expected: str) -> None:
 
 @contextlib.contextmanager
 def exclusive_lock(folder: Path, log: Callable[[str], None] = print) -> Iterator[None]:
-    """Hold a folder against other processes; the lock ends with the process, however it ends."""
+    """Lock a folder against other processes; the lock ends with the process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log(f"waiting for another process that works in {folder.name}")
+            log(f"waiting for another process that uses {folder.name}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

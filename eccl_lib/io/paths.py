@@ -1,4 +1,4 @@
-"""The only place that builds a path. ECCL_RUNS in the environment moves the folder of all results."""
+"""All paths. The environment variable ECCL_RUNS moves the folder of results."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def runs_root() -> Path:
-    """Folder under which everything a run makes is written."""
+    """The folder of all results."""
     return Path(os.environ.get("ECCL_RUNS") or ROOT / "runs").expanduser().resolve()
 
 
 def ukb_root() -> Path:
-    """``runs/ukb``: the store of UK Biobank's files, which all scales share, and the list of those who withdrew."""
+    """``runs/ukb``: the store of UK Biobank's files, shared by all scales, and the list of withdrawals."""
     return runs_root() / "ukb"
 
 
 def store_root(cohort: str) -> Path:
-    """``runs/<cohort>``: the stores that a command built of files, which all scales share."""
+    """``runs/<cohort>``: the stores that ``eccl ingest`` built, shared by all scales."""
     return runs_root() / cohort
 
 
@@ -29,7 +29,7 @@ def scale_root(scale: str, cohort: str) -> Path:
 
 
 def cohort_dir(scale: str, cohort: str, fingerprint: str) -> Path:
-    """Where the cohort's raw tree (synthetic only) and its store live."""
+    """Folder of a cohort's raw files (synthetic only) and of its store."""
     return scale_root(scale, cohort) / "cohort" / fingerprint[:8]
 
 
@@ -39,7 +39,7 @@ def run_dir(scale: str, cohort: str, stage: str, variant: str, task: str, seed: 
 
 
 def figures_dir(scale: str, cohort: str) -> Path:
-    """Figures and tables that a run draws."""
+    """Figures and tables."""
     return scale_root(scale, cohort) / "figures"
 
 

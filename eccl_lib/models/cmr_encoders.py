@@ -1,4 +1,4 @@
-"""The CMR encoders: all see a cine's 50 frames as channels, (B, F, H, W) in [-1, 1], and give one feature, (B, D)."""
+"""The CMR encoders: cine frames are channels, (B, F, H, W) in [-1, 1]; each returns one feature, (B, D)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eccl_lib.config.schema import CmrEncoderConfig, CmrResnetConfig, CmrVitConf
 
 
 class SwinEncoder(SwinTransformer):
-    """The paper's Swin (Sec. 3.1), timm's without a classifier; its feature is the mean over the last grid."""
+    """The paper's Swin (Sec. 3.1): timm's without a classifier; its feature is the mean over the last grid."""
 
     def __init__(self, config: CmrEncoderConfig, view: ViewConfig) -> None:
         super().__init__(
@@ -49,7 +49,7 @@ class ResnetEncoder(ResNet):
 
 
 class VitEncoder(VisionTransformer):
-    """Row ViT of Table 1: timm's ViT over patches of all frames; its feature is the class token, normed."""
+    """Row ViT of Table 1: timm's ViT over patches of all frames; its feature is the normalised class token."""
 
     def __init__(self, config: CmrVitConfig, view: ViewConfig) -> None:
         super().__init__(
@@ -65,7 +65,7 @@ class VitEncoder(VisionTransformer):
 
 
 def cmr_encoder(config: Config) -> nn.Module:
-    """The encoder that ``config.cmr.architecture`` names; ``num_features`` is its D."""
+    """The encoder of ``config.cmr.architecture``; ``num_features`` is its D."""
     if config.cmr.architecture == "resnet50":
         return ResnetEncoder(config.cmr_resnet, config.view)
     if config.cmr.architecture == "vit":

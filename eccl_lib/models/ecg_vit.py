@@ -11,12 +11,12 @@ from eccl_lib.config.schema import LEADS, EcgEncoderConfig
 
 
 def grid(config: EcgEncoderConfig, samples: int) -> tuple[int, int]:
-    """Patches along leads and time; the paper's 12 x 5000 in 1 x 100 gives (12, 50), 600 tokens."""
+    """Number of patches along leads and time; 12 x 5000 in patches of 1 x 100 gives (12, 50), 600 tokens."""
     return len(LEADS) // config.patch_leads, samples // config.patch_samples
 
 
 def positions(width: int, shape: tuple[int, int]) -> Tensor:
-    """Fixed 2-D sine-cosine positions, the class token's first (all zero). Returns (1, 1 + L, D).
+    """Fixed 2-D sine-cosine position embedding; the class token is first and has zeros. Returns (1, 1 + L, D).
 
     Not stated in the paper; as MAE (He et al. 2022) and the authors' code.
     """
@@ -25,7 +25,7 @@ def positions(width: int, shape: tuple[int, int]) -> Tensor:
 
 
 class EcgEncoder(VisionTransformer):
-    """timm's ViT on one-channel "images" of 12 leads x T samples; its feature is the class token, normed."""
+    """timm's ViT on one-channel "images" of 12 leads x T samples; its feature is the normalised class token."""
 
     def __init__(self, config: EcgEncoderConfig, samples: int, dropout: float | None = None) -> None:
         super().__init__(
@@ -46,17 +46,17 @@ class EcgEncoder(VisionTransformer):
         return self.forward_features(ecg[:, None])[:, 0]
 
     def tokens(self, ecg: Tensor) -> Tensor:
-        """Patches with their positions, before any attention. ecg: (B, 12, T). Returns (B, L, D)."""
+        """Embedded patches with their positions, before attention. ecg: (B, 12, T). Returns (B, L, D)."""
         return self.patch_embed(ecg[:, None]) + self.pos_embed[:, 1:]
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Attention over any subset of tokens. tokens: (B, l, D). Returns (B, 1 + l, D), the class token first."""
+        """All blocks on any subset of tokens. tokens: (B, l, D). Returns (B, 1 + l, D), the class token first."""
         start = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         return self.norm(self.blocks(torch.cat([start, tokens], dim=1)))
 
 
 def patchify(ecg: Tensor, config: EcgEncoderConfig) -> Tensor:
-    """Cut an ECG into its patches, in the encoder's token order. ecg: (B, 12, T). Returns (B, L, leads x samples)."""
+    """Split ECGs into patches, in the order of the tokens. ecg: (B, 12, T). Returns (B, L, leads x samples)."""
     batch, leads, samples = ecg.shape
     rows, columns = grid(config, samples)
     blocks = ecg.reshape(batch, rows, leads // rows, columns, samples // columns)

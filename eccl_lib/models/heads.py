@@ -1,4 +1,4 @@
-"""What stands on an encoder: the task head h, the projections g_e and g_c, and the model of each stage."""
+"""The task head h, the projections g_e and g_c, and the models of an encoder with its head."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from eccl_lib.config.schema import AlignConfig
 
-COLDEST = 0.01  # a learned temperature stops here, as in CLIP (Radford et al. 2021)
+COLDEST = 0.01  # lower limit of a learned temperature, as in CLIP (Radford et al. 2021)
 
 
 class Temperature(nn.Module):
-    """tau of the contrastive loss: fixed, or learned through its logarithm, so that it stays above 0."""
+    """tau of the contrastive loss: fixed, or learned through its logarithm, which keeps it positive."""
 
     def __init__(self, start: float, *, learned: bool) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Temperature(nn.Module):
 
 
 class Projection(nn.Linear):
-    """One linear layer into the shared space (g_e, g_c; Sec. 2.2), on the unit sphere where ``unit`` is set."""
+    """A linear layer into the shared space (g_e, g_c; Sec. 2.2), with unit norm where ``unit`` is set."""
 
     def __init__(self, width: int, shared: int, *, unit: bool = True) -> None:
         super().__init__(width, shared)
@@ -52,9 +52,9 @@ class Supervised(nn.Module):
 
 
 class Aligned(Supervised):
-    """Stage two on the ECG: encoder, task head, both projections. The CMR encoder is frozen and stays outside.
+    """Stage two on the ECG: encoder, task head, both projections. The CMR encoder is frozen and not part of it.
 
-    unit: z on the unit sphere, as the contrastive loss wants them; the triplet loss takes them as they come.
+    unit: z of unit norm, for the contrastive loss; the triplet loss does not normalise.
     """
 
     def __init__(self, supervised: Supervised, cmr_width: int, config: AlignConfig, *, unit: bool = True) -> None:
@@ -75,11 +75,11 @@ class Aligned(Supervised):
 
 
 def parameters_in_millions(module: nn.Module) -> float:
-    """Trainable or not, in millions."""
+    """Number of parameters, trainable or not, in millions."""
     return sum(p.numel() for p in module.parameters()) / 1e6
 
 
 def on_meta(build: Callable[..., nn.Module], *arguments: object) -> nn.Module:
-    """The module without memory for its weights: its sizes can be read at once."""
+    """The module without memory for its weights, to read its sizes."""
     with torch.device("meta"):
         return build(*arguments)

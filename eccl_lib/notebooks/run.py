@@ -1,6 +1,6 @@
 """Run the notebooks headless, in order: what ``make demo`` and ``make refresh`` do.
 
-``python -m eccl_lib.notebooks.run --scale demo`` writes under ``runs/`` alone. With ``--refresh`` the executed
+``eccl demo`` writes under ``runs/`` alone. With ``--refresh`` the executed
 notebooks and the figures are copied, normalised, to ``notebooks/`` and ``figures/demo``.
 """
 

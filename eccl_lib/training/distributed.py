@@ -61,8 +61,8 @@ _team: Team | None = None
 def process_group(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]:
     """Join the processes that torchrun started; in a single process, do nothing.
 
-    timeout: seconds without an answer inside a step. gpu: each process takes one GPU of this machine. Raises ConfigError
-    where there are too few GPUs, LostRankError where another rank ended or hangs.
+    timeout: seconds without an answer inside a step. gpu: each process takes one GPU of this machine. Raises
+    ConfigError where there are too few GPUs, LostRankError where another rank ended or hangs.
     """
     global _team
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -85,8 +85,8 @@ def process_group(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]
         if not _of_connection(error):
             raise
         raise LostRankError(
-            f"rank {rank} lost one of the {world_size} ranks: it ended, or gave no answer for {timeout:.0f} s. The reason "
-            "is in its own message. Run the same command again to resume from the last checkpoint"
+            f"rank {rank} lost one of the {world_size} ranks: it ended, or gave no answer for {timeout:.0f} s. The "
+            "reason is in its own message. Run the same command again to resume from the last checkpoint"
         ) from error
     finally:
         _team = None

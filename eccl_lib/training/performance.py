@@ -261,7 +261,8 @@ def report_line(timing: dict[str, float]) -> str:
     """A ``report`` as one line for the log."""
     return (
         f"{_digits(timing['samples_per_second'])} samples/s, data wait {timing['data_wait']:.1%} of a step, "
-        f"{timing['utilisation']:.0%} of this machine's {timing['matrix_gflop_per_second']:,.0f} GFLOP/s in matrix products"
+        f"{timing['utilisation']:.0%} of the machine's "
+        f"{timing['matrix_gflop_per_second']:,.0f} GFLOP/s in matrix products"
     )
 
 

@@ -1,4 +1,4 @@
-"""A finished run is a folder: config, metrics, history, predictions, weights; a manifest has their SHA-256 sums."""
+"""A finished run is a folder of config, metrics, history, predictions and weights; a manifest has their checksums."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILES = ("config.json", "metrics.json", "history.csv", "predictions.parquet", "m
 
 @dataclass(frozen=True)
 class Run:
-    """One training's folder, found by the fingerprint of all it hangs on."""
+    """The folder of a training, found by its fingerprint, which covers all that the result depends on."""
 
     folder: Path
     fingerprint: str
@@ -40,13 +40,13 @@ class Run:
 
     @classmethod
     def of(cls, config: Config, stage: str, variant: str, task: str, fingerprint: str) -> Run:
-        """The run of these parameters, whether it is there or not."""
+        """The run of these parameters, whether it exists or not."""
         folder = paths.run_dir(config.scale, config.cohort, stage, variant, task, config.seed, fingerprint)
         return cls(folder, fingerprint, stage, variant, task, config.seed)
 
     @classmethod
     def every(cls, stage: str) -> list[Run]:
-        """All finished runs of a stage under ``runs``, whatever their scale and cohort."""
+        """All finished runs of a stage under ``runs``, of any scale and cohort."""
         found = []
         for path in sorted(paths.runs_root().glob(f"*/{stage}/*/*/seed*-*/{MANIFEST}")):
             variant, task, seed = path.parts[-4], path.parts[-3], path.parts[-2].removeprefix("seed").rsplit("-", 1)[0]
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended. Raises DamagedError where the folder belongs to other parameters."""
+        """Whether it is finished. Raises DamagedError where the folder belongs to other parameters."""
         return self.manifest().get("status") == "done"
 
     def manifest(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Run:
         return content
 
     def path(self, name: str) -> Path:
-        """A file of a finished run, its sum verified. Raises DamagedError."""
+        """A file of a finished run, after its checksum is verified. Raises DamagedError."""
         path = self.folder / name
         verify(path, self.manifest()["files"][name])
         return path
@@ -99,26 +99,26 @@ class Run:
 
     @property
     def timing(self) -> dict[str, float]:
-        """Seconds of wall clock and processor; the one file that a repeat does not reproduce."""
+        """Wall-clock and CPU seconds; the only file that a repetition does not reproduce."""
         return read_json(self.folder / "timing.json")
 
     def weights(self, prefix: str = "") -> dict[str, torch.Tensor]:
-        """Best weights by name, those under ``prefix.`` with it cut off."""
+        """Best weights by name; with ``prefix`` only those of this part, without the prefix."""
         weights = load_file(self.path("model.safetensors"))
         if not prefix:
             return weights
         return {name.removeprefix(f"{prefix}."): w for name, w in weights.items() if name.startswith(f"{prefix}.")}
 
     def has_cached(self, name: str) -> bool:
-        """Whether ``cached_array`` would find this array."""
+        """Whether ``cached_array`` has this array."""
         return (self.folder / f"{name}.json").is_file()
 
     def cached_timing(self, name: str) -> dict[str, Any]:
-        """What a cached array took: ``cpu_seconds``, and ``seconds`` of the clock where its file has them."""
+        """Time to compute a cached array: ``cpu_seconds``, and wall-clock ``seconds`` where its file has them."""
         return read_json(self.folder / f"{name}.json")
 
     def cached_array(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """An array that follows from this run's weights alone, kept beside them with its sum."""
+        """An array that depends on this run's weights only, computed once and kept beside them with its checksum."""
         path, digest = self.folder / f"{name}.npy", self.folder / f"{name}.json"
         with distributed.held_by_main_process(lambda: exclusive_lock(self.folder)):
             if not distributed.broadcast(lambda: self.has_cached(name)):
@@ -140,7 +140,7 @@ class Run:
         predictions: pd.DataFrame,
         timing: dict[str, float],
     ) -> None:
-        """Write all files, then the manifest that makes them a finished run, then drop the training state."""
+        """Write all files, then the manifest, which makes the run finished, then remove the checkpoint."""
         write_json(self.folder / "config.json", essentials(config) | {"runtime": None})
         write_json(self.folder / "metrics.json", metrics)
         write_json(self.folder / "timing.json", timing)
@@ -159,13 +159,13 @@ class Run:
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Atomically, as contiguous copies on the CPU."""
+    """Write tensors atomically, as contiguous copies on the CPU."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, lambda beside: save_file(plain, beside))
 
 
 def made_with(config: Config) -> dict[str, Any]:
-    """What last bits can hang on beside the parameters."""
+    """Versions and settings that can change the last bits of a result."""
     return {
         "eccl_lib": eccl_lib.__version__,
         "torch": torch.__version__,

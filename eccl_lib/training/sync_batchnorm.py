@@ -1,4 +1,4 @@
-"""Batch normalisation over the batch of all ranks. torch's own (SyncBatchNorm) runs on GPUs alone."""
+"""Batch normalisation over the batch of all ranks; torch's own (SyncBatchNorm) needs GPUs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def share_statistics(model: nn.Module) -> None:
-    """Let every batch norm of a model take its statistics over all ranks; parameters and their names stay."""
+    """Let every batch norm of a model use statistics over all ranks; parameters and their names do not change."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.__class__ = SharedBatchNorm
 
 
 class SharedBatchNorm(_BatchNorm):
-    """Batch norm whose mean and variance are those of the whole batch, with gradient through both."""
+    """Batch norm with mean and variance of the whole batch, and with gradients through both."""
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() < 2:
@@ -32,7 +32,7 @@ class SharedBatchNorm(_BatchNorm):
         over = [0, *range(2, x.dim())]
         shape = [1, -1, *[1] * (x.dim() - 2)]
         full = x.to(torch.promote_types(x.dtype, torch.float32))
-        # Filled there: a number that is copied to a GPU makes the host wait.
+        # Created on the device: copying a number to a GPU would make the host wait.
         count = _Sum.apply(torch.full((), x.numel() / x.shape[1], dtype=full.dtype, device=full.device))
         mean = _Sum.apply(full.sum(over)) / count  # (C,)
         centred = full - mean.view(shape)
@@ -49,7 +49,7 @@ class SharedBatchNorm(_BatchNorm):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over ranks; so is its gradient."""
+    """The sum over ranks; its gradient is the sum of gradients."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:

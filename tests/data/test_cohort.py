@@ -23,10 +23,10 @@ from eccl_lib.data.splits import SPLITS
 from eccl_lib.data.store import fill
 from eccl_lib.io import paths
 from eccl_lib.io.files import sha256
+from tests.conftest import eccl
 
 COARSE = {"store.clip_size": 56, "store.clip_frames": 25, "view.clip_frames": 25, "runtime.workers": 1}
 FEW = {**COARSE, "synthetic.participants": 30, "synthetic.slices": 1, "synthetic.write_tree": False}
-from tests.conftest import eccl
 
 
 def small(**overrides) -> Config:

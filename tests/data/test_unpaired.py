@@ -234,7 +234,7 @@ def test_where_nobody_is_left_the_last_lines_say_why(runs, tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()[-4:]
     assert said[0].startswith("0 participants in the store, 1 lines in quarantine")
     assert "most frequent in quarantine: " in said[1]
-    assert "ten" in said[1]
+    assert "Ten seconds are needed" in said[1]
 
 
 def test_folders_without_an_ecg_say_what_they_have(runs, tmp_path, capsys):

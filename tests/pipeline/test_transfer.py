@@ -71,7 +71,7 @@ def test_a_run_that_is_not_there_or_does_not_fit_is_said(shared_runs, first):
     with pytest.raises(ConfigError, match=r"does not fit this model: .* has another shape"):
         stages.train(other, "pretrain_ecg", quiet)
     for wrong in ("seed0-1a2b3c4d", "1a2b3c4", "1a2b3c4d ", "../1234"):
-        with pytest.raises(ConfigError, match="eight signs"):
+        with pytest.raises(ConfigError, match="last 8 characters"):
             load("demo", overrides={"mae.start_from": wrong})
     with pytest.raises(dataclasses.FrozenInstanceError):
         other.mae.start_from = ""

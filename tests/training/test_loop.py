@@ -52,7 +52,8 @@ def validate():
 
 batches = lambda epoch: np.array_split(np.random.default_rng(epoch).permutation(40), 5)
 config = TrainingConfig(epochs=6, warmup_epochs=1, lr=1e-2, batch=8)
-job, runtime = FunctionJob(model, FunctionStep(losses), config, (), batches, validate), RuntimeConfig(checkpoint_seconds=0.0)
+job = FunctionJob(model, FunctionStep(losses), config, (), batches, validate)
+runtime = RuntimeConfig(checkpoint_seconds=0.0)
 history, _ = fit(job, folder=folder, seed=3, fingerprint="toy", runtime=runtime)
 history.to_csv(folder / "history.csv", index=False)
 save_tensors(folder / "model.safetensors", model.state_dict())

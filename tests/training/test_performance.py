@@ -3,6 +3,7 @@
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -301,7 +302,7 @@ def test_clips_read_ahead_give_the_same_bits(tmp_path):
 class Counting(np.ndarray):
     """Rows that count how often they are read, and in which thread."""
 
-    reads: list = []
+    reads: ClassVar[list[str]] = []
 
     def __getitem__(self, key):
         self.reads.append(threading.current_thread().name)

@@ -1,6 +1,6 @@
 """Those who have withdrawn: a list beside the stores that every opening honours, and a purge of what is on disk.
 
-``python -m eccl_lib.data.ukb.withdrawals FILE`` adds UK Biobank's list and purges; so does ``python -m eccl_lib.data.ukb``.
+``eccl withdraw FILE`` adds UK Biobank's list and purges; so does ``eccl ingest ukb``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def read() -> frozenset[str]:
     if not path.is_file():
         raise MissingError(
             f"{path} is not there, so nobody knows who has withdrawn. Give UK Biobank's latest list:\n"
-            "  python -m eccl_lib.data.ukb.withdrawals FILE   (or --none, if you have received none)"
+            "  eccl withdraw FILE   (or --none, if you have received none)"
         )
     return frozenset(path.read_text(encoding="utf-8").split())
 
