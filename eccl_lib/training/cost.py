@@ -52,7 +52,8 @@ class Plan:
 
     def __str__(self) -> str:
         where = "on the GPU" if self.gpu else "of CPU time"
-        parts = f"{self.updates:,} updates of {format_seconds(self.update)}, {self.epochs} validations of {format_seconds(self.validation)}"
+        updates = f"{self.updates:,} updates of {format_seconds(self.update)}"
+        parts = f"{updates}, {self.epochs} validations of {format_seconds(self.validation)}"
         return f"about {format_seconds(self.seconds)} {where}, {self.memory / 1e9:.2g} GB ({parts})"
 
 

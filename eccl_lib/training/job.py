@@ -21,7 +21,7 @@ from eccl_lib.training import distributed
 from eccl_lib.training.batch import Batch
 from eccl_lib.training.datasets import EVALUATION_BATCH, predict_in_batches
 from eccl_lib.training.microbatches import Step
-from eccl_lib.training.optim import even_batches
+from eccl_lib.training.optim import even_batches, learning_rate
 from eccl_lib.training.sampling import shuffled_batches, task_batches
 
 Metrics = dict[str, object]
@@ -60,6 +60,10 @@ class TrainingJob(ABC):
     def evaluate(self) -> tuple[Metrics, pd.DataFrame]:
         """Metrics of the fitted model, and its predictions for the test participants."""
         raise NotImplementedError
+
+    def learning_rate(self, progress: float) -> float:
+        """The learning rate of a step. progress: epochs so far, with the fraction."""
+        return learning_rate(self.schedule, progress)
 
     def predict_batch(self, rows: np.ndarray) -> Tensor:
         """What validation and test compute for some rows, without gradient."""

@@ -26,7 +26,7 @@ from eccl_lib.models.heads import Supervised
 from eccl_lib.training import distributed, microbatches, performance
 from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.microbatches import Losses, Microbatches, shard_losses
-from eccl_lib.training.optim import build_optimizer, learning_rate
+from eccl_lib.training.optim import build_optimizer
 from eccl_lib.training.performance import Stopwatch, Throughput
 from eccl_lib.training.state import MetricAccumulator, State, read_checkpoint, with_prefix, write_checkpoint
 
@@ -114,7 +114,7 @@ class Loop:
     def run_step(self, rows: np.ndarray, progress: float) -> None:
         """One update. rows: of the cohort; progress: epochs so far, with the fraction."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.job.schedule, progress)
+            group["lr"] = self.job.learning_rate(progress)
         losses = distributed.mean(self.backward(rows))
         self.job.before_update()
         self.optimizer.step()
@@ -187,7 +187,7 @@ class Loop:
         """Keep the best weights, extend the history, write a checkpoint."""
         state = self.state
         means = {name: total / steps for name, total in state.sums.items()}
-        lr = learning_rate(self.job.schedule, state.epoch + 1 - 1 / steps)
+        lr = self.job.learning_rate(state.epoch + 1 - 1 / steps)
         # Where validation cannot choose (NaN, because the split has one class), the latest weights are kept.
         undecided = math.isnan(validation["score"]) and state.best_score == -math.inf
         if validation["score"] > state.best_score or undecided:
@@ -200,7 +200,7 @@ class Loop:
         seconds = self.save()
         score = f"score {validation['score']:.4f}  best {state.best_score:.4f} (epoch {state.best_epoch})"
         if undecided:
-            score = "score not defined (one class in validation), latest weights kept"
+            score = "score not defined; latest weights kept"
         epochs = self.job.schedule.epochs
         line = f"epoch {state.epoch}/{epochs}  loss {means['loss']:.4f}  {score}  {seconds:.1f} s"
         self.log(StepLine(line, state.epoch, epochs))

@@ -1,4 +1,4 @@
-"""The training command: the weights follow from seed and steps, whether or not it was killed on the way."""
+"""The training command of the segmentation network: seed and steps determine the weights, also after a kill."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from eccl_lib.config.errors import DamagedError
@@ -17,74 +18,98 @@ from safetensors.torch import load_file  # noqa: E402
 from eccl_lib.config.errors import ConfigError  # noqa: E402
 from eccl_lib.data.segmentation.unet import network  # noqa: E402
 from eccl_lib.io import files  # noqa: E402
+from eccl_lib.io.progress import silent  # noqa: E402
+from eccl_lib.training.batch import Batch  # noqa: E402
 from tools.segmentation import training  # noqa: E402
 
 TINY = training.Plan(seed=3, steps=4, size=32, draws=1)  # two chunks of two steps
 
 
-def silent(line: str) -> None:
-    pass
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("through")
 
 
 @pytest.fixture(scope="module")
-def through(tmp_path_factory) -> training.Training:
-    run = training.Training(TINY, tmp_path_factory.mktemp("through"), log=silent)
-    run.run()
-    return run
+def through(folder) -> training.Trained:
+    return training.train(TINY, folder, log=silent)
 
 
 def same(one: dict, other: dict) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_second_use_of_seed_and_steps_gives_the_same_weights(through, tmp_path):
-    again = training.Training(TINY, tmp_path, log=silent)
-    again.run()
-    assert same(through.average, again.average)
-    other = training.Training(replace(TINY, seed=4), tmp_path / "other", log=silent)
-    other.run()
+def test_the_same_seed_and_steps_give_the_same_weights(through, tmp_path):
+    assert same(through.average, training.train(TINY, tmp_path, log=silent).average)
+    other = training.train(replace(TINY, seed=4), tmp_path / "other", log=silent)
     assert not same(through.average, other.average)
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(through, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_to_the_same_weights(through, tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
-    def kill(self) -> float:
-        if self.done == 1:
+    def kill(self) -> None:
+        if self.step_number == 3:
             raise Killed
-        return chunk(self)
+        before_update(self)
 
-    chunk = training.Training.run_chunk
-    monkeypatch.setattr(training.Training, "run_chunk", kill)
+    before_update = training.SegmentationJob.before_update
+    monkeypatch.setattr(training.SegmentationJob, "before_update", kill)
     with pytest.raises(Killed):
-        training.Training(TINY, tmp_path, log=silent).run()
+        training.train(TINY, tmp_path, log=silent)
     monkeypatch.undo()
     lines: list[str] = []
-    resumed = training.Training(TINY, tmp_path, log=lines.append)
-    resumed.run()
-    assert lines[0] == "goes on from step 2 of 4"
+    resumed = training.train(TINY, tmp_path, log=lines.append)
+    assert lines[0] == "resuming at epoch 2"
     assert same(through.average, resumed.average)
 
 
-def test_a_checkpoint_of_another_plan_is_refused(through):
+def test_the_exported_weights_are_the_moving_average_of_all_updates(tmp_path, monkeypatch):
+    seen = []
+    after_update = training.SegmentationJob.after_update
+
+    def watched(self):
+        after_update(self)
+        seen.append({name: value.clone() for name, value in self.model.network.state_dict().items()})
+
+    monkeypatch.setattr(training.SegmentationJob, "after_update", watched)
+    first = training.Averaged(TINY).network.state_dict()
+    average = {name: value.clone() for name, value in first.items()}
+    trained = training.train(TINY, tmp_path, log=silent)
+    for step, weights in enumerate(seen[:4]):  # one more pass, after the training, counts FLOPs without an update
+        decay = min(training.EMA, (step + 1) / (step + 10))
+        average = {name: decay * average[name] + (1 - decay) * weights[name] for name in average}
+    assert len(seen) == 4
+    assert all(torch.allclose(average[name], trained.average[name], atol=1e-6) for name in average)
+
+
+def test_a_checkpoint_of_another_plan_is_refused(through, folder):
     with pytest.raises(ConfigError, match="another plan"):
-        training.Training(replace(TINY, lr=1e-4), through.folder, log=silent)
+        training.train(replace(TINY, lr=1e-4), folder, log=silent)
 
 
-def test_a_chunk_turns_pictures_together_with_their_labels():
-    """Where there is a heart the frame differs from its surroundings alike in every turn: the wall is darker."""
-    plan = training.Plan(seed=1, draws=1)
+def test_images_are_rotated_together_with_their_labels():
+    """The wall is darker than the cavity in every rotation, so the labels match the image."""
+    job = training.SegmentationJob(training.Plan(seed=1, draws=1))
     contrasts = []
-    for inputs, labels in training.chunk(plan, 0):
-        for picture, label in zip(inputs[:, 0], labels, strict=True):
+    for k, rows in enumerate(job.batches(0)):
+        batch = Batch.of(rows, torch.Generator().manual_seed(k))
+        for image, label in zip(*(part for part in job.datasets[0].augmented(batch)), strict=True):
             if (label == 1).sum() > 60 and (label == 2).sum() > 60:
-                contrasts.append(float(picture[label == 1].mean() - picture[label == 2].mean()))
+                contrasts.append(float(image[0][label == 1].mean() - image[0][label == 2].mean()))
     assert len(contrasts) > 10
     assert min(contrasts) > -0.1
 
 
-def test_the_loss_of_certain_truth_is_nothing_and_of_ignorance_log_four():
+def test_every_image_of_a_chunk_occurs_once_and_the_last_chunk_is_cut():
+    plan = replace(TINY, steps=3)
+    job = training.SegmentationJob(plan)
+    assert sorted(np.concatenate(job.batches(0))) == list(range(plan.images_per_chunk))
+    assert [len(job.batches(epoch)) for epoch in range(job.schedule.epochs)] == [2, 1]
+
+
+def test_the_loss_of_certain_truth_is_zero_and_of_ignorance_log_four():
     labels = torch.arange(4).repeat(2, 8, 2)[:, :, :8]
     truth = 50.0 * torch.nn.functional.one_hot(labels, 4).movedim(3, 1)
     assert training.loss(truth, labels).item() == pytest.approx(0.0, abs=1e-4)
@@ -93,7 +118,7 @@ def test_the_loss_of_certain_truth_is_nothing_and_of_ignorance_log_four():
     assert training.loss(torch.zeros(2, 4, 8, 8), labels).item() == pytest.approx(math.log(4) + 1 - dice, rel=1e-5)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_nearly_nothing():
+def test_the_learning_rate_warms_up_and_falls_to_one_percent():
     plan = training.Plan(steps=1000, lr=1.0)
     rates = [training.learning_rate(plan, k) for k in range(1000)]
     assert rates[0] == pytest.approx(1 / training.WARM_UP)
@@ -102,7 +127,14 @@ def test_the_learning_rate_warms_up_and_falls_to_nearly_nothing():
     assert all(a >= b for a, b in zip(rates[training.WARM_UP :], rates[training.WARM_UP + 1 :], strict=False))
 
 
-def test_the_command_writes_weights_that_load_and_say_where_they_are_from(tmp_path, capsys):
+def test_the_loop_uses_the_learning_rate_of_every_step():
+    plan = replace(TINY, steps=5)
+    job = training.SegmentationJob(plan)
+    rates = [job.learning_rate(e + k / len(job.batches(e))) for e in range(3) for k in range(len(job.batches(e)))]
+    assert rates == [training.learning_rate(plan, step) for step in range(5)]
+
+
+def test_the_command_writes_weights_that_load_and_state_their_origin(tmp_path, capsys):
     out = tmp_path / "weights.safetensors"
     words = ["--steps", "1", "--seed", "5", "--folder", str(tmp_path / "run"), "--out", str(out), "--draws", "1"]
     training.main(words)
@@ -123,4 +155,4 @@ def test_the_command_writes_weights_that_load_and_say_where_they_are_from(tmp_pa
 @pytest.mark.slow
 def test_minutes_choose_a_number_of_steps():
     assert training.steps_in(0.0, TINY) == TINY.steps_per_chunk
-    assert training.steps_in(10.0, TINY) > 100
+    assert training.steps_in(10.0, TINY) >= TINY.steps_per_chunk

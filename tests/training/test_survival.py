@@ -40,10 +40,10 @@ def run_stage(stage, runs, point=None):
 
 def arrange(point):
     """Let this process kill itself when it comes to the point."""
-    from eccl_lib.training import loop, runs, state
+    from eccl_lib.training import job, runs, state
 
     if point == POINTS[0]:
-        replace_counted(loop, "learning_rate", at=7)
+        replace_counted(job, "learning_rate", at=7)
     elif point == POINTS[1]:
         replace_counted(state, "write_json", at=5)
     else:
