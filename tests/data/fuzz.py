@@ -232,7 +232,7 @@ def fuzz(name: str, numbers: range) -> Tally:
                 read(content, Path(folder))
                 tally.outcomes["kept"] += 1
             except UnreadableError:
-                tally.outcomes["refused"] += 1
+                tally.outcomes["rejected"] += 1
             except Exception as error:
                 tally.crashes.append(f"{name} {k}: {type(error).__name__}: {str(error)[:100]}")
             tally.slowest = max(tally.slowest, time.process_time() - start)
@@ -254,13 +254,13 @@ def main() -> int:
     given = parser.parse_args()
     bound_memory()
     crashes = []
-    print("| parser | files | kept | refused | crashed | slowest, s | peak, MB |\n|---|---|---|---|---|---|---|")
+    print("| parser | files | kept | rejected | crashed | slowest, s | peak, MB |\n|---|---|---|---|---|---|---|")
     for name in PARSERS:
         if given.only in name:
             tally = fuzz(name, range(given.first, given.first + given.count))
-            kept, refused = tally.outcomes["kept"], tally.outcomes["refused"]
+            kept, rejected = tally.outcomes["kept"], tally.outcomes["rejected"]
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            facts = (name, given.count, kept, refused, len(tally.crashes), f"{tally.slowest:.2f}", f"{peak:.0f}")
+            facts = (name, given.count, kept, rejected, len(tally.crashes), f"{tally.slowest:.2f}", f"{peak:.0f}")
             print(f"| {' | '.join(map(str, facts))} |", flush=True)
             crashes += tally.crashes
     print("\n".join(crashes))

@@ -179,7 +179,7 @@ DROPPED: list[tuple[str, Change, str]] = [
     ("an orientation of zeros", tags(ImageOrientationPatient=["0"] * 6), "orientation"),
     ("pixels of no size", tags(PixelSpacing=["0", "0"]), "no size"),
     ("pixels of negative size", tags(PixelSpacing=["-1", "1"]), "no size"),
-    ("images of one brightness", tags(PixelData=bytes(2 * SIZE)), "one brightness"),
+    ("images of one brightness", tags(PixelData=bytes(2 * SIZE)), "constant brightness"),
     ("JPEG without a decoder, or damaged", jpeg, "decoded"),
     ("deflated", tags("1.2.840.10008.1.2.1.99"), "deflated"),
     ("a path that leads outside", also("../x.dcm", b"x"), "outside"),

@@ -23,7 +23,7 @@ from eccl_lib.data.synthetic.ecg import strip
 from eccl_lib.data.synthetic.population import draw
 from eccl_lib.data.ukb import readers, tables
 
-KEPT, QUARANTINED, REFUSED, STOPPED = "kept", "quarantined", "refused by name", "error"
+KEPT, QUARANTINED, REFUSED, STOPPED = "kept", "quarantined", "rejected by name", "error"
 DEMO = load("demo")
 EID = "9000001"
 
@@ -117,11 +117,11 @@ def find(folder: Path, *names: str) -> str:
     return found(files.find(folder))
 
 
-def found(result: files.Found) -> str:
-    if result.refused and not result.participants:
-        return f"{result.refused[0].reason} || {result.refused[0].cure}"
+def found(result: files.FileListing) -> str:
+    if result.rejected and not result.participants:
+        return f"{result.rejected[0].reason} || {result.rejected[0].cure}"
     kinds = [f"{kind} {paths[0].name}" for some in result.participants.values() for kind, paths in some.items()]
-    passed = [f"{count} x {reason}" for reason, count in result.passed_over.items()]
+    passed = [f"{count} x {reason}" for reason, count in result.skipped.items()]
     return "; ".join([", ".join(kinds) or "nothing", *passed])
 
 

@@ -49,10 +49,10 @@ WRONG: list[tuple[str, str, str]] = [
     ("a packed XML", f"{ECG}.gz", "name"),
     ("no id", "_20209_2_0.zip", "name"),
     ("hyphens", f"{EID}-20205_2_0.xml", "name"),
-    ("an ECG's number with a zip's suffix", f"{EID}_20205_2_0.zip", "comes as .xml"),
-    ("a cine's number with an XML's suffix", f"{EID}_20209_2_0.xml", "comes as .zip"),
-    ("no suffix", f"{EID}_20209_2_0", "comes as .zip"),
-    ("a mask of nobody", "loose/seg_sa.nii.gz", "names a participant"),
+    ("an ECG's number with a zip's suffix", f"{EID}_20205_2_0.zip", "is a .xml file"),
+    ("a cine's number with an XML's suffix", f"{EID}_20209_2_0.xml", "is a .zip file"),
+    ("no suffix", f"{EID}_20209_2_0", "is a .zip file"),
+    ("a mask of nobody", "loose/seg_sa.nii.gz", "participant id"),
 ]
 
 

@@ -141,7 +141,7 @@ def test_without_a_store_the_command_is_named_and_with_half_a_one_too(biobank, r
 
     monkeypatch.setattr(store, "fill", stopped)
     assert ingest.main(words(biobank)) == 130
-    with pytest.raises(MissingError, match="4 of 10 participants so far") as caught:
+    with pytest.raises(MissingError, match="only 4 of 10 participants so far") as caught:
         open_cohort.load(small())
     assert str(biobank) in str(caught.value)
     part = open_cohort.load(small(), incomplete=True)
@@ -231,7 +231,7 @@ def test_a_fault_that_no_check_foresaw_stops_one_participant_only(biobank, monke
 
     participant = store.participant("9000001", files.find(biobank).participants["9000001"])
     monkeypatch.setattr(readers, "read_ecg", fail)
-    with pytest.raises(store.Quarantine, match=r"unforeseen damage \(OddError: odd\)"):
+    with pytest.raises(store.Quarantine, match=r"unexpected error \(OddError: odd\)"):
         store.process(participant, small())
 
 
@@ -285,7 +285,7 @@ def test_a_damaged_table_or_shard_is_noticed_and_the_command_mends_it(biobank, o
 def test_verify_reads_everything_through(own_runs, capsys):
     settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
     assert open_cohort.main(["--cohort", "ukb", "--verify", *settings]) == 0
-    assert "every file holds what was written" in capsys.readouterr().out
+    assert "all files match their checksums" in capsys.readouterr().out
     shard = next((own_runs / "ukb" / "cohort").glob("*/store/shards/ecg-00000.npy"))
     look, content = shard.stat(), bytearray(shard.read_bytes())
     content[4000] ^= 1
@@ -332,7 +332,7 @@ def test_who_ends_the_process_three_times_is_left_out_and_the_rest_goes_on(bioba
     def dying(slot, participant, config, layout):
         """As a crash inside a codec: the mark of reading stays, nothing is caught, the pool breaks."""
         mark = layout.records / f"{slot:07d}.reading"
-        if participant.eid == "9000005" and (not mark.is_file() or mark.stat().st_size < store.DEATHS):
+        if participant.eid == "9000005" and (not mark.is_file() or mark.stat().st_size < store.MAX_CRASHES):
             with mark.open("a") as file:
                 file.write(".")
             raise BrokenProcessPool("a process died")
@@ -341,8 +341,8 @@ def test_who_ends_the_process_three_times_is_left_out_and_the_rest_goes_on(bioba
     monkeypatch.setattr(store, "_fill_slot", dying)
     found = build(biobank)
     assert len(found) == 9
-    assert found.quarantine["reason"].tolist() == ["reading it ended the process 3 times"]
-    assert capsys.readouterr().out.count("a process that read files died") == 3
+    assert found.quarantine["reason"].tolist() == ["reading the files crashed the process 3 times"]
+    assert capsys.readouterr().out.count("a process that read files crashed") == 3
     monkeypatch.setattr(store, "_fill_slot", fill_slot)
     assert len(build(biobank, "--retry-quarantined")) == 10
     assert not list(runs.rglob("*.reading"))

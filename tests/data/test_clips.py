@@ -164,7 +164,7 @@ def test_without_a_mask_or_without_contrast_the_reason_is_said():
     record = moving_heart()
     with pytest.raises(UnreadableError, match="no segmentation"):
         cmr.crop(dataclasses.replace(record, labels=None), StoreConfig())
-    with pytest.raises(UnreadableError, match="one brightness"):
+    with pytest.raises(UnreadableError, match="constant brightness"):
         cmr.crop(dataclasses.replace(record, images=np.full_like(record.images, 7)), StoreConfig())
 
 

@@ -1,4 +1,4 @@
-"""GE MUSE exports and NumPy arrays: equal to literal decoders, refused with reason and cure where they cannot be."""
+"""GE MUSE exports and NumPy arrays: equal to literal decoders, rejected with reason and cure where they cannot be."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def names(found: files.Found, eid: str = "9000001") -> dict[str, list[str]]:
+def names(found: files.FileListing, eid: str = "9000001") -> dict[str, list[str]]:
     return {kind: [path.name for path in paths] for kind, paths in found.participants[eid].items()}
 
 
@@ -29,8 +29,8 @@ def names(found: files.Found, eid: str = "9000001") -> dict[str, list[str]]:
 def test_any_nesting_of_folders_will_do(tmp_path, folder):
     found = files.find(touch(tmp_path, f"{folder}/9000001_20205_2_0.xml", f"x/{folder}/9000001_20209_2_0.ZIP"))
     assert names(found) == {"cine": ["9000001_20209_2_0.ZIP"], "ecg": ["9000001_20205_2_0.xml"]}
-    assert not found.refused
-    assert not found.passed_over
+    assert not found.rejected
+    assert not found.skipped
 
 
 def test_several_folders_and_linked_ones_are_searched_and_circles_end(tmp_path):
@@ -42,7 +42,7 @@ def test_several_folders_and_linked_ones_are_searched_and_circles_end(tmp_path):
     found = files.find([one, two])
     assert list(found.participants) == ["9000001", "9000002"]
     assert set(found.participants["9000001"]) == {"ecg", "cine"}
-    assert not found.passed_over  # the linked folder is not a second one
+    assert not found.skipped  # the linked folder is not a second one
 
 
 def test_the_last_array_comes_first_and_other_visits_and_fields_do_not_count(tmp_path):
@@ -50,7 +50,7 @@ def test_the_last_array_comes_first_and_other_visits_and_fields_do_not_count(tmp
     touch(tmp_path, "9000001_20208_2_0.zip", "9000001_20207_2_0.zip", "notes.txt", "._9000001_20205_2_0.xml")
     found = files.find(tmp_path)
     assert names(found) == {"ecg": [f"9000001_20205_2_{array}.xml" for array in (10, 2, 0)]}
-    assert found.passed_over == {
+    assert found.skipped == {
         "another visit than instance 2": 3,
         "field 20207": 1,
         "field 20208": 1,
@@ -64,7 +64,7 @@ def test_the_same_name_in_two_folders_goes_by_the_order_of_the_folders(tmp_path)
         touch(tmp_path / name, "9000001_20205_2_0.xml")
     found = files.find([tmp_path / "b", tmp_path / "a"])
     assert [path.parent.name for path in found.participants["9000001"]["ecg"]] == ["b", "a"]
-    assert found.passed_over == {"the same file name again": 1}
+    assert found.skipped == {"the same file name again": 1}
 
 
 def test_a_link_to_a_file_that_is_found_anyway_is_the_same_file(tmp_path):
@@ -126,26 +126,26 @@ def test_a_folder_of_segmentations_gives_nothing_else(tmp_path):
         ("9000001_20209_2_0.zip.crdownload", "name"),
         ("9000001_20205_2_0.xml.gz", "name"),
         ("copy of 9000001_20209_2_0.zip", "name"),
-        ("9000001_20205_2_0.zip", "comes as .xml"),
-        ("9000001_20209_2_0.xml", "comes as .zip"),
-        ("9000001_20209_2_0", "comes as .zip"),
+        ("9000001_20205_2_0.zip", "is a .xml file"),
+        ("9000001_20209_2_0.xml", "is a .zip file"),
+        ("9000001_20209_2_0", "is a .zip file"),
         ("_20209_2_0.zip", "name"),
-        ("loose/sa.nii.gz", "names a participant"),
+        ("loose/sa.nii.gz", "participant id"),
     ],
 )
-def test_files_that_look_wanted_and_are_not_usable_are_refused_by_name(tmp_path, name, reason):
+def test_files_with_almost_valid_names_are_rejected(tmp_path, name, reason):
     found = files.find(touch(tmp_path, name))
     assert not found.participants
-    (refused,) = found.refused
-    assert reason in refused.reason
-    assert refused.cure
-    assert refused.file == Path(name).name
+    (rejected,) = found.rejected
+    assert reason in rejected.reason
+    assert rejected.cure
+    assert rejected.file == Path(name).name
 
 
-def test_links_to_nothing_and_closed_folders_are_refused(tmp_path):
+def test_broken_links_and_missing_folders_are_rejected(tmp_path):
     (tmp_path / "9000001_20205_2_0.xml").symlink_to(tmp_path / "gone.xml")
-    (refused,) = files.find(tmp_path).refused
-    assert "link" in refused.reason
+    (rejected,) = files.find(tmp_path).rejected
+    assert "link" in rejected.reason
     with pytest.raises(UnreadableError, match="no folder"):
         files.find(tmp_path / "nowhere")
 

@@ -77,7 +77,8 @@ def test_who_has_no_mask_gets_the_networks_crop(own_biobank):
     np.testing.assert_array_equal(data.clips[2], cmr.crop(found, small().store))
     top, left, bottom, right = cmr.box_of(found)
     rows, columns = HEART
-    assert cmr.shared((top, left, bottom, right), (rows.start, columns.start, rows.stop, columns.stop)) > 0.5
+    drawn = rows.start, columns.start, rows.stop, columns.stop
+    assert cmr.intersection_over_union((top, left, bottom, right), drawn) > 0.5
 
 
 def test_another_segmenter_makes_those_due_again_whom_it_concerns(own_biobank, seen, no_weights):  # noqa: F811
@@ -105,9 +106,9 @@ def test_masks_in_acdcs_order_go_in_with_that_word_alone(own_biobank):
     for eid in plain.table["eid"]:
         as_ukbb_cardiac_writes(ZIP_EXAMPLE, turned, own_biobank / "segmentations" / eid / "seg_sa.nii.gz")
     assert ingest.main(words(own_biobank)) == 1
-    refused = open_cohort.load(small(), lambda line: None).quarantine
-    assert len(refused) == 10
-    assert refused["cure"].str.contains("--mask-labels acdc").all()
+    rejected = open_cohort.load(small(), lambda line: None).quarantine
+    assert len(rejected) == 10
+    assert rejected["cure"].str.contains("--mask-labels acdc").all()
     again = build(own_biobank, "--mask-labels", "acdc")
     np.testing.assert_array_equal(again.clips[:], plain.clips[:])
 

@@ -1,4 +1,4 @@
-"""Foreign networks by path: label orders, scaling, pixel sizes, and what is refused."""
+"""Foreign networks by path: label orders, scaling, pixel sizes, and what is rejected."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def data(tmp_path) -> Cohort:
         + [f"the file {eids[0]}_20205_2_1.xml was passed over"]
         + [""] * 279
     )
-    left_out = [
+    excluded = [
         {
             "eid": str(9_100_000 + k),
             "file": f"{9_100_000 + k}.zip",
@@ -58,14 +58,14 @@ def data(tmp_path) -> Cohort:
         }
         for k in range(25)
     ]
-    left_out += [{"eid": "9200000", "file": "", "reason": "the zip of 9200000 is odd", "cure": "Look at 9200000."}]
+    excluded += [{"eid": "9200000", "file": "", "reason": "the zip of 9200000 is odd", "cure": "Look at 9200000."}]
     ecg, clips = (
         rng.integers(-99, 99, (n, 12, 5000)).astype(np.int16),
         rng.integers(0, 255, (n, 16, 16, 5)).astype(np.uint8),
     )
     traits, labels = rng.normal(50, 10, (n, 82)).astype(np.float32), np.zeros((n, 4), dtype=bool)
     traits[:4, 0], traits[:295, 1], labels[:30, 0], labels[:3, 1] = np.nan, np.nan, True, True
-    frame = fill.quarantine_frame(left_out)
+    frame = fill.quarantine_frame(excluded)
     return Cohort(tmp_path, "f", table, ecg, clips, traits, labels, frame, print)
 
 

@@ -209,7 +209,7 @@ def test_a_clip_of_fifty_frames_takes_at_most_five_seconds_of_one_core_with_its_
     assert time.process_time() - began < 5
     assert clip.shape == (224, 224, 50)
     true = cmr.heart_box(record.labels[cmr.choose_slice(record.labels, 10, "middle")])
-    assert cmr.shared(true, cmr.heart_box(found.labels[0])) > 0.6  # of both together
+    assert cmr.intersection_over_union(true, cmr.heart_box(found.labels[0])) > 0.6  # of both together
 
 
 @pytest.mark.parametrize("subject", ["SCD0000101", "SCD0000201"])
@@ -231,9 +231,9 @@ def test_on_real_cines_the_network_keeps_a_rectangle_that_holds_the_experts_vent
 
 
 def test_shared_area_of_rectangles():
-    assert cmr.shared((0, 0, 4, 6), (0, 0, 4, 6)) == 1
-    assert cmr.shared((0, 0, 4, 6), (4, 0, 8, 6)) == 0
-    assert cmr.shared((0, 0, 4, 6), (2, 0, 6, 6)) == pytest.approx(1 / 3)
+    assert cmr.intersection_over_union((0, 0, 4, 6), (0, 0, 4, 6)) == 1
+    assert cmr.intersection_over_union((0, 0, 4, 6), (4, 0, 8, 6)) == 0
+    assert cmr.intersection_over_union((0, 0, 4, 6), (2, 0, 6, 6)) == pytest.approx(1 / 3)
 
 
 def test_by_provider_leaves_out_who_cannot_say(seer, monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.formats import stack
-from eccl_lib.data.records import CineFile, some_of
+from eccl_lib.data.records import CineFile, pixels_in_memory
 from eccl_lib.data.segmentation import masks
 
 
@@ -30,7 +30,7 @@ def open_file(path: Path) -> CineFile:
     if plane[:, 2] @ stack.TOWARDS_APEX < 0:
         images, axes = images[::-1], axes[::-1]
     pixel_mm = float(spacing[1]), float(spacing[0])
-    return CineFile(images.shape, axes, pixel_mm, float(spacing[2]), _frame_ms(image), some_of(images))
+    return CineFile(images.shape, axes, pixel_mm, float(spacing[2]), _frame_ms(image), pixels_in_memory(images))
 
 
 def _frame_ms(image) -> float:

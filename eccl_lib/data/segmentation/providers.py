@@ -24,7 +24,7 @@ import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data import cmr
-from eccl_lib.data.records import CineFile, CineRecord, some_of
+from eccl_lib.data.records import CineFile, CineRecord, pixels_in_memory
 from eccl_lib.data.segmentation import circle_voting, masks, onnx_network
 
 CHOICES = ("auto", "masks", "network", "onnx", "voting")
@@ -122,7 +122,7 @@ def locate(record: CineRecord, choice: str = "middle", segmenter: Segmenter = AU
     choice: ``StoreConfig.slice_choice``. Raises UnreadableError.
     """
     facts = record.spacing_mm, record.slice_step_mm, record.frame_ms
-    pixels = some_of(record.images)
+    pixels = pixels_in_memory(record.images)
     opened = CineFile(record.images.shape, np.empty((0, 3, 3)), *facts, pixels, record.notes)
     given = record.labels if segmenter.chosen(record.labels is not None) == "masks" else None
     return _kept(opened, given, segmenter, choice)

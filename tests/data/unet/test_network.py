@@ -123,7 +123,7 @@ def test_a_clip_of_fifty_frames_takes_at_most_five_seconds(net, beating):
 
 
 def test_the_packaged_weights_are_those_that_were_trained_and_small(net):
-    assert files.sha256(network.WEIGHTS) == net.facts["sha256"] == network.facts_of()["sha256"]
+    assert files.sha256(network.WEIGHTS) == net.facts["sha256"] == network.weights_metadata()["sha256"]
     assert network.WEIGHTS.stat().st_size < 5e6
     assert "heart.training" in net.facts["command"]
     assert net.facts["generated"]["with the beat"]["lv_ed"] > 0.88

@@ -153,6 +153,6 @@ def planes(clip: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[torch.Ten
     return functional.pad(stacked - levels, pad) + levels, (size[0], size[1])
 
 
-def facts_of(path: Path = WEIGHTS) -> dict[str, object]:
+def weights_metadata(path: Path = WEIGHTS) -> dict[str, object]:
     """What is known about the packaged weights: command, seed, seconds, numbers on generated pictures."""
     return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
