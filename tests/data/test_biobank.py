@@ -162,7 +162,7 @@ def damage(root: Path) -> dict[str, str]:
     mask = root / "segmentations" / "9000009" / "seg_sa.nii.gz"
     mask.write_bytes(mask.read_bytes()[:200])
     return {
-        "9000002": "cut short",
+        "9000002": "truncated",
         "9000003": "damaged",
         "9000005": "no short-axis cine",
         "9000006": "no segmentation",

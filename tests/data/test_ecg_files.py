@@ -94,13 +94,13 @@ def test_muse_is_known_with_or_without_its_document_type(counts, tmp_path, head)
     [
         ({"head": '<!DOCTYPE RestingECG [<!ENTITY a "b">]>'}, "document type"),
         ({"head": '<!DOCTYPE RestingECG SYSTEM "file:///etc/passwd" [<!ENTITY a "b">]>'}, "document type"),
-        ({"WaveFormData": "!!!"}, "no base64"),
-        ({"WaveFormData": "AAAA"}, "3 bytes|it was cut|2 bytes a sample"),
-        ({"LeadSampleCountTotal": "6000"}, "it was cut"),
+        ({"WaveFormData": "!!!"}, "not base64"),
+        ({"WaveFormData": "AAAA"}, "2 bytes per sample|truncated"),
+        ({"LeadSampleCountTotal": "6000"}, "truncated"),
         ({"LeadAmplitudeUnitsPerBit": None}, "LeadAmplitudeUnitsPerBit"),
         ({"LeadAmplitudeUnitsPerBit": "-1"}, "units per bit"),
-        ({"LeadAmplitudeUnits": "FURLONGS"}, "no voltage"),
-        ({"LeadSampleSize": "4"}, "4 bytes a sample"),
+        ({"LeadAmplitudeUnits": "FURLONGS"}, "FURLONGS"),
+        ({"LeadSampleSize": "4"}, "4 bytes per sample"),
         ({"LeadID": "X"}, "limb leads"),
         ({"rate": (0, 0)}, "0.0 Hz"),
     ],
@@ -117,7 +117,7 @@ def test_muse_without_a_rhythm_strip_is_refused_and_a_wrong_check_sum_is_said(co
     with pytest.raises(UnreadableError, match="Median, Trend"):
         detect.read_ecg(path)
     record = detect.read_ecg(muse_files.write(path, counts, LeadDataCRC32="12345"))
-    assert "check sum" in record.notes[0]
+    assert "checksum" in record.notes[0]
 
 
 def test_uk_biobanks_xml_is_not_taken_for_muse(shared):
@@ -147,12 +147,12 @@ def test_npy_is_the_array_in_either_orientation_and_any_order_of_leads(strip, tm
         (np.zeros((12, 12)), {}, "both axes"),
         (np.zeros((3, 12, 5000)), {}, "not one ECG"),
         (np.zeros((12, 5000), dtype=complex), {}, "not one ECG"),
-        (np.zeros((12, 5000)), {"rate": 0}, "rate of 0"),
+        (np.zeros((12, 5000)), {"rate": 0}, "the rate 0"),
         (np.zeros((12, 5000)), {"rate": None}, "rate and leads"),
         (np.zeros((12, 5000)), {"leads": "I"}, "list of names"),
         (np.zeros((12, 5000)), {"leads": ["I"] * 12}, "twice"),
-        (np.zeros((12, 5000)), {"unit": "furlong"}, "no voltage"),
-        (np.full((12, 5000), 800.0), {}, "true unit"),
+        (np.zeros((12, 5000)), {"unit": "furlong"}, "not a voltage"),
+        (np.full((12, 5000), 800.0), {}, "correct unit"),
     ],
 )
 def test_npy_that_does_not_say_what_it_is_is_refused_with_what_is_wanted(tmp_path, array, stated, reason):

@@ -119,14 +119,14 @@ def test_uk_biobank_xml_is_known_by_its_content(shared, tmp_path):
 def test_a_header_that_points_elsewhere_is_refused(shared, tmp_path):
     text = (shared / "ecg" / "ptbxl" / "HR06000.hea").read_text()
     (tmp_path / "bad.hea").write_text(text.replace("HR06000.mat", "../../../secret.mat").replace("HR06000", "bad"))
-    with pytest.raises(UnreadableError, match=r"not beside it|damaged"):
+    with pytest.raises(UnreadableError, match=r"not in its folder|damaged"):
         detect.read_ecg(tmp_path / "bad.hea")
 
 
 def test_damaged_records_are_refused(shared, tmp_path):
     source = shared / "ecg" / "ptbxl"
     (tmp_path / "HR06000.hea").write_bytes((source / "HR06000.hea").read_bytes())
-    with pytest.raises(UnreadableError, match="not beside it"):
+    with pytest.raises(UnreadableError, match="not in its folder"):
         detect.read_ecg(tmp_path / "HR06000.hea")
     (tmp_path / "HR06000.mat").write_bytes((source / "HR06000.mat").read_bytes()[:5000])
     with pytest.raises(UnreadableError, match="damaged"):
@@ -180,7 +180,7 @@ def test_volts_without_a_unit_are_asked_for_it(strip, tmp_path):
     names = ",".join(LEADS)
     rows = "\n".join(",".join(f"{x / 1000:.7f}" for x in row) for row in strip)
     (tmp_path / "a.csv").write_text(f"# rate=500\n{names}\n{rows}\n")
-    with pytest.raises(UnreadableError, match=r"in another unit.*State the true unit"):
+    with pytest.raises(UnreadableError, match=r"the unit is wrong.*Write the correct unit"):
         detect.read_ecg(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text(f"# rate=500 unit=V\n{names}\n{rows}\n")
     np.testing.assert_allclose(detect.read_ecg(tmp_path / "b.csv").signal, strip.T, atol=1e-4)
@@ -193,7 +193,7 @@ def test_inverted_leads_are_turned(strip, tmp_path, name):
     names = ",".join([*LEADS[:3], name, *LEADS[4:]])
     record = detect.read_ecg(written(tmp_path / "a.csv", cabrera, names, "# rate=500"))
     np.testing.assert_allclose(record.signal, strip.T, atol=6e-5)
-    assert record.notes == (f"leads upside down, turned: {name}",)
+    assert record.notes == (f"inverted leads corrected: {name}",)
 
 
 @pytest.mark.parametrize("name", ["ECG-aVR", "Lead-aVR", "MDC_ECG_LEAD_AVR", "ecg - aVR", "aVR-raw", "aVR (+)"])
@@ -219,11 +219,11 @@ def test_csv_with_fewer_leads_has_the_limb_leads_rebuilt(strip, tmp_path):
         ("I,II\n1,2\n3,4\n", "sampling rate"),
         ("# rate=fast\nI,II\n1,2\n", "'fast'"),
         ("# rate=500\nI,II\n1,2\n3\n", "another length"),
-        ("# rate=500\nI,II\n1,two\n", "no numbers"),
+        ("# rate=500\nI,II\n1,two\n", "not a number"),
         ("# rate=500\nfoo,bar\n1,2\n", "foo, bar"),
         ("# rate=500\nI,II\n800,900\n700,600\n", "unit"),
         ("# rate=500 unit=furlong\nI,II\n1,2\n", "furlong"),
-        ("time,I,II\n0,1,1\n1,1,1\n1,1,1\n", "evenly"),
+        ("time,I,II\n0,1,1\n1,1,1\n1,1,1\n", "evenly spaced"),
         ("\0\0\0", "binary"),
     ],
 )

@@ -177,7 +177,7 @@ def test_byte_order_marks_line_ends_and_wrong_declarations_are_survived(tmp_path
     ("damage", "reason"),
     [
         (lambda x: b"", "empty"),
-        (lambda x: x[:50_000], "cut short"),
+        (lambda x: x[:50_000], "truncated"),
         (lambda x: x.replace(b"StripData", b"OtherData"), "no StripData"),
         (
             lambda x: x.replace(b"<Resolution units", b"<Other units").replace(b"</Resolution>", b"</Other>"),
@@ -289,7 +289,7 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "empty"), (b"PK\x03\x04 nonsense", "damaged"), (None, "not there")]
+    ("content", "reason"), [(b"", "empty"), (b"PK\x03\x04 nonsense", "damaged"), (None, "missing")]
 )
 def test_empty_broken_and_absent_zips_are_refused(tmp_path, content, reason):
     path = tmp_path / "9000001_20209_2_0.zip"

@@ -137,7 +137,7 @@ def test_the_command_honours_the_list_and_an_earlier_one(biobank, runs, leaving,
 
 def test_a_store_without_a_list_is_not_opened(used):
     (used / "ukb" / withdrawals.LIST).unlink()
-    with pytest.raises(MissingError, match="nobody knows who has withdrawn"):
+    with pytest.raises(MissingError, match="withdrawn participants are unknown"):
         open_cohort.load(small())
 
 

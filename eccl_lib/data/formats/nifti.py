@@ -1,4 +1,4 @@
-"""A short-axis cine from a 4-D NIfTI (x, y, slice, frame), as ukbb_cardiac writes it (sa.nii.gz) and others do."""
+"""Reader of short-axis cines in 4-D NIfTI (x, y, slice, frame), such as ukbb_cardiac's sa.nii.gz."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from eccl_lib.data.segmentation import masks
 
 
 def open_file(path: Path) -> CineFile:
-    """Slices base to apex, frames as they lie in the file. Raises UnreadableError."""
+    """Open a 4-D NIfTI as a cine: slices base to apex, frames in the order of the file. Raises UnreadableError."""
     if not Path(path).is_file():
-        raise UnreadableError(f"there is no file {path}", "Accepted are: 4-D NIfTI; UK Biobank's short-axis zip.")
+        raise UnreadableError(f"there is no file {path}", "Accepted formats: 4-D NIfTI; DICOM in a folder or zip.")
     image, affine, shape = masks.open_nifti(path)
     if shape[3] < 2:
-        raise UnreadableError("the NIfTI has one frame", "A cine is x, y, slice, frame.")
+        raise UnreadableError("the NIfTI has one frame", "Give a cine with the axes x, y, slice, frame.")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not (spacing > 0).all():
-        raise UnreadableError("the NIfTI's geometry is empty", "Write its affine: the place of each slice is needed.")
+        raise UnreadableError("the NIfTI's geometry is empty", "Write the affine into its header.")
     images = masks.voxels(image, shape).transpose(2, 3, 1, 0)  # (S, F, H, W)
     plane = masks.FLIP @ affine[:3]  # to DICOM's axes
     axes = np.stack(
@@ -34,7 +34,7 @@ def open_file(path: Path) -> CineFile:
 
 
 def _frame_ms(image) -> float:
-    """Time between frames; headers write it in seconds, in milliseconds or not at all (1)."""
+    """Time between frames in ms, NaN if unknown; headers have it in seconds, in milliseconds, or as 1 (unknown)."""
     step = float(image.header.get_zooms()[3])
     unit = image.header.get_xyzt_units()[1]
     if not step > 0 or step == 1:
