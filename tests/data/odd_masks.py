@@ -60,10 +60,15 @@ MASKS: list[tuple[str, Callable[[], bytes], str, str]] = [
     ("a label -1", lambda: mask(lambda m: m.astype(np.int16) - 1), QUARANTINED, "outside 0 to 3"),
     ("interpolated", lambda: mask(lambda m: (0.5 * m).astype(np.float32)), QUARANTINED, "interpolated"),
     ("half of the frames", lambda: mask(lambda m: m[:, ::2]), QUARANTINED, "7 frames, the cine 13"),
-    ("half a slice off", lambda: mask(lambda m: m, along(2, 0.5)), QUARANTINED, "elsewhere"),
-    ("a metre away", lambda: mask(lambda m: m, along(0, 600)), QUARANTINED, "elsewhere"),
-    ("twice the pixel size", lambda: mask(lambda m: m, np.diag([2.0, 2, 1, 1])), QUARANTINED, "another geometry"),
-    ("tilted", lambda: mask(lambda m: m, TILTED), QUARANTINED, "another geometry"),
+    ("half a slice off", lambda: mask(lambda m: m, along(2, 0.5)), QUARANTINED, "does not overlap"),
+    ("a metre away", lambda: mask(lambda m: m, along(0, 600)), QUARANTINED, "does not overlap"),
+    (
+        "twice the pixel size",
+        lambda: mask(lambda m: m, np.diag([2.0, 2, 1, 1])),
+        QUARANTINED,
+        "geometry of the segmentation differs",
+    ),
+    ("tilted", lambda: mask(lambda m: m, TILTED), QUARANTINED, "geometry of the segmentation differs"),
     ("a geometry of zeros", lambda: mask(lambda m: m, spoil=0.0), QUARANTINED, "geometry"),
 ]
 

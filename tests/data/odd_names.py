@@ -75,8 +75,8 @@ def link_to_nothing(folder: Path) -> str:
 
 
 def link_to_a_file(folder: Path) -> str:
-    (folder / "elsewhere").write_bytes(b"x")
-    (folder / ECG).symlink_to(folder / "elsewhere")
+    (folder / "does not overlap").write_bytes(b"x")
+    (folder / ECG).symlink_to(folder / "does not overlap")
     return found(files.find(folder))
 
 
