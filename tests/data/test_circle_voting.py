@@ -34,8 +34,8 @@ BEAT = np.cos(2 * np.pi * np.arange(20) / 20)
 FULL_AT_R, EMPTY_AT_R = 21 + 5 * BEAT, 21 - 5 * BEAT
 
 
-def error_mm(at, wanted, spacing) -> float:
-    return float(np.hypot(*((np.asarray(at) - wanted) * spacing)))
+def error_mm(at, expected, spacing) -> float:
+    return float(np.hypot(*((np.asarray(at) - expected) * spacing)))
 
 
 @pytest.mark.parametrize("place", [(40, 30), (52.5, 55), (30, 50)])
@@ -47,9 +47,9 @@ def test_a_beating_ring_is_located_within_3_mm(place):
 def test_of_two_rings_the_one_that_is_full_at_the_r_wave_is_located():
     ventricle, aorta = (30, 25), (66, 62)
     half = np.arange(88) < 44
-    for first, second, wanted in ((FULL_AT_R, EMPTY_AT_R, ventricle), (EMPTY_AT_R, FULL_AT_R, aorta)):
+    for first, second, expected in ((FULL_AT_R, EMPTY_AT_R, ventricle), (EMPTY_AT_R, FULL_AT_R, aorta)):
         both = np.where(half, ring(ventricle, first), ring(aorta, second))
-        assert error_mm(circle_voting.centre(both[None], SPACING), wanted, SPACING) < 4
+        assert error_mm(circle_voting.centre(both[None], SPACING), expected, SPACING) < 4
 
 
 def test_brightness_scale_and_offset_do_not_matter():

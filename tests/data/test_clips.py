@@ -258,11 +258,11 @@ def test_a_gather_of_rows_is_grid_sample_to_the_last_bit_from_stored_pixels_too(
     for spread in (0.05, 0.5, 3.0):
         maps = torch.eye(2, 3) + spread * torch.randn(samples, 2, 3, generator=generator)
         grid = torch.nn.functional.affine_grid(maps, list(batch.shape), align_corners=False)
-        wanted = torch.nn.functional.grid_sample(batch, grid, "bilinear", "border", align_corners=False)
-        assert torch.equal(bilinear.sample(batch, grid), wanted)
-        assert torch.equal(bilinear.sample(stored.permute(0, 3, 1, 2), grid, cmr._scaled), wanted)
+        expected = torch.nn.functional.grid_sample(batch, grid, "bilinear", "border", align_corners=False)
+        assert torch.equal(bilinear.sample(batch, grid), expected)
+        assert torch.equal(bilinear.sample(stored.permute(0, 3, 1, 2), grid, cmr._scaled), expected)
         contiguous = bilinear.sample(batch.contiguous(), grid)
-        assert torch.equal(contiguous, wanted)
+        assert torch.equal(contiguous, expected)
         assert contiguous.is_contiguous()
 
 

@@ -53,14 +53,14 @@ def literally(path: Path) -> dict[str, list[float]]:
 def test_muse_export_is_its_literal_decoding_with_the_four_limb_leads_derived(counts, tmp_path):
     path = muse_files.write(tmp_path / "a.xml", counts)
     record = detect.read_ecg(path)
-    wanted = literally(path)
+    expected = literally(path)
     assert record.rate == 500
     assert record.heart_rate == 61
     assert record.measurements["PQInterval"] == 158
     assert np.isnan(record.signal[2:6]).all()  # not in the file: derived when it is standardised
     mv = ecg.standardise(record)
     for k, lead in enumerate(LEADS):
-        np.testing.assert_allclose(mv[k], wanted[lead], atol=1e-8)
+        np.testing.assert_allclose(mv[k], expected[lead], atol=1e-8)
     assert ecg.preprocess(record)[2]["missing_leads"] == "III aVR aVL aVF"
     assert record.notes == ()
 
@@ -197,9 +197,9 @@ def literal_wfdb(header: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("header", wfdb_records(), ids=lambda path: path.stem)
 def test_wfdb_is_its_literal_decoding(header):
-    record, wanted = detect.read_ecg(header), literal_wfdb(header)
+    record, expected = detect.read_ecg(header), literal_wfdb(header)
     for lead, signal in zip(LEADS, record.signal, strict=True):
-        np.testing.assert_allclose(signal, wanted[lead.lower()][: len(signal)], atol=1e-9)
+        np.testing.assert_allclose(signal, expected[lead.lower()][: len(signal)], atol=1e-9)
 
 
 def test_dicom_waveform_is_its_bytes_times_the_stated_sensitivity():
@@ -212,5 +212,5 @@ def test_dicom_waveform_is_its_bytes_times_the_stated_sensitivity():
         lead = channel.ChannelSourceSequence[0].CodeMeaning.split()[1]
         factor = float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor", 1))
         per_unit = {"uV": 1e-3, "mV": 1.0}[channel.ChannelSensitivityUnitsSequence[0].CodeValue]
-        wanted = (raw[:, k] * factor + float(channel.get("ChannelBaseline", 0))) * per_unit
-        np.testing.assert_allclose(record.signal[LEADS.index(lead)], wanted, atol=1e-9)
+        expected = (raw[:, k] * factor + float(channel.get("ChannelBaseline", 0))) * per_unit
+        np.testing.assert_allclose(record.signal[LEADS.index(lead)], expected, atol=1e-9)

@@ -90,12 +90,12 @@ def test_a_device_rate_that_cannot_be_true_gives_way_to_r_peaks(stated):
 
 @pytest.mark.parametrize("rate", [100, 128, 250, 257, 360, 500, 1000, 2000])
 def test_any_sampling_rate_gives_the_same_ten_seconds(rate):
-    time, wanted = np.arange(int(10.4 * rate)) / rate, np.arange(5000) / 500
+    time, expected = np.arange(int(10.4 * rate)) / rate, np.arange(5000) / 500
     tone = np.tile(np.sin(2 * np.pi * 5 * time), (12, 1))
     found = ecg.standardise(EcgRecord(tone, rate))
     assert found.shape == (12, 5000)
     inner = slice(250, 4750)
-    np.testing.assert_allclose(found[0, inner], np.sin(2 * np.pi * 5 * wanted)[inner], atol=0.02)
+    np.testing.assert_allclose(found[0, inner], np.sin(2 * np.pi * 5 * expected)[inner], atol=0.02)
 
 
 @pytest.mark.parametrize("missing", [(2,), (0,), (1, 4), (2, 3, 4, 5), (0, 1, 2, 3), (0, 1, 4, 5)])

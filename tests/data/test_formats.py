@@ -276,8 +276,8 @@ def test_real_cines_pass_through_the_same_crop_into_the_store(shared, subjects):
         assert (bottom - top) * cine.spacing_mm[0] > 50
         low, high = np.quantile(cine.images[chosen][:, top:bottom, left:right], cmr.WINDOW)
         frame = cine.images[chosen][2, top:bottom, left:right].astype(np.float32)
-        wanted = np.clip((cmr.resize(cmr.resize(frame, 224, 0), 224, 1) - low) * 255 / (high - low), 0, 255)
-        assert np.abs(clip[:, :, 5] - wanted).max() <= 0.51
+        expected = np.clip((cmr.resize(cmr.resize(frame, 224, 0), 224, 1) - low) * 255 / (high - low), 0, 255)
+        assert np.abs(clip[:, :, 5] - expected).max() <= 0.51
 
 
 def test_a_nifti_without_frames_or_place_is_refused(tmp_path):

@@ -60,9 +60,9 @@ def test_a_smaller_mask_fills_its_part_of_the_images(tmp_path):
     affine[:3, 3] += 2 * affine[:3, 0] + affine[:3, 1]
     part = labels()[:, :, 1:6, 2:]
     nibabel.save(nibabel.Nifti1Image(part.transpose(3, 2, 0, 1), affine), tmp_path / "a.nii.gz")
-    wanted = np.zeros(SHAPE, dtype=np.uint8)
-    wanted[:, :, 1:6, 2:] = part
-    np.testing.assert_array_equal(masks.read_mask(tmp_path / "a.nii.gz", axes(), SHAPE), wanted)
+    expected = np.zeros(SHAPE, dtype=np.uint8)
+    expected[:, :, 1:6, 2:] = part
+    np.testing.assert_array_equal(masks.read_mask(tmp_path / "a.nii.gz", axes(), SHAPE), expected)
 
 
 def test_volumes_of_a_mask_are_assigned_to_the_given_frames(tmp_path):

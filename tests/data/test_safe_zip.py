@@ -91,11 +91,11 @@ def test_damage_counts_where_pixels_are_asked_for_and_a_neighbour_in_time_steps_
     np.testing.assert_array_equal(elsewhere.pixels([other], every), whole.pixels([other], every))
     assert not any("damaged" in note for note in elsewhere.notes)
     there = dicom_series.open_file(spoilt)
-    found, wanted = there.pixels([middle], every)[0], whole.pixels([middle], every)[0]
+    found, expected = there.pixels([middle], every)[0], whole.pixels([middle], every)[0]
     assert any("skipped 1 damaged files" in note for note in there.notes)
     kept = [frame for frame in every if frame != 5]
-    np.testing.assert_array_equal(found[kept], wanted[kept])
-    assert any(np.array_equal(found[5], wanted[near]) for near in (4, 6))
+    np.testing.assert_array_equal(found[kept], expected[kept])
+    assert any(np.array_equal(found[5], expected[near]) for near in (4, 6))
 
 
 def test_a_stack_that_is_damaged_all_over_is_refused(archive, tmp_path):

@@ -71,7 +71,7 @@ def test_nothing_that_identifies_a_person_is_kept(xml, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("1,-2,3", [1, -2, 3]),
         ("\n\t\t1, -2,\n\t\t3,\n", [1, -2, 3]),
@@ -82,8 +82,8 @@ def test_nothing_that_identifies_a_person_is_kept(xml, tmp_path):
         ("", []),
     ],
 )
-def test_counts_are_parsed_whatever_lies_between_them(text, wanted):
-    np.testing.assert_array_equal(cardiosoft.parse_counts(text), wanted)
+def test_counts_are_parsed_whatever_lies_between_them(text, expected):
+    np.testing.assert_array_equal(cardiosoft.parse_counts(text), expected)
 
 
 @pytest.mark.parametrize("text", ["1,?,3", "1,é,2", "1,nan,2", "1,--2", "1,2-,3", "9" * 400, "1,inf"])
@@ -149,15 +149,15 @@ def test_absent_short_double_and_unknown_leads_are_survived_and_noted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rate", "rr", "wanted"), [("", "1000", 60), ("0", "750", 80), ("?", "", None), ("", "", None), ("71", "1", 71)]
+    ("rate", "rr", "expected"), [("", "1000", 60), ("0", "750", 80), ("?", "", None), ("", "", None), ("71", "1", 71)]
 )
-def test_heart_rate_falls_back_to_the_rr_interval_and_then_to_none(tmp_path, rate, rr, wanted):
+def test_heart_rate_falls_back_to_the_rr_interval_and_then_to_none(tmp_path, rate, rr, expected):
     more = (
         f"<RestingECGMeasurements><VentricularRate units='BPM'>{rate}</VentricularRate><PQInterval></PQInterval>"
         f"<RRInterval>{rr}</RRInterval></RestingECGMeasurements>"
     )
     record = read(tmp_path, small_xml(more=more))
-    assert record.heart_rate == wanted
+    assert record.heart_rate == expected
     assert "PQInterval" not in record.measurements
 
 

@@ -71,8 +71,8 @@ def test_stored_rows_equal_the_preprocessed_records_of_each_format(recordings, r
     assert sorted(data.table["name"]) == ["a/one", "b/three", "b/two", "deep/er/four", "deep/six"]
     suffixes = {"a/one": ".dcm", "b/three": ".npy", "b/two": ".xml", "deep/er/four": ".csv", "deep/six": ".hea"}
     for k, name in enumerate(data.table["name"]):
-        wanted = ecg.preprocess(detect.read_ecg(recordings / f"{name}{suffixes[name]}"))[0]
-        np.testing.assert_array_equal(data.ecg[k], wanted)
+        expected = ecg.preprocess(detect.read_ecg(recordings / f"{name}{suffixes[name]}"))[0]
+        np.testing.assert_array_equal(data.ecg[k], expected)
     assert data.clips is None
     assert not data.labels.any()
     assert np.isnan(data.traits).all()

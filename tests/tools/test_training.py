@@ -1,4 +1,4 @@
-"""The training command: the weights follow from seed and steps, whether or not it was killed on the way."""
+"""The training command: the weights depend only on seed and steps, also after an interruption."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def same(one: dict, other: dict) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_second_use_of_seed_and_steps_gives_the_same_weights(through, tmp_path):
+def test_the_same_seed_and_steps_give_the_same_weights(through, tmp_path):
     again = training.Training(TINY, tmp_path, log=silent)
     again.run()
     assert same(through.average, again.average)
@@ -46,7 +46,7 @@ def test_a_second_use_of_seed_and_steps_gives_the_same_weights(through, tmp_path
     assert not same(through.average, other.average)
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(through, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_to_the_same_weights(through, tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
@@ -63,28 +63,28 @@ def test_a_killed_run_goes_on_to_the_same_weights(through, tmp_path, monkeypatch
     lines: list[str] = []
     resumed = training.Training(TINY, tmp_path, log=lines.append)
     resumed.run()
-    assert lines[0] == "goes on from step 2 of 4"
+    assert lines[0] == "resumes at step 2 of 4"
     assert same(through.average, resumed.average)
 
 
-def test_a_checkpoint_of_another_plan_is_refused(through):
+def test_a_checkpoint_of_another_plan_raises_an_error(through):
     with pytest.raises(ConfigError, match="another plan"):
         training.Training(replace(TINY, lr=1e-4), through.folder, log=silent)
 
 
-def test_a_chunk_turns_pictures_together_with_their_labels():
-    """Where there is a heart the frame differs from its surroundings alike in every turn: the wall is darker."""
+def test_a_chunk_rotates_images_together_with_their_labels():
+    """In each rotation the pixels labelled as wall are darker than those labelled as cavity."""
     plan = training.Plan(seed=1, draws=1)
     contrasts = []
     for inputs, labels in training.chunk(plan, 0):
-        for picture, label in zip(inputs[:, 0], labels, strict=True):
+        for image, label in zip(inputs[:, 0], labels, strict=True):
             if (label == 1).sum() > 60 and (label == 2).sum() > 60:
-                contrasts.append(float(picture[label == 1].mean() - picture[label == 2].mean()))
+                contrasts.append(float(image[label == 1].mean() - image[label == 2].mean()))
     assert len(contrasts) > 10
     assert min(contrasts) > -0.1
 
 
-def test_the_loss_of_certain_truth_is_nothing_and_of_ignorance_log_four():
+def test_the_loss_is_zero_for_perfect_logits_and_has_its_closed_form_for_uniform_logits():
     labels = torch.arange(4).repeat(2, 8, 2)[:, :, :8]
     truth = 50.0 * torch.nn.functional.one_hot(labels, 4).movedim(3, 1)
     assert training.loss(truth, labels).item() == pytest.approx(0.0, abs=1e-4)
@@ -93,7 +93,7 @@ def test_the_loss_of_certain_truth_is_nothing_and_of_ignorance_log_four():
     assert training.loss(torch.zeros(2, 4, 8, 8), labels).item() == pytest.approx(math.log(4) + 1 - dice, rel=1e-5)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_nearly_nothing():
+def test_the_learning_rate_warms_up_and_decreases_to_one_percent():
     plan = training.Plan(steps=1000, lr=1.0)
     rates = [training.learning_rate(plan, k) for k in range(1000)]
     assert rates[0] == pytest.approx(1 / training.WARM_UP)
@@ -102,7 +102,7 @@ def test_the_learning_rate_warms_up_and_falls_to_nearly_nothing():
     assert all(a >= b for a, b in zip(rates[training.WARM_UP :], rates[training.WARM_UP + 1 :], strict=False))
 
 
-def test_the_command_writes_weights_that_load_and_say_where_they_are_from(tmp_path, capsys):
+def test_the_command_writes_loadable_weights_with_metadata(tmp_path, capsys):
     out = tmp_path / "weights.safetensors"
     words = ["--steps", "1", "--seed", "5", "--folder", str(tmp_path / "run"), "--out", str(out), "--draws", "1"]
     training.main(words)
@@ -121,6 +121,6 @@ def test_the_command_writes_weights_that_load_and_say_where_they_are_from(tmp_pa
 
 
 @pytest.mark.slow
-def test_minutes_choose_a_number_of_steps():
+def test_minutes_determine_the_number_of_steps():
     assert training.steps_in(0.0, TINY) == TINY.steps_per_chunk
     assert training.steps_in(10.0, TINY) > 100

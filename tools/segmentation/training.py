@@ -1,11 +1,11 @@
-"""Train the heart network on generated pictures alone.
+"""Train the segmentation network on generated images.
 
     python -m tools.segmentation.training --minutes 60 --seed 0
 
-The work is cut into chunks: a chunk's hearts are drawn from (seed, chunk), its pictures shuffled into batches. The
-schedule is a number of steps, never a clock: ``--minutes`` only measures the speed once and chooses that number, which
-is kept with the checkpoint and in weights.json, and ``--steps`` with the same seed gives the same weights again.
-A killed run goes on from its last chunk with the same command.
+Training consists of chunks. The hearts of a chunk are drawn from (seed, chunk), and their images are shuffled into
+batches. The schedule is a number of steps: ``--minutes`` measures the speed once and chooses this number, which is
+stored in the checkpoint and in weights.json. ``--steps`` with the same number and seed gives the same weights.
+Interrupted runs resume from their last chunk with the same command.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from eccl_lib.io import paths
 from eccl_lib.io.files import read_json, sha256, write_atomically, write_json
 from tools.segmentation import images, validation
 
-HEARTS = 6  # drawn at a time
-DRAWS = 8  # in a chunk, whose pictures are shuffled together
+HEARTS = 6  # hearts per draw
+DRAWS = 8  # draws per chunk, whose images are shuffled together
 WARM_UP = 100  # steps
 EMA = 0.995
-CLIP = 2.0  # of the gradient's norm
-VALIDATION_SEED = 10**6  # no training chunk reaches it
+CLIP = 2.0  # largest norm of the gradient
+VALIDATION_SEED = 10**6  # larger than the seeds of all training chunks
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the weights follow from."""
+    """All settings that determine the weights."""
 
     seed: int = 0
     steps: int = 4000
@@ -49,7 +49,7 @@ class Plan:
     weight_decay: float = 1e-3
     size: int = images.SIZE
     draws: int = DRAWS
-    start: str = ""  # sha256 of the weights it starts from, or nothing
+    start: str = ""  # sha256 of the initial weights, or ""
 
     @property
     def steps_per_chunk(self) -> int:
@@ -61,7 +61,7 @@ class Plan:
 
 
 def chunk(plan: Plan, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shuffled batches of inputs (B, 3, H, W) and labels (B, H, W) of one chunk, each turned or mirrored by chance."""
+    """Yield shuffled batches of inputs (B, 3, H, W) and labels (B, H, W), randomly rotated and mirrored."""
     first = (plan.seed * 100_003 + number) * plan.draws + 1
     drawn = [images.draw(first + k, HEARTS, plan.size) for k in range(plan.draws)]
     inputs = torch.cat([d.inputs.flatten(0, 1) for d in drawn])
@@ -75,22 +75,25 @@ def chunk(plan: Plan, number: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy plus one minus the soft Dice over the batch of the three foreground labels."""
+    """Cross-entropy plus one minus the mean soft Dice of the three foreground labels over the batch.
+
+    logits: (B, 4, H, W), labels: (B, H, W).
+    """
     probability = logits.softmax(1)[:, 1:]
-    wanted = functional.one_hot(labels, CLASSES).movedim(3, 1)[:, 1:].to(probability.dtype)
-    both = (probability * wanted).sum((0, 2, 3))
-    dice = (2 * both + 1) / (probability.sum((0, 2, 3)) + wanted.sum((0, 2, 3)) + 1)
+    target = functional.one_hot(labels, CLASSES).movedim(3, 1)[:, 1:].to(probability.dtype)
+    both = (probability * target).sum((0, 2, 3))
+    dice = (2 * both + 1) / (probability.sum((0, 2, 3)) + target.sum((0, 2, 3)) + 1)
     return functional.cross_entropy(logits, labels) + 1 - dice.mean()
 
 
 def learning_rate(plan: Plan, step: int) -> float:
-    """Linear warm-up, then half a cosine to nearly nothing."""
+    """Learning rate of a step: linear warm-up, then half a cosine down to 1 % of the maximum."""
     part = max(step - WARM_UP, 0) / max(plan.steps - WARM_UP, 1)
     return plan.lr * min((step + 1) / WARM_UP, 1.0) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * part)))
 
 
 class Training:
-    """The model, its running average and the optimiser's moments; ``run`` goes from checkpoint to the end."""
+    """The model, its running average and the optimiser; ``run`` trains from the last checkpoint to the end."""
 
     def __init__(self, plan: Plan, folder: Path | None, start: Path | None = None, log: Callable[[str], None] = print):
         self.plan, self.folder, self.log = plan, folder, log
@@ -109,7 +112,7 @@ class Training:
         return min(self.done * self.plan.steps_per_chunk, self.plan.steps)
 
     def run(self, stop: int | None = None) -> None:
-        """All chunks that are left, or up to chunk ``stop``; a checkpoint after each."""
+        """Train the remaining chunks, or up to chunk ``stop``, with a checkpoint after each."""
         while self.done < min(self.plan.chunks, stop or self.plan.chunks):
             wall, cpu = time.perf_counter(), time.process_time()
             value = self.run_chunk()
@@ -120,7 +123,7 @@ class Training:
             self.log(f"step {self.step} of {self.plan.steps}  loss {value:.4f}  {self.wall:.0f} s")
 
     def run_chunk(self) -> float:
-        """Mean loss of a chunk's steps."""
+        """Train one chunk and return its mean loss."""
         self.model.train()
         values = []
         for k, (inputs, labels) in enumerate(chunk(self.plan, self.done)):
@@ -141,7 +144,7 @@ class Training:
         return sum(values) / len(values)
 
     def save(self) -> None:
-        """One file of tensors, then the count that makes it valid; both survive a kill."""
+        """Write the checkpoint: first the tensors, then state.json, which makes it valid; both atomically."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         for k, moments in self.optimiser.state_dict()["state"].items():
@@ -157,10 +160,10 @@ class Training:
                 old.unlink()
 
     def resume(self) -> None:
-        """Go on where the folder's checkpoint ends. Raises ConfigError where it belongs to another plan."""
+        """Load the folder's checkpoint. Raises ConfigError if it belongs to another plan."""
         content = read_json(self.folder / "state.json")
         if content["plan"] != asdict(self.plan):
-            raise ConfigError(f"{self.folder} holds a run of another plan, {content['plan']}: give another --folder")
+            raise ConfigError(f"{self.folder} contains a run of another plan, {content['plan']}: give another --folder")
         self.done, self.wall, self.cpu = content["done"], content["wall"], content["cpu"]
         tensors = load_file(self.folder / f"state{self.done}.safetensors")
         self.model.load_state_dict(_under(tensors, "model."))
@@ -169,11 +172,11 @@ class Training:
         for name, value in _under(tensors, "moments.").items():
             state.setdefault(int(name.split(".")[0]), {})[name.split(".")[1]] = value
         for moments in state.values():
-            for name in ("exp_avg", "exp_avg_sq"):  # weights are channels_last, so their moments are
+            for name in ("exp_avg", "exp_avg_sq"):  # moments have the memory layout of the weights, channels_last
                 if moments[name].dim() == 4:
                     moments[name] = moments[name].contiguous(memory_format=torch.channels_last)
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self.log(f"goes on from step {self.step} of {self.plan.steps}")
+        self.log(f"resumes at step {self.step} of {self.plan.steps}")
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -181,20 +184,21 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def steps_in(minutes: float, plan: Plan) -> int:
-    """How many steps fit: two chunks of a spare model are timed, the first of which only warms up."""
+    """Number of steps that fit into some minutes, from the time of the second of two trial chunks."""
     trial = Training(plan, None, log=lambda line: None)
     seconds = []
     for _ in range(2):
-        began = time.perf_counter()
+        start = time.perf_counter()
         trial.run_chunk()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
     return max(int(minutes * 60 / seconds[-1] * plan.steps_per_chunk), plan.steps_per_chunk)
 
 
 def export(training: Training, path: Path, line: str, draws: int = 20, start: Path | None = None) -> dict[str, object]:
-    """Write the running average's weights and, beside them, how they came about: weights.json.
+    """Write the averaged weights, and their metadata to a .json file beside them; returns the metadata.
 
-    start: weights of an earlier phase, whose .json is kept as ``before``.
+    line: the training command. draws: for the validation. start: weights of an earlier phase, whose metadata is stored
+    as ``before``.
     """
     plan = training.plan
     model = UNet()
@@ -213,8 +217,8 @@ def export(training: Training, path: Path, line: str, draws: int = 20, start: Pa
         "torch": torch.__version__,
         "sha256": sha256(path),
         "generated": {
-            "with the beat": validation.judge(model, VALIDATION_SEED, draws),
-            "single frames": validation.judge(model, VALIDATION_SEED, draws, with_time=False),
+            "with the beat": validation.evaluate(model, VALIDATION_SEED, draws),
+            "single frames": validation.evaluate(model, VALIDATION_SEED, draws, with_time=False),
         },
     }
     if start is not None and start.with_suffix(".json").is_file():
@@ -225,17 +229,17 @@ def export(training: Training, path: Path, line: str, draws: int = 20, start: Pa
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.segmentation.training", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0, help="chooses the number of steps from the speed")
-    parser.add_argument("--steps", type=int, help="instead of --minutes: the same number gives the same weights")
+    parser.add_argument("--minutes", type=float, default=60.0, help="duration; chooses the number of steps")
+    parser.add_argument("--steps", type=int, help="number of steps, instead of --minutes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lr", type=float, default=Plan.lr)
-    parser.add_argument("--stop", type=int, help="at the end of the chunk of this step: the first of two phases")
-    parser.add_argument("--start", type=Path, help="weights to start from")
-    parser.add_argument("--folder", type=Path, help="of the checkpoints; default: heart/seed<k> among the runs")
-    parser.add_argument("--out", type=Path, help="the weights' file; default: weights.safetensors in --folder")
-    parser.add_argument("--draws", type=int, default=20, help="twelve hearts each, on which the weights are judged")
+    parser.add_argument("--stop", type=int, help="stop after the chunk with this step, to train in phases")
+    parser.add_argument("--start", type=Path, help="initial weights")
+    parser.add_argument("--folder", type=Path, help="folder of the checkpoints; default: heart/seed<k> in the runs")
+    parser.add_argument("--out", type=Path, help="file of the weights; default: weights.safetensors in --folder")
+    parser.add_argument("--draws", type=int, default=20, help="number of validation draws of twelve hearts")
     given = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # so that the sums have one order
+    torch.set_num_threads(1)  # gives a fixed order of summation
     folder = given.folder or paths.runs_root() / "heart" / f"seed{given.seed}"
     plan = Plan(seed=given.seed, lr=given.lr, start=sha256(given.start) if given.start else "")
     plan = replace(plan, steps=_steps(given, plan, folder))
@@ -249,7 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _steps(given: argparse.Namespace, plan: Plan, folder: Path) -> int:
-    """What was asked for; of a run that goes on, what it began with."""
+    """Number of steps: from --steps, else from the checkpoint, else from --minutes."""
     if given.steps:
         return given.steps
     if (folder / "state.json").is_file():

@@ -60,8 +60,8 @@ def test_prevalence_is_the_configured_one(scale):
     n = 6_000
     found = draw(config, range(n)).disease.mean(0)
     for disease, share in zip(DISEASES, found, strict=True):
-        wanted = getattr(config, f"prevalence_{disease.lower()}")
-        assert abs(share - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / n) + 0.003
+        expected = getattr(config, f"prevalence_{disease.lower()}")
+        assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / n) + 0.003
 
 
 def test_82_traits_in_uk_biobanks_order():
