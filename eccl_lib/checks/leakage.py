@@ -15,7 +15,13 @@ from eccl_lib.config import command_line
 from eccl_lib.config.schema import Config
 from eccl_lib.data import open_cohort
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.leaks import Leak, check, epoch_not_best_on_validation, scaler_fitted_beyond_train, predictions_outside_test
+from eccl_lib.data.leaks import (
+    Leak,
+    check,
+    epoch_not_best_on_validation,
+    predictions_outside_test,
+    scaler_fitted_beyond_train,
+)
 from eccl_lib.io import paths
 from eccl_lib.io.files import read_json
 from eccl_lib.tasks import TASKS, build_targets

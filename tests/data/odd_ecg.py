@@ -1,4 +1,4 @@
-"""Odd ECG files; see ``odd_inputs``."""
+"""Unusual ECG files; see ``odd_inputs``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEAD, STRIP = b"<StripData>", b"</StripData>"
 
 
 def strip(old: str, new: str | Callable, count: int = 0) -> Callable[[bytes], bytes]:
-    """A pattern replaced within the ten seconds."""
+    """Replace a pattern within the ten seconds."""
 
     def change(xml: bytes) -> bytes:
         before, after = xml.decode("latin-1").split("<StripData>", 1)
@@ -27,7 +27,7 @@ def strip(old: str, new: str | Callable, count: int = 0) -> Callable[[bytes], by
 
 
 def lead(name: str, change: Callable[[np.ndarray], np.ndarray | list]) -> Callable[[bytes], bytes]:
-    """A lead's counts changed; name may be a pattern."""
+    """Change a lead's counts; name may be a pattern."""
 
     def write(match: re.Match) -> str:
         counts = np.array([int(x) for x in re.findall(r"-?\d+", match[2])])
@@ -68,7 +68,7 @@ def clip(counts: np.ndarray) -> np.ndarray:
 
 
 def lose(share: float) -> Callable[[np.ndarray], list]:
-    """Every so many counts an empty token."""
+    """Replace a share of the counts by empty tokens."""
     step = round(1 / share)
     return lambda counts: ["" if k % step == step // 2 else int(c) for k, c in enumerate(counts)]
 
@@ -118,17 +118,17 @@ SURVIVED = [
 ]  # fmt: skip
 DROPPED = [
     ("empty", lambda x: b"", "empty"),
-    ("blanks alone", lambda x: b" \n\t", "damaged"),
+    ("only blanks", lambda x: b" \n\t", "damaged"),
     ("cut at half", lambda x: x[: len(x) // 2], "truncated"),
-    ("its last tag cut off", lambda x: x[:-20], "truncated"),
+    ("without its last tag", lambda x: x[:-20], "truncated"),
     ("random bytes", lambda x: np.random.default_rng(0).bytes(9000), "damaged"),
     ("a gzip under its name", lambda x: gzip.compress(x, mtime=0), "damaged"),
-    ("a web page that says the login is over", lambda x: b"<html><body>Please log in</body></html>", "html"),
+    ("a login page in HTML", lambda x: b"<html><body>Please log in</body></html>", "html"),
     ("JSON", lambda x: b'{"error": "not found"}', "damaged"),
     ("GE MUSE's XML", everywhere(b"CardiologyXML", b"RestingECG"), "RestingECG"),
     ("GE MUSE's document type", with_dtd(b'<!DOCTYPE RestingECG SYSTEM "restecg.dtd">'), "document type"),
     ("an entity bomb", with_dtd(BOMB), "document type"),
-    ("an entity that names a file", with_dtd(OUTSIDE), "document type"),
+    ("an entity with a file URL", with_dtd(OUTSIDE), "document type"),
     ("an exercise ECG by its strips", everywhere(b"<StripData>", b"<StripData><Strip/>"), "exercise"),
     ("an exercise ECG by its protocol", everywhere(b"<StripData>", b"<Protocol/><StripData>"), "exercise"),
     ("no StripData", everywhere(b"StripData>", b"Strip>"), "no StripData"),
@@ -182,6 +182,6 @@ CASES = [
     *(case(f"dialect: {name}", change, KEPT, "") for name, change in ECG_DIALECTS.items()),
     *(case(what, change, KEPT, says) for what, change, says in SURVIVED),
     *(case(what, change, QUARANTINED, says) for what, change, says in DROPPED),
-    Case("ECG", "a file that is gone since it was listed", read_absent, QUARANTINED, "opened"),
+    Case("ECG", "a file that was deleted after it was listed", read_absent, QUARANTINED, "opened"),
     Case("ECG", "a folder with the name of a file", read_folder, QUARANTINED, "opened"),
 ]

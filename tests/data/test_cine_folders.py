@@ -162,7 +162,7 @@ def test_a_folder_may_have_more_files_than_a_stack_up_to_a_limit(real_dicom, tmp
         monkeypatch.setattr(safe_zip, name, 5)
     np.testing.assert_array_equal(detect.open_cine(tmp_path).pixels([0], [0, 3]), wanted)
     monkeypatch.setattr(dicom_series, "MOST_FILES", 5)
-    with pytest.raises(UnreadableError, match=r"at most 5 are looked through.*short-axis series alone"):
+    with pytest.raises(UnreadableError, match=r"the limit is 5.*only its short-axis series"):
         detect.open_cine(tmp_path)
 
 
@@ -186,7 +186,7 @@ def test_a_folder_with_two_studies_is_rejected_and_its_subfolders_are_read(share
                 image.StudyInstanceUID = image.SeriesInstanceUID = f"1.2.{person}"
                 image.save_as(folder / f"{k}.dcm")
     (kinds,) = cine_folders.find([tmp_path]).participants.values()
-    with pytest.raises(UnreadableError, match=r"2 studies.*Point FOLDER one level deeper"):
+    with pytest.raises(UnreadableError, match=r"2 studies.*Use a FOLDER one level deeper"):
         detect.open_cine(kinds["cine"][0])
     people = cine_folders.find([tmp_path / "siteA"]).participants
     assert sorted(people) == ["person1", "person2"]

@@ -1,4 +1,4 @@
-"""One cohort in every dialect gives one store."""
+"""A cohort gives the same store in all dialects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def default(frame, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", TABLE_DIALECTS)
-def test_a_table_in_every_dialect_gives_the_same_facts(frame, default, tmp_path, name):
+def test_a_table_in_each_dialect_gives_the_same_values(frame, default, tmp_path, name):
     path = tmp_path / "table"
     path.write_bytes(table_dialects.write(frame, TABLE_DIALECTS[name]))
     table, notes = tables.read_tables([path])
@@ -52,7 +52,7 @@ def test_a_table_in_every_dialect_gives_the_same_facts(frame, default, tmp_path,
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory):
-    """One participant's files in the default form, and the store's rows of them."""
+    """One participant's files in the default dialect, and the rows in the store."""
     root = tmp_path_factory.mktemp("sent")
     synthetic.write_participant(CONFIG, 3, root)
     found = files.find(root).participants["9000004"]
@@ -60,7 +60,7 @@ def sent(tmp_path_factory):
 
 
 def rows(*folders) -> tuple[np.ndarray, np.ndarray, float]:
-    """Signal, clip and heart rate of participant 9000004 as the store would keep them."""
+    """Stored signal, clip and heart rate of participant 9000004."""
     found = files.find(folders).participants["9000004"]
     signal, heart_rate, _ = ecg.preprocess(files.first_readable(found["ecg"], readers.read_ecg))
     mask = found["segmentation"][0]
@@ -147,7 +147,7 @@ def test_files_in_two_folders_and_a_damaged_repeat_give_the_same_rows(sent, tmp_
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Builds a combination's store by the command and opens it."""
+    """A function that builds and opens the store of a combination of dialects."""
 
     def build(number: int):
         folder = tmp_path_factory.mktemp("dialect")
@@ -170,7 +170,7 @@ SLOW = [pytest.param(number, marks=pytest.mark.slow) for number in range(1, dial
 
 
 @pytest.mark.parametrize("number", [8, *SLOW])
-def test_the_command_makes_the_same_store_of_a_cohort_in_other_dialects(store, plain, number):
+def test_a_cohort_in_other_dialects_gives_the_same_store(store, plain, number):
     found = store(number)
     assert len(found.quarantine) == 0
     for name in ("ecg", "clips", "traits", "labels"):

@@ -86,7 +86,7 @@ def test_a_participant_without_a_mask_has_the_networks_crop(own_biobank):
     assert cmr.intersection_over_union((top, left, bottom, right), drawn) > 0.5
 
 
-def test_another_segmenter_processes_only_the_affected_participants_again(own_biobank, processed, no_weights):  # noqa: F811
+def test_another_segmenter_processes_only_affected_participants_again(own_biobank, processed, no_weights):  # noqa: F811
     without_masks(own_biobank, "9000002", "9000005")
     masks_first = build(own_biobank, "--segmenter", "masks")
     assert masks_first.quarantine["eid"].tolist() == ["9000002", "9000005"]

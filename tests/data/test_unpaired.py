@@ -94,17 +94,16 @@ def test_the_split_depends_on_the_name_only_and_a_second_build_reads_only_new_fi
     first = build(recordings)
     assert list(first.table["eid"]) == [unpaired.eid_of(name) for name in first.table["name"]]
     assert list(first.table["split"]) == [split_of(eid, "eccl") for eid in first.table["eid"]]
-    seen: list[str] = []
+    processed: list[str] = []
     process = fill.process
-    monkeypatch.setattr(
-        fill, "process", lambda who, config: (seen.append(who.paths("ecg")[0].name), process(who, config))[1]
-    )
+    recorded = lambda p, config: (processed.append(p.paths("ecg")[0].name), process(p, config))[1]  # noqa: E731
+    monkeypatch.setattr(fill, "process", recorded)
     again = build(recordings)
-    assert seen == []
+    assert processed == []
     assert again.fingerprint == first.fingerprint
     shutil.copy(recordings / "a" / "one.dcm", recordings / "a" / "new.dcm")
     more = build(recordings)
-    assert seen == ["new.dcm"]
+    assert processed == ["new.dcm"]
     before = dict(zip(first.table["name"], first.table["split"], strict=True))
     after = dict(zip(more.table["name"], more.table["split"], strict=True))
     assert {name: after[name] for name in before} == before

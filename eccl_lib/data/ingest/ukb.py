@@ -1,4 +1,4 @@
-"""The command that turns what UK Biobank sent into the store: ``python -m eccl_lib.data.ukb``."""
+"""The command that builds the store of UK Biobank's files: ``python -m eccl_lib.data.ukb``."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from eccl_lib.data.ukb import tables, withdrawals
 from eccl_lib.io.progress import format_seconds, print_line
 from eccl_lib.io.workers import Engine
 
-ENDS = """Goes on where it was stopped; run it again after each download: only what is new or changed is read.
-Afterwards every stage takes --cohort ukb. Nothing leaves this machine. docs/data.md has the details."""
+ENDS = """Interrupted builds resume. Run the command again after each download; it reads only new and changed files.
+Then use --cohort ukb with all stages. No data leave this machine. docs/data.md has the details."""
 
 
 def main(words: list[str] | None = None) -> int:
