@@ -39,11 +39,13 @@ def table(path: Path, count: int) -> None:
 
 def listed(count: int):
     """What a search of the folders would have found."""
-    from eccl_lib.data.files import Found
+    from eccl_lib.data.files import FileListing
 
     names = {"ecg": "{0}_20205_2_0.xml", "cine": "{0}_20209_2_0.zip", "segmentation": "{0}/seg_sa.nii.gz"}
     people = (str(FIRST + k) for k in range(count))
-    return Found({eid: {kind: (Path("/bulk") / name.format(eid),) for kind, name in names.items()} for eid in people})
+    return FileListing(
+        {eid: {kind: (Path("/bulk") / name.format(eid),) for kind, name in names.items()} for eid in people}
+    )
 
 
 def write_records(folder: Path, found) -> None:
@@ -95,7 +97,7 @@ def measure(count: int) -> None:
     patched = (mock.patch.object(files, "find", lambda *_: listed(count)), mock.patch.object(sharded, "_verify_shards"))
     with patched[0], patched[1], mock.patch.object(plan, "_size_and_time", lambda path: (1, 1)):
         with step("list files, read tables, labels, slots"):
-            found = plan.take(source, folder, withdrawn)
+            found = plan.make_inventory(source, folder, withdrawn)
         write_records(folder, found)
         with step("read all records"):
             records = fill.read_records(sharded.layout_of(folder))

@@ -11,7 +11,12 @@ import pandas as pd
 
 from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.leaks import Leak, chosen_elsewhere, fitted_on_others, not_of_the_test_set
+from eccl_lib.data.leaks import (
+    Leak,
+    epoch_not_best_on_validation,
+    predictions_outside_test,
+    scaler_fitted_beyond_train,
+)
 from eccl_lib.io import paths
 from eccl_lib.io.files import read_json
 from eccl_lib.tasks import TASKS, build_targets
@@ -26,19 +31,19 @@ def check_runs(config: Config, data: Cohort) -> list[Leak]:
         return targets.centre, targets.spread
 
     measured = np.isfinite(data.traits[train]).any()  # ECGs alone have no traits to scale
-    found = fitted_on_others(fit, np.asarray(data.traits, dtype=np.float64), train) if measured else []
+    found = scaler_fitted_beyond_train(fit, np.asarray(data.traits, dtype=np.float64), train) if measured else []
     for manifest in sorted(paths.scale_root(config.scale, config.cohort).glob("*/*/*/seed*/manifest.json")):
         run, metrics = manifest.parent, read_json(manifest.parent / "metrics.json")
         leaks = _check_run(run, metrics, data.table)
-        found += [Leak(leak.kind, leak.level, f"{leak.what} ({'/'.join(run.parts[-4:])})") for leak in leaks]
+        found += [Leak(leak.kind, leak.level, f"{leak.message} ({'/'.join(run.parts[-4:])})") for leak in leaks]
     return found
 
 
 def _check_run(run: Path, metrics: dict[str, Any], table: pd.DataFrame) -> list[Leak]:
     found = []
     if (run / "predictions.parquet").is_file():
-        found += not_of_the_test_set(pd.read_parquet(run / "predictions.parquet", columns=["eid"])["eid"], table)
+        found += predictions_outside_test(pd.read_parquet(run / "predictions.parquet", columns=["eid"])["eid"], table)
     history = pd.read_csv(run / "history.csv") if (run / "history.csv").is_file() else pd.DataFrame()
     if "score" in history and "best_epoch" in metrics:
-        found += chosen_elsewhere(int(metrics["best_epoch"]), history["score"].to_numpy())
+        found += epoch_not_best_on_validation(int(metrics["best_epoch"]), history["score"].to_numpy())
     return found

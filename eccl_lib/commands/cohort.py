@@ -29,7 +29,7 @@ def command(verify: bool, **options: Any) -> None:
     data = open_cohort.load(config, print_line, needs=())
     if verify:
         open_cohort.verify_all(config, data)
-        print("every file matches its checksum")
+        print("all files match their checksums")
     sizes = ", ".join(f"{split} {count}" for split, count in counts(data).items())
     cases = ", ".join(f"{disease} {n}" for disease, n in zip(DISEASES, data.labels.sum(axis=0), strict=True))
     print(f"{data.folder}\n{sizes}; {cases}")

@@ -1,1 +1,1 @@
-"""From files on disk to arrays that the models read."""
+"""Data: file formats, preprocessing, stores and cohorts."""

@@ -1,8 +1,8 @@
-"""``grid_sample`` for clips with many frames, channels last: on a CPU the same bits in a fifth of the time.
+"""Bilinear sampling of clips with many frames: on a CPU the same bits as ``grid_sample`` in a fifth of the time.
 
-grid_sample goes through a clip frame by frame. All frames move alike, so the four neighbours and weights of a pixel
-are found once, and each neighbour is one row of frames: a weighted sum of four rows of a table, which is what
-``embedding_bag`` does best.
+``grid_sample`` processes a clip frame by frame. Here all frames share one grid, so the four neighbours of a pixel and
+their weights are computed once. In channels-last layout a pixel is one row of all frames, and ``embedding_bag``
+computes the weighted sum of four rows.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-POINTS = 2**16  # pixels of a few clips, taken at once
-PIECE = 2**13  # of them, gathered at once: what stays in a core's cache
-VALUES = 2**17  # converted at once, for the same reason
+POINTS = 2**16  # pixels processed at once, from a few clips
+PIECE = 2**13  # pixels per call of embedding_bag; they fit in a core's cache
+VALUES = 2**17  # values converted to float32 at once; they fit in a core's cache
 
 Finish = Callable[[Tensor], Tensor]
 
 
 def sample(batch: Tensor, grid: Tensor, finish: Finish | None = None) -> Tensor:
-    """Bilinear, what lies outside repeats the border. batch: (B, C, H, W), grid: (B, h, w, 2) in half image sides.
+    """Images sampled bilinearly at a grid. batch: (B, C, H, W), grid: (B, h, w, 2) in half image sides.
 
-    finish: of a batch that is not float32 already, what is done in place with the float32 it is turned into; a few
-    clips at a time, so that a large batch is never there twice. The memory layout is kept.
+    Border pixels are repeated outside the image. finish: in-place operation on the batch after its conversion to
+    float32; it runs on a few clips at a time, so that memory holds no second copy of a large batch. The memory layout
+    is kept.
     """
     last = batch.is_contiguous(memory_format=torch.channels_last)
     if last and batch.device.type == "cpu" and (finish or batch.dtype == torch.float32) and _exact(batch.shape[1]):
@@ -44,7 +45,7 @@ def _rows(batch: Tensor, grid: Tensor, finish: Finish | None) -> Tensor:
     moved, done = torch.empty(samples * points, channels), 0
     stored = batch.permute(0, 2, 3, 1)  # (B, H, W, C), contiguous
     step = max(1, POINTS // (height * width))
-    buffer = torch.empty(stored[:step].shape) if finish else None  # once: memory that is new costs more than the work
+    buffer = torch.empty(stored[:step].shape) if finish else None  # reused: allocation costs more than the conversion
     for k in range(0, samples, step):
         table = stored[k : k + step] if buffer is None else _finished(stored[k : k + step], buffer, finish)
         table = table.reshape(-1, channels)
@@ -57,7 +58,7 @@ def _rows(batch: Tensor, grid: Tensor, finish: Finish | None) -> Tensor:
 
 
 def _finished(stored: Tensor, buffer: Tensor, finish: Finish) -> Tensor:
-    """Some clips as float32 in the buffer."""
+    """Clips converted to float32 and finished, in the buffer."""
     table = buffer[: len(stored)]
     for part, out in zip(stored.reshape(-1).split(VALUES), table.reshape(-1).split(VALUES), strict=True):
         finish(out.copy_(part))
@@ -65,16 +66,17 @@ def _finished(stored: Tensor, buffer: Tensor, finish: Finish) -> Tensor:
 
 
 def neighbours(grid: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Rows of the four neighbours of each place and their weights: (b * h * w, 4) int32 and float32.
+    """Row numbers of the four neighbours of each grid point and their weights: (b * h * w, 4) int32 and float32.
 
-    grid: (b, h, w, 2), x and y. Steps and their order are grid_sample's; its one fused multiply-add is done in float64.
+    grid: (b, h, w, 2), x and y. The operations and their order are those of ``grid_sample``, whose single fused
+    multiply-add is computed in float64.
     """
     places = grid.add(1).to(torch.float64).flatten(1, 2).transpose(1, 2).contiguous()  # (b, 2, h * w)
     size = torch.tensor([width, height], dtype=torch.float64)[:, None]
     place = places.mul_(size / 2).sub_(0.5).to(torch.float32)
     place = torch.minimum(place.clamp_(min=0), (size - 1).to(torch.float32), out=place)
     low = place.floor()
-    far = place.sub_(low)  # share of the neighbour to the right, of the one below
+    far = place.sub_(low)  # weight of the neighbour to the right, and of the neighbour below
     near = 1 - far
     weight = torch.empty(*far[:, 0].shape, 4)
     for n, (across, down) in enumerate(((near, near), (far, near), (near, far), (far, far))):
@@ -90,7 +92,7 @@ def neighbours(grid: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def _exact(channels: int) -> bool:
-    """Whether both ways give the same bits on this machine: they do where both multiply and add in one rounding."""
+    """True if both implementations give the same bits on this machine, i.e. both use fused multiply-add."""
     generator = torch.Generator().manual_seed(0)
     batch = torch.rand(2, channels, 9, 11, generator=generator).sub_(0.5).contiguous(memory_format=torch.channels_last)
     grid = torch.rand(2, 9, 11, 2, generator=generator).mul_(3).sub_(1.5)

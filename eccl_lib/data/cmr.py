@@ -1,4 +1,4 @@
-"""CMR: the middle slice, the rectangle around the heart, 224 x 224 x 50, and what the models see of it (Sec. 3.1)."""
+"""CMR preprocessing and augmentation: middle slice, crop to the heart, 224 x 224 pixels x 50 frames (Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 LV, MYOCARDIUM, RV = 1, 2, 3
 FIXED_BOX = 80  # pixels, authors' code
-WINDOW = (0.005, 0.995)  # quantiles of the clip that become black and white; ours: extremes hang on one pixel
-
-ROWS_AT_ONCE = 8  # of a clip in the making: what stays in a core's cache is done in half the time
+WINDOW = (0.005, 0.995)  # quantiles of the clip that map to 0 and 255; ours; robust to single extreme pixels
+ROWS_AT_ONCE = 8  # rows of a clip resized together; they fit in a core's cache, which halves the time
 
 
 def choose_slice(labels: np.ndarray | None, slices: int, choice: str) -> int:
-    """Which slice is kept. labels: (S, F, H, W), base to apex.
+    """Index of the slice that is stored. labels: (S, F, H, W), base to apex.
 
-    ``middle``: half way between the first and the last slice that hold left ventricle (Sec. 3.1); of the whole stack
-    without labels. ``rv_max``: most RV at end systole, one further from the base where it is among the first three of
-    five or more (authors' code).
+    ``middle``: the slice half way between the first and the last slice with left ventricle (Sec. 3.1), or half way
+    through the stack without labels. ``rv_max``: the slice with most RV at end systole; if it is one of the first three
+    of five or more slices, the next one towards the apex (authors' code). Raises UnreadableError if labels are missing
+    for ``rv_max``, empty, or without left ventricle.
     """
     if labels is None:
         if choice == "rv_max":
-            raise UnreadableError("slice_choice rv_max needs a segmentation", "Or set store.slice_choice=middle.")
+            raise UnreadableError("slice_choice rv_max needs a segmentation", "Set store.slice_choice=middle.")
         return (slices - 1) // 2
     if choice == "rv_max":
         volume = (labels == LV).sum(axis=(0, 2, 3))
-        drawn = labels.any(axis=(0, 2, 3))  # a mask may have two frames of fifty
-        if not drawn.any():
-            raise UnreadableError("the segmentation is empty", "Check the mask against the images.")
-        end_systole = int(np.argmin(np.where(drawn, volume, volume.max() + 1)))
+        labelled = labels.any(axis=(0, 2, 3))  # a mask may cover only two of fifty frames
+        if not labelled.any():
+            raise UnreadableError("the segmentation is empty", "Check that the mask belongs to this cine.")
+        end_systole = int(np.argmin(np.where(labelled, volume, volume.max() + 1)))
         chosen = int(np.argmax((labels[:, end_systole] == RV).sum(axis=(1, 2))))
         return chosen + 1 if chosen <= 2 and slices >= 5 else chosen
     ventricle = np.flatnonzero(((labels == LV) | (labels == MYOCARDIUM)).any(axis=(1, 2, 3)))
@@ -48,43 +48,47 @@ def choose_slice(labels: np.ndarray | None, slices: int, choice: str) -> int:
 
 
 def middle_slice(record: CineRecord, choice: str = "middle") -> int:
-    """Index of the slice that is kept of a cine; see ``choose_slice``."""
+    """Index of the slice of a cine that is stored; see ``choose_slice``."""
     return choose_slice(record.labels, len(record.images), choice)
 
 
 def heart_box(labels: np.ndarray) -> tuple[int, int, int, int]:
-    """Smallest rectangle that holds the heart over all frames: top, left, bottom, right, the last two exclusive.
+    """Bounding box of the heart over all frames: top, left, bottom, right in pixels, the last two exclusive.
 
-    labels: (F, H, W), the heart above 0. Specks apart from the largest connected part (over all frames) do not count.
+    labels: (F, H, W), heart > 0. Only the largest connected component of the union over frames counts. Raises
+    UnreadableError if the labels are empty.
     """
     from scipy.ndimage import find_objects, label
 
     parts, count = label((labels > 0).any(axis=0), structure=np.ones((3, 3)))
     if not count:
-        raise UnreadableError("the segmentation is empty in the chosen slice", "Check the mask against the images.")
+        raise UnreadableError("the segmentation is empty in the chosen slice", "Check that the mask fits the cine.")
     largest = int(np.argmax(np.bincount(parts.ravel())[1:]))
     rows, columns = find_objects(parts)[largest]
     return rows.start, columns.start, rows.stop, columns.stop
 
 
 def box_of(record: CineRecord, chosen: int = 0) -> tuple[int, int, int, int]:
-    """The rectangle around the heart in one slice of a record: the smallest by its labels, else the one it has."""
+    """Bounding box of the heart in one slice of a record: from its labels if it has any, else ``record.box``.
+
+    Raises UnreadableError if the record has neither.
+    """
     if record.labels is not None:
         return heart_box(record.labels[chosen])
     if record.box is None:
-        raise UnreadableError("no segmentation is given, so the heart's place is unknown", "segment.locate finds it.")
+        raise UnreadableError("the cine has no segmentation and no bounding box", "Call providers.locate first.")
     return record.box
 
 
-def shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    """Area that two rectangles share, over the area of both together: 1 for the same one, 0 where they do not meet."""
-    both = [max(min(a[k + 2], b[k + 2]) - max(a[k], b[k]), 0) for k in (0, 1)]
-    sizes = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return both[0] * both[1] / (sum(sizes) - both[0] * both[1])
+def intersection_over_union(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    """Intersection over union of two boxes (top, left, bottom, right): 1 if they are equal, 0 if they are disjoint."""
+    overlap = [max(min(a[k + 2], b[k + 2]) - max(a[k], b[k]), 0) for k in (0, 1)]
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return overlap[0] * overlap[1] / (sum(areas) - overlap[0] * overlap[1])
 
 
 def cut(images: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """The box out of (F, H, W), zeros where it leaves the image."""
+    """Crop of (F, H, W) images to a box, zero-padded outside the image."""
     top, left, bottom, right = box
     height, width = images.shape[1:]
     inner = images[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
@@ -93,15 +97,15 @@ def cut(images: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def fixed_box(box: tuple[int, int, int, int], side: int = FIXED_BOX) -> tuple[int, int, int, int]:
-    """A square of a fixed number of pixels with the same centre (authors' code)."""
+    """A square box of ``side`` pixels with the same centre (authors' code)."""
     top, left = (box[0] + box[2] - side) // 2, (box[1] + box[3] - side) // 2
     return top, left, top + side, left + side
 
 
 def resize(images: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Bilinear along one axis, averaging where it shrinks (antialias), as torch and Pillow do it. float32.
+    """Images resized linearly along one axis with antialiasing, as torch and Pillow do it. Returns float32.
 
-    Plain sums of slices in a fixed order: the same pixels on every machine and for every number of threads.
+    The order of summation is fixed, so the pixels are identical on every machine and for every number of threads.
     """
     length = images.shape[axis]
     ratio = length / size
@@ -124,7 +128,7 @@ def resize(images: np.ndarray, size: int, axis: int) -> np.ndarray:
 
 
 def resample_frames(images: np.ndarray, frames: int) -> np.ndarray:
-    """Another number of frames over one heart beat, linear and cyclic: the last frame leads to the first. (F, H, W)."""
+    """Cyclic linear interpolation of one heart beat to another number of frames: (F, H, W) to (frames, H, W)."""
     count = len(images)
     if count == frames:
         return images
@@ -135,10 +139,11 @@ def resample_frames(images: np.ndarray, frames: int) -> np.ndarray:
 
 
 def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
-    """One cine as the store keeps it: (clip_size, clip_size, clip_frames) uint8.
+    """One cine in the store's form: (clip_size, clip_size, clip_frames) uint8.
 
-    The chosen slice, its box, all frames of one beat, stretched to a square (Sec. 3.1); brightness from the clip's 0.5
-    to its 99.5 percentile over 0 to 255. Raises UnreadableError where the record does not say where the heart is.
+    The crop is the heart's bounding box in the chosen slice, over all frames of one beat, resized to a square (Sec.
+    3.1). The 0.5 and 99.5 percentiles of the clip map to 0 and 255. Raises UnreadableError if the record has neither
+    labels nor a box, or if the crop has constant brightness.
     """
     chosen = middle_slice(record, store.slice_choice)
     box = box_of(record, chosen)
@@ -147,7 +152,7 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
     images = cut(record.images[chosen], box)
     low, high = np.quantile(images, WINDOW)
     if not high > low:
-        raise UnreadableError("the image is of one brightness inside the heart", "Look at the file: it holds no cine.")
+        raise UnreadableError("the image has constant brightness inside the heart", "Check the file: it is no cine.")
     clip = resample_frames(images.astype(np.float32), store.clip_frames)
     clip = np.ascontiguousarray(clip.transpose(1, 2, 0))  # (h, w, F)
     rows = resize(clip, store.clip_size, 0)
@@ -162,29 +167,32 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
 
 
 def to_view(clip: np.ndarray, view: ViewConfig) -> np.ndarray:
-    """Coarser (H, W, F) uint8: mean over squares of pixels, every k-th frame. The clip itself where nothing changes."""
+    """A stored clip at the view's size: (H, W, F) uint8, means over square pixel blocks, every k-th frame.
+
+    Returns the clip itself if the sizes are equal.
+    """
     height, _, frames = clip.shape
     block, step = height // view.clip_size, frames // view.clip_frames
     if block == 1 and step == 1:
         return clip
-    thin = clip[:, :, ::step]
+    subsampled = clip[:, :, ::step]
     if block == 1:
-        return np.ascontiguousarray(thin)
-    size, kept = view.clip_size, thin.shape[2]
-    rows = thin.reshape(size, block, height, kept).sum(axis=1, dtype=np.uint16)
-    total = rows.reshape(size, size, block, kept).sum(axis=2, dtype=np.uint32)
+        return np.ascontiguousarray(subsampled)
+    size, count = view.clip_size, subsampled.shape[2]
+    rows = subsampled.reshape(size, block, height, count).sum(axis=1, dtype=np.uint16)
+    total = rows.reshape(size, size, block, count).sum(axis=2, dtype=np.uint32)
     return ((total + block * block // 2) // (block * block)).astype(np.uint8)
 
 
 def scale(batch: torch.Tensor) -> torch.Tensor:
-    """uint8 to float32 in [-1, 1] (Sec. 3.1), any shape, memory layout kept."""
+    """Clips scaled from uint8 to float32 in [-1, 1] (Sec. 3.1). Any shape; the memory layout is kept."""
     import torch
 
     return _scaled(batch.to(torch.float32))
 
 
 def _scaled(batch: torch.Tensor) -> torch.Tensor:
-    """0 to 255 to [-1, 1], in place."""
+    """Scale values from [0, 255] to [-1, 1] in place."""
     return batch.mul_(2 / 255).sub_(1)
 
 
@@ -208,12 +216,11 @@ def augment(batch: torch.Tensor, augment: AugmentConfig, draws: torch.Tensor) ->
 def transform(
     batch: torch.Tensor, angle: torch.Tensor, side: torch.Tensor, shift: torch.Tensor, mirror: torch.Tensor
 ) -> torch.Tensor:
-    """One affine map for rotation, crop and mirror: (B, F, H, W), all frames of a clip alike, on the batch's device.
+    """Rotate, crop and mirror clips by one affine map per clip; all frames of a clip are transformed alike.
 
-    batch: float, or uint8 as stored, which is scaled to [-1, 1] on the way.
-    angle: (B,) radians. side: (B,) share of the side that is kept and fills the frame. shift: (B, 2) centre of what is
-    kept, x and y, in half image sides. mirror: (B,) bool, left to right. What lies outside repeats the border; the
-    memory layout is kept.
+    batch: (B, F, H, W), float, or uint8 as stored, which is also scaled to [-1, 1]. angle: (B,) radians. side: (B,)
+    side length of the crop as a share of the image's. shift: (B, 2) centre of the crop, x and y, in half image sides.
+    mirror: (B,) bool, left to right. Border pixels are repeated outside the image. The memory layout is kept.
     """
     import torch
     from torch.nn import functional
@@ -226,6 +233,6 @@ def transform(
         [torch.stack([cos * sign, -sin, shift[:, 0]], dim=1), torch.stack([sin * sign, cos, shift[:, 1]], dim=1)], dim=1
     )
     finish, kind = (_scaled, torch.float32) if batch.dtype == torch.uint8 else (None, batch.dtype)
-    with torch.autocast(batch.device.type, enabled=False):  # bf16 would put pixels 0.7 beside their place
+    with torch.autocast(batch.device.type, enabled=False):  # bf16 coordinates are wrong by up to 0.7 pixels
         grid = functional.affine_grid(theta.to(kind), list(batch.shape), align_corners=False)
         return bilinear.sample(batch, grid, finish)

@@ -1,4 +1,4 @@
-"""ECG: from any recording to 12 leads x 10 s at 500 Hz without baseline; its checks; what models see (Sec. 3.1)."""
+"""ECG preprocessing, quality flags and augmentation: 12 leads, 10 s, 500 Hz, baseline removed (Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -18,55 +18,56 @@ if TYPE_CHECKING:
 
 RATE = 500  # samples per second, Sec. 3.1
 SAMPLES = 5000  # ten seconds, Sec. 3.1
-SHORTEST_SECONDS = 9.8  # ours; devices stop a few samples early, and the rest repeats the last value
-PLAUSIBLE_RATE = (30.0, 200.0)  # beats per minute; outside, the rate is not believed
-FLAT_MV = 0.01  # a lead that moves less in ten seconds has no electrode
+SHORTEST_SECONDS = 9.8  # ours; some devices stop a few samples early; the last value is repeated up to 10 s
+PLAUSIBLE_RATE = (30.0, 200.0)  # beats per minute; a heart rate outside this range is not used; ours
+FLAT_MV = 0.01  # a lead with a smaller peak-to-peak amplitude in ten seconds counts as flat; ours
 
-# Limb leads as mixtures of I and II (Einthoven, Goldberger), in the order of LEADS.
+# Limb leads as linear combinations of I and II (Einthoven, Goldberger), in the order of LEADS.
 LIMB = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
 
 
 def standardise(record: EcgRecord) -> np.ndarray:
-    """First ten seconds at 500 Hz: (12, 5000) float64 mV; missing limb leads rebuilt, other missing leads zero.
+    """First ten seconds of a recording at 500 Hz: (12, 5000) float64 mV.
 
-    Raises UnreadableError where fewer than two limb leads or less than 9.8 s are there.
+    Missing limb leads are computed from two others; other missing leads are zero. Raises UnreadableError for a wrong
+    shape or sampling rate, fewer than two limb leads, or less than 9.8 s.
     """
     if record.signal.ndim != 2 or len(record.signal) != len(LEADS):
         raise UnreadableError(f"the signal has shape {record.signal.shape}, not (12, samples)")
     if not np.isfinite(record.rate) or not 50 <= record.rate <= 20_000:
         raise UnreadableError(
-            f"a sampling rate of {record.rate} Hz cannot be right", "State the true rate in the file."
+            f"the sampling rate of {record.rate} Hz is not plausible", "Write the correct rate into the file."
         )
     seconds = record.signal.shape[1] / record.rate
     if seconds < SHORTEST_SECONDS:
         raise UnreadableError(f"the recording lasts {seconds:.1f} s", "Ten seconds are needed.")
-    # A second more than is kept, so that the resampling filter meets no edge inside.
+    # One extra second keeps the edge effects of the resampling filter outside the ten seconds.
     signal = record.signal[:, : int(np.ceil(11 * record.rate))].astype(np.float64)
     if np.isnan(signal).any():
-        signal = _bridge_gaps(_rebuild_limb_leads(signal))
+        signal = _fill_gaps(_rebuild_limb_leads(signal))
     signal = np.ascontiguousarray(resample(signal, record.rate, RATE)[:, :SAMPLES])
-    lost = SAMPLES - signal.shape[1]
-    return np.pad(signal, ((0, 0), (0, lost)), mode="edge") if lost else signal
+    missing = SAMPLES - signal.shape[1]
+    return np.pad(signal, ((0, 0), (0, missing)), mode="edge") if missing else signal
 
 
 def _rebuild_limb_leads(signal: np.ndarray) -> np.ndarray:
-    """Absent limb leads (all NaN) from the first two present ones."""
+    """The signal with absent limb leads (all NaN) computed from the first two present ones."""
     absent = np.isnan(signal).all(axis=1)
     if not absent[:6].any():
         return signal
     present = np.flatnonzero(~absent[:6])[:2]
     if len(present) < 2:
         names = [LEADS[k] for k in present] or ["none"]
-        raise UnreadableError(f"of the six limb leads the file has {', '.join(names)}", "At least two are needed.")
-    one_and_two = np.linalg.solve(LIMB[present], signal[present])
+        raise UnreadableError(f"the file's only limb leads are: {', '.join(names)}", "At least two are needed.")
+    leads_i_ii = np.linalg.solve(LIMB[present], signal[present])
     signal = signal.copy()
-    # To a picovolt: a rebuilt lead then has the last bits that the device's own would have.
-    signal[:6][absent[:6]] = np.round((LIMB @ one_and_two)[absent[:6]], 9)
+    # Rounding to a picovolt gives the same bits as the lead that the device itself would write.
+    signal[:6][absent[:6]] = np.round((LIMB @ leads_i_ii)[absent[:6]], 9)
     return signal
 
 
-def _bridge_gaps(signal: np.ndarray) -> np.ndarray:
-    """Missing samples by a straight line, leads with nothing by zero."""
+def _fill_gaps(signal: np.ndarray) -> np.ndarray:
+    """The signal with missing samples interpolated linearly; a lead without any sample becomes zero."""
     for lead in signal[np.isnan(signal).any(axis=1)]:
         if np.isnan(lead).mean() > 0.2 and not np.isnan(lead).all():
             raise UnreadableError("more than a fifth of a lead's samples are missing", "Leave the recording out.")
@@ -77,9 +78,9 @@ def _bridge_gaps(signal: np.ndarray) -> np.ndarray:
     return signal
 
 
-def resample(signal: np.ndarray, rate: float, wanted: float) -> np.ndarray:
-    """Another sampling rate by a polyphase filter: (..., T) to (..., about T * wanted / rate)."""
-    ratio = Fraction(wanted / rate).limit_denominator(1000)
+def resample(signal: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
+    """The signal at another sampling rate, by a polyphase filter: (..., T) to (..., about T * new_rate / rate)."""
+    ratio = Fraction(new_rate / rate).limit_denominator(1000)
     if ratio == 1:
         return signal
     from scipy.signal import resample_poly
@@ -93,11 +94,10 @@ def beat_period(heart_rate: float) -> int:
 
 
 def trend(signal: np.ndarray, period: int) -> np.ndarray:
-    """Moving average over one period, the trend of additive seasonal decomposition (Sec. 3.1).
+    """Moving average over one period: the trend of an additive seasonal decomposition (Sec. 3.1).
 
-    signal: (..., T); returns the same shape. An even period takes half weights at both ends.
-    The first and last period // 2 samples, where the window leaves the signal, take the
-    nearest value that is defined.
+    signal: (..., T); returns the same shape. With an even period both ends of the window have weight 1/2. The window
+    does not fit at the first and last period // 2 samples; these take the nearest computed value.
     """
     half = period // 2
     total = np.zeros((*signal.shape[:-1], signal.shape[-1] + 1))
@@ -116,12 +116,12 @@ def trend(signal: np.ndarray, period: int) -> np.ndarray:
 
 
 def remove_baseline(mv: np.ndarray, heart_rate: float) -> np.ndarray:
-    """The signal without its one-beat trend (Sec. 3.1: seasonal decomposition). mv: (..., 5000) at 500 Hz."""
+    """The signal minus its trend over one beat (Sec. 3.1: seasonal decomposition). mv: (..., 5000) at 500 Hz."""
     return mv - trend(mv, beat_period(heart_rate))
 
 
 def r_peaks(mv: np.ndarray, rate: float) -> np.ndarray:
-    """Samples at which the ventricles fire, found on all leads together. mv: (12, T) or (T,)."""
+    """Sample numbers of the R peaks, detected on all leads together. mv: (12, T) or (T,)."""
     from scipy.ndimage import uniform_filter1d
     from scipy.signal import butter, find_peaks, sosfiltfilt
 
@@ -134,7 +134,7 @@ def r_peaks(mv: np.ndarray, rate: float) -> np.ndarray:
     if not live.any():
         return np.empty(0, dtype=int)
     envelope = np.mean(np.minimum(slope[live] / size[live], 2.0), axis=0)
-    # One QRS in every two seconds sets the usual height: robust to one giant artefact.
+    # The median of the maxima of two-second windows is robust to a single large artefact.
     window = int(2 * rate)
     tops = [envelope[k : k + window].max() for k in range(0, len(envelope) - window // 2, window)]
     height = 0.25 * float(np.median(tops))
@@ -150,28 +150,31 @@ def heart_rate(mv: np.ndarray, rate: float = RATE) -> float:
     return float(60 * rate * (len(peaks) - 1) / (peaks[-1] - peaks[0]))
 
 
-def usable_rate(record: EcgRecord, mv: np.ndarray) -> tuple[float, str]:
-    """Heart rate and its origin: the device where plausible, else R peaks, else 60, so that a baseline can go."""
+def heart_rate_with_source(record: EcgRecord, mv: np.ndarray) -> tuple[float, str]:
+    """Heart rate in beats/min and its source: ``device``, else ``peaks`` (R peaks), else 60 and ``none``.
+
+    A value outside PLAUSIBLE_RATE is skipped. The default of 60 allows the baseline to be removed.
+    """
     low, high = PLAUSIBLE_RATE
     if record.heart_rate is not None and low <= record.heart_rate <= high:
         return float(record.heart_rate), "device"
-    found = heart_rate(mv)
-    return (found, "peaks") if low <= found <= high else (60.0, "none")
+    measured = heart_rate(mv)
+    return (measured, "peaks") if low <= measured <= high else (60.0, "none")
 
 
 def quality(record: EcgRecord, mv: np.ndarray) -> dict[str, float | int | str]:
-    """What is wrong with the ten seconds used; kept beside them, never a reason to drop them. mv: ``standardise``d.
+    """Quality flags of the ten seconds that are stored; a flag never excludes a recording.
 
-    mv: (12, 5000), from the same record, whose later seconds do not count.
-    ``missing_leads`` and ``flat_leads`` name leads; ``clipped`` is the share of samples that stand at a lead's extreme
-    for 40 ms or longer; ``baseline_mv`` the largest drift; ``einthoven_uv`` the largest |I + III - II|.
+    mv: (12, 5000), the output of ``standardise`` for this record. ``missing_leads`` and ``flat_leads`` name leads;
+    ``clipped`` is the share of samples at a lead's extreme for 40 ms or longer; ``baseline_mv`` is the largest drift;
+    ``einthoven_uv`` is the largest |I + III - II|.
     """
-    rate, source = usable_rate(record, mv)
+    rate, source = heart_rate_with_source(record, mv)
     return _quality(record, mv, source, trend(mv, beat_period(rate)))
 
 
 def _quality(record: EcgRecord, mv: np.ndarray, source: str, drift: np.ndarray) -> dict[str, float | int | str]:
-    """drift: the baseline, as ``mv``. source: of the heart rate."""
+    """See ``quality``. source: of the heart rate. drift: the baseline, in the shape of ``mv``."""
     used = np.isnan(record.signal[:, : int(np.ceil(SAMPLES / RATE * record.rate))])
     absent = used.all(axis=1)
     flat = (np.ptp(mv, axis=1) < FLAT_MV) & ~absent
@@ -198,57 +201,58 @@ def _clipped_share(mv: np.ndarray, ignored: np.ndarray) -> float:
 
 
 def warnings(flags: dict[str, float | int | str]) -> list[str]:
-    """The flags of ``quality`` in words, for a reader; empty where nothing is wrong."""
-    found = []
+    """Warning messages for the flags of ``quality``; empty if there is no problem."""
+    messages = []
     if flags["missing_leads"]:
-        found.append(f"not in the file: {flags['missing_leads']} (limb leads are rebuilt, others are zero)")
+        messages.append(f"not in the file: {flags['missing_leads']} (limb leads are computed, others are zero)")
     if flags["flat_leads"]:
-        found.append(f"flat, electrode off: {flags['flat_leads']}")
+        messages.append(f"flat leads, electrode off: {flags['flat_leads']}")
     if flags["gaps"]:
-        found.append(f"{flags['gaps']:.2%} of the samples are missing and were bridged by straight lines")
+        messages.append(f"{flags['gaps']:.2%} of the samples are missing and were interpolated")
     if flags["clipped"] > 0.005:
-        found.append(f"{flags['clipped']:.1%} of the samples stand at a limit: the amplifier was saturated")
+        messages.append(f"{flags['clipped']:.1%} of the samples are at a lead's extreme: the amplifier was saturated")
     if flags["baseline_mv"] > 2.0:
-        found.append(f"the baseline drifts by {flags['baseline_mv']:.1f} mV")
+        messages.append(f"the baseline drifts by {flags['baseline_mv']:.1f} mV")
     if flags["einthoven_uv"] > 20:
-        found.append(f"I + III differs from II by {flags['einthoven_uv']:.0f} uV: leads may be swapped")
+        messages.append(f"I + III differs from II by {flags['einthoven_uv']:.0f} uV: leads may be swapped")
     if flags["heart_rate_from"] == "none":
-        found.append("no plausible heart rate was found")
-    return found
+        messages.append("no plausible heart rate was found")
+    return messages
 
 
 def to_microvolts(mv: np.ndarray) -> np.ndarray:
-    """The store's form: int16 at 1 uV, cut at its range of +-32.8 mV."""
+    """Millivolts as int16 microvolts, clipped to the range of +-32.8 mV."""
     out = 1000 * mv
     np.rint(out, out=out)
     return np.clip(out, -32768, 32767, out=out).astype(np.int16)
 
 
 def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
-    """One recording as the store keeps it: (12, 5000) int16 uV without baseline, heart rate, quality flags.
+    """One recording in the store's form: (12, 5000) int16 uV without baseline, heart rate in beats/min, quality flags.
 
-    Raises UnreadableError as ``standardise`` does and where no lead moves.
+    Raises UnreadableError as ``standardise`` does, and if all leads are flat.
     """
     mv = standardise(record)
     if (np.ptp(mv, axis=1) < FLAT_MV).all():
-        raise UnreadableError("no lead moves: there was no electrode on", "Leave the participant out.")
-    rate, source = usable_rate(record, mv)
+        raise UnreadableError("all leads are flat: no electrode was connected", "Exclude the participant.")
+    rate, source = heart_rate_with_source(record, mv)
     drift = trend(mv, beat_period(rate))
     flags = _quality(record, mv, source, drift)
     return to_microvolts(np.subtract(mv, drift, out=drift)), rate, flags
 
 
 def to_view(ecg: np.ndarray, rate: int) -> np.ndarray:
-    """Stored int16 (..., 5000) at the view's rate: int16 (..., 10 * rate)."""
+    """A stored ECG at the view's sampling rate: int16 (..., 5000) to int16 (..., 10 * rate)."""
     if rate == RATE:
         return ecg
     return np.clip(np.rint(resample(ecg.astype(np.float64), RATE, rate)), -32768, 32767).astype(np.int16)
 
 
 def scale(batch: torch.Tensor, view: ViewConfig) -> torch.Tensor:
-    """To [-1, 1] in float32 (Sec. 3.1). batch: (B, 12, T) uV, integer or float; a flat lead becomes 0.
+    """ECGs scaled to [-1, 1] in float32 (Sec. 3.1). batch: (B, 12, T) uV, integer or float.
 
-    ``lead`` maps each lead's own minimum and maximum to -1 and 1; ``fixed`` keeps voltage and clips at full scale.
+    ``lead`` maps each lead's own minimum and maximum to -1 and 1, a flat lead to 0. ``fixed`` divides by the full
+    scale and clips.
     """
     import torch
 
@@ -284,9 +288,10 @@ def augment(batch: torch.Tensor, augment: AugmentConfig, draws: torch.Tensor) ->
 def transform(
     batch: torch.Tensor, start: torch.Tensor, length: torch.Tensor, reverse: torch.Tensor, negate: torch.Tensor
 ) -> torch.Tensor:
-    """Keep samples start to start + length where they are, zero the rest, reverse, negate; all (B,), batch (B, C, T).
+    """Crop, reverse and negate ECGs. batch: (B, C, T); the other arguments: (B,), one value per sample.
 
-    Nothing is stretched: the distance between beats is information.
+    The crop keeps samples start to start + length at their place and sets the others to zero. It does not stretch the
+    signal, because the distance between beats is information.
     """
     import torch
 

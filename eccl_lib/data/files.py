@@ -1,4 +1,4 @@
-"""Find UK Biobank's files by name under any folders, and choose among several of one visit."""
+"""Find UK Biobank's files by name under any folders, and choose one of several files of the same visit."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ SUFFIX = {ECG_FIELD: ".xml", CINE_FIELD: ".zip"}
 KIND = {ECG_FIELD: "ecg", CINE_FIELD: "cine"}
 
 _EID = r"(?P<eid>\d{1,19})"
-# A word in front, as example_9000001_20205_2_0.xml has one, does no harm.
+# A prefix word is allowed, as in example_9000001_20205_2_0.xml.
 _BULK = re.compile(
     rf"(?:[a-z]+_)?{_EID}_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)(?P<suffix>\.xml|\.zip|)", re.IGNORECASE
 )
 _ALMOST = re.compile(rf"(?<!\d)({ECG_FIELD}|{CINE_FIELD}|{EXERCISE_FIELD})_\d+_\d+")
-# ukbb_cardiac's files: the stack and its segmentation, whole or at end diastole and end systole alone.
+# ukbb_cardiac's files: the stack and its segmentation, of all frames or of end diastole and end systole only.
 _NIFTI = re.compile(
     r"(?:(?P<eid>\d{7})_(?:\d+_(?P<instance>\d+)_(?P<array>\d+)_)?)?(?P<seg>seg_)?sa(?P<phase>_ED|_ES|)\.nii(?:\.gz)?",
     re.IGNORECASE,
 )
+_DOWNLOAD, _VALID = "Download the file again.", "eid_field_instance_array with .xml or .zip"
 _NIFTI_FOLDER = re.compile(r"(?P<eid>\d{7})(?:_\d+_(?P<instance>\d+)_(?P<array>\d+))?")
 
 Record = TypeVar("Record", EcgRecord, CineRecord)
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A file or folder that looks as if it were wanted and cannot be used as it is. eid: "" where the name has none."""
+class RejectedFile:
+    """A file or folder with a name similar to a valid one that cannot be used. eid: "" if the name contains none."""
 
     eid: str
     file: str
@@ -44,61 +45,65 @@ class Refused:
 
 
 @dataclass
-class Found:
-    """What lies under the folders.
+class FileListing:
+    """The files under the given folders.
 
-    participants: per eid and kind (``ecg``, ``cine``, ``segmentation``) the paths, the one to read first in front.
-    passed_over: how many files were left aside, by reason; for a report. facts: what a layout says of a participant.
+    participants: eid to kind (``ecg``, ``cine``, ``segmentation``) to paths in the order in which to try them.
+    skipped: number of skipped files by reason, for the report. facts: participant to facts from the dataset's layout.
     """
 
     participants: dict[str, dict[str, tuple[Path, ...]]] = field(default_factory=dict)
-    refused: list[Refused] = field(default_factory=list)
-    passed_over: Counter[str] = field(default_factory=Counter)
+    rejected: list[RejectedFile] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, order=True)
 class _Candidate:
-    """Sorted: the last array first (it is the repeated measurement), the rawest form, the first folder, the path."""
+    """Sort key of a file: the last array first (the repeated measurement), then form, folder and path."""
 
     minus_array: int
-    form: int  # 0 as UK Biobank sends it, then as somebody converted it
+    form: int  # 0 for UK Biobank's original file, larger for converted files
     folder: int
     path: Path
 
 
-def find(folders: Path | Sequence[Path], visit: int = 2, segmentations: Sequence[Path] = ()) -> Found:
-    """The files of one imaging visit (UK Biobank's instance), by name, however the folders are nested or linked.
+def find(folders: Path | Sequence[Path], visit: int = 2, segmentations: Sequence[Path] = ()) -> FileListing:
+    """List the files of one imaging visit (UK Biobank's instance) by name, at any depth of the folders.
 
-    ``eid_20205_visit_array.xml``, ``eid_20209_visit_array.zip`` or a folder of that name with its DICOM files; of
-    ukbb_cardiac's ``sa.nii.gz`` and ``seg_sa.nii.gz`` (or ``seg_sa_ED`` with ``seg_sa_ES``) the nearest folder that is
-    named after an eid counts. Of several arrays the last comes first and the others stand by; other visits do not
-    count. segmentations: folders that are searched for segmentations alone. Raises UnreadableError on a wrong path.
+    Accepted: ``eid_20205_visit_array.xml``; ``eid_20209_visit_array.zip`` or a folder of that name with DICOM files;
+    ukbb_cardiac's ``sa.nii.gz`` and ``seg_sa.nii.gz`` (or ``seg_sa_ED`` and ``seg_sa_ES``), whose eid is the name of
+    the nearest parent folder named after one. Of several arrays the last comes first; the others are used if it
+    cannot be read. segmentations: folders that are searched for segmentations only. Raises UnreadableError if a path
+    does not exist.
     """
-    found = Found()
+    listing = FileListing()
     candidates: dict[tuple[str, str], set[_Candidate]] = {}
     roots = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
     for order, root in enumerate((*roots, *segmentations)):
-        masks_alone = order >= len(roots)
-        for path in walk(Path(root).expanduser().absolute(), found):
-            named = _named(path, visit, found)
-            if named is None or (masks_alone and named[1] != "segmentation"):
+        masks_only = order >= len(roots)
+        for path in walk(Path(root).expanduser().absolute(), listing):
+            parsed = _parse_name(path, visit, listing)
+            if parsed is None or (masks_only and parsed[1] != "segmentation"):
                 continue
-            eid, kind, array, form, source = named
+            eid, kind, array, form, source = parsed
             candidates.setdefault((eid, kind), set()).add(_Candidate(-array, form, order, source))
-    for (eid, kind), some in sorted(candidates.items()):
-        unique = {os.path.realpath(c.path): c for c in sorted(some, reverse=True)}  # of links to one file, the first
+    for (eid, kind), group in sorted(candidates.items()):
+        unique = {os.path.realpath(c.path): c for c in sorted(group, reverse=True)}  # keeps the first link to a file
         ordered = sorted(unique.values())
-        found.participants.setdefault(eid, {})[kind] = tuple(c.path for c in ordered)
+        listing.participants.setdefault(eid, {})[kind] = tuple(c.path for c in ordered)
         arrays = Counter((c.minus_array, c.form) for c in ordered)
-        found.passed_over["the same file name again"] += len(ordered) - len(arrays)
-        found.passed_over["an earlier or converted file of the same visit"] += len(arrays) - 1
-    found.passed_over = Counter({reason: n for reason, n in found.passed_over.items() if n})
-    return found
+        listing.skipped["the same file name again"] += len(ordered) - len(arrays)
+        listing.skipped["an earlier or converted file of the same visit"] += len(arrays) - 1
+    listing.skipped = Counter({reason: n for reason, n in listing.skipped.items() if n})
+    return listing
 
 
-def walk(root: Path, found: Found) -> Iterator[Path]:
-    """Every file under a folder, sorted; linked folders are entered, each folder once."""
+def walk(root: Path, listing: FileListing) -> Iterator[Path]:
+    """All files under a folder, sorted. Linked folders are followed; each folder is visited once.
+
+    Folders that cannot be opened are added to ``listing.rejected``. Raises UnreadableError if the folder is missing.
+    """
     if root.is_file():
         yield root
         return
@@ -109,63 +114,63 @@ def walk(root: Path, found: Found) -> Iterator[Path]:
     while todo:
         folder = todo.pop()
         try:
-            facts = folder.stat()
-            if (facts.st_dev, facts.st_ino) in seen:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
                 continue
-            seen.add((facts.st_dev, facts.st_ino))
+            seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
                 entries = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             reason = f"the folder cannot be opened ({error.strerror})"
-            found.refused.append(Refused("", folder.name, reason, "Give yourself the right to read it."))
+            listing.rejected.append(RejectedFile("", folder.name, reason, "Give yourself permission to read it."))
             continue
         todo += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
         yield from (Path(entry.path) for entry in entries if not entry.is_dir())
 
 
-def _named(path: Path, visit: int, found: Found) -> tuple[str, str, int, int, Path] | None:
-    """(eid, kind, array, form, path) of a file that is wanted; otherwise a count or a refusal is added to ``found``."""
+def _parse_name(path: Path, visit: int, listing: FileListing) -> tuple[str, str, int, int, Path] | None:
+    """(eid, kind, array, form, path) of a file by its name; None if the file is ignored, skipped or rejected.
+
+    Skipped and rejected files are added to ``listing``.
+    """
     name = path.name
     if name.startswith("."):
         return None
     if match := _BULK.fullmatch(name):
-        return _bulk(match, path, visit, found)
+        return _bulk(match, path, visit, listing)
     if path.suffix.lower() == ".dcm":
         return _unpacked(path, visit)
     if match := _NIFTI.fullmatch(name):
-        return _nifti(match, path, visit, found)
+        return _nifti(match, path, visit, listing)
     if match := _ALMOST.search(name):
         eid = re.match(r"\d{7}(?=_)", name)
-        reason = "the file's name is not eid_field_instance_array with .xml or .zip"
-        found.refused.append(Refused(eid[0] if eid else "", name, reason, "Finish the download, unpack or rename it."))
+        reason, cure = f"the file's name is not {_VALID}", "Finish the download, unpack or rename it."
+        listing.rejected.append(RejectedFile(eid[0] if eid else "", name, reason, cure))
     return None
 
 
-def _bulk(match: re.Match, path: Path, visit: int, found: Found) -> tuple[str, str, int, int, Path] | None:
+def _bulk(match: re.Match, path: Path, visit: int, listing: FileListing) -> tuple[str, str, int, int, Path] | None:
     eid, number, suffix = match["eid"], int(match["field"][:9]), match["suffix"].lower()
     if number == EXERCISE_FIELD:
         reason, cure = f"this is an exercise ECG (field {EXERCISE_FIELD})", f"Use the resting ECG, field {ECG_FIELD}."
     elif number not in KIND:
-        found.passed_over[f"field {number}"] += 1
+        listing.skipped[f"field {number}"] += 1
         return None
     elif int(match["instance"][:9]) != visit:
-        found.passed_over[f"another visit than instance {visit}"] += 1
+        listing.skipped[f"another visit than instance {visit}"] += 1
         return None
     elif suffix != SUFFIX[number]:
-        reason, cure = (
-            f"field {number} comes as {SUFFIX[number]}, not as {suffix or 'this'}",
-            "Download the file again.",
-        )
+        reason, cure = f"field {number} is a {SUFFIX[number]} file, this has {suffix or 'no suffix'}", _DOWNLOAD
     elif not path.is_file():
-        reason, cure = "the file is a link to nothing", "Mend the link."
+        reason, cure = "the file is a broken link", "Correct the link."
     else:
         return eid, KIND[number], int(match["array"][:9]), 0, path
-    found.refused.append(Refused(eid, path.name, reason, cure))
+    listing.rejected.append(RejectedFile(eid, path.name, reason, cure))
     return None
 
 
 def _unpacked(path: Path, visit: int) -> tuple[str, str, int, int, Path] | None:
-    """The folder ``eid_20209_visit_array`` that a DICOM file lies under, at any depth."""
+    """Like ``_parse_name`` for a DICOM file below a folder ``eid_20209_visit_array``."""
     for folder in path.parents:
         match = _BULK.fullmatch(folder.name)
         if match and not match["suffix"]:
@@ -174,30 +179,31 @@ def _unpacked(path: Path, visit: int) -> tuple[str, str, int, int, Path] | None:
     return None
 
 
-def _nifti(match: re.Match, path: Path, visit: int, found: Found) -> tuple[str, str, int, int, Path] | None:
+def _nifti(match: re.Match, path: Path, visit: int, listing: FileListing) -> tuple[str, str, int, int, Path] | None:
     segmentation, phase = bool(match["seg"]), match["phase"].upper()
     if phase == "_ES" or (phase and not segmentation):
-        return None  # the first goes with its _ED, the second is one frame and no cine
+        return None  # seg_sa_ES is read together with seg_sa_ED; sa_ED and sa_ES are single frames, not cines
     place = match if match["eid"] else next(filter(None, (_NIFTI_FOLDER.fullmatch(p.name) for p in path.parents)), None)
     if place is None:
-        cure = "Put it into a folder named after the participant's id."
-        found.refused.append(Refused("", path.name, "neither the file nor a folder above it names a participant", cure))
+        reason = "neither the file's name nor a parent folder's name is a participant id"
+        cure = "Move it to a folder named after the participant's id."
+        listing.rejected.append(RejectedFile("", path.name, reason, cure))
         return None
     if place["instance"] and int(place["instance"][:9]) != visit:
-        found.passed_over[f"another visit than instance {visit}"] += 1
+        listing.skipped[f"another visit than instance {visit}"] += 1
         return None
     array = int((place["array"] or "0")[:9])
     return place["eid"], "segmentation" if segmentation else "cine", array, 3 if phase else 2, path
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
-    """A whole file. Raises UnreadableError where it is absent, empty or larger than it can honestly be."""
+    """The content of a file. Raises UnreadableError if it is missing, empty or larger than ``largest`` bytes."""
     try:
         size = Path(path).stat().st_size
         if size == 0:
             raise UnreadableError("the file is empty", DOWNLOAD_AGAIN)
         if size > largest:
-            reason = f"the file has {size / 2**20:.0f} MB; at most {largest / 2**20:.0f} MB are read"
+            reason = f"the file has {size / 2**20:.0f} MB; the limit is {largest / 2**20:.0f} MB"
             raise UnreadableError(reason, DOWNLOAD_AGAIN)
         return Path(path).read_bytes()
     except OSError as error:
@@ -205,9 +211,9 @@ def read_bytes(path: Path, largest: int) -> bytes:
 
 
 def first_readable(paths: Sequence[Path], read: Callable[[Path], Record]) -> Record:
-    """The first of several files of one visit that can be read, with a note where it is not the first of them.
+    """The record from the first readable file of one visit; if it is not the first file, a note gives the reason.
 
-    Raises the first file's UnreadableError where none can be read.
+    Raises the first file's UnreadableError if none can be read.
     """
     first: UnreadableError | None = None
     for path in paths:
@@ -218,6 +224,6 @@ def first_readable(paths: Sequence[Path], read: Callable[[Path], Record]) -> Rec
             continue
         if first is None:
             return record
-        note = f"another file of this visit is used: in the one before it {first.reason}"
+        note = f"the first file of this visit cannot be read ({first.reason}); another one is used"
         return replace(record, notes=(*record.notes, note))
     raise first or UnreadableError("there is no file")

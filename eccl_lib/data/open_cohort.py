@@ -1,4 +1,8 @@
-"""TODO."""
+"""Open a cohort by its config, build the embedded cohort if it is missing, and verify a cohort's files.
+
+``eccl cohort --scale demo`` builds the embedded cohort. ``eccl ingest ukb`` builds
+the store of UK Biobank's files and ``eccl ingest`` a store of ECGs or cines alone.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from eccl_lib.io.progress import Log, silent
 
 
 def fingerprint(config: Config) -> str:
-    """What results hang on: the format, the store's parameters, and the generator's or the user's data."""
+    """Hash of everything that results depend on: format, store settings, and the generator or the user's data."""
     if config.cohort != "synthetic":
         from eccl_lib.data.store import sharded
 
@@ -34,12 +38,13 @@ def fingerprint(config: Config) -> str:
 
 
 def load(config: Config, progress: Log = print, incomplete: bool = False, needs: Collection[str] = ARRAYS) -> Cohort:
-    """Open the config's cohort; build it first where ``runtime.build_missing`` says so, else raise MissingError.
+    """Open the config's cohort; with ``runtime.build_missing``, build a missing embedded cohort first.
 
-    incomplete: also open a store of files to which participants are still being added. needs: the arrays without which
-    the caller cannot do, ``ecg`` and ``clips`` if it does not say; ConfigError where an unpaired cohort lacks one.
+    incomplete: also open a store to which participants are still being added. needs: arrays that the caller requires,
+    by default ``ecg`` and ``clips``. Raises MissingError if the cohort is not built and ConfigError if the cohort has
+    not all required arrays.
     """
-    _refuse_without(config.cohort, needs)
+    _require_arrays(config.cohort, needs)
     if config.cohort != "synthetic":
         from eccl_lib.data.store import sharded
 
@@ -57,16 +62,16 @@ def load(config: Config, progress: Log = print, incomplete: bool = False, needs:
     return _open(folder, mark, progress)
 
 
-def _refuse_without(cohort: str, needs: Collection[str]) -> None:
+def _require_arrays(cohort: str, needs: Collection[str]) -> None:
     has = arrays_of(cohort)
     if set(needs) <= set(has):
         return
-    called = {"ecg": "ECGs", "clips": "cines"}
-    wanted = "ECGs and cines of the same participants" if len(needs) > 1 else called[next(iter(needs))]
+    plural = {"ecg": "ECGs", "clips": "cines"}
+    required = "ECGs and cines of the same participants" if len(needs) > 1 else plural[next(iter(needs))]
     stage = {"ecg": "pretrain_ecg", "clips": "pretrain_cmr"}[has[0]]
     raise ConfigError(
-        f"the cohort {cohort} has {called[has[0]]} alone; this needs {wanted}. Of the stages {stage} can use it; "
-        f"another cohort's training can start from the weights ({_START[has[0]]}, docs/formats.md)."
+        f"the cohort {cohort} contains only {plural[has[0]]}, but this stage needs {required}. Use the cohort with the "
+        f"stage {stage}; a training on another cohort can start from its weights ({_START[has[0]]}, docs/formats.md)."
     )
 
 
@@ -78,9 +83,9 @@ def command(config: Config) -> str:
     from eccl_lib.config.command_line import line
 
     words = shlex.split(line(config))
-    wanted = [f"--scale {config.scale}", f"--cohort {config.cohort}"]
-    settings = [word for word in words if word.startswith(("synthetic.", "store."))]
-    return " ".join(["eccl cohort", *wanted, *(f"--set {shlex.quote(word)}" for word in settings)])
+    options = [f"--scale {config.scale}", f"--cohort {config.cohort}"]
+    options += [f"--set {shlex.quote(word)}" for word in words if word.startswith(("synthetic.", "store."))]
+    return " ".join(["eccl cohort", *options])
 
 
 def _open(folder: Path, mark: str, progress: Log) -> Cohort:
@@ -100,16 +105,17 @@ def _open(folder: Path, mark: str, progress: Log) -> Cohort:
 
 
 def verify(folder: Path, all_files: bool = False) -> None:
-    """Hold the embedded cohort's files against their sums: those that changed since they were last found right, or all.
+    """Compare the embedded cohort's files with their checksums: all files, or those modified since the last check.
 
-    Raises DamagedError with the file and the cure.
+    Raises DamagedError for a file that is missing or differs.
     """
-    stated = read_json(folder / "manifest.json")["files"]
-    files = [folder / "store" / name for name in stated]
-    for path in files if all_files else (found := checksums.changed(folder, files)):
-        if not path.is_file() or sha256(path) != stated[path.name]["sha256"]:
+    expected = read_json(folder / "manifest.json")["files"]
+    files = [folder / "store" / name for name in expected]
+    to_check = files if all_files else checksums.changed(folder, files)
+    for path in to_check:
+        if not path.is_file() or sha256(path) != expected[path.name]["sha256"]:
             raise checksums.damaged(path, f"Remove {folder} and run the same command again.")
-    if all_files or found:
+    if all_files or to_check:
         checksums.note(folder, files)
 
 

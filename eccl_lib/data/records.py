@@ -1,4 +1,4 @@
-"""What every reader returns: one ECG or one cine, whatever file it came from."""
+"""The data types that all readers return: one ECG or one cine, independent of the file format."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class EcgRecord:
-    """One resting ECG. signal: (12, T) float64 in mV, leads in the order of ``LEADS``; NaN where a lead is absent."""
+    """One resting ECG. signal: (12, T) float64 in mV, leads in the order of ``LEADS``; NaN for an absent lead."""
 
     signal: np.ndarray
     rate: float  # samples per second
-    heart_rate: float | None = None  # beats per minute as the device states it, if it does
-    measurements: dict[str, float] = field(default_factory=dict)  # device intervals in ms, axes in degrees
-    notes: tuple[str, ...] = ()  # what the reader had to repair, in words
+    heart_rate: float | None = None  # beats per minute, measured by the device; None if the file has none
+    measurements: dict[str, float] = field(default_factory=dict)  # of the device: intervals in ms, axes in degrees
+    notes: tuple[str, ...] = ()  # repairs that the reader made
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class CineRecord:
     """One short-axis cine stack, base to apex, frame 0 at the R wave.
 
     images: (S, F, H, W) of any real dtype, in the scanner's units.
-    labels: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV myocardium, 3 RV; None where the heart was not drawn.
-    box: where the heart lies if there are no labels: top, left, bottom, right in pixels, the last two exclusive.
-    segmenter: who said so (``segment.CHOICES``), "" where nobody was asked. flagged: whether two of them disagree.
+    labels: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV myocardium, 3 RV; None without a segmentation.
+    box: bounding box of the heart if there are no labels: top, left, bottom, right in pixels, the last two exclusive.
+    segmenter: the method that located the heart (``providers.CHOICES``), "" if none ran. flagged: True if two methods
+    disagree.
     """
 
     images: np.ndarray
@@ -42,11 +43,12 @@ class CineRecord:
 
 @dataclass(frozen=True)
 class CineFile:
-    """A short-axis cine that is open: what its headers say, and pixels that are decoded when they are asked for.
+    """An open short-axis cine: geometry from the headers, and a function that decodes pixels on demand.
 
     shape: slices (base to apex), frames (the first at the R wave), rows, columns.
-    pixel_axes: (S, 3, 3), per slice from (column, row, 1) to mm in DICOM axes.
-    pixels: (slices, frames) to (s, f, H, W) of any real dtype; may raise UnreadableError, and add to ``notes``.
+    pixel_axes: (S, 3, 3), one matrix per slice that maps (column, row, 1) to mm in DICOM axes.
+    pixels: function of slice and frame numbers; returns (s, f, H, W) of any real dtype. It may raise UnreadableError
+    and add to ``notes``.
     """
 
     shape: tuple[int, int, int, int]
@@ -58,12 +60,12 @@ class CineFile:
     notes: Sequence[str] = ()
 
 
-def some_of(images: np.ndarray) -> Callable[[Sequence[int], Sequence[int]], np.ndarray]:
-    """``CineFile.pixels`` of a stack that is in memory. images: (S, F, H, W)."""
-    every = [list(range(count)) for count in images.shape[:2]]
+def pixels_in_memory(images: np.ndarray) -> Callable[[Sequence[int], Sequence[int]], np.ndarray]:
+    """``CineFile.pixels`` for a stack in memory. images: (S, F, H, W)."""
+    all_slices, all_frames = (list(range(count)) for count in images.shape[:2])
 
     def pixels(slices: Sequence[int], frames: Sequence[int]) -> np.ndarray:
-        chosen = images if list(slices) == every[0] else images[list(slices)]
-        return chosen if list(frames) == every[1] else chosen[:, list(frames)]
+        chosen = images if list(slices) == all_slices else images[list(slices)]
+        return chosen if list(frames) == all_frames else chosen[:, list(frames)]
 
     return pixels

@@ -1,4 +1,4 @@
-"""Rows that lie in many files, seen as one array: what a store in shards shows to whoever reads it."""
+"""One array whose rows are stored in many files (shards)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 
 class Rows:
-    """Read-only rows: row k is row ``slots[k] % shard`` of file number ``slots[k] // shard``.
+    """Read-only array: row k is row ``slots[k] % shard`` of file number ``slots[k] // shard``.
 
-    Indexed as a memory map is: by a number, a slice, an array of numbers or a mask, with more axes behind. Files are
-    opened when they are first read; a row that nobody asks for costs nothing. Those read longest ago are closed where
-    more would be open than a quarter of what the system allows a process (1,024 often; UK Biobank has 1,298 shards).
+    It is indexed like a memory map: by an integer, a slice, an integer array or a mask, and by further axes. A file is
+    opened at its first read. At most a quarter of the process's open-file limit (often 1,024; UK Biobank has 1,298
+    shards) is open at once; the least recently used file is closed first.
     """
 
     def __init__(self, files: Sequence[Path], shard: int, slots: np.ndarray, row_shape: tuple[int, ...], dtype: Any):
@@ -41,20 +41,20 @@ class Rows:
             row = self._row(int(self.slots[first]))
             return row[rest] if rest else row
         slots = self.slots[first]
-        kept = np.empty((0, *self.shape[1:]), dtype=self.dtype)[(slice(None), *rest)].shape[1:]
-        out = np.empty((len(slots), *kept), dtype=self.dtype)
+        row_shape = np.empty((0, *self.shape[1:]), dtype=self.dtype)[(slice(None), *rest)].shape[1:]
+        out = np.empty((len(slots), *row_shape), dtype=self.dtype)
         self._fill(out, slots, rest)
         return out
 
     def take(self, rows: np.ndarray, axis: int = 0, out: np.ndarray | None = None, mode: str = "raise") -> np.ndarray:
-        """Some rows, as ``np.ndarray.take`` gives them: into ``out``, each copied once. axis: 0, the only one."""
+        """Selected rows, like ``np.ndarray.take``; each row is copied once into ``out``. axis: only 0 is supported."""
         if out is None:
             return self[rows]
         self._fill(out, self.slots[rows])
         return out
 
     def _fill(self, out: np.ndarray, slots: np.ndarray, rest: tuple[Any, ...] = ()) -> None:
-        """Read in the order of the disk; each row is copied once, to its place."""
+        """Copy the rows of some slots into ``out``, in the order of the files."""
         for k in np.argsort(slots, kind="stable"):
             row = self._row(int(slots[k]))
             out[k] = row[rest] if rest else row
@@ -79,6 +79,6 @@ class Rows:
 
 
 def most_open() -> int:
-    """Files that one array may hold open."""
+    """Maximum number of files that one array keeps open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 4096 if soft == resource.RLIM_INFINITY else max(soft // 4, 16)

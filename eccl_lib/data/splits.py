@@ -1,4 +1,4 @@
-"""Who trains and who is tested: by the id and a salt alone, the same at every stage, and whether chance explains it."""
+"""The train, validation and test split, computed from participant id and salt, and a check of its balance."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from eccl_lib.config.schema import DISEASES
 SPLITS = ("train", "val", "test")
 BLOCK = ("train", "train", "train", "val", "test")  # 60/20/20, Sec. 3.1
 SHARES = {name: BLOCK.count(name) / len(BLOCK) for name in SPLITS}
-UNLIKELY = 0.01  # chance that at least one of all strata is called uneven though nothing is wrong; ours
-FEWEST = 20  # participants in a stratum that is judged; ours
+UNLIKELY = 0.01  # family-wise error rate of the balance check over all strata; ours
+FEWEST = 20  # smaller strata are not checked; ours
 
 
 def split_of(eid: str, salt: str) -> str:
-    """train, val or test, by the id and the salt alone: it never changes when participants come or go.
+    """Split of one participant (train, val or test), which depends only on the id and the salt.
 
-    Five neighbouring ids share a block and take the places of BLOCK in an order drawn by hash: exactly 3:1:1 on every
-    complete block, about 60/20/20 on any other set of ids.
+    Five consecutive ids form a block, and a hash assigns them to the entries of BLOCK. The ratio is exactly 3:1:1 in
+    each complete block and about 60/20/20 in any other set of ids.
     """
     block, place = divmod(int(eid) - 1, len(BLOCK))
     keys = [hashlib.sha256(f"{salt}:{block}:{k}".encode()).digest() for k in range(len(BLOCK))]
@@ -29,10 +29,11 @@ def split_of(eid: str, salt: str) -> str:
 
 
 def balance(table: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
-    """Whether each stratum falls 60/20/20 within binomial error.
+    """Test if each stratum is split 60/20/20 within binomial error.
 
-    table: columns split, sex, age. labels: (N, 4) bool. Returns a row per stratum and split: stratum, split, n (of the
-    stratum), found, expected, low, high (what all strata together stay within with probability 1 - UNLIKELY) and even.
+    table: columns split, sex, age. labels: (N, 4) bool. Returns one row per stratum and split: stratum, split, n (size
+    of the stratum), found (participants in the split), expected, low and high (interval that holds for all strata with
+    probability 1 - UNLIKELY, Bonferroni) and even (found is inside).
     """
     split = table["split"].to_numpy()
     from scipy.stats import binom
@@ -44,13 +45,13 @@ def balance(table: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
         n = int(chosen.sum())
         for part, share in SHARES.items():
             low, high = (int(edge) for edge in binom.interval(inside, n, share))
-            found = int((split[chosen] == part).sum())
-            rows.append((name, part, n, found, n * share, low, high, low <= found <= high))
+            count = int((split[chosen] == part).sum())
+            rows.append((name, part, n, count, n * share, low, high, low <= count <= high))
     return pd.DataFrame(rows, columns=["stratum", "split", "n", "found", "expected", "low", "high", "even"])
 
 
 def _strata(table: pd.DataFrame, labels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Everyone; each disease; both sexes; thirds of age."""
+    """Name and (N,) bool mask of each stratum: all, each disease, both sexes, thirds of age."""
     yield "all", np.ones(len(table), dtype=bool)
     for k, disease in enumerate(DISEASES):
         yield disease, labels[:, k]

@@ -1,4 +1,4 @@
-"""The 82 cardiac traits that UK Biobank derives from heart MRI (category 157), in its order."""
+"""The 82 cardiac traits that UK Biobank derives from cardiac MRI (category 157), in UK Biobank's order."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def test_1_1_no_test_set(data):
 
 def test_1_1_predictions_of_people_who_were_trained_on(data):
     test = data.table.loc[data.table["split"] == "test", "eid"]
-    assert leaks.not_of_the_test_set(test, data.table) == []
-    (found,) = leaks.not_of_the_test_set(data.table["eid"].iloc[:100], data.table)
+    assert leaks.predictions_outside_test(test, data.table) == []
+    (found,) = leaks.predictions_outside_test(data.table["eid"].iloc[:100], data.table)
     assert found.level == "error"
     assert "9000" not in str(found)  # counts, never people
 
@@ -75,8 +75,8 @@ def test_1_2_a_scaler_that_saw_the_test_set(data):
     def greedy(values):
         return values.mean(axis=0), values.std(axis=0)
 
-    assert leaks.fitted_on_others(fair, data.traits, train) == []
-    assert kinds(leaks.fitted_on_others(greedy, data.traits, train)) == {("1.2", "error")}
+    assert leaks.scaler_fitted_beyond_train(fair, data.traits, train) == []
+    assert kinds(leaks.scaler_fitted_beyond_train(greedy, data.traits, train)) == {("1.2", "error")}
 
 
 def test_1_2_the_librarys_own_scaler_is_fitted_on_train(data, tmp_path, monkeypatch):
@@ -85,9 +85,9 @@ def test_1_2_the_librarys_own_scaler_is_fitted_on_train(data, tmp_path, monkeypa
 
 
 def test_1_3_an_epoch_chosen_by_something_else_than_validation():
-    assert leaks.chosen_elsewhere(2, np.array([0.1, 0.7, 0.7, 0.3])) == []
-    assert kinds(leaks.chosen_elsewhere(3, np.array([0.1, 0.7, 0.7, 0.3]))) == {("1.3", "error")}
-    assert leaks.chosen_elsewhere(2, np.array([np.nan, np.nan])) == []
+    assert leaks.epoch_not_best_on_validation(2, np.array([0.1, 0.7, 0.7, 0.3])) == []
+    assert kinds(leaks.epoch_not_best_on_validation(3, np.array([0.1, 0.7, 0.7, 0.3]))) == {("1.3", "error")}
+    assert leaks.epoch_not_best_on_validation(2, np.array([np.nan, np.nan])) == []
 
 
 @pytest.mark.parametrize("name", ["ecg", "clips", "traits"])
@@ -106,14 +106,14 @@ def test_2_a_fact_that_gives_the_answer_away(data):
     data.table["notes"] = np.where(data.labels[:, 2], "atrial fibrillation", "")
     found = [leak for leak in leaks.check(CONFIG, data) if leak.kind == "2"]
     assert [leak.level for leak in found] == ["warning"]
-    assert "notes alone tells I48 with an AUC of 1.00" in found[0].what
+    assert "notes alone predicts I48 with an AUC of 1.00" in found[0].message
 
 
 def test_3_1_a_diagnosis_on_both_sides_of_the_visit(data):
     before, after = data.labels, np.zeros_like(data.labels)
-    assert leaks.out_of_time("incident", before, after) == []
+    assert leaks.temporal_leakage("incident", before, after) == []
     after[np.flatnonzero(before[:, 0])[:3], 0] = True
-    assert kinds(leaks.out_of_time("incident", before, after)) == {("3.1", "error")}
+    assert kinds(leaks.temporal_leakage("incident", before, after)) == {("3.1", "error")}
 
 
 def test_3_2_one_person_on_both_sides(data):

@@ -1,4 +1,4 @@
-"""A small folder as a user of UK Biobank has it: copies of the two independent example files under synthetic ids."""
+"""A small folder in UK Biobank's layout: copies of the two independent example files under synthetic ids."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from eccl_lib.io import paths
 SHARED = paths.ROOT.parent / "shared" / "data"
 ECG_EXAMPLE = SHARED / "formats" / "example_9000001_20205_2_0.xml"
 ZIP_EXAMPLE = SHARED / "formats" / "example_9000001_20209_2_0.zip"
-HEART = (slice(20, 61), slice(14, 58))  # rows, columns of the example's images that the test mask calls heart
+HEART = (slice(20, 61), slice(14, 58))  # rows, columns of the heart in the test mask of the example images
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of openly licensed recordings beside the project."""
+    """The folder of openly licensed recordings next to the project."""
     if not SHARED.is_dir():
         pytest.skip(f"the folder of real recordings is not there: {SHARED}")
     return SHARED
 
 
 def as_ukbb_cardiac_writes(archive: Path, labels: np.ndarray, target: Path) -> None:
-    """seg_sa.nii.gz by ukbb_cardiac's own recipe, step by step. labels: (S, F, H, W), slices in order of b-number."""
+    """Write seg_sa.nii.gz by ukbb_cardiac's procedure. labels: (S, F, H, W), slices in order of b-number."""
     import nibabel
     import pydicom
 
@@ -70,7 +70,7 @@ def example_labels() -> np.ndarray:
 
 
 def write_participant(root: Path, eid: str) -> None:
-    """One participant's three files in UK Biobank's layout."""
+    """Write one participant's three files in UK Biobank's layout."""
     places = {
         ECG_EXAMPLE: root / "Bulk" / "Electrocardiogram" / "Resting" / eid[:2] / f"{eid}_20205_2_0.xml",
         ZIP_EXAMPLE: root / "Bulk" / "Heart MRI" / "Short axis" / eid[:2] / f"{eid}_20209_2_0.zip",
@@ -82,7 +82,7 @@ def write_participant(root: Path, eid: str) -> None:
 
 
 def write_table(root: Path, eids: list[str]) -> None:
-    """participants.csv in the Research Analysis Platform's style."""
+    """Write participants.csv with the Research Analysis Platform's headers."""
     rng = np.random.default_rng(0)
     columns = {
         "eid": eids,
@@ -99,7 +99,7 @@ def write_table(root: Path, eids: list[str]) -> None:
 
 @pytest.fixture(scope="session")
 def biobank(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ten participants, ids 9000001 to 9000010; copy it before changing it."""
+    """A folder with ten participants, ids 9000001 to 9000010; tests copy it before they change it."""
     root = tmp_path_factory.mktemp("biobank")
     eids = [str(9_000_001 + k) for k in range(10)]
     for eid in eids:
@@ -116,7 +116,7 @@ def own_biobank(biobank: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def masked_zip(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, np.ndarray]:
-    """The example zip, a lopsided mask for it as ukbb_cardiac writes it, and that mask's labels (3, 50, 80, 72)."""
+    """The example zip, a random mask in ukbb_cardiac's form, and the mask's labels (3, 50, 80, 72)."""
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 4, (3, 50, 80, 72)).astype(np.uint8)
     target = tmp_path_factory.mktemp("mask") / "seg_sa.nii.gz"
@@ -125,8 +125,8 @@ def masked_zip(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare builds the report's page with its pictures, save where the report is what is tested."""
+def no_report_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the report's page and figures, except in the tests of the report."""
     if request.module.__name__.rsplit(".", 1)[-1] != "test_report":
         from eccl_lib.data.ingest import report_page
 

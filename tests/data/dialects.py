@@ -17,7 +17,7 @@ from tests.data import table_dialects
 from tests.data.file_dialects import CINE_DIALECTS, ECG_DIALECTS, LAYOUTS
 from tests.data.table_dialects import TABLE_DIALECTS
 
-COUNT = max(map(len, (ECG_DIALECTS, CINE_DIALECTS, TABLE_DIALECTS, LAYOUTS)))  # so many folders hold each at least once
+COUNT = max(map(len, (ECG_DIALECTS, CINE_DIALECTS, TABLE_DIALECTS, LAYOUTS)))  # folders that cover all dialects
 
 
 def names(number: int) -> dict[str, str]:
@@ -27,7 +27,7 @@ def names(number: int) -> dict[str, str]:
 
 
 def write(config: SyntheticConfig, indices: Sequence[int], number: int, folder: Path) -> Path:
-    """Participants' files, segmentations and table in one combination of dialects; returns the table's path."""
+    """Write participants' files, segmentations and table in one combination of dialects; returns the table's path."""
     chosen = names(number)
     with tempfile.TemporaryDirectory() as plain:
         for index in indices:
@@ -49,7 +49,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Write every combination into a numbered folder and say which is which."""
+    """Write each combination into a numbered folder and print its dialects."""
     parser = argparse.ArgumentParser(prog="python -m tests.data.dialects", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--participants", type=int, default=4)

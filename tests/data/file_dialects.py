@@ -1,4 +1,4 @@
-"""The embedded cohort's ECG and cine as other versions of UK Biobank's files have them: same content, other form."""
+"""The embedded cohort's ECG and cine in other dialects of UK Biobank's files, with the same content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _prolog(xml: bytes, declaration: str) -> str:
 
 
 def _waves(xml: bytes, change: Callable[[str, str], str]) -> bytes:
-    """``change(lead, text)`` of every lead of the ten seconds; the median beat stays."""
+    """Apply ``change(lead, text)`` to each lead of the ten seconds, but not to the median beat."""
     head, strip = xml.decode("latin-1").split("<StripData>", 1)
     pattern = r'(<WaveformData lead="(\w+)">)(.*?)(</WaveformData>)'
     strip = re.sub(pattern, lambda m: m[1] + change(m[2], m[3]) + m[4], strip, flags=re.DOTALL)
@@ -26,7 +26,7 @@ def _waves(xml: bytes, change: Callable[[str, str], str]) -> bytes:
 
 
 def _strip(xml: bytes, old: str, new: str) -> bytes:
-    """A pattern replaced in the ten seconds alone."""
+    """Replace a pattern only in the ten seconds."""
     head, strip = xml.decode("latin-1").split("<StripData>", 1)
     return f"{head}<StripData>{re.sub(old, new, strip, flags=re.DOTALL)}".encode("latin-1")
 
@@ -97,7 +97,7 @@ def images(archive: bytes) -> list[Member]:
 
 
 def changed(content: bytes, syntax: str = "", **values) -> bytes:
-    """A DICOM file with other values of some tags, in another transfer syntax: RLE, or one that needs no coding."""
+    """A DICOM file with changed tags, and optionally in another transfer syntax (RLE or an uncompressed one)."""
     import pydicom
     from pydicom.uid import RLELossless
 
@@ -123,13 +123,13 @@ def _shuffled(members: list[Member]) -> list[Member]:
 
 
 def _manifest(archive: bytes) -> bytes:
-    """The newer spelling: dates without a comma, the header right, no line end at the end."""
+    """The newer form of the manifest: dates without a comma, corrected header, no final line end."""
     old = next(content for name, content in _members(archive) if name == "manifest.cvs").decode()
     return old.replace("discription", "description").replace("Jan 1, 2000", "01-Jan-2000").rstrip().encode()
 
 
 def _first_slice(archive: bytes, **values) -> list[Member]:
-    """The first slice's files once more, as a series of its own."""
+    """The first slice's files again, as a separate series."""
     found = images(archive)
     again = found[: len(found) // 3]
     return [(f"{values['SeriesInstanceUID']}/{name}", changed(content, **values)) for name, content in again]
@@ -203,7 +203,7 @@ LAYOUTS: dict[str, Callable[[str, str, str], str]] = {  # of an eid, a field and
 
 
 def unpack(archive: bytes, folder: Path) -> Path:
-    """A zip's files in a folder, as a user leaves them."""
+    """Unpack a zip into a folder."""
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         opened.extractall(folder)
     return folder

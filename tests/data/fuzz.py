@@ -1,7 +1,7 @@
-"""Damage files at random and read them: ``python -m tests.data.fuzz --count 2000`` prints a table per parser.
+"""Read randomly damaged files: ``python -m tests.data.fuzz --count 2000`` prints a table per parser.
 
-Only UnreadableError may come out, or a record; nothing may take long or much memory. Seeds are fixed: input ``k`` of a
-parser is the same file on every machine.
+A reader must return a record or raise UnreadableError, with limited time and memory. Seeds are fixed: input ``k`` of a
+parser is the same file on all machines.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from tests.data.file_dialects import images, nifti, packed
 from tests.data.odd_inputs import DEMO, plain_cine, plain_mask, plain_xml, plain_zip
 from tests.data.table_dialects import TABLE_DIALECTS
 
-LARGEST_MEMORY = 2**31  # bytes of address space that a run may take beyond what it starts with
+LARGEST_MEMORY = 2**31  # bytes of address space that a run may allocate
 
-WEIGHTS = np.array([3, 3, 1, 1, 0.3, 1, 1, 1, 2, 2]) / 15.3  # gentle changes reach further into a reader than cuts
+WEIGHTS = np.array([3, 3, 1, 1, 0.3, 1, 1, 1, 2, 2]) / 15.3  # small changes are more frequent than truncations
 
 Read = Callable[[bytes, Path], None]
 
 
 @dataclass
 class Tally:
-    """What became of one parser's files."""
+    """Results of one parser's files."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0  # seconds of processor time
@@ -50,7 +50,7 @@ class Tally:
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:
-    """One to four changes: bits, bytes, runs of zeros, cuts, pieces lost, doubled or moved, numbers, brackets."""
+    """One to four changes: bits, bytes, zeros, truncations, lost, doubled or inserted parts, numbers, brackets."""
     out = bytearray(data)
     for _ in range(1 if rng.random() < 0.6 else int(rng.integers(2, 5))):
         if not out:
@@ -102,7 +102,7 @@ def cine_zip(data: bytes, folder: Path, mask: bytes | None = None, name: str = "
 
 
 def dicom_in_zip(data: bytes, folder: Path) -> None:
-    """One damaged image among whole ones, and the image alone."""
+    """Read a zip with one damaged image, and the image alone."""
     files = images(plain_zip())
     files[17] = (files[17][0], data)
     cine_zip(packed(files, 0), folder)
@@ -190,7 +190,7 @@ def _waveform() -> bytes:
     return Path(get_testdata_file("waveform_ecg.dcm", download=False)).read_bytes()
 
 
-# Headers decide most: of large files the first bytes are damaged in every second input.
+# In every second input of a large file only the first bytes (the header) are damaged.
 PARSERS: dict[str, tuple[Read, Callable[[], bytes]]] = {
     "ECG XML": (xml, plain_xml),
     "cine zip": (cine_zip, plain_zip),
@@ -220,7 +220,7 @@ def damaged(data: bytes, name: str, k: int) -> bytes:
 
 
 def fuzz(name: str, numbers: range) -> Tally:
-    """Read some of a parser's inputs, each in a folder of its own."""
+    """Read a range of a parser's inputs, each in a separate folder."""
     read, make = PARSERS[name]
     base, tally = make(), Tally()
     for k in numbers:
@@ -232,7 +232,7 @@ def fuzz(name: str, numbers: range) -> Tally:
                 read(content, Path(folder))
                 tally.outcomes["kept"] += 1
             except UnreadableError:
-                tally.outcomes["refused"] += 1
+                tally.outcomes["rejected"] += 1
             except Exception as error:
                 tally.crashes.append(f"{name} {k}: {type(error).__name__}: {str(error)[:100]}")
             tally.slowest = max(tally.slowest, time.process_time() - start)
@@ -240,7 +240,7 @@ def fuzz(name: str, numbers: range) -> Tally:
 
 
 def bound_memory() -> None:
-    """Let the process fail rather than take more than LARGEST_MEMORY beyond what it has."""
+    """Limit the additional memory of the process to LARGEST_MEMORY."""
     with Path("/proc/self/statm").open() as file:
         now = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + LARGEST_MEMORY, resource.RLIM_INFINITY))
@@ -254,13 +254,13 @@ def main() -> int:
     given = parser.parse_args()
     bound_memory()
     crashes = []
-    print("| parser | files | kept | refused | crashed | slowest, s | peak, MB |\n|---|---|---|---|---|---|---|")
+    print("| parser | files | kept | rejected | crashed | slowest, s | peak, MB |\n|---|---|---|---|---|---|---|")
     for name in PARSERS:
         if given.only in name:
             tally = fuzz(name, range(given.first, given.first + given.count))
-            kept, refused = tally.outcomes["kept"], tally.outcomes["refused"]
+            kept, rejected = tally.outcomes["kept"], tally.outcomes["rejected"]
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            facts = (name, given.count, kept, refused, len(tally.crashes), f"{tally.slowest:.2f}", f"{peak:.0f}")
+            facts = (name, given.count, kept, rejected, len(tally.crashes), f"{tally.slowest:.2f}", f"{peak:.0f}")
             print(f"| {' | '.join(map(str, facts))} |", flush=True)
             crashes += tally.crashes
     print("\n".join(crashes))

@@ -1,4 +1,4 @@
-"""Generated GE MUSE exports: what the public descriptions of RestingECG say a file has, element by element."""
+"""Generated GE MUSE exports with the elements of the public descriptions of RestingECG."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def write(
     head: str = HEAD,
     **changed: str,
 ) -> Path:
-    """One export: a Median of 1.2 s that is nothing like the rhythm, then the Rhythm. counts: lead to int16.
+    """Write one export: a constant Median of 1.2 s, then the Rhythm. counts: lead to int16.
 
-    changed: elements of every rhythm lead with another text; None leaves the element out.
+    changed: elements of each rhythm lead with another text; None omits the element.
     """
     median = {name: np.full(600, 1000, dtype="<i2") for name in counts}
     waves = _waveform("Median", median, rate, per_bit, {}) + _waveform("Rhythm", counts, rate, per_bit, changed)

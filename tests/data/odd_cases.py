@@ -1,4 +1,4 @@
-"""All odd inputs; see ``odd_inputs``."""
+"""All unusual inputs; see ``odd_inputs``."""
 
 from tests.data import odd_cine, odd_ecg, odd_masks, odd_names, odd_tables
 

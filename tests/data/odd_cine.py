@@ -1,4 +1,4 @@
-"""Odd zips of cines; see ``odd_inputs``."""
+"""Unusual zips of cines; see ``odd_inputs``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def members() -> tuple[Member, ...]:
 
 
 def tags(syntax: str = "", where: Callable[[int, int], bool] = lambda s, f: True, **values) -> Change:
-    """Other values of some tags in the files of some slices and frames; a function is called with slice and frame."""
+    """Change tags in the files of some slices and frames; a value may be a function of slice and frame."""
 
     def change(files: list[Member]) -> list[Member]:
         out = []
@@ -50,12 +50,12 @@ def also(name: str, content: bytes) -> Change:
 
 
 def broken(where: Callable[[int, int], bool], keep: int = -100) -> Change:
-    """Files cut short."""
+    """Truncate files."""
     return lambda files: [(n, c[:keep] if where(*divmod(k, FRAMES)) else c) for k, (n, c) in enumerate(files)]
 
 
 def place(s: int, f: int, jump: tuple[float, ...] = (0, 0, 0)) -> list[str]:
-    """A file's own position, some mm further along the stack for some slices."""
+    """Position of a file, moved along the stack by ``jump[s]`` mm."""
     image = pydicom.dcmread(io.BytesIO(members()[s * FRAMES + f][1]), stop_before_pixels=True)
     normal = np.cross(image.ImageOrientationPatient[:3], image.ImageOrientationPatient[3:])
     moved = np.array(image.ImagePositionPatient, float) - jump[s] * normal
@@ -63,7 +63,7 @@ def place(s: int, f: int, jump: tuple[float, ...] = (0, 0, 0)) -> list[str]:
 
 
 def twice(files: list[Member]) -> list[Member]:
-    """A hundred frames in place of fifty: each once more, half a frame later, in the same series."""
+    """Twice the frames in one slice: each again, half a frame later, in the same series."""
     later = tags(
         where=lambda s, f: s == 1, TriggerTime=lambda s, f: f"{80 * f + 40}.0", InstanceNumber=lambda s, f: 100 + f
     )
@@ -120,56 +120,56 @@ SIZE = plain_cine().images[0, 0].size
 FIRST, MIDDLE = (lambda s, f: s == 0), (lambda s, f: s == 1)
 ONE = lambda s, f: (s, f) == (1, 6)  # noqa: E731
 SURVIVED: list[tuple[str, Change, str]] = [
-    ("one frame missing", without(ONE), "12 frames where the others have 13"),
+    ("one frame missing", without(ONE), "12 frames, the others 13"),
     ("the first frame of each slice missing in one", without(lambda s, f: (s, f) == (1, 0)), "12 frames"),
     ("the last three frames missing", without(lambda s, f: s == 1 and f > 9), "10 frames"),
     ("a slice of three frames", without(lambda s, f: s == 0 and f > 2), "less than half of the frames"),
-    ("twice the frames in one slice", twice, "26 frames where the others have 13"),
-    ("one image cut short", broken(ONE), "1 damaged images"),
+    ("twice the frames in one slice", twice, "26 frames, the others 13"),
+    ("one truncated image", broken(ONE), "1 damaged images"),
     ("one image of nothing but a preamble", broken(ONE, 132), "1 damaged images"),
     ("the basal slice missing", without(FIRST), ""),
-    ("one slice alone", without(lambda s, f: s != 1), ""),
+    ("only one slice", without(lambda s, f: s != 1), ""),
     ("a gap between slices", tags(ImagePositionPatient=lambda s, f: place(s, f, (0, 0, 20))), "one may be missing"),
     ("positions that jitter by a tenth of a millimetre", tags(ImagePositionPatient=jitter), ""),
     ("another matrix in one slice", small(FIRST), "another size"),
     ("another matrix in one image", small(ONE), "another size"),
     ("another orientation in one slice", tags(where=FIRST, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), "orientation"),
     ("another pixel spacing in one slice", tags(where=FIRST, PixelSpacing=["1.2", "1.2"]), "another size"),
-    ("all images called derived", tags(ImageType=["DERIVED", "PRIMARY", "M"]), ""),
+    ("all images marked as derived", tags(ImageType=["DERIVED", "PRIMARY", "M"]), ""),
     (
         "series names in lower case with blanks",
         tags(SeriesDescription=low),
         "",
     ),
-    ("no series names", tags(SeriesDescription=""), "no image names its series"),
+    ("no series names", tags(SeriesDescription=""), "no image has a series description"),
     ("no series ids", tags(SeriesInstanceUID=""), ""),
     ("no instance numbers", tags(InstanceNumber=None), ""),
     ("neither trigger times nor instance numbers", tags(TriggerTime=None, InstanceNumber=None), ""),
     ("trigger times from -100 ms on", tags(TriggerTime=lambda s, f: f"{80 * f - 100}.0"), ""),
-    ("trigger times in one slice alone", tags(where=lambda s, f: s != 1, TriggerTime=None), ""),
+    ("trigger times in only one slice", tags(where=lambda s, f: s != 1, TriggerTime=None), ""),
     ("another heart rate in each slice", tags(TriggerTime=rates, NominalInterval=None), ""),
     ("no nominal interval", tags(NominalInterval=None), ""),
     ("rescaled values", tags(RescaleSlope="2", RescaleIntercept="-7"), ""),
     ("8-bit pixels", tags(BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=eight_bits), ""),
     ("big-endian", big_endian, ""),
-    ("a text file beside the images", also("readme", b"hello"), "no DICOM"),
+    ("a text file beside the images", also("readme", b"hello"), "not DICOM"),
     (
-        "a manifest that lists files that are not there",
+        "a manifest with missing files",
         also("manifest.csv", b"filename,x\na.dcm,1\nb.dcm,1\n"),
         "2 files of",
     ),
-    ("a zip within the zip", also("a.zip", packed([("x", b"y")])), "no DICOM"),
+    ("a zip within the zip", also("a.zip", packed([("x", b"y")])), "not DICOM"),
 ]
 DROPPED: list[tuple[str, Change, str]] = [
     ("no images", lambda files: [("manifest.cvs", b"filename,x")], "no DICOM image"),
-    ("nothing at all", lambda files: [], "no DICOM image"),
-    ("the long axis alone", tags(SeriesDescription="CINE_segmented_LAX_4Ch"), "no series named"),
-    ("the scanner's contours alone", tags(SeriesDescription="CINE_segmented_SAX_InlineVF"), "no series named"),
+    ("an empty zip", lambda files: [], "no DICOM image"),
+    ("only the long axis", tags(SeriesDescription="CINE_segmented_LAX_4Ch"), "no series named"),
+    ("only images with contours", tags(SeriesDescription="CINE_segmented_SAX_InlineVF"), "no series named"),
     ("one frame in each slice", without(lambda s, f: f > 0), "1 frames"),
-    ("a third of the images cut short", broken(lambda s, f: f % 3 == 0), "cut short"),
+    ("a third of the images truncated", broken(lambda s, f: f % 3 == 0), "truncated"),
     ("all images of nothing but a preamble", broken(lambda s, f: True, 132), "no pixels|damaged"),
-    ("pictures in colour", tags(SamplesPerPixel=3, PhotometricInterpretation="RGB", PixelData=bytes(6 * SIZE)), "grey"),
-    ("many frames in a file", tags(NumberOfFrames=2, PixelData=bytes(4 * SIZE)), "2 frames.*one a file"),
+    ("colour images", tags(SamplesPerPixel=3, PhotometricInterpretation="RGB", PixelData=bytes(6 * SIZE)), "grey"),
+    ("many frames in a file", tags(NumberOfFrames=2, PixelData=bytes(4 * SIZE)), "2 frames.*only single-frame"),
     ("32 bits", tags(BitsAllocated=32, BitsStored=32, HighBit=31, PixelData=bytes(4 * SIZE)), "8 or 16 bits"),
     ("60,000 rows", tags(Rows=60000), "60000 x"),
     ("no rows", tags(Rows=None), "0 x"),
@@ -177,12 +177,12 @@ DROPPED: list[tuple[str, Change, str]] = [
     ("a position of two numbers", tags(ImagePositionPatient=["1", "2"]), "ImagePositionPatient"),
     ("no orientation", tags(ImageOrientationPatient=None), "ImageOrientationPatient"),
     ("an orientation of zeros", tags(ImageOrientationPatient=["0"] * 6), "orientation"),
-    ("pixels of no size", tags(PixelSpacing=["0", "0"]), "no size"),
-    ("pixels of negative size", tags(PixelSpacing=["-1", "1"]), "no size"),
-    ("images of one brightness", tags(PixelData=bytes(2 * SIZE)), "one brightness"),
+    ("pixels of no size", tags(PixelSpacing=["0", "0"]), "not positive"),
+    ("pixels of negative size", tags(PixelSpacing=["-1", "1"]), "not positive"),
+    ("images of constant brightness", tags(PixelData=bytes(2 * SIZE)), "constant brightness"),
     ("JPEG without a decoder, or damaged", jpeg, "decoded"),
     ("deflated", tags("1.2.840.10008.1.2.1.99"), "deflated"),
-    ("a path that leads outside", also("../x.dcm", b"x"), "outside"),
+    ("a path outside the archive", also("../x.dcm", b"x"), "outside"),
     ("an absolute path", also("/etc/x.dcm", b"x"), "outside"),
     ("sixty megabytes of zeros", also("x.dcm", bytes(60 * 2**20)), "unpack"),
     ("six thousand files", lambda files: [(f"{k}.dcm", b"x") for k in range(6000)], "6000 files"),
@@ -199,7 +199,7 @@ def link(files: list[Member]) -> bytes:
 
 
 def encrypted(archive: bytes) -> bytes:
-    """The flag of encryption on every entry."""
+    """Set the encryption flag of all entries."""
     data = bytearray(archive)
     for mark, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         k = data.find(mark)

@@ -1,4 +1,4 @@
-"""Odd ECG files; see ``odd_inputs``."""
+"""Unusual ECG files; see ``odd_inputs``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEAD, STRIP = b"<StripData>", b"</StripData>"
 
 
 def strip(old: str, new: str | Callable, count: int = 0) -> Callable[[bytes], bytes]:
-    """A pattern replaced within the ten seconds."""
+    """Replace a pattern within the ten seconds."""
 
     def change(xml: bytes) -> bytes:
         before, after = xml.decode("latin-1").split("<StripData>", 1)
@@ -27,7 +27,7 @@ def strip(old: str, new: str | Callable, count: int = 0) -> Callable[[bytes], by
 
 
 def lead(name: str, change: Callable[[np.ndarray], np.ndarray | list]) -> Callable[[bytes], bytes]:
-    """A lead's counts changed; name may be a pattern."""
+    """Change a lead's counts; name may be a pattern."""
 
     def write(match: re.Match) -> str:
         counts = np.array([int(x) for x in re.findall(r"-?\d+", match[2])])
@@ -68,7 +68,7 @@ def clip(counts: np.ndarray) -> np.ndarray:
 
 
 def lose(share: float) -> Callable[[np.ndarray], list]:
-    """Every so many counts an empty token."""
+    """Replace a share of the counts by empty tokens."""
     step = round(1 / share)
     return lambda counts: ["" if k % step == step // 2 else int(c) for k, c in enumerate(counts)]
 
@@ -79,8 +79,8 @@ OUTSIDE = b'<!DOCTYPE b [<!ENTITY b SYSTEM "file:///etc/passwd">]>'
 BOMB = b'<!DOCTYPE b [<!ENTITY a "1,2"><!ENTITY b "&a;&a;">]>'
 
 SURVIVED = [
-    ("one empty token where a sample was lost", lead("V2", lose(1 / 5000)), "0.00% of the samples|bridged"),
-    ("a lead with a twentieth of its samples lost", lead("V2", lose(0.05)), "bridged"),
+    ("one empty token where a sample was lost", lead("V2", lose(1 / 5000)), "0.00% of the samples|interpolated"),
+    ("a lead with a twentieth of its samples lost", lead("V2", lose(0.05)), "interpolated"),
     ("one lead of 4999 samples", lead("V5", lambda c: c[:-1]), "V5 has 4999"),
     ("all leads of 4999 samples", lead(".*?", lambda c: c[:-1]), ""),
     ("all leads of 5001 samples", lead(".*?", lambda c: [*c, 0]), ""),
@@ -118,17 +118,17 @@ SURVIVED = [
 ]  # fmt: skip
 DROPPED = [
     ("empty", lambda x: b"", "empty"),
-    ("blanks alone", lambda x: b" \n\t", "damaged"),
-    ("cut at half", lambda x: x[: len(x) // 2], "cut short"),
-    ("its last tag cut off", lambda x: x[:-20], "cut short"),
+    ("only blanks", lambda x: b" \n\t", "damaged"),
+    ("cut at half", lambda x: x[: len(x) // 2], "truncated"),
+    ("without its last tag", lambda x: x[:-20], "truncated"),
     ("random bytes", lambda x: np.random.default_rng(0).bytes(9000), "damaged"),
     ("a gzip under its name", lambda x: gzip.compress(x, mtime=0), "damaged"),
-    ("a web page that says the login is over", lambda x: b"<html><body>Please log in</body></html>", "html"),
+    ("a login page in HTML", lambda x: b"<html><body>Please log in</body></html>", "html"),
     ("JSON", lambda x: b'{"error": "not found"}', "damaged"),
     ("GE MUSE's XML", everywhere(b"CardiologyXML", b"RestingECG"), "RestingECG"),
     ("GE MUSE's document type", with_dtd(b'<!DOCTYPE RestingECG SYSTEM "restecg.dtd">'), "document type"),
     ("an entity bomb", with_dtd(BOMB), "document type"),
-    ("an entity that names a file", with_dtd(OUTSIDE), "document type"),
+    ("an entity with a file URL", with_dtd(OUTSIDE), "document type"),
     ("an exercise ECG by its strips", everywhere(b"<StripData>", b"<StripData><Strip/>"), "exercise"),
     ("an exercise ECG by its protocol", everywhere(b"<StripData>", b"<Protocol/><StripData>"), "exercise"),
     ("no StripData", everywhere(b"StripData>", b"Strip>"), "no StripData"),
@@ -140,23 +140,23 @@ DROPPED = [
     ("Resolution 5000", strip(r"(<Resolution[^>]*>)5", r"\g<1>5000"), "Resolution of 5000"),
     ("no rate and 4000 samples", lambda x: lead(".*?", lambda c: c[:4000])(NO_RATE(x)), "no SampleRate for its 4000"),
     ("10 Hz", strip(r"(<SampleRate[^>]*>)\d+", r"\g<1>10"), "10.0 Hz"),
-    ("a billion Hz", strip(r"(<SampleRate[^>]*>)\d+", r"\g<1>1e9"), "cannot be right"),
+    ("a billion Hz", strip(r"(<SampleRate[^>]*>)\d+", r"\g<1>1e9"), "not plausible"),
     ("five seconds", lead(".*?", lambda c: c[:2500]), "5.0 s"),
     ("one sample", lead(".*?", lambda c: c[:1]), "0.0 s"),
     ("no WaveformData", without(".*?"), "no WaveformData"),
     ("every lead empty", lead(".*?", lambda c: []), "no WaveformData"),
     ("every lead without its name", strip(' lead="[^"]*"', ""), "no WaveformData"),
-    ("lead I alone", without(*LEADS[1:]), "the file has I"),
+    ("lead I alone", without(*LEADS[1:]), "only limb leads are: I"),
     ("chest leads alone", without(*LEADS[:6]), "none"),
-    ("every lead flat", lead(".*?", lambda c: 0 * c), "no lead moves"),
+    ("every lead flat", lead(".*?", lambda c: 0 * c), "all leads are flat"),
     ("a lead that ends after half", lead("V2", lambda c: c[:2500]), "a fifth"),
     ("a lead with every second token empty", lead("V2", lose(0.5)), "a fifth"),
-    ("a word among the counts", lead("V2", lambda c: [*c[:-1], "abc"]), "no number"),
-    ("a count with two signs", lead("V2", lambda c: [*c[:-1], "--2"]), "no number"),
-    ("NaN among the counts", lead("V2", lambda c: [*c[:-1], "nan"]), "no number"),
-    ("an accent among the counts", lead("V2", lambda c: [*c[:-1], "\xe9"]), "no numbers"),
+    ("a word among the counts", lead("V2", lambda c: [*c[:-1], "abc"]), "not a number"),
+    ("a count with two signs", lead("V2", lambda c: [*c[:-1], "--2"]), "not a number"),
+    ("NaN among the counts", lead("V2", lambda c: [*c[:-1], "nan"]), "not a number"),
+    ("an accent among the counts", lead("V2", lambda c: [*c[:-1], "\xe9"]), "not digits"),
     ("counts beyond 16 bits", lead("V2", lambda c: [*c[:-1], 99999]), "16 bits"),
-    ("a count of four hundred digits", lead("V2", lambda c: [*c[:-1], "9" * 400]), "no number"),
+    ("a count of four hundred digits", lead("V2", lambda c: [*c[:-1], "9" * 400]), "not a number"),
     ("9 MB", lambda x: x + b" " * 9 * 2**20, "MB"),
     ("two hundred thousand nested elements", everywhere(b"<StripData>", b"<A>" * 200_000 + b"<StripData>"), "tags"),
 ]  # fmt: skip
@@ -182,6 +182,6 @@ CASES = [
     *(case(f"dialect: {name}", change, KEPT, "") for name, change in ECG_DIALECTS.items()),
     *(case(what, change, KEPT, says) for what, change, says in SURVIVED),
     *(case(what, change, QUARANTINED, says) for what, change, says in DROPPED),
-    Case("ECG", "a file that is gone since it was listed", read_absent, QUARANTINED, "opened"),
+    Case("ECG", "a file that was deleted after it was listed", read_absent, QUARANTINED, "opened"),
     Case("ECG", "a folder with the name of a file", read_folder, QUARANTINED, "opened"),
 ]

@@ -1,4 +1,4 @@
-"""Malformed and odd inputs and what becomes of them: ``python -m tests.data.odd_inputs`` prints the table."""
+"""Malformed and unusual inputs with their outcomes: ``python -m tests.data.odd_inputs`` prints the table."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from eccl_lib.data.synthetic.ecg import strip
 from eccl_lib.data.synthetic.population import draw
 from eccl_lib.data.ukb import readers, tables
 
-KEPT, QUARANTINED, REFUSED, STOPPED = "kept", "quarantined", "refused by name", "error"
+KEPT, QUARANTINED, REFUSED, STOPPED = "kept", "quarantined", "rejected by name", "error"
 DEMO = load("demo")
 EID = "9000001"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One input. run: makes it in a folder and reads it; returns what the reader noted, or raises UnreadableError.
+    """One input. run: creates and reads it in a folder; returns the reader's notes, or raises UnreadableError.
 
-    outcome: KEPT; QUARANTINED (the participant is left out); REFUSED (the file is); STOPPED (the command ends).
-    says: words that the note, the flag or the reason must hold.
+    outcome: KEPT, QUARANTINED (the participant is excluded), REFUSED (the file is rejected) or STOPPED (an error).
+    says: regular expression that the notes or the reason must match.
     """
 
     area: str
@@ -44,24 +44,24 @@ class Case:
 
 
 def outcome(case: Case, folder: Path) -> tuple[str, str, str]:
-    """What happens, what is said and the cure."""
+    """Outcome, message and cure of a case."""
     try:
-        said = case.run(folder)
+        message = case.run(folder)
     except UnreadableError as error:
         return (QUARANTINED if case.outcome != STOPPED else STOPPED), error.reason, error.cure
-    return (REFUSED, *said.split(" || ")) if " || " in said else (KEPT, said, "")
+    return (REFUSED, *message.split(" || ")) if " || " in message else (KEPT, message, "")
 
 
 @cache
 def plain_xml() -> bytes:
-    """One participant's ECG in the default form."""
+    """One participant's ECG in the default dialect."""
     config = DEMO.synthetic
     return cardiosoft.xml(strip(config, draw(config, [0])), age=60, male=True, height=170, weight=70.0)
 
 
 @cache
 def plain_cine() -> CineRecord:
-    """Three slices, thirteen frames, cut to the heart: small, so that a case costs little."""
+    """Three slices and thirteen frames, cropped to the heart: small, so that a case is fast."""
     record = render_cine(DEMO.synthetic, 0)
     part = (slice(None), slice(None, None, 4), slice(10, 82), slice(10, 78))
     return dataclasses.replace(record, images=record.images[part], labels=record.labels[part], frame_ms=80.0)
@@ -78,7 +78,7 @@ def plain_mask() -> bytes:
 
 
 def read_ecg(content: bytes, folder: Path) -> str:
-    """Through the store's whole preprocessing; returns notes and warnings."""
+    """Read and preprocess an ECG; returns notes and warnings."""
     path = folder / f"{EID}_20205_2_0.xml"
     path.write_bytes(content)
     record = readers.read_ecg(path)
@@ -88,7 +88,7 @@ def read_ecg(content: bytes, folder: Path) -> str:
 
 
 def read_cine(content: bytes, folder: Path, mask: bytes | None = None, name: str = f"{EID}_20209_2_0.zip") -> str:
-    """Through the store's whole preprocessing; returns notes."""
+    """Read and preprocess a cine; returns notes."""
     (folder / name).write_bytes(content)
     (folder / "seg_sa.nii.gz").write_bytes(plain_mask() if mask is None else mask)
     record = readers.read_cine(folder / name, folder / "seg_sa.nii.gz", "middle")
@@ -110,39 +110,39 @@ def read_tables(folder: Path, *contents: str | bytes) -> str:
 
 
 def find(folder: Path, *names: str) -> str:
-    """Kinds that are found, what was passed over; or the first refusal and its cure."""
+    """Kinds and skipped files; or the first rejected file's reason and cure."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
     return found(files.find(folder))
 
 
-def found(result: files.Found) -> str:
-    if result.refused and not result.participants:
-        return f"{result.refused[0].reason} || {result.refused[0].cure}"
+def found(result: files.FileListing) -> str:
+    if result.rejected and not result.participants:
+        return f"{result.rejected[0].reason} || {result.rejected[0].cure}"
     kinds = [f"{kind} {paths[0].name}" for some in result.participants.values() for kind, paths in some.items()]
-    passed = [f"{count} x {reason}" for reason, count in result.passed_over.items()]
+    passed = [f"{count} x {reason}" for reason, count in result.skipped.items()]
     return "; ".join([", ".join(kinds) or "nothing", *passed])
 
 
 def main() -> None:
-    """Print every case as a Markdown table, with counts."""
+    """Print all cases as a Markdown table, with counts."""
     from tests.data.odd_cases import CASES
 
     parser = argparse.ArgumentParser(prog="python -m tests.data.odd_inputs", description=__doc__)
     parser.add_argument("areas", nargs="*", help="ECG, cine, mask, table, withdrawals, files; all without")
     areas = parser.parse_args().areas
     cases = [case for case in CASES if not areas or case.area in areas]
-    print("| area | input | outcome | what is said |\n|---|---|---|---|")
+    print("| area | input | outcome | message |\n|---|---|---|---|")
     counts: Counter[str] = Counter()
     for case in cases:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            happened, said, cure = outcome(case, Path(folder))
+            happened, message, cure = outcome(case, Path(folder))
         counts[happened] += 1
-        said = f"{said}. {cure}" if cure else said
-        said = said.replace(folder, "FOLDER").replace("|", "\\|")
-        print(f"| {case.area} | {case.what} | {happened} | {said[:220]} |")
+        message = f"{message}. {cure}" if cure else message
+        message = message.replace(folder, "FOLDER").replace("|", "\\|")
+        print(f"| {case.area} | {case.what} | {happened} | {message[:220]} |")
     print(f"\n{len(cases)} inputs: {', '.join(f'{n} {name}' for name, n in sorted(counts.items()))}.")
 
 

@@ -1,4 +1,4 @@
-"""Odd masks and converted stacks; see ``odd_inputs``."""
+"""Unusual masks and converted stacks; see ``odd_inputs``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.data.odd_inputs import DEMO, KEPT, QUARANTINED, Case, plain_cine, pla
 Change = Callable[[np.ndarray], np.ndarray]
 
 
-def mask(change: Change, move: np.ndarray | None = None, spoil: float | None = None) -> bytes:
-    """The mask (S, F, H, W) changed, its affine moved or spoilt."""
+def mask(change: Change, move: np.ndarray | None = None, affine_value: float | None = None) -> bytes:
+    """The mask (S, F, H, W) changed, its affine moved or overwritten."""
     drawn = nibabel.Nifti1Image.from_bytes(gzip.decompress(plain_mask()))
     volume = change(np.asarray(drawn.dataobj).transpose(2, 3, 1, 0)).transpose(3, 2, 0, 1)
     affine = drawn.affine if move is None else drawn.affine @ move
-    return gzip.compress(spoilt(nibabel.Nifti1Image(np.ascontiguousarray(volume), affine), spoil), mtime=0)
+    return gzip.compress(with_affine(nibabel.Nifti1Image(np.ascontiguousarray(volume), affine), affine_value), mtime=0)
 
 
 def along(axis: int, voxels: float) -> np.ndarray:
@@ -54,30 +54,35 @@ MASKS: list[tuple[str, Callable[[], bytes], str, str]] = [
     ("specks outside the heart", lambda: mask(speck), KEPT, ""),
     ("random bytes", lambda: np.random.default_rng(0).bytes(900), QUARANTINED, "NIfTI"),
     ("a cut file", lambda: plain_mask()[:-200], QUARANTINED, "NIfTI"),
-    ("nothing drawn", lambda: mask(lambda m: 0 * m), QUARANTINED, "no left ventricle"),
-    ("the right ventricle alone", lambda: mask(rv_alone), QUARANTINED, "no left ventricle"),
+    ("an empty mask", lambda: mask(lambda m: 0 * m), QUARANTINED, "no left ventricle"),
+    ("only the right ventricle", lambda: mask(rv_alone), QUARANTINED, "no left ventricle"),
     ("a label 4", lambda: mask(lambda m: (m + 1).astype(np.uint8)), QUARANTINED, "outside 0 to 3"),
     ("a label -1", lambda: mask(lambda m: m.astype(np.int16) - 1), QUARANTINED, "outside 0 to 3"),
     ("interpolated", lambda: mask(lambda m: (0.5 * m).astype(np.float32)), QUARANTINED, "interpolated"),
     ("half of the frames", lambda: mask(lambda m: m[:, ::2]), QUARANTINED, "7 frames, the cine 13"),
-    ("half a slice off", lambda: mask(lambda m: m, along(2, 0.5)), QUARANTINED, "elsewhere"),
-    ("a metre away", lambda: mask(lambda m: m, along(0, 600)), QUARANTINED, "elsewhere"),
-    ("twice the pixel size", lambda: mask(lambda m: m, np.diag([2.0, 2, 1, 1])), QUARANTINED, "another geometry"),
-    ("tilted", lambda: mask(lambda m: m, TILTED), QUARANTINED, "another geometry"),
-    ("a geometry of zeros", lambda: mask(lambda m: m, spoil=0.0), QUARANTINED, "geometry"),
+    ("half a slice off", lambda: mask(lambda m: m, along(2, 0.5)), QUARANTINED, "does not overlap"),
+    ("a metre away", lambda: mask(lambda m: m, along(0, 600)), QUARANTINED, "does not overlap"),
+    (
+        "twice the pixel size",
+        lambda: mask(lambda m: m, np.diag([2.0, 2, 1, 1])),
+        QUARANTINED,
+        "geometry of the segmentation differs",
+    ),
+    ("tilted", lambda: mask(lambda m: m, TILTED), QUARANTINED, "geometry of the segmentation differs"),
+    ("a geometry of zeros", lambda: mask(lambda m: m, affine_value=0.0), QUARANTINED, "geometry"),
 ]
 
 
 def read_nifti(change: Change, folder: Path, affine: float | None = None) -> str:
-    """The stack as NIfTI, its voxels changed, every number of its affine another."""
+    """Read the stack as NIfTI with changed voxels, and optionally all numbers of its affine overwritten."""
     content = nifti(plain_cine().images, plain_mask(), 80.0)
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
     image = nibabel.Nifti1Image(change(np.asarray(image.dataobj)), image.affine)
-    return read_cine(gzip.compress(spoilt(image, affine), mtime=0), folder, name="sa.nii.gz")
+    return read_cine(gzip.compress(with_affine(image, affine), mtime=0), folder, name="sa.nii.gz")
 
 
-def spoilt(image: nibabel.Nifti1Image, affine: float | None) -> bytes:
-    """A file whose affine nibabel would not write: every number of srow_x, srow_y and srow_z the same."""
+def with_affine(image: nibabel.Nifti1Image, affine: float | None) -> bytes:
+    """A file with an affine that nibabel would not write: all numbers of srow_x, srow_y and srow_z are equal."""
     data = bytearray(image.to_bytes())
     if affine is not None:
         data[280:328] = np.full(12, affine, "<f4").tobytes()

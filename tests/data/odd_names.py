@@ -1,4 +1,4 @@
-"""Odd names and folders; see ``odd_inputs``."""
+"""Unusual names and folders; see ``odd_inputs``."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ FOUND: list[tuple[str, tuple[str, ...], str]] = [
     ),
     ("a mask named by its participant", (f"masks/{EID}_seg_sa.nii.gz",), "segmentation"),
     ("a mask of another visit", (f"{EID}_20209_3_0/seg_sa.nii.gz",), "nothing; 1 x another visit"),
-    ("files that have nothing to do with it", ("readme.txt", "12/34.xml", "a_b_c_d.zip"), "nothing"),
+    ("unrelated files", ("readme.txt", "12/34.xml", "a_b_c_d.zip"), "nothing"),
 ]
 WRONG: list[tuple[str, str, str]] = [
     ("an exercise ECG", f"{EID}_6025_0_0.xml", "exercise"),
-    ("a download that is not finished", f"{CINE}.part", "name"),
+    ("an unfinished download", f"{CINE}.part", "name"),
     ("a browser's second copy", f"{EID}_20205_2_0 (1).xml", "name"),
     ("a copy with words in front", f"copy of {ECG}", "name"),
     ("a packed XML", f"{ECG}.gz", "name"),
     ("no id", "_20209_2_0.zip", "name"),
     ("hyphens", f"{EID}-20205_2_0.xml", "name"),
-    ("an ECG's number with a zip's suffix", f"{EID}_20205_2_0.zip", "comes as .xml"),
-    ("a cine's number with an XML's suffix", f"{EID}_20209_2_0.xml", "comes as .zip"),
-    ("no suffix", f"{EID}_20209_2_0", "comes as .zip"),
-    ("a mask of nobody", "loose/seg_sa.nii.gz", "names a participant"),
+    ("an ECG's number with a zip's suffix", f"{EID}_20205_2_0.zip", "is a .xml file"),
+    ("a cine's number with an XML's suffix", f"{EID}_20209_2_0.xml", "is a .zip file"),
+    ("no suffix", f"{EID}_20209_2_0", "is a .zip file"),
+    ("a mask without a participant", "loose/seg_sa.nii.gz", "participant id"),
 ]
 
 
@@ -75,8 +75,8 @@ def link_to_nothing(folder: Path) -> str:
 
 
 def link_to_a_file(folder: Path) -> str:
-    (folder / "elsewhere").write_bytes(b"x")
-    (folder / ECG).symlink_to(folder / "elsewhere")
+    (folder / "does not overlap").write_bytes(b"x")
+    (folder / ECG).symlink_to(folder / "does not overlap")
     return found(files.find(folder))
 
 
@@ -97,8 +97,8 @@ CASES = [
     Case("files", "a folder that links to itself", circle, KEPT, "^ecg [^;]*$"),
     Case("files", "a linked folder", linked, KEPT, "ecg"),
     Case("files", "a linked file under another name", link_to_a_file, KEPT, "ecg"),
-    Case("files", "a link to nothing", link_to_nothing, REFUSED, "link"),
+    Case("files", "a broken link", link_to_nothing, REFUSED, "link"),
     Case("files", "ECGs and cines in two folders", two_roots, KEPT, "cine .*, ecg"),
     Case("files", "an empty folder", run(), KEPT, "nothing"),
-    Case("files", "a folder that is not there", lambda folder: found(files.find(folder / "x")), STOPPED, "no folder"),
+    Case("files", "a missing folder", lambda folder: found(files.find(folder / "x")), STOPPED, "no folder"),
 ]

@@ -1,4 +1,4 @@
-"""Odd tables and lists of withdrawals; see ``odd_inputs``."""
+"""Unusual tables and lists of withdrawals; see ``odd_inputs``."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ SURVIVED: list[tuple[str, list[str | bytes], str]] = [
     ("a withdrawn participant's negative id", [WHOLE + "-12,1,1,\n"], "1 rows without"),
     ("an id that a spreadsheet rounded", [WHOLE + "9.0E+06,1,1,\n"], "1 rows without"),
     ("ids as decimals", [WHOLE.replace("9000001", "9000001.0")], "2 participants$"),
-    ("words where numbers belong", [HEAD + "9000001,1,not done,2016-05-01\n"], "1 cells are no numbers"),
-    ("infinite volume", [HEAD + "9000001,1,inf,2016-05-01\n"], "1 cells are no numbers"),
-    ("a decimal comma", ["eid;p24100_i2\n9000001;150,5\n"], "1 cells are no numbers"),
+    ("words where numbers belong", [HEAD + "9000001,1,not done,2016-05-01\n"], "1 cells are not numbers"),
+    ("infinite volume", [HEAD + "9000001,1,inf,2016-05-01\n"], "1 cells are not numbers"),
+    ("a decimal comma", ["eid;p24100_i2\n9000001;150,5\n"], "1 cells are not numbers"),
     ("a visit on 2016-13-45", [WHOLE + "9000003,1,1,2016-13-45\n"], "3 participants"),
     ("a list of codes without its end", ['eid,p41270\n9000001,"[""I10"", ""I21"\n'], "1 participants$"),
     ("a list of codes that is a number", ["eid,p41270\n9000001,[1]\n"], "1 participants$"),
@@ -70,7 +70,7 @@ SURVIVED: list[tuple[str, list[str | bytes], str]] = [
         "1 participants$",
     ),
     (
-        "three thousand columns that nobody needs",
+        "three thousand unused columns",
         ["eid,p31," + ",".join(f"p{k}_i0" for k in range(60000, 63000)) + "\n9000001,1" + ",x" * 3000 + "\n"],
         "1 participants$",
     ),
@@ -105,16 +105,16 @@ STOPS: list[tuple[str, list[str | bytes], str]] = [
     ("tables of two applications", [WHOLE, "eid,p24101_i2\n9000071,60\n9000072,70\n"], "0 participants in common"),
 ]
 LISTS: list[tuple[str, str | bytes, str, str]] = [
-    ("one id a line", "9000001\n9000002\n", KEPT, "2 ids"),
+    ("one id per line", "9000001\n9000002\n", KEPT, "2 ids"),
     ("a header, CR LF, blank lines", "eid\r\n9000001\r\n\r\n9000002\r\n", KEPT, "2 ids"),
     ("quotes and a byte order mark", '\ufeff"9000001"\n', KEPT, "1 ids"),
     ("more columns", "9000001,2020-01-01\n", KEPT, "1 ids"),
-    ("nobody", "", KEPT, "0 ids"),
+    ("an empty list", "", KEPT, "0 ids"),
     ("an id twice", "9000001\n9000001\n", KEPT, "1 ids"),
     ("a name in the second line", "9000001\nSmith\n", STOPPED, "line 2"),
     ("two ids in a line", "9000001 9000002\n", STOPPED, "line 1"),
     ("a negative id", "-9000001\n", STOPPED, "line 1"),
-    ("a header that says nothing of ids", "withdrawn\n9000001\n", STOPPED, "line 1"),
+    ("a header without ids", "withdrawn\n9000001\n", STOPPED, "line 1"),
     ("an Excel workbook", xlsx() + b"\0" * 100, STOPPED, "binary"),
 ]
 
@@ -143,7 +143,7 @@ CASES = [
     ),
     *(table(what, contents, KEPT, says) for what, contents, says in SURVIVED),
     *(table(what, contents, STOPPED, says) for what, contents, says in STOPS),
-    Case("table", "a path to nothing", absent, STOPPED, "opened"),
+    Case("table", "a missing file", absent, STOPPED, "opened"),
     Case("table", "a folder", lambda folder: str(tables.read_table(folder)), STOPPED, "opened"),
     *(Case("withdrawals", what, read_list(content), outcome, says) for what, content, outcome, says in LISTS),
 ]

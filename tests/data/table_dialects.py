@@ -1,4 +1,4 @@
-"""The embedded cohort's table as each of UK Biobank's tools would have exported it."""
+"""The embedded cohort's table in the dialects of UK Biobank's export tools."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SINGLE = {SEX, CODES, 131298, 131338, 131350, 131354}  # fields without instanc
 
 @dataclass(frozen=True)
 class TableDialect:
-    """How one tool writes. lists: how several codes share a cell, or "columns" where each has a column of its own."""
+    """The format of one tool. lists: notation of several codes in a cell, or "columns" for one column per code."""
 
     header: Callable[[Key], str]
     eid: str = "eid"
@@ -113,7 +113,7 @@ TABLE_DIALECTS = {
 
 
 def write(table: pandas.DataFrame, dialect: TableDialect) -> bytes:
-    """``synthetic.render_table``'s frame as a file of that dialect."""
+    """The frame of ``synthetic.render_table`` as a file in a dialect."""
     names, columns = [dialect.eid], [table["eid"].astype(str).tolist()]
     for name in table.columns.drop("eid"):
         key = field_of(name)
@@ -133,7 +133,7 @@ def write(table: pandas.DataFrame, dialect: TableDialect) -> bytes:
 
 
 def _arrays(cells: list[str], dialect: TableDialect) -> list[list[str]]:
-    """The codes' cells as the dialect shares them out over columns."""
+    """The columns of codes in a dialect."""
     lists = [json.loads(cell) if cell else [] for cell in cells]
     if dialect.lists == "columns":
         width = max(map(len, lists), default=0)

@@ -41,9 +41,9 @@ def small(**overrides) -> Config:
 def words(root: Path, *more: str) -> list[str]:
     """The command's arguments for a folder with its table."""
     settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
-    who = () if "--withdrawals" in more else ("--no-withdrawals",)
+    option = () if "--withdrawals" in more else ("--no-withdrawals",)
     table = ("--table", str(root / "participants.csv"))
-    return [str(root), *table, *who, "--scale", "demo", "--workers", "1", *settings, *more]
+    return [str(root), *table, *option, "--scale", "demo", "--workers", "1", *settings, *more]
 
 
 def build(root: Path, *more: str) -> cohort.Cohort:
@@ -59,7 +59,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def built(biobank, tmp_path_factory) -> Path:
-    """A runs folder with the store of the ten; copy it before changing it."""
+    """A runs folder with the store of the ten participants; tests copy it before they change it."""
     folder = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECCL_RUNS", str(folder))
@@ -75,12 +75,12 @@ def own_runs(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def bytes_of(folder: Path) -> dict[str, str]:
-    """sha256 of every file of a store that is no mere note of times."""
+    """sha256 of the files of a store, except locks and notes of modification times."""
     files = [p for p in folder.rglob("*") if p.is_file() and p.name not in ("verified.json", ".lock")]
     return {p.relative_to(folder).as_posix(): sha256(p) for p in files if "report" not in p.parts}
 
 
-def test_store_holds_what_the_files_hold(biobank, own_runs):
+def test_the_store_contains_the_content_of_the_files(biobank, own_runs):
     found = open_cohort.load(small(), lambda line: None)
     assert found.folder.is_relative_to(own_runs / "ukb")
     assert (found.ecg.shape, found.ecg.dtype) == ((10, 12, 5000), np.int16)
@@ -102,7 +102,7 @@ def test_store_holds_what_the_files_hold(biobank, own_runs):
     assert found.complete
 
 
-def test_every_stage_gets_the_same_split_from_id_and_salt(own_runs):
+def test_the_split_is_determined_by_id_and_salt(own_runs):
     found = open_cohort.load(small(), lambda line: None)
     assert found.table["split"].tolist() == [split_of(eid, "eccl") for eid in found.table["eid"]]
     salted = open_cohort.load(small(**{"store.split_salt": "other"}), lambda line: None)
@@ -110,16 +110,16 @@ def test_every_stage_gets_the_same_split_from_id_and_salt(own_runs):
     assert salted.fingerprint != found.fingerprint
 
 
-def test_another_kind_of_label_needs_no_rebuild_and_is_another_cohort(own_runs):
+def test_another_label_rule_needs_no_rebuild_and_changes_the_fingerprint(own_runs):
     ever, later = (
         open_cohort.load(small(**{"store.labels": rule}), lambda line: None) for rule in ("ever", "incident")
     )
     assert ever.folder == later.folder
     assert ever.fingerprint != later.fingerprint
-    assert (ever.labels.sum(), later.labels.sum()) == (4, 4)  # first dated after the visit, all of them
+    assert (ever.labels.sum(), later.labels.sum()) == (4, 4)  # all first dates are after the visit
 
 
-def test_opening_does_not_look_at_the_raw_files(biobank, tmp_path, runs):
+def test_opening_does_not_read_the_raw_files(biobank, tmp_path, runs):
     root = Path(shutil.copytree(biobank, tmp_path / "moved"))
     before = build(root).fingerprint
     shutil.rmtree(root)
@@ -128,7 +128,7 @@ def test_opening_does_not_look_at_the_raw_files(biobank, tmp_path, runs):
     assert found.ecg[:].any(axis=(1, 2)).all()
 
 
-def test_without_a_store_the_command_is_named_and_with_half_a_one_too(biobank, runs, monkeypatch):
+def test_a_missing_and_an_incomplete_store_raise_errors_with_the_command(biobank, runs, monkeypatch):
     with pytest.raises(MissingError, match=r"eccl ingest ukb FOLDER"):
         open_cohort.load(small())
     assert eccl("ingest", "ukb", *words(biobank)[:3]) == 2  # neither --withdrawals nor --no-withdrawals
@@ -140,7 +140,7 @@ def test_without_a_store_the_command_is_named_and_with_half_a_one_too(biobank, r
 
     monkeypatch.setattr(store, "fill", stopped)
     assert eccl("ingest", "ukb", *words(biobank)) == 130
-    with pytest.raises(MissingError, match="4 of 10 participants so far") as caught:
+    with pytest.raises(MissingError, match="only 4 of 10 participants so far") as caught:
         open_cohort.load(small())
     assert str(biobank) in str(caught.value)
     part = open_cohort.load(small(), incomplete=True)
@@ -149,7 +149,7 @@ def test_without_a_store_the_command_is_named_and_with_half_a_one_too(biobank, r
 
 
 def damage(root: Path) -> dict[str, str]:
-    """Spoil six of the ten participants in different ways; eid to the reason that must be given."""
+    """Damage the files of six participants in different ways; returns eid to expected reason."""
     xml = root / "Bulk" / "Electrocardiogram" / "Resting" / "90"
     zips = root / "Bulk" / "Heart MRI" / "Short axis" / "90"
     (xml / "9000002_20205_2_0.xml").write_bytes((xml / "9000002_20205_2_0.xml").read_bytes()[:9999])
@@ -161,7 +161,7 @@ def damage(root: Path) -> dict[str, str]:
     mask = root / "segmentations" / "9000009" / "seg_sa.nii.gz"
     mask.write_bytes(mask.read_bytes()[:200])
     return {
-        "9000002": "cut short",
+        "9000002": "truncated",
         "9000003": "damaged",
         "9000005": "no short-axis cine",
         "9000006": "no segmentation",
@@ -170,7 +170,7 @@ def damage(root: Path) -> dict[str, str]:
     }
 
 
-def test_what_cannot_be_read_is_listed_and_mended_files_come_in_later(own_biobank, biobank, built, runs, capfd):
+def test_unreadable_files_go_to_quarantine_and_corrected_files_are_added(own_biobank, biobank, built, runs, capfd):
     reasons = damage(own_biobank)
     found = build(own_biobank, *MASKS)
     listed = found.quarantine.set_index("eid")
@@ -179,8 +179,8 @@ def test_what_cannot_be_read_is_listed_and_mended_files_come_in_later(own_bioban
         assert reason in listed.loc[eid, "reason"]
         assert listed.loc[eid, "cure"]
     assert listed.loc["9000003", "file"] == "9000003_20209_2_0.zip"
-    spoken = capfd.readouterr()
-    assert not IDS.search(spoken.out + spoken.err)
+    output = capfd.readouterr()
+    assert not IDS.search(output.out + output.err)
     assert found.table["eid"].tolist() == ["9000001", "9000004", "9000007", "9000008"]
     shutil.copytree(biobank, own_biobank, dirs_exist_ok=True)
     whole = build(own_biobank)
@@ -191,37 +191,37 @@ def test_what_cannot_be_read_is_listed_and_mended_files_come_in_later(own_bioban
         direct = open_cohort.load(small(), lambda line: None)
         for name in ("ecg", "clips", "traits", "labels"):
             np.testing.assert_array_equal(getattr(whole, name)[:], getattr(direct, name)[:])
-        assert whole.fingerprint == direct.fingerprint  # the way to a store leaves no trace in it
+        assert whole.fingerprint == direct.fingerprint  # the fingerprint does not depend on the history of the store
 
 
-def test_only_what_is_new_changed_or_asked_for_is_read_again(own_biobank, runs, monkeypatch):
+def test_only_new_changed_and_requested_participants_are_processed_again(own_biobank, runs, monkeypatch):
     reasons = damage(own_biobank)
     build(own_biobank, *MASKS)
-    seen: list[str] = []
+    processed: list[str] = []
     process = store.process
-    monkeypatch.setattr(store, "process", lambda who, config: (seen.append(who.eid), process(who, config))[1])
+    monkeypatch.setattr(store, "process", lambda p, config: (processed.append(p.eid), process(p, config))[1])
     build(own_biobank, *MASKS)
-    assert seen == []
+    assert processed == []
     build(own_biobank, "--retry-quarantined", *MASKS)
-    assert seen == ["9000002", "9000003", "9000006", "9000009"]
-    seen.clear()
+    assert processed == ["9000002", "9000003", "9000006", "9000009"]
+    processed.clear()
     xml = own_biobank / "Bulk" / "Electrocardiogram" / "Resting" / "90" / "9000001_20205_2_0.xml"
     xml.write_bytes(xml.read_bytes() + b"\n")
     build(own_biobank, *MASKS)
-    assert seen == ["9000001"]
+    assert processed == ["9000001"]
     assert len(reasons) == 6
 
 
-def test_a_cure_outside_the_files_needs_retry_quarantined(biobank, runs, monkeypatch):
+def test_a_cure_that_does_not_change_the_files_needs_retry_quarantined(biobank, runs, monkeypatch):
     read = readers.read_ecg
     monkeypatch.setattr(readers, "read_ecg", lambda path: 1 / 0)
-    assert eccl("ingest", "ukb", *words(biobank)) == 1  # nobody could be read; the report says why
+    assert eccl("ingest", "ukb", *words(biobank)) == 1  # no participant could be read
     monkeypatch.setattr(readers, "read_ecg", read)
     assert eccl("ingest", "ukb", *words(biobank)) == 1
     assert len(build(biobank, "--retry-quarantined")) == 10
 
 
-def test_a_fault_that_no_check_foresaw_stops_one_participant_only(biobank, monkeypatch):
+def test_an_unexpected_error_affects_only_one_participant(biobank, monkeypatch):
     class OddError(Exception):
         pass
 
@@ -230,11 +230,11 @@ def test_a_fault_that_no_check_foresaw_stops_one_participant_only(biobank, monke
 
     participant = store.participant("9000001", files.find(biobank).participants["9000001"])
     monkeypatch.setattr(readers, "read_ecg", fail)
-    with pytest.raises(store.Quarantine, match=r"unforeseen damage \(OddError: odd\)"):
+    with pytest.raises(store.Quarantine, match=r"unexpected error \(OddError: odd\)"):
         store.process(participant, small())
 
 
-def test_slots_stay_when_participants_are_added_or_go(own_biobank, runs):
+def test_slots_do_not_change_when_participants_are_added_or_removed(own_biobank, runs):
     away = own_biobank.parent / "away"
     resting, short_axis = "Bulk/Electrocardiogram/Resting/90", "Bulk/Heart MRI/Short axis/90"
     for place in (f"{resting}/9000003_20205_2_0.xml", f"{short_axis}/9000003_20209_2_0.zip"):
@@ -250,7 +250,7 @@ def test_slots_stay_when_participants_are_added_or_go(own_biobank, runs):
     assert build(own_biobank).table["eid"].tolist() == nine.table["eid"].tolist()
 
 
-def test_a_folder_without_table_or_readable_files_says_so_and_ends_with_status_2(own_biobank, runs, capsys):
+def test_a_folder_without_table_or_readable_files_ends_with_status_2(own_biobank, runs, capsys):
     assert eccl("ingest", "ukb", *words(own_biobank / "absent")) == 2
     shutil.rmtree(own_biobank / "Bulk")
     assert eccl("ingest", "ukb", *words(own_biobank)) == 2
@@ -260,7 +260,7 @@ def test_a_folder_without_table_or_readable_files_says_so_and_ends_with_status_2
     assert "the table cannot be opened" in capsys.readouterr().err
 
 
-def test_a_damaged_table_or_shard_is_noticed_and_the_command_mends_it(biobank, own_runs):
+def test_a_damaged_table_or_shard_is_detected_and_the_command_repairs_it(biobank, own_runs):
     folder = open_cohort.load(small(), lambda line: None).folder
     before = bytes_of(folder)
     table = folder / "store" / "table.parquet"
@@ -281,23 +281,23 @@ def test_a_damaged_table_or_shard_is_noticed_and_the_command_mends_it(biobank, o
     assert bytes_of(folder) == before
 
 
-def test_verify_reads_everything_through(own_runs, capsys):
+def test_verify_reads_all_files(own_runs, capsys):
     settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
     assert eccl("cohort", "--cohort", "ukb", "--verify", *settings) == 0
-    assert "every file matches its checksum" in capsys.readouterr().out
+    assert "all files match their checksums" in capsys.readouterr().out
     shard = next((own_runs / "ukb" / "cohort").glob("*/store/shards/ecg-00000.npy"))
-    look, content = shard.stat(), bytearray(shard.read_bytes())
+    stat, content = shard.stat(), bytearray(shard.read_bytes())
     content[4000] ^= 1
     shard.write_bytes(content)
-    os.utime(shard, ns=(look.st_atime_ns, look.st_mtime_ns))
-    assert eccl("cohort", "--cohort", "ukb", *settings) == 0  # 104 GB are not read through at each start
+    os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert eccl("cohort", "--cohort", "ukb", *settings) == 0  # opening does not read unmodified files
     assert eccl("cohort", "--cohort", "ukb", "--verify", *settings) == 2
 
 
 MOMENTS = ("slots.parquet", "store/shards/clips-00000.npy", "records/0000000-0000008.json", "records/0000008-*.json")
 
 
-def test_the_command_killed_at_any_moment_and_repeated_ends_with_the_same_bytes(biobank, tmp_path, built):
+def test_a_killed_and_repeated_build_gives_the_same_bytes(biobank, tmp_path, built):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ECCL_RUNS": str(tmp_path)}
     line = [sys.executable, "-m", "eccl_lib.data.ukb", *words(biobank)]
     options = {"env": environment, "cwd": paths.ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -316,7 +316,7 @@ def test_the_command_killed_at_any_moment_and_repeated_ends_with_the_same_bytes(
     assert json.loads((resumed / "manifest.json").read_text())["complete"]
 
 
-def test_originals_are_found_again_without_naming_anybody(biobank, own_runs):
+def test_original_files_are_read_again_and_their_names_are_masked(biobank, own_runs):
     data = open_cohort.load(small(), lambda line: None)
     row = 3
     assert original.ecg_of(small(), data, row).signal.shape == (12, 5000)
@@ -325,13 +325,13 @@ def test_originals_are_found_again_without_naming_anybody(biobank, own_runs):
     assert sorted(names) == ["<eid>_20205_2_0.xml", "<eid>_20209_2_0.zip", "seg_sa.nii.gz"]
 
 
-def test_who_ends_the_process_three_times_is_left_out_and_the_rest_goes_on(biobank, runs, monkeypatch, capsys):
+def test_a_participant_whose_files_crash_three_processes_goes_to_quarantine(biobank, runs, monkeypatch, capsys):
     fill_slot = store._fill_slot
 
     def dying(slot, participant, config, layout):
-        """As a crash inside a codec: the mark of reading stays, nothing is caught, the pool breaks."""
+        """Simulate a crash in a codec: the attempts file remains, and the process pool breaks."""
         mark = layout.records / f"{slot:07d}.reading"
-        if participant.eid == "9000005" and (not mark.is_file() or mark.stat().st_size < store.DEATHS):
+        if participant.eid == "9000005" and (not mark.is_file() or mark.stat().st_size < store.MAX_CRASHES):
             with mark.open("a") as file:
                 file.write(".")
             raise BrokenProcessPool("a process died")
@@ -340,8 +340,8 @@ def test_who_ends_the_process_three_times_is_left_out_and_the_rest_goes_on(bioba
     monkeypatch.setattr(store, "_fill_slot", dying)
     found = build(biobank)
     assert len(found) == 9
-    assert found.quarantine["reason"].tolist() == ["reading it ended the process 3 times"]
-    assert capsys.readouterr().out.count("a process that read files died") == 3
+    assert found.quarantine["reason"].tolist() == ["reading the files crashed the process 3 times"]
+    assert capsys.readouterr().out.count("a process that read files crashed") == 3
     monkeypatch.setattr(store, "_fill_slot", fill_slot)
     assert len(build(biobank, "--retry-quarantined")) == 10
     assert not list(runs.rglob("*.reading"))

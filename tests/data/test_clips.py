@@ -22,7 +22,7 @@ def draws(modality, count, seed):
 
 
 def moving_heart(slices: int = 5, frames: int = 50, height: int = 96, width: int = 88) -> CineRecord:
-    """A disc in a ring with a neighbour, which contract once and come back; bright where labelled 1 or 3."""
+    """A beating disc in a ring, with a second disc beside it; pixels with label 1 or 3 are bright."""
     y, x = np.mgrid[:height, :width]
     labels = np.zeros((slices, frames, height, width), dtype=np.uint8)
     for s in range(slices):
@@ -58,24 +58,24 @@ def test_heart_box_is_the_smallest_rectangle_over_all_frames(boxes):
     labels = np.zeros((len(boxes), 20, 15), dtype=np.uint8)
     for k, (top, left, height, width) in enumerate(boxes):
         labels[k, top : top + height, left : left + width] = 1 + k % 3
-        labels[k, 8, :] = 1  # joins the parts, so that all are one heart
+        labels[k, 8, :] = 1  # connects the parts to one component
         labels[k, min(top, 8) : max(top, 8) + 1, left] = 2
     assert cmr.heart_box(labels) == brute_force_box(labels)
 
 
-def test_a_speck_away_from_the_heart_does_not_widen_its_box():
+def test_a_separate_small_component_does_not_change_the_box():
     labels = moving_heart(1).labels[0].copy()
     box = cmr.heart_box(labels)
     labels[7, 2, 80] = 3
     assert cmr.heart_box(labels) == box
 
 
-def test_an_empty_mask_is_refused():
+def test_an_empty_mask_raises_an_error():
     with pytest.raises(UnreadableError, match="empty"):
         cmr.heart_box(np.zeros((50, 20, 20), dtype=np.uint8))
 
 
-def test_middle_slice_is_half_way_between_base_and_apex_of_the_left_ventricle():
+def test_the_middle_slice_is_half_way_between_base_and_apex_of_the_left_ventricle():
     labels = np.zeros((11, 2, 8, 8), dtype=np.uint8)
     labels[3:9, :, 2:5, 2:5] = 2
     labels[0:2, :, 2:5, 2:5] = 3  # outflow tract: RV alone
@@ -84,7 +84,7 @@ def test_middle_slice_is_half_way_between_base_and_apex_of_the_left_ventricle():
     assert cmr.choose_slice(None, 3, "middle") == 1
 
 
-def test_rv_max_is_the_slice_with_most_rv_at_end_systole_one_further_when_basal():
+def test_rv_max_is_the_slice_with_most_rv_at_end_systole_and_the_next_one_if_basal():
     labels = np.zeros((6, 3, 10, 10), dtype=np.uint8)
     labels[:, :, :3, :3] = 1
     labels[:, 1, 0, :3] = 0  # frame 1 has the smallest cavity
@@ -95,10 +95,10 @@ def test_rv_max_is_the_slice_with_most_rv_at_end_systole_one_further_when_basal(
     assert cmr.choose_slice(labels, 6, "rv_max") == 2
 
 
-def test_rv_max_takes_end_systole_from_the_frames_that_are_drawn():
+def test_rv_max_uses_end_systole_of_the_labelled_frames():
     labels = np.zeros((6, 5, 10, 10), dtype=np.uint8)
     labels[:, 0, :4, :4] = 1
-    labels[:, 3, :2, :2] = 1  # end systole; the frames between are not drawn
+    labels[:, 3, :2, :2] = 1  # end systole; the other frames have no labels
     labels[2, 0, 5:, 5:] = 3
     labels[4, 3, 5:9, 5:9] = 3
     assert cmr.choose_slice(labels, 6, "rv_max") == 4
@@ -107,7 +107,7 @@ def test_rv_max_takes_end_systole_from_the_frames_that_are_drawn():
 
 
 @pytest.mark.parametrize(("length", "size"), [(60, 224), (41, 224), (224, 56), (60, 56), (61, 60), (100, 33), (7, 7)])
-def test_resize_is_torchs_antialiased_bilinear(length, size):
+def test_resize_equals_torchs_antialiased_bilinear_interpolation(length, size):
     image = np.random.default_rng(length).normal(size=(length, 13)).astype(np.float32)
     ours = cmr.resize(image, size, 0)
     theirs = torch.nn.functional.interpolate(
@@ -116,7 +116,7 @@ def test_resize_is_torchs_antialiased_bilinear(length, size):
     np.testing.assert_allclose(ours, theirs[0, 0], atol=2e-5)
 
 
-def test_frames_are_resampled_cyclically_and_fifty_stay_as_they_are():
+def test_frames_are_resampled_cyclically_and_fifty_frames_are_unchanged():
     phase = 2 * np.pi * np.arange(20) / 20
     images = np.cos(phase)[:, None, None].astype(np.float32)
     out = cmr.resample_frames(images, 50)[:, 0, 0]
@@ -126,12 +126,12 @@ def test_frames_are_resampled_cyclically_and_fifty_stay_as_they_are():
     assert cmr.resample_frames(fifty, 50) is fifty
 
 
-def test_linear_resampling_leads_from_the_last_frame_to_the_first():
+def test_frames_are_interpolated_between_the_last_and_the_first():
     images = np.array([0.0, 10.0], dtype=np.float32)[:, None, None]
     np.testing.assert_allclose(cmr.resample_frames(images, 4)[:, 0, 0], [0, 5, 10, 5])
 
 
-def test_crop_fills_the_store_with_the_heart_from_edge_to_edge():
+def test_the_crop_contains_exactly_the_heart():
     record = moving_heart()
     clip = cmr.crop(record, StoreConfig())
     assert clip.shape == (224, 224, 50)
@@ -143,7 +143,7 @@ def test_crop_fills_the_store_with_the_heart_from_edge_to_edge():
     assert all(side.max() == 255 for side in (painted[0], painted[-1], painted[:, 0], painted[:, -1]))
 
 
-def test_crop_does_not_hang_on_brightness_scale_or_on_what_lies_outside_the_heart():
+def test_the_crop_does_not_depend_on_brightness_scale_or_pixels_outside_the_heart():
     record = moving_heart()
     clip = cmr.crop(record, StoreConfig())
     brighter = dataclasses.replace(record, images=record.images.astype(np.float64) * 4 + 100)
@@ -154,7 +154,7 @@ def test_crop_does_not_hang_on_brightness_scale_or_on_what_lies_outside_the_hear
     assert np.array_equal(clip, cmr.crop(dataclasses.replace(record, images=other), StoreConfig()))
 
 
-def test_fixed_box_is_eighty_pixels_around_the_heart_padded_with_black():
+def test_the_fixed_box_has_eighty_pixels_and_is_zero_padded():
     record = moving_heart()
     box = cmr.fixed_box((0, 0, 30, 40))
     assert box == (-25, -20, 55, 60)
@@ -165,15 +165,15 @@ def test_fixed_box_is_eighty_pixels_around_the_heart_padded_with_black():
     assert cmr.crop(record, StoreConfig(crop="fixed_80px")).shape == (224, 224, 50)
 
 
-def test_without_a_mask_or_without_contrast_the_reason_is_said():
+def test_a_missing_mask_and_constant_brightness_raise_errors():
     record = moving_heart()
     with pytest.raises(UnreadableError, match="no segmentation"):
         cmr.crop(dataclasses.replace(record, labels=None), StoreConfig())
-    with pytest.raises(UnreadableError, match="one brightness"):
+    with pytest.raises(UnreadableError, match="constant brightness"):
         cmr.crop(dataclasses.replace(record, images=np.full_like(record.images, 7)), StoreConfig())
 
 
-def test_view_is_the_mean_over_squares_of_every_kth_frame():
+def test_the_view_is_the_mean_over_blocks_of_every_kth_frame():
     clip = np.random.default_rng(0).integers(0, 256, (224, 224, 50)).astype(np.uint8)
     view = cmr.to_view(clip, ViewConfig(clip_frames=25, clip_size=56))
     literal = clip[:, :, ::2].reshape(56, 4, 56, 4, 25).mean(axis=(1, 3))
@@ -181,7 +181,7 @@ def test_view_is_the_mean_over_squares_of_every_kth_frame():
     assert cmr.to_view(clip, ViewConfig()) is clip
 
 
-def test_scale_is_minus_one_to_one_and_keeps_channels_last():
+def test_scale_maps_to_minus_one_to_one_and_keeps_channels_last():
     stored = torch.arange(256, dtype=torch.uint8).repeat(2 * 4 * 3).view(2, 64, 4, 12)  # (B, H, W, F)
     scaled = cmr.scale(stored.permute(0, 3, 1, 2))
     assert scaled.dtype == torch.float32
@@ -198,12 +198,12 @@ def still(n: int, angle=0.0, side=1.0, shift=(0.0, 0.0), mirror=False) -> tuple[
     )
 
 
-def test_no_rotation_and_full_scale_is_the_identity():
+def test_the_transform_without_rotation_and_crop_is_the_identity():
     batch = torch.randn(3, 5, 16, 16)
     np.testing.assert_allclose(cmr.transform(batch, *still(3)), batch, atol=1e-5)
 
 
-def test_quarter_turns_mirrors_and_crops_are_the_exact_pixel_moves():
+def test_quarter_turns_mirrors_and_crops_move_pixels_exactly():
     batch = torch.randn(2, 5, 16, 16)
     turned = cmr.transform(batch, *still(2, angle=np.pi / 2))
     np.testing.assert_allclose(turned, torch.rot90(batch, 1, (2, 3)), atol=1e-4)
@@ -213,7 +213,7 @@ def test_quarter_turns_mirrors_and_crops_are_the_exact_pixel_moves():
     np.testing.assert_allclose(corner[:, :, 1:, 1:], zoomed[:, :, 1:, 1:], atol=1e-4)
 
 
-def test_a_batch_is_moved_as_its_samples_one_by_one():
+def test_a_batch_is_transformed_like_its_single_samples():
     batch = torch.randn(4, 3, 12, 12)
     rng = torch.Generator().manual_seed(0)
     moves = (
@@ -227,7 +227,7 @@ def test_a_batch_is_moved_as_its_samples_one_by_one():
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
-def test_a_step_in_half_precision_moves_pixels_to_the_same_places():
+def test_autocast_does_not_change_the_sampling_grid():
     batch = torch.randint(0, 256, (2, 56, 56, 5), dtype=torch.uint8).permute(0, 3, 1, 2)
     moves = still(2, angle=0.2, side=0.9, shift=(0.04, -0.07))
     plain = cmr.transform(batch, *moves)
@@ -245,7 +245,7 @@ def test_augment_keeps_channels_last():
     np.testing.assert_allclose(moved, plain, atol=1e-6)
 
 
-def test_augment_off_changes_nothing_and_on_never_leaves_the_image():
+def test_augment_is_the_identity_if_off_and_stays_in_the_image_if_on():
     batch = torch.rand(16, 2, 20, 20) + 1
     off = AugmentConfig(cmr_rotation_degrees=0.0, cmr_scale_min=1.0)
     np.testing.assert_allclose(cmr.augment(batch, off, draws(cmr, len(batch), 0)), batch, atol=1e-5)
@@ -256,22 +256,22 @@ def test_augment_off_changes_nothing_and_on_never_leaves_the_image():
 
 
 @pytest.mark.parametrize(("samples", "height", "width", "frames"), [(1, 8, 8, 1), (3, 57, 64, 7), (5, 56, 56, 25)])
-def test_a_gather_of_rows_is_grid_sample_to_the_last_bit_from_stored_pixels_too(samples, height, width, frames):
+def test_sample_equals_grid_sample_bit_by_bit_also_for_stored_pixels(samples, height, width, frames):
     generator = torch.Generator().manual_seed(samples)
     stored = torch.randint(0, 256, (samples, height, width, frames), generator=generator, dtype=torch.uint8)
     batch = cmr.scale(stored.permute(0, 3, 1, 2))
     for spread in (0.05, 0.5, 3.0):
         maps = torch.eye(2, 3) + spread * torch.randn(samples, 2, 3, generator=generator)
         grid = torch.nn.functional.affine_grid(maps, list(batch.shape), align_corners=False)
-        wanted = torch.nn.functional.grid_sample(batch, grid, "bilinear", "border", align_corners=False)
-        assert torch.equal(bilinear.sample(batch, grid), wanted)
-        assert torch.equal(bilinear.sample(stored.permute(0, 3, 1, 2), grid, cmr._scaled), wanted)
+        expected = torch.nn.functional.grid_sample(batch, grid, "bilinear", "border", align_corners=False)
+        assert torch.equal(bilinear.sample(batch, grid), expected)
+        assert torch.equal(bilinear.sample(stored.permute(0, 3, 1, 2), grid, cmr._scaled), expected)
         contiguous = bilinear.sample(batch.contiguous(), grid)
-        assert torch.equal(contiguous, wanted)
+        assert torch.equal(contiguous, expected)
         assert contiguous.is_contiguous()
 
 
-def test_neighbours_of_a_place_are_its_four_pixels_and_their_weights_sum_to_one():
+def test_neighbours_are_the_four_nearest_pixels_with_weights_that_sum_to_one():
     grid = torch.rand(2, 5, 6, 2, generator=torch.Generator().manual_seed(0)) * 2.4 - 1.2
     index, weight = bilinear.neighbours(grid, 4, 3)
     torch.testing.assert_close(weight.sum(1), torch.ones(2 * 5 * 6))
@@ -281,7 +281,7 @@ def test_neighbours_of_a_place_are_its_four_pixels_and_their_weights_sum_to_one(
     torch.testing.assert_close((pixels[index.long()] * weight).sum(1), plane.flatten(), atol=1e-4, rtol=0)
 
 
-def test_augmenting_stored_pixels_is_augmenting_scaled_ones():
+def test_augmenting_stored_pixels_equals_augmenting_scaled_pixels():
     stored = torch.randint(0, 256, (3, 20, 20, 6), dtype=torch.uint8).permute(0, 3, 1, 2)
     config = AugmentConfig(cmr_flip_probability=0.5)
     one, other = (cmr.augment(x, config, draws(cmr, len(x), 4)) for x in (stored, cmr.scale(stored)))

@@ -1,4 +1,4 @@
-"""The embedded cohort's store: build, resume after SIGKILL, views, damage, and both ways of rendering."""
+"""The embedded cohort's store: build, resume after SIGKILL, views, damaged files, and both ways of rendering."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def small(**overrides) -> Config:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """A runs folder with that cohort; copy it before changing it."""
+    """A runs folder with the small cohort; tests copy it before they change it."""
     folder = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECCL_RUNS", str(folder))
@@ -52,10 +52,10 @@ def runs(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def silent(line: str) -> None:
-    """A log for calls whose lines are beside the point."""
+    """A log that discards its lines."""
 
 
-def test_the_demo_cohort_is_the_one_whose_results_are_published():
+def test_the_demo_cohort_has_the_fingerprint_of_the_published_results():
     assert open_cohort.fingerprint(configuration.load("demo")).startswith("60ab351f3ac77ae3")
 
 
@@ -67,7 +67,7 @@ def test_a_finished_store_is_opened_and_not_built_again(runs, monkeypatch):
     assert again.fingerprint == first.fingerprint
 
 
-def test_views_are_made_once_and_are_the_stored_rows_coarser(runs):
+def test_views_are_computed_once_and_equal_the_downsampled_rows(runs):
     config = small(**{"view.clip_size": 28, "cmr.patch": 4, "view.ecg_rate": 100})
     lines: list[str] = []
     found = open_cohort.load(config, silent)
@@ -84,7 +84,7 @@ def test_views_are_made_once_and_are_the_stored_rows_coarser(runs):
     assert found.ecg_view(whole.view) is found.ecg
 
 
-def test_a_view_of_other_participants_is_not_taken_for_this_cohorts(runs):
+def test_a_view_with_another_fingerprint_is_not_reused(runs):
     config = small(**{"view.clip_size": 28, "cmr.patch": 4})
     found = open_cohort.load(config, silent)
     before = np.array(found.clip_view(config.view))
@@ -92,7 +92,7 @@ def test_a_view_of_other_participants_is_not_taken_for_this_cohorts(runs):
     np.testing.assert_array_equal(found.clip_view(config.view), before[::-1])
 
 
-def test_without_build_missing_the_exact_command_is_named(runs):
+def test_without_build_missing_the_error_has_the_build_command(runs):
     with pytest.raises(MissingError) as caught:
         open_cohort.load(small(**{"runtime.build_missing": False, "store.labels": "prevalent"}))
     words = shlex.split(str(caught.value).splitlines()[-1])
@@ -101,7 +101,7 @@ def test_without_build_missing_the_exact_command_is_named(runs):
     assert len(open_cohort.load(small(**{"runtime.build_missing": False, "store.labels": "prevalent"}))) == 30
 
 
-def test_a_store_with_a_file_cut_short_is_not_opened(runs):
+def test_a_truncated_file_raises_an_error(runs):
     folder = open_cohort.load(small(), silent).folder
     with (folder / "store" / "clips.npy").open("r+b") as handle:
         handle.truncate(1000)
@@ -109,7 +109,7 @@ def test_a_store_with_a_file_cut_short_is_not_opened(runs):
         open_cohort.load(small())
 
 
-def test_a_byte_that_changed_is_noticed_though_the_size_is_right(runs, capsys):
+def test_a_changed_byte_raises_an_error_at_the_next_open(runs, capsys):
     folder = open_cohort.load(small(), silent).folder
     path = folder / "store" / "traits.npy"
     content = bytearray(path.read_bytes())
@@ -119,15 +119,15 @@ def test_a_byte_that_changed_is_noticed_though_the_size_is_right(runs, capsys):
         open_cohort.load(small())
 
 
-def test_a_byte_that_changed_under_an_old_date_is_found_by_verify(runs):
+def test_verify_detects_a_changed_byte_even_if_size_and_time_are_unchanged(runs):
     folder = open_cohort.load(small(), silent).folder
     path = folder / "store" / "ecg.npy"
-    look = path.stat()
+    stat = path.stat()
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    os.utime(path, ns=(look.st_atime_ns, look.st_mtime_ns))
-    open_cohort.load(small())  # reading 104 GB through at each start is no option
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    open_cohort.load(small())  # opening does not read unmodified files; the full store has 104 GB
     with pytest.raises(DamagedError, match=r"ecg\.npy"):
         open_cohort.verify(folder, all_files=True)
 
@@ -142,17 +142,17 @@ open_cohort.load(load.load("demo", overrides=json.loads(sys.argv[1])))
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """sha256 of every file of a store, computed anew and equal to what its manifest says."""
-    found = {path.name: sha256(path) for path in sorted((folder / "store").iterdir())}
-    stated = json.loads((folder / "manifest.json").read_text())["files"]
-    assert found == {name: facts["sha256"] for name, facts in stated.items()}
-    return found
+    """Computed sha256 of every file of a store; asserts that they equal those of the manifest."""
+    computed = {path.name: sha256(path) for path in sorted((folder / "store").iterdir())}
+    expected = json.loads((folder / "manifest.json").read_text())["files"]
+    assert computed == {name: facts["sha256"] for name, facts in expected.items()}
+    return computed
 
 
-def test_a_build_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_path, monkeypatch):
+def test_a_build_that_is_killed_and_resumed_gives_the_same_bytes(tmp_path, monkeypatch):
     overrides = {**SMALLEST, "store.clip_size": 56, "store.clip_frames": 50, "runtime.workers": 1}
     config = configuration.load("demo", overrides=overrides)
-    killed, straight = tmp_path / "killed", tmp_path / "straight"
+    killed, uninterrupted = tmp_path / "killed", tmp_path / "uninterrupted"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ECCL_RUNS": str(killed)}
     for moment in ("raw/Bulk", "build/records", "build/records/*-0000016.json", "store/ecg.npy"):
         process = subprocess.Popen(
@@ -167,20 +167,20 @@ def test_a_build_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_pat
             if list(killed.glob(f"demo-synthetic/cohort/*/{moment}")):
                 break
             time.sleep(0.001)
-        assert process.poll() is None or moment.startswith("store"), f"over before {moment} was seen"
+        assert process.poll() is None or moment.startswith("store"), f"the build ended before {moment} was seen"
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     monkeypatch.setenv("ECCL_RUNS", str(killed))
     resumed = open_cohort.load(config, lambda line: None)
-    monkeypatch.setenv("ECCL_RUNS", str(straight))
+    monkeypatch.setenv("ECCL_RUNS", str(uninterrupted))
     whole = open_cohort.load(config, lambda line: None)
     assert digests(resumed.folder) == digests(whole.folder)
     assert [len(whole.index(split)) for split in SPLITS] == [18, 6, 6]
     assert whole.quarantine.empty
 
 
-def test_rendering_straight_into_the_store_gives_the_pixels_of_the_written_files(tmp_path):
+def test_direct_rendering_gives_the_same_rows_as_written_files(tmp_path):
     from eccl_lib.data.synthetic import ukb_tree
 
     config = small(**{"synthetic.write_tree": True})
@@ -199,12 +199,12 @@ def test_two_processes_that_need_one_cohort_build_it_once(tmp_path, monkeypatch)
     code = "from tests.data import test_cohort as t; t.open_cohort.load(t.small())"
     words = [sys.executable, "-c", code]
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=paths.ROOT) for _ in range(2)]
-    said = [process.communicate(timeout=120)[0] for process in both]
+    outputs = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert sum("is built" in text for text in said) == 1
+    assert sum("built the cohort" in output for output in outputs) == 1
 
 
-def test_importing_the_readers_pulls_in_no_torch_and_no_file_libraries():
+def test_importing_the_readers_imports_no_torch_and_no_file_libraries():
     late = {"torch", "pydicom", "nibabel", "wfdb", "scipy", "joblib", "defusedxml", "pandera", "distributed"}
     code = (
         "import sys; from eccl_lib.data import ecg, cmr, cohort;"

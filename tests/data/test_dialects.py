@@ -1,4 +1,4 @@
-"""One cohort in every dialect gives one store."""
+"""A cohort gives the same store in all dialects."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def default(frame, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", TABLE_DIALECTS)
-def test_a_table_in_every_dialect_gives_the_same_facts(frame, default, tmp_path, name):
+def test_a_table_in_each_dialect_gives_the_same_values(frame, default, tmp_path, name):
     path = tmp_path / "table"
     path.write_bytes(table_dialects.write(frame, TABLE_DIALECTS[name]))
     table, notes = tables.read_tables([path])
     assert notes == []
-    wanted, labels, dates = default
-    assert list(table.index) == list(wanted.index)
-    np.testing.assert_array_equal(tables.traits(table), tables.traits(wanted))
-    assert tables.sex(table).tolist() == tables.sex(wanted).tolist()
-    age = [tables.as_number(t, tables.AGE, IMAGING_VISIT) for t in (table, wanted)]
+    expected, labels, dates = default
+    assert list(table.index) == list(expected.index)
+    np.testing.assert_array_equal(tables.traits(table), tables.traits(expected))
+    assert tables.sex(table).tolist() == tables.sex(expected).tolist()
+    age = [tables.as_number(t, tables.AGE, IMAGING_VISIT) for t in (table, expected)]
     np.testing.assert_array_equal(*age)
     for rule in RULES:
         np.testing.assert_array_equal(diagnoses.labels(table, rule), labels[rule])
@@ -52,7 +52,7 @@ def test_a_table_in_every_dialect_gives_the_same_facts(frame, default, tmp_path,
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory):
-    """One participant's files in the default form, and the store's rows of them."""
+    """One participant's files in the default dialect, and the rows in the store."""
     root = tmp_path_factory.mktemp("sent")
     synthetic.write_participant(CONFIG, 3, root)
     found = files.find(root).participants["9000004"]
@@ -60,7 +60,7 @@ def sent(tmp_path_factory):
 
 
 def rows(*folders) -> tuple[np.ndarray, np.ndarray, float]:
-    """Signal, clip and heart rate of participant 9000004 as the store would keep them."""
+    """Stored signal, clip and heart rate of participant 9000004."""
     found = files.find(folders).participants["9000004"]
     signal, heart_rate, _ = ecg.preprocess(files.first_readable(found["ecg"], readers.read_ecg))
     mask = found["segmentation"][0]
@@ -80,10 +80,10 @@ def place(root, content: dict[str, bytes], layout: str = "the platform's") -> No
     mask.write_bytes(content["segmentation"])
 
 
-def assert_same(found, wanted) -> None:
-    np.testing.assert_array_equal(found[0], wanted[0])
-    np.testing.assert_array_equal(found[1], wanted[1])
-    assert found[2] == wanted[2]
+def assert_same(found, expected) -> None:
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+    assert found[2] == expected[2]
 
 
 def bytes_of(paths) -> dict[str, bytes]:
@@ -92,62 +92,62 @@ def bytes_of(paths) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ECG_DIALECTS)
 def test_an_ecg_in_every_dialect_gives_the_same_row(sent, tmp_path, name):
-    paths, wanted = sent
+    paths, expected = sent
     content = ECG_DIALECTS[name](paths["ecg"].read_bytes())
     assert (content != paths["ecg"].read_bytes()) == (name != "as the device writes it")
     path = tmp_path / "9000004_20205_2_0.xml"
     path.write_bytes(content)
     signal, heart_rate, _ = ecg.preprocess(readers.read_ecg(path))
-    np.testing.assert_array_equal(signal, wanted[0])
-    assert heart_rate == wanted[2]
+    np.testing.assert_array_equal(signal, expected[0])
+    assert heart_rate == expected[2]
 
 
 @pytest.mark.parametrize("name", CINE_DIALECTS)
 def test_a_cine_in_every_dialect_gives_the_same_row(sent, tmp_path, name):
-    paths, wanted = sent
+    paths, expected = sent
     path = tmp_path / "9000004_20209_2_0.zip"
     path.write_bytes(CINE_DIALECTS[name](paths["cine"].read_bytes()))
     cine = readers.read_cine(path, paths["segmentation"], DEMO.store.slice_choice)
-    np.testing.assert_array_equal(cmr.crop(cine, DEMO.store), wanted[1])
+    np.testing.assert_array_equal(cmr.crop(cine, DEMO.store), expected[1])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_files_in_every_layout_give_the_same_rows(sent, tmp_path, layout):
-    paths, wanted = sent
+    paths, expected = sent
     place(tmp_path, bytes_of(paths), layout)
-    assert_same(rows(tmp_path), wanted)
+    assert_same(rows(tmp_path), expected)
 
 
 def test_an_unpacked_zip_and_a_converted_stack_give_the_same_rows(sent, tmp_path):
-    paths, wanted = sent
+    paths, expected = sent
     content = bytes_of(paths)
     archive = content.pop("cine")
     place(tmp_path / "a", content)
     file_dialects.unpack(archive, tmp_path / "a" / "9000004_20209_2_0")
-    assert_same(rows(tmp_path / "a"), wanted)
+    assert_same(rows(tmp_path / "a"), expected)
     place(tmp_path / "b", content)
     cine = readers.read_cine(paths["cine"])
     converted = file_dialects.nifti(cine.images, content["segmentation"], cine.frame_ms)
     (tmp_path / "b" / "masks" / "9000004" / "sa.nii.gz").write_bytes(converted)
-    assert_same(rows(tmp_path / "b"), wanted)
+    assert_same(rows(tmp_path / "b"), expected)
     again = readers.read_cine(tmp_path / "b" / "masks" / "9000004" / "sa.nii.gz")
     assert again.frame_ms == pytest.approx(cine.frame_ms)
     assert again.spacing_mm == pytest.approx(cine.spacing_mm, rel=1e-5)
 
 
 def test_files_in_two_folders_and_a_damaged_repeat_give_the_same_rows(sent, tmp_path):
-    paths, wanted = sent
+    paths, expected = sent
     content = bytes_of(paths)
     place(tmp_path / "a", {kind: content[kind] for kind in ("ecg", "segmentation")})
     place(tmp_path / "b", {kind: content[kind] for kind in ("cine", "segmentation")})
     (tmp_path / "a" / "9000004_20205_2_1.xml").write_bytes(content["ecg"][:5000])
     (tmp_path / "a" / "9000004_20205_3_0.xml").write_bytes(b"another visit")
-    assert_same(rows(tmp_path / "a", tmp_path / "b"), wanted)
+    assert_same(rows(tmp_path / "a", tmp_path / "b"), expected)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Builds a combination's store by the command and opens it."""
+    """A function that builds and opens the store of a combination of dialects."""
 
     def build(number: int):
         folder = tmp_path_factory.mktemp("dialect")
@@ -170,7 +170,7 @@ SLOW = [pytest.param(number, marks=pytest.mark.slow) for number in range(1, dial
 
 
 @pytest.mark.parametrize("number", [8, *SLOW])
-def test_the_command_makes_the_same_store_of_a_cohort_in_other_dialects(store, plain, number):
+def test_a_cohort_in_other_dialects_gives_the_same_store(store, plain, number):
     found = store(number)
     assert len(found.quarantine) == 0
     for name in ("ecg", "clips", "traits", "labels"):

@@ -1,4 +1,4 @@
-"""DICOM headers and the arrangement of a stack."""
+"""DICOM headers, and the arrangement of a stack."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def resaved(data: bytes, syntax: str | None = None, **changes) -> bytes:
     return out.getvalue()
 
 
-def test_the_quick_header_is_pydicoms(image):
+def test_the_fast_header_parser_equals_pydicom(image):
     quick = dicom.read_header(image)
     slow = dicom._to_header(dicom._read_with_pydicom(image), -1)
     assert quick.pixel_start > 0
@@ -42,7 +42,7 @@ def test_the_quick_header_is_pydicoms(image):
     np.testing.assert_array_equal(dicom.read_pixels(image, quick), dicom.read_pixels(image, slow))
 
 
-def test_real_scanner_files_have_pydicoms_header_and_pixels(shared):
+def test_real_scanner_files_give_pydicoms_header_and_pixels(shared):
     for archive in sorted((shared / "cmr").rglob("*.zip")):
         with zipfile.ZipFile(archive) as opened:
             files = [opened.read(name) for name in opened.namelist() if not name.endswith("/")]
@@ -58,7 +58,7 @@ def test_real_scanner_files_have_pydicoms_header_and_pixels(shared):
         assert stack.shape[:2] == (1, len(images))
 
 
-def test_other_encodings_go_through_pydicom(image):
+def test_other_encodings_are_read_by_pydicom(image):
     implicit = resaved(image, ImplicitVRLittleEndian)
     header = dicom.read_header(implicit)
     assert header.pixel_start == -1
@@ -78,8 +78,8 @@ def test_rescaling_is_applied(image):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda d: b"hello", "not a DICOM"),
-        (lambda d: d[:700], "cut short|no pixels|damaged"),
+        (lambda d: b"hello", "not DICOM"),
+        (lambda d: d[:700], "truncated|no pixels|damaged"),
         (lambda d: resaved(d, DeflatedExplicitVRLittleEndian), "deflated"),
         (lambda d: resaved(d, Rows=60000), "60000"),
         (lambda d: resaved(d, NumberOfFrames="9"), "9 frames.*enhanced.*emf2sf"),
@@ -88,13 +88,13 @@ def test_rescaling_is_applied(image):
         (lambda d: resaved(d, PixelSpacing=["1", "nan"]), "PixelSpacing|damaged"),
     ],
 )
-def test_unusable_images_are_refused_with_their_reason(image, damage, reason):
+def test_unusable_images_raise_errors_with_a_reason(image, damage, reason):
     with pytest.raises(UnreadableError, match=reason):
         dicom.read_header(damage(image))
 
 
-def test_pixels_cut_short_are_refused(image):
-    with pytest.raises(UnreadableError, match="cut short"):
+def test_truncated_pixels_raise_an_error(image):
+    with pytest.raises(UnreadableError, match="truncated"):
         dicom.read_pixels(image[:-100], dicom.read_header(image))
 
 
@@ -103,7 +103,7 @@ PLAN = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def headers(image: bytes, slices: int = 3, frames: int = FRAMES) -> list[dicom.Header]:
-    """A stack of our own along the patient's left-front-feet direction, in a random order."""
+    """Headers of a stack along the patient's left-front-feet direction, in a random order."""
     first = dicom.read_header(image)
     made = []
     normal = np.cross(first.orientation[:3], first.orientation[3:])
@@ -118,7 +118,7 @@ def headers(image: bytes, slices: int = 3, frames: int = FRAMES) -> list[dicom.H
     return [made[k] for k in np.random.default_rng(0).permutation(len(made))]
 
 
-def test_slices_run_from_base_to_apex_and_frames_in_time_whatever_the_order(image):
+def test_slices_are_ordered_base_to_apex_and_frames_in_time(image):
     stack = arrange(headers(image))
     assert stack.shape[:2] == (3, FRAMES)
     depth = stack.positions @ TOWARDS_APEX
@@ -128,7 +128,7 @@ def test_slices_run_from_base_to_apex_and_frames_in_time_whatever_the_order(imag
     assert stack.notes == ()
 
 
-def test_frames_without_trigger_times_go_by_instance_number(image):
+def test_frames_without_trigger_times_are_ordered_by_instance_number(image):
     silent = [dataclasses.replace(h, trigger_ms=float("nan")) for h in headers(image)]
     assert all([h.instance for h in s] == list(range(FRAMES)) for s in arrange(silent).frames)
 
@@ -143,7 +143,7 @@ def test_a_slice_acquired_twice_keeps_its_last_complete_series(image):
     assert [s[0].series for s in arrange(once + broken).frames] == ["1.9", "1.8", "1.7"]
 
 
-def test_missing_frames_repeat_their_neighbour_and_other_sizes_are_left_out(image):
+def test_missing_frames_are_replaced_by_neighbours_and_other_sizes_are_skipped(image):
     some = headers(image)
     lost = [h for h in some if not (h.series == "1.8" and h.instance == 2)]
     stack = arrange(lost)
@@ -166,7 +166,7 @@ def sample(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["RLE", "bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless"])
-def test_compressed_images_are_the_plain_ones_where_the_codec_is_there_and_else_say_what_to_install(name):
+def test_compressed_images_are_decoded_or_the_error_names_the_codec(name):
     plain, coded = sample("MR_small.dcm"), sample(f"MR_small_{name}.dcm")
     header = dicom.read_header(coded)
     try:
@@ -178,18 +178,18 @@ def test_compressed_images_are_the_plain_ones_where_the_codec_is_there_and_else_
         np.testing.assert_array_equal(pixels, dicom.read_pixels(plain, dicom.read_header(plain)))
 
 
-def test_a_header_word_without_a_value_is_not_read_from_what_follows(image):
+def test_an_empty_tag_is_not_read_from_the_next_bytes(image):
     with pytest.raises(UnreadableError, match="0 x"):
         dicom.read_header(resaved(image, Rows=None))
 
 
 @pytest.mark.parametrize("orientation", [["0"] * 6, ["1", "0", "0", "1", "0", "0"], ["2", "0", "0", "0", "2", "0"]])
-def test_directions_that_are_no_right_angle_are_refused(image, orientation):
+def test_directions_that_are_not_perpendicular_raise_an_error(image, orientation):
     with pytest.raises(UnreadableError, match="perpendicular"):
         dicom.read_header(resaved(image, ImageOrientationPatient=orientation))
 
 
-def test_two_acquisitions_in_one_series_are_told_apart_by_their_moments(image):
+def test_of_two_acquisitions_in_one_series_the_later_one_is_used(image):
     once = headers(image)
     first = [dataclasses.replace(h, instance=h.instance - 100) for h in once]
     stack = arrange(once + first)
@@ -197,7 +197,7 @@ def test_two_acquisitions_in_one_series_are_told_apart_by_their_moments(image):
     assert all(h.instance >= 0 for s in stack.frames for h in s)
 
 
-def test_a_stack_planned_twice_keeps_the_plan_with_most_images_and_of_two_alike_the_later(image):
+def test_of_two_orientations_the_one_with_most_images_is_used_or_the_later(image):
     old = headers(image)
     turned = [
         dataclasses.replace(h, series=f"2.{h.series}", series_number=h.series_number + 50, orientation=PLAN)
@@ -207,7 +207,7 @@ def test_a_stack_planned_twice_keeps_the_plan_with_most_images_and_of_two_alike_
     assert arrange(old + turned[:-1]).frames[0][0].orientation == old[0].orientation
 
 
-def test_frames_of_a_slice_with_gaps_stand_at_the_moments_of_the_others(image):
+def test_frames_of_a_slice_with_gaps_are_matched_in_time_with_other_slices(image):
     some = headers(image)
     lost = [h for h in some if not (h.series == "1.8" and h.instance in (0, 5, 6))]
     gappy = next(s for s in arrange(lost).frames if s[0].series == "1.8")

@@ -1,4 +1,4 @@
-"""GE MUSE exports and NumPy arrays: equal to literal decoders, refused with reason and cure where they cannot be."""
+"""GE MUSE exports, NumPy arrays, WFDB and DICOM waveforms equal literal decoders; invalid files raise errors."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def strip() -> np.ndarray:
 
 @pytest.fixture
 def counts(strip) -> dict[str, np.ndarray]:
-    """Its eight recorded leads as a MUSE system would store them."""
+    """The eight recorded leads as counts of a MUSE system."""
     return {name: np.rint(1000 * strip[LEADS.index(name)] / 4.88).astype(np.int16) for name in muse_files.RECORDED}
 
 
 def literally(path: Path) -> dict[str, list[float]]:
-    """Lead to millivolts: no XML parser, one number after the other."""
+    """Lead to millivolts, decoded without an XML parser, number by number."""
     rhythm = path.read_text(encoding="latin-1").split("<WaveformType>Rhythm</WaveformType>")[1]
     found = {}
     for lead in rhythm.split("<LeadData>")[1:]:
@@ -50,27 +50,27 @@ def literally(path: Path) -> dict[str, list[float]]:
     return found
 
 
-def test_muse_export_is_its_literal_decoding_with_the_four_limb_leads_derived(counts, tmp_path):
+def test_a_muse_export_equals_its_literal_decoding_with_four_computed_limb_leads(counts, tmp_path):
     path = muse_files.write(tmp_path / "a.xml", counts)
     record = detect.read_ecg(path)
-    wanted = literally(path)
+    expected = literally(path)
     assert record.rate == 500
     assert record.heart_rate == 61
     assert record.measurements["PQInterval"] == 158
-    assert np.isnan(record.signal[2:6]).all()  # not in the file: derived when it is standardised
+    assert np.isnan(record.signal[2:6]).all()  # not in the file; computed by standardise
     mv = ecg.standardise(record)
     for k, lead in enumerate(LEADS):
-        np.testing.assert_allclose(mv[k], wanted[lead], atol=1e-8)
+        np.testing.assert_allclose(mv[k], expected[lead], atol=1e-8)
     assert ecg.preprocess(record)[2]["missing_leads"] == "III aVR aVL aVF"
     assert record.notes == ()
 
 
 @pytest.mark.parametrize(("base", "exponent", "rate"), [(500, 0, 500), (250, 0, 250), (1, 3, 1000), (5, 2, 500)])
-def test_muse_rate_is_base_times_ten_to_the_exponent(counts, tmp_path, base, exponent, rate):
+def test_the_muse_rate_is_base_times_ten_to_the_exponent(counts, tmp_path, base, exponent, rate):
     assert detect.read_ecg(muse_files.write(tmp_path / "a.xml", counts, (base, exponent))).rate == rate
 
 
-def test_muse_at_250_hz_is_brought_to_500(strip, tmp_path):
+def test_muse_at_250_hz_is_resampled_to_500_hz(strip, tmp_path):
     thin = ecg.resample(strip, 500, 250)
     counts = {name: np.rint(1000 * thin[LEADS.index(name)] / 4.88) for name in muse_files.RECORDED}
     mv = ecg.standardise(detect.read_ecg(muse_files.write(tmp_path / "a.xml", counts, (250, 0))))
@@ -78,14 +78,14 @@ def test_muse_at_250_hz_is_brought_to_500(strip, tmp_path):
 
 
 @pytest.mark.parametrize("unit", ["MICROVOLTS", "MILLIVOLTS"])
-def test_muse_unit_is_believed(counts, tmp_path, unit):
+def test_muse_units_are_applied(counts, tmp_path, unit):
     per_bit = 4.88 if unit == "MICROVOLTS" else 0.00488
     path = muse_files.write(tmp_path / "a.xml", counts, per_bit=per_bit, LeadAmplitudeUnits=unit)
     np.testing.assert_allclose(detect.read_ecg(path).signal[1], 4.88 * counts["II"] / 1000, atol=1e-9)
 
 
 @pytest.mark.parametrize("head", ["", '<?xml version="1.0"?>', "<!DOCTYPE RestingECG>"])
-def test_muse_is_known_with_or_without_its_document_type(counts, tmp_path, head):
+def test_muse_is_detected_with_and_without_its_document_type(counts, tmp_path, head):
     assert detect.read_ecg(muse_files.write(tmp_path / "a.dat", counts, head=head)).heart_rate == 61
 
 
@@ -94,33 +94,33 @@ def test_muse_is_known_with_or_without_its_document_type(counts, tmp_path, head)
     [
         ({"head": '<!DOCTYPE RestingECG [<!ENTITY a "b">]>'}, "document type"),
         ({"head": '<!DOCTYPE RestingECG SYSTEM "file:///etc/passwd" [<!ENTITY a "b">]>'}, "document type"),
-        ({"WaveFormData": "!!!"}, "no base64"),
-        ({"WaveFormData": "AAAA"}, "3 bytes|it was cut|2 bytes a sample"),
-        ({"LeadSampleCountTotal": "6000"}, "it was cut"),
+        ({"WaveFormData": "!!!"}, "not base64"),
+        ({"WaveFormData": "AAAA"}, "2 bytes per sample|truncated"),
+        ({"LeadSampleCountTotal": "6000"}, "truncated"),
         ({"LeadAmplitudeUnitsPerBit": None}, "LeadAmplitudeUnitsPerBit"),
         ({"LeadAmplitudeUnitsPerBit": "-1"}, "units per bit"),
-        ({"LeadAmplitudeUnits": "FURLONGS"}, "no voltage"),
-        ({"LeadSampleSize": "4"}, "4 bytes a sample"),
+        ({"LeadAmplitudeUnits": "FURLONGS"}, "FURLONGS"),
+        ({"LeadSampleSize": "4"}, "4 bytes per sample"),
         ({"LeadID": "X"}, "limb leads"),
         ({"rate": (0, 0)}, "0.0 Hz"),
     ],
 )
-def test_muse_that_cannot_be_is_refused_with_a_cure(counts, tmp_path, changed, reason):
+def test_invalid_muse_files_raise_errors_with_a_cure(counts, tmp_path, changed, reason):
     with pytest.raises(UnreadableError, match=reason) as caught:
         ecg.preprocess(detect.read_ecg(muse_files.write(tmp_path / "a.xml", counts, **changed)))
     assert caught.value.cure
 
 
-def test_muse_without_a_rhythm_strip_is_refused_and_a_wrong_check_sum_is_said(counts, tmp_path):
+def test_muse_without_a_rhythm_strip_raises_an_error_and_a_wrong_checksum_adds_a_note(counts, tmp_path):
     path = muse_files.write(tmp_path / "a.xml", counts)
     path.write_text(path.read_text().replace(">Rhythm<", ">Trend<"))
     with pytest.raises(UnreadableError, match="Median, Trend"):
         detect.read_ecg(path)
     record = detect.read_ecg(muse_files.write(path, counts, LeadDataCRC32="12345"))
-    assert "check sum" in record.notes[0]
+    assert "checksum" in record.notes[0]
 
 
-def test_uk_biobanks_xml_is_not_taken_for_muse(shared):
+def test_uk_biobanks_xml_is_not_detected_as_muse(shared):
     assert detect.read_ecg(shared / "formats" / "example_9000001_20205_2_0.xml").heart_rate == 62
 
 
@@ -131,7 +131,7 @@ def saved(path: Path, array: np.ndarray, beside: str = "a.json", **stated) -> Pa
 
 
 @pytest.mark.parametrize("beside", ["a.json", "ecg.json"])
-def test_npy_is_the_array_in_either_orientation_and_any_order_of_leads(strip, tmp_path, beside):
+def test_npy_is_read_in_both_orientations_and_any_order_of_leads(strip, tmp_path, beside):
     for array in (strip, strip.T, strip.astype(np.float32)):
         record = detect.read_ecg(saved(tmp_path / "a.npy", array, beside))
         assert record.rate == 500
@@ -147,21 +147,21 @@ def test_npy_is_the_array_in_either_orientation_and_any_order_of_leads(strip, tm
         (np.zeros((12, 12)), {}, "both axes"),
         (np.zeros((3, 12, 5000)), {}, "not one ECG"),
         (np.zeros((12, 5000), dtype=complex), {}, "not one ECG"),
-        (np.zeros((12, 5000)), {"rate": 0}, "rate of 0"),
+        (np.zeros((12, 5000)), {"rate": 0}, "the rate 0"),
         (np.zeros((12, 5000)), {"rate": None}, "rate and leads"),
         (np.zeros((12, 5000)), {"leads": "I"}, "list of names"),
         (np.zeros((12, 5000)), {"leads": ["I"] * 12}, "twice"),
-        (np.zeros((12, 5000)), {"unit": "furlong"}, "no voltage"),
-        (np.full((12, 5000), 800.0), {}, "true unit"),
+        (np.zeros((12, 5000)), {"unit": "furlong"}, "not a voltage"),
+        (np.full((12, 5000), 800.0), {}, "correct unit"),
     ],
 )
-def test_npy_that_does_not_say_what_it_is_is_refused_with_what_is_wanted(tmp_path, array, stated, reason):
+def test_npy_with_invalid_metadata_raises_an_error_with_a_cure(tmp_path, array, stated, reason):
     with pytest.raises(UnreadableError, match=reason) as caught:
         detect.read_ecg(saved(tmp_path / "a.npy", array, **stated))
     assert caught.value.cure
 
 
-def test_npy_alone_names_the_file_it_needs_and_pickles_are_not_opened(strip, tmp_path):
+def test_npy_without_metadata_raises_an_error_and_pickles_are_not_opened(strip, tmp_path):
     np.save(tmp_path / "a.npy", strip)
     with pytest.raises(UnreadableError, match=r"a\.json nor ecg\.json") as caught:
         detect.read_ecg(tmp_path / "a.npy")
@@ -179,7 +179,7 @@ def wfdb_records() -> list:
 
 
 def literal_wfdb(header: Path) -> dict[str, np.ndarray]:
-    """Lead to mV of a record whose channels lie as int16 sample by sample in one file or more: no library."""
+    """Lead to mV of a record with interleaved int16 channels in one or more files, decoded without a library."""
     lines = [line.split() for line in header.read_text().splitlines() if line.strip() and not line.startswith("#")]
     count = int(lines[0][1])
     files: dict[str, list[list[str]]] = {}
@@ -196,13 +196,13 @@ def literal_wfdb(header: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("header", wfdb_records(), ids=lambda path: path.stem)
-def test_wfdb_is_its_literal_decoding(header):
-    record, wanted = detect.read_ecg(header), literal_wfdb(header)
+def test_wfdb_equals_its_literal_decoding(header):
+    record, expected = detect.read_ecg(header), literal_wfdb(header)
     for lead, signal in zip(LEADS, record.signal, strict=True):
-        np.testing.assert_allclose(signal, wanted[lead.lower()][: len(signal)], atol=1e-9)
+        np.testing.assert_allclose(signal, expected[lead.lower()][: len(signal)], atol=1e-9)
 
 
-def test_dicom_waveform_is_its_bytes_times_the_stated_sensitivity():
+def test_a_dicom_waveform_equals_its_bytes_times_the_sensitivity():
     path = Path(get_testdata_file("waveform_ecg.dcm", download=False))
     group = pydicom.dcmread(path).WaveformSequence[0]
     channels = group.ChannelDefinitionSequence
@@ -212,5 +212,5 @@ def test_dicom_waveform_is_its_bytes_times_the_stated_sensitivity():
         lead = channel.ChannelSourceSequence[0].CodeMeaning.split()[1]
         factor = float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor", 1))
         per_unit = {"uV": 1e-3, "mV": 1.0}[channel.ChannelSensitivityUnitsSequence[0].CodeValue]
-        wanted = (raw[:, k] * factor + float(channel.get("ChannelBaseline", 0))) * per_unit
-        np.testing.assert_allclose(record.signal[LEADS.index(lead)], wanted, atol=1e-9)
+        expected = (raw[:, k] * factor + float(channel.get("ChannelBaseline", 0))) * per_unit
+        np.testing.assert_allclose(record.signal[LEADS.index(lead)], expected, atol=1e-9)

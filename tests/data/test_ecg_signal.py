@@ -1,4 +1,4 @@
-"""Standardising, baseline, heart rate, quality, scaling and augmentation of ECGs."""
+"""Standardisation, baseline, heart rate, quality, scaling and augmentation of ECGs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def draws(modality, count, seed):
 
 
 def beats(heart_rate: float, rate: float = 500, seconds: float = 10, seed: int = 0) -> np.ndarray:
-    """(12, T) mV: spikes of 30 ms with smaller, slower T waves, noise, and limb leads that obey Einthoven."""
+    """ECG (12, T) in mV: spikes of 30 ms, smaller and slower T waves, noise, and consistent limb leads."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate
     wave = np.zeros_like(time)
@@ -33,7 +33,7 @@ def beats(heart_rate: float, rate: float = 500, seconds: float = 10, seed: int =
 
 
 @pytest.mark.parametrize("period", [2, 3, 150, 151, 375, 483, 500, 1000])
-def test_trend_is_statsmodels_inside_and_its_nearest_value_at_the_ends(period):
+def test_the_trend_equals_that_of_statsmodels_with_constant_ends(period):
     from statsmodels.tsa.seasonal import seasonal_decompose
 
     signal = np.cumsum(np.random.default_rng(period).normal(size=(2, 5000)), axis=1)
@@ -47,11 +47,11 @@ def test_trend_is_statsmodels_inside_and_its_nearest_value_at_the_ends(period):
         assert (found[known[-1] :] == found[known[-1]]).all()
 
 
-def test_one_beat_is_the_authors_integer_period():
+def test_the_beat_period_equals_the_authors_integer_period():
     assert [ecg.beat_period(rate) for rate in (62, 60, 59.9, 71)] == [int(5000 * 6 / r) for r in (62, 60, 59.9, 71)]
 
 
-def test_baseline_removal_leaves_no_slow_drift_and_the_beats_as_they_are():
+def test_baseline_removal_removes_drift_and_keeps_the_beats():
     clean = beats(60)
     drift = 0.5 * np.sin(2 * np.pi * 0.1 * np.arange(5000) / 500)
     without, with_drift = ecg.remove_baseline(clean, 60), ecg.remove_baseline(clean + drift, 60)
@@ -61,21 +61,21 @@ def test_baseline_removal_leaves_no_slow_drift_and_the_beats_as_they_are():
 
 @settings(max_examples=25, deadline=None)
 @given(heart_rate=st.floats(35, 180), rate=st.sampled_from([250, 500, 1000]), seed=st.integers(0, 10))
-def test_heart_rate_of_regular_beats_is_found_within_one_percent(heart_rate, rate, seed):
+def test_heart_rate_of_regular_beats_is_within_one_percent(heart_rate, rate, seed):
     assert ecg.heart_rate(beats(heart_rate, rate, seed=seed), rate) == pytest.approx(heart_rate, rel=0.01)
 
 
-def test_heart_rate_of_nothing_is_nan_and_sixty_is_assumed_for_the_baseline():
+def test_heart_rate_of_a_flat_signal_is_nan_and_the_baseline_uses_sixty():
     silent = EcgRecord(np.zeros((12, 5000)), 500)
     assert np.isnan(ecg.heart_rate(silent.signal))
-    assert ecg.usable_rate(silent, silent.signal) == (60.0, "none")
+    assert ecg.heart_rate_with_source(silent, silent.signal) == (60.0, "none")
     flags = ecg.quality(silent, silent.signal)
     assert (flags["heart_rate_from"], flags["flat_leads"]) == ("none", " ".join(LEADS))
-    with pytest.raises(UnreadableError, match="no lead moves"):
+    with pytest.raises(UnreadableError, match="all leads are flat"):
         ecg.preprocess(silent)
 
 
-def test_synthetic_heart_rates_are_found_also_with_ectopic_beats_and_fibrillation():
+def test_synthetic_heart_rates_are_measured_also_with_ectopic_beats_and_fibrillation():
     from eccl_lib.config.load import load
     from eccl_lib.data.synthetic import render_ecg
 
@@ -86,32 +86,32 @@ def test_synthetic_heart_rates_are_found_also_with_ectopic_beats_and_fibrillatio
 
 
 @pytest.mark.parametrize("stated", [None, 0.0, 12.0, 400.0, float("nan")])
-def test_a_device_rate_that_cannot_be_true_gives_way_to_r_peaks(stated):
+def test_r_peaks_are_used_if_the_device_rate_is_not_plausible(stated):
     record = EcgRecord(beats(72), 500, heart_rate=stated)
-    rate, source = ecg.usable_rate(record, ecg.standardise(record))
+    rate, source = ecg.heart_rate_with_source(record, ecg.standardise(record))
     assert source == "peaks"
     assert rate == pytest.approx(72, abs=1)
 
 
 @pytest.mark.parametrize("rate", [100, 128, 250, 257, 360, 500, 1000, 2000])
-def test_any_sampling_rate_gives_the_same_ten_seconds(rate):
-    time, wanted = np.arange(int(10.4 * rate)) / rate, np.arange(5000) / 500
+def test_ten_seconds_do_not_depend_on_the_sampling_rate(rate):
+    time, expected = np.arange(int(10.4 * rate)) / rate, np.arange(5000) / 500
     tone = np.tile(np.sin(2 * np.pi * 5 * time), (12, 1))
     found = ecg.standardise(EcgRecord(tone, rate))
     assert found.shape == (12, 5000)
     inner = slice(250, 4750)
-    np.testing.assert_allclose(found[0, inner], np.sin(2 * np.pi * 5 * wanted)[inner], atol=0.02)
+    np.testing.assert_allclose(found[0, inner], np.sin(2 * np.pi * 5 * expected)[inner], atol=0.02)
 
 
 @pytest.mark.parametrize("missing", [(2,), (0,), (1, 4), (2, 3, 4, 5), (0, 1, 2, 3), (0, 1, 4, 5)])
-def test_missing_limb_leads_are_rebuilt_from_any_two(missing):
+def test_missing_limb_leads_are_computed_from_any_two(missing):
     whole = beats(60)
     holed = whole.copy()
     holed[list(missing)] = np.nan
     np.testing.assert_allclose(ecg.standardise(EcgRecord(holed, 500)), whole, atol=1e-9)
 
 
-def test_missing_chest_leads_become_zero_and_are_named():
+def test_missing_chest_leads_are_zero_and_flagged():
     holed = beats(60)
     holed[[7, 11]] = np.nan
     record = EcgRecord(holed, 500)
@@ -123,7 +123,7 @@ def test_missing_chest_leads_become_zero_and_are_named():
     assert any("V2 V6" in line for line in ecg.warnings(flags))
 
 
-def test_too_short_or_too_few_leads_are_refused_and_a_few_samples_short_is_filled():
+def test_short_recordings_and_few_leads_raise_errors_and_a_few_missing_samples_are_padded():
     with pytest.raises(UnreadableError, match=r"5\.0 s"):
         ecg.standardise(EcgRecord(beats(60, seconds=5), 500))
     lonely = np.full((12, 5000), np.nan)
@@ -134,7 +134,7 @@ def test_too_short_or_too_few_leads_are_refused_and_a_few_samples_short_is_fille
     assert (nearly[:, 4990:] == nearly[:, 4989:4990]).all()
 
 
-def test_gaps_are_bridged_and_counted():
+def test_gaps_are_interpolated_and_counted():
     holed = beats(60)
     holed[3, 100:150] = np.nan
     record = EcgRecord(holed, 500)
@@ -143,17 +143,17 @@ def test_gaps_are_bridged_and_counted():
     assert ecg.quality(record, mv)["gaps"] == pytest.approx(50 / 60_000, abs=1e-6)
 
 
-def test_quality_is_of_the_ten_seconds_used_and_not_of_what_comes_later():
+def test_quality_depends_only_on_the_ten_seconds_used():
     long = np.tile(beats(70), 3)
     later, early = long.copy(), long.copy()
-    later[8, 6000:] = np.nan  # V3 falls off after twelve seconds
-    early[8, :5600] = np.nan  # and here it comes on too late
+    later[8, 6000:] = np.nan  # V3 is missing after twelve seconds
+    early[8, :5600] = np.nan  # V3 is missing in the ten seconds used
     flags = [ecg.quality(record, ecg.standardise(record)) for record in (EcgRecord(x, 500.0) for x in (later, early))]
     assert (flags[0]["gaps"], flags[0]["missing_leads"]) == (0, "")
     assert (flags[1]["gaps"], flags[1]["missing_leads"]) == (0, "V3")
 
 
-def test_quality_sees_flat_clipped_and_swapped_leads():
+def test_quality_flags_flat_clipped_and_swapped_leads():
     bad = beats(60)
     bad[8] = 0.3
     bad[9] = np.clip(3 * bad[9] + np.sin(np.arange(5000) / 300), -0.8, 0.8)
@@ -168,7 +168,7 @@ def test_quality_sees_flat_clipped_and_swapped_leads():
     assert ecg.warnings(ecg.quality(fine, ecg.standardise(fine))) == []
 
 
-def test_view_keeps_slow_waves_and_drops_what_the_coarser_rate_cannot_hold():
+def test_the_view_keeps_low_frequencies_and_removes_those_above_its_nyquist_frequency():
     time = np.arange(5000) / 500
     slow, fast = 1000 * np.sin(2 * np.pi * 5 * time), 1000 * np.sin(2 * np.pi * 90 * time)
     coarse = ecg.to_view(np.stack([slow, fast]).astype(np.int16), 100)
@@ -190,7 +190,7 @@ def test_lead_scaling_maps_each_lead_to_its_own_range_and_a_flat_lead_to_zero():
     np.testing.assert_allclose(scaled.amax(-1)[live], 1, atol=1e-6)
 
 
-def test_fixed_scaling_keeps_voltage():
+def test_fixed_scaling_preserves_voltage():
     batch = torch.tensor([-3000, -2000, 0, 500, 2000, 9000], dtype=torch.int16).view(1, 1, -1)
     scaled = ecg.scale(batch, ViewConfig(ecg_scaling="fixed"))
     assert scaled.flatten().tolist() == [-1, -1, 0, 0.25, 1, 1]
@@ -204,7 +204,7 @@ def run(batch: torch.Tensor, start=0, length=None, reverse=False, negate=False) 
     )
 
 
-def test_crop_keeps_samples_in_place_and_zeroes_the_rest():
+def test_the_crop_keeps_samples_in_place_and_sets_others_to_zero():
     batch = torch.randn(3, 12, 200)
     out = run(batch, start=30, length=160)
     assert torch.equal(out[..., 30:190], batch[..., 30:190])
@@ -220,7 +220,7 @@ def test_reversal_and_sign_flip_are_involutions_and_exact():
     assert torch.equal(run(batch), batch)
 
 
-def test_a_batch_is_transformed_as_its_samples_one_by_one():
+def test_a_batch_is_transformed_like_its_single_samples():
     batch = torch.randn(4, 12, 100)
     given_ = [torch.tensor(v) for v in ([0, 10, 20, 5], [100, 80, 80, 95])]
     flags = [torch.tensor(v) for v in ([True, False, True, False], [False, False, True, True])]
@@ -229,7 +229,7 @@ def test_a_batch_is_transformed_as_its_samples_one_by_one():
     assert torch.equal(together, torch.cat(alone))
 
 
-def test_augment_keeps_at_least_the_smallest_crop_and_follows_its_generator():
+def test_augment_respects_the_smallest_crop_and_is_determined_by_its_generator():
     config = AugmentConfig(ecg_crop_probability=1.0, ecg_reverse_probability=0.0, ecg_sign_probability=0.0)
     batch = torch.ones(500, 1, 1000)
     kept = ecg.augment(batch, config, draws(ecg, len(batch), 3))[:, 0]

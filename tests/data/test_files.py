@@ -1,4 +1,4 @@
-"""Files are found by name in any tree, and one visit's best file comes first."""
+"""Files are listed by name at any depth, and the best file of a visit comes first."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def names(found: files.Found, eid: str = "9000001") -> dict[str, list[str]]:
+def names(found: files.FileListing, eid: str = "9000001") -> dict[str, list[str]]:
     return {kind: [path.name for path in paths] for kind, paths in found.participants[eid].items()}
 
 
 @pytest.mark.parametrize(
     "folder", [".", "a/b/c/d", "Bulk/Electrocardiogram/Resting/90", "Bulk/Heart MRI/Short axis/90", "ECG é/(1)"]
 )
-def test_any_nesting_of_folders_will_do(tmp_path, folder):
+def test_files_are_found_at_any_depth(tmp_path, folder):
     found = files.find(touch(tmp_path, f"{folder}/9000001_20205_2_0.xml", f"x/{folder}/9000001_20209_2_0.ZIP"))
     assert names(found) == {"cine": ["9000001_20209_2_0.ZIP"], "ecg": ["9000001_20205_2_0.xml"]}
-    assert not found.refused
-    assert not found.passed_over
+    assert not found.rejected
+    assert not found.skipped
 
 
-def test_several_folders_and_linked_ones_are_searched_and_circles_end(tmp_path):
+def test_several_and_linked_folders_are_searched_and_cycles_end(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     touch(one, "9000001_20205_2_0.xml")
     touch(two, "9000001_20209_2_0.zip")
@@ -42,15 +42,15 @@ def test_several_folders_and_linked_ones_are_searched_and_circles_end(tmp_path):
     found = files.find([one, two])
     assert list(found.participants) == ["9000001", "9000002"]
     assert set(found.participants["9000001"]) == {"ecg", "cine"}
-    assert not found.passed_over  # the linked folder is not a second one
+    assert not found.skipped  # a linked folder is visited once
 
 
-def test_the_last_array_comes_first_and_other_visits_and_fields_do_not_count(tmp_path):
+def test_the_last_array_comes_first_and_other_visits_and_fields_are_skipped(tmp_path):
     touch(tmp_path, *(f"9000001_20205_{instance}_{array}.xml" for instance in (2, 3) for array in (0, 2, 10)))
     touch(tmp_path, "9000001_20208_2_0.zip", "9000001_20207_2_0.zip", "notes.txt", "._9000001_20205_2_0.xml")
     found = files.find(tmp_path)
     assert names(found) == {"ecg": [f"9000001_20205_2_{array}.xml" for array in (10, 2, 0)]}
-    assert found.passed_over == {
+    assert found.skipped == {
         "another visit than instance 2": 3,
         "field 20207": 1,
         "field 20208": 1,
@@ -59,21 +59,21 @@ def test_the_last_array_comes_first_and_other_visits_and_fields_do_not_count(tmp
     assert names(files.find(tmp_path, visit=3)) == {"ecg": [f"9000001_20205_3_{array}.xml" for array in (10, 2, 0)]}
 
 
-def test_the_same_name_in_two_folders_goes_by_the_order_of_the_folders(tmp_path):
+def test_of_the_same_name_in_two_folders_the_first_folder_is_used(tmp_path):
     for name in ("b", "a"):
         touch(tmp_path / name, "9000001_20205_2_0.xml")
     found = files.find([tmp_path / "b", tmp_path / "a"])
     assert [path.parent.name for path in found.participants["9000001"]["ecg"]] == ["b", "a"]
-    assert found.passed_over == {"the same file name again": 1}
+    assert found.skipped == {"the same file name again": 1}
 
 
-def test_a_link_to_a_file_that_is_found_anyway_is_the_same_file(tmp_path):
+def test_a_link_to_a_listed_file_is_not_listed_again(tmp_path):
     touch(tmp_path, "a/9000001_20205_2_0.xml", "b/x")
     (tmp_path / "b" / "9000001_20205_2_0.xml").symlink_to(tmp_path / "a" / "9000001_20205_2_0.xml")
     assert len(files.find(tmp_path).participants["9000001"]["ecg"]) == 1
 
 
-def test_zip_then_unpacked_folder_then_converted_stack(tmp_path):
+def test_a_zip_is_preferred_to_an_unpacked_folder_and_a_converted_stack(tmp_path):
     touch(
         tmp_path,
         "nifti/9000001/sa.nii.gz",
@@ -103,16 +103,16 @@ def test_zip_then_unpacked_folder_then_converted_stack(tmp_path):
         "12/9000001/seg_sa_ED.nii.gz",
     ],
 )
-def test_a_segmentation_belongs_to_the_nearest_id_above_it(tmp_path, name):
+def test_a_segmentation_belongs_to_the_nearest_parent_folder_with_an_id(tmp_path, name):
     found = files.find([], segmentations=[touch(tmp_path, name)])
     assert list(found.participants) == ["9000001"]
 
 
-def test_segmentations_of_another_visit_do_not_count(tmp_path):
+def test_segmentations_of_another_visit_are_skipped(tmp_path):
     assert not files.find(touch(tmp_path, "9000001_20209_3_0/seg_sa.nii.gz")).participants
 
 
-def test_a_folder_of_segmentations_gives_nothing_else(tmp_path):
+def test_only_segmentations_are_listed_from_the_segmentation_folders(tmp_path):
     touch(tmp_path, "9000001/sa.nii.gz", "9000001/seg_sa.nii.gz", "9000001_20205_2_0.xml")
     assert names(files.find([], segmentations=[tmp_path])) == {"segmentation": ["seg_sa.nii.gz"]}
 
@@ -126,36 +126,36 @@ def test_a_folder_of_segmentations_gives_nothing_else(tmp_path):
         ("9000001_20209_2_0.zip.crdownload", "name"),
         ("9000001_20205_2_0.xml.gz", "name"),
         ("copy of 9000001_20209_2_0.zip", "name"),
-        ("9000001_20205_2_0.zip", "comes as .xml"),
-        ("9000001_20209_2_0.xml", "comes as .zip"),
-        ("9000001_20209_2_0", "comes as .zip"),
+        ("9000001_20205_2_0.zip", "is a .xml file"),
+        ("9000001_20209_2_0.xml", "is a .zip file"),
+        ("9000001_20209_2_0", "is a .zip file"),
         ("_20209_2_0.zip", "name"),
-        ("loose/sa.nii.gz", "names a participant"),
+        ("loose/sa.nii.gz", "participant id"),
     ],
 )
-def test_files_that_look_wanted_and_are_not_usable_are_refused_by_name(tmp_path, name, reason):
+def test_files_with_almost_valid_names_are_rejected(tmp_path, name, reason):
     found = files.find(touch(tmp_path, name))
     assert not found.participants
-    (refused,) = found.refused
-    assert reason in refused.reason
-    assert refused.cure
-    assert refused.file == Path(name).name
+    (rejected,) = found.rejected
+    assert reason in rejected.reason
+    assert rejected.cure
+    assert rejected.file == Path(name).name
 
 
-def test_links_to_nothing_and_closed_folders_are_refused(tmp_path):
+def test_broken_links_and_missing_folders_are_rejected(tmp_path):
     (tmp_path / "9000001_20205_2_0.xml").symlink_to(tmp_path / "gone.xml")
-    (refused,) = files.find(tmp_path).refused
-    assert "link" in refused.reason
+    (rejected,) = files.find(tmp_path).rejected
+    assert "link" in rejected.reason
     with pytest.raises(UnreadableError, match="no folder"):
         files.find(tmp_path / "nowhere")
 
 
-def test_a_single_file_is_a_place_to_search_too(tmp_path):
+def test_a_path_may_be_a_single_file(tmp_path):
     touch(tmp_path, "9000001_20205_2_0.xml", "9000002_20205_2_0.xml")
     assert list(files.find(tmp_path / "9000001_20205_2_0.xml").participants) == ["9000001"]
 
 
-def test_the_last_readable_recording_of_a_visit_is_used_and_said(tmp_path):
+def test_the_last_readable_recording_of_a_visit_is_used_with_a_note(tmp_path):
     def read(path: Path) -> EcgRecord:
         if path.name != "good":
             raise UnreadableError(f"{path.name} is damaged", "Download it.")

@@ -1,4 +1,4 @@
-"""Real recordings in other people's formats: heart rate, Einthoven, flags, rates, units; CSV; NIfTI cines."""
+"""Real recordings in other formats: heart rate, Einthoven's law, flags, rates, units; CSV; NIfTI cines."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def neurokit_rates(signal: np.ndarray, rate: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("path", [*recordings(), sample_dicom()], ids=lambda path: path.stem)
-def test_heart_rate_is_neurokits_on_the_raw_file(path):
+def test_the_heart_rate_equals_neurokits(path):
     record = detect.read_ecg(path)
     raw = record.signal[:, : int(10 * record.rate)]
     _, ours, flags = ecg.preprocess(record)
@@ -76,7 +76,7 @@ def test_einthoven_holds_to_two_microvolts_before_and_after_standardising(path):
 
 
 @pytest.mark.parametrize("path", recordings(), ids=lambda path: path.stem)
-def test_flat_leads_are_flagged_where_the_list_says_so_and_nowhere_else(path, quality_flags):
+def test_only_the_listed_flat_leads_are_flagged(path, quality_flags):
     record = detect.read_ecg(path)
     stored, _, flags = ecg.preprocess(record)
     assert bool(flags["flat_leads"]) == (quality_flags.get(path.stem) == "flat_lead")
@@ -85,12 +85,12 @@ def test_flat_leads_are_flagged_where_the_list_says_so_and_nowhere_else(path, qu
     assert flags["missing_leads"] == ""
 
 
-def test_units_are_read_in_any_spelling(shared):
+def test_units_are_read_in_all_spellings(shared):
     path = next(path for path in recordings() if " 1000/mv" in path.read_text() or "/mv " in path.read_text())
     assert 0.2 < np.ptp(detect.read_ecg(path).signal[1]) < 10
 
 
-def test_ptb_record_at_1000_hz_with_frank_leads_gives_the_twelve(shared):
+def test_a_ptb_record_at_1000_hz_with_frank_leads_gives_twelve_leads(shared):
     record = detect.read_ecg(shared / "ecg" / "ptbdb" / "s0010_re.hea")
     assert (record.rate, record.signal.shape) == (1000, (12, 38400))
     assert "vx, vy, vz" in record.notes[0]
@@ -98,35 +98,35 @@ def test_ptb_record_at_1000_hz_with_frank_leads_gives_the_twelve(shared):
 
 
 @pytest.mark.parametrize("suffix", ["", ".hea", ".mat"])
-def test_a_record_is_found_by_any_of_its_names(shared, suffix):
+def test_a_record_is_read_by_any_of_its_file_names(shared, suffix):
     path = shared / "ecg" / "ptbxl" / f"HR06000{suffix}"
     assert detect.read_ecg(path).signal.shape == (12, 5000)
 
 
-def test_dicom_gives_the_rhythm_strip_in_millivolts():
+def test_a_dicom_waveform_gives_the_rhythm_strip_in_millivolts():
     record = detect.read_ecg(sample_dicom())
     assert (record.rate, record.signal.shape) == (1000, (12, 10000))
     assert not np.isnan(record.signal).any()
     assert 1 < np.ptp(record.signal[1]) < 2
 
 
-def test_uk_biobank_xml_is_known_by_its_content(shared, tmp_path):
+def test_uk_biobank_xml_is_detected_by_its_content(shared, tmp_path):
     copy = tmp_path / "recording.txt"
     copy.write_bytes((shared / "formats" / "example_9000001_20205_2_0.xml").read_bytes())
     assert detect.read_ecg(copy).heart_rate == 62
 
 
-def test_a_header_that_points_elsewhere_is_refused(shared, tmp_path):
+def test_a_header_with_a_file_in_another_folder_raises_an_error(shared, tmp_path):
     text = (shared / "ecg" / "ptbxl" / "HR06000.hea").read_text()
     (tmp_path / "bad.hea").write_text(text.replace("HR06000.mat", "../../../secret.mat").replace("HR06000", "bad"))
-    with pytest.raises(UnreadableError, match=r"not beside it|damaged"):
+    with pytest.raises(UnreadableError, match=r"not in its folder|damaged"):
         detect.read_ecg(tmp_path / "bad.hea")
 
 
-def test_damaged_records_are_refused(shared, tmp_path):
+def test_damaged_records_raise_errors(shared, tmp_path):
     source = shared / "ecg" / "ptbxl"
     (tmp_path / "HR06000.hea").write_bytes((source / "HR06000.hea").read_bytes())
-    with pytest.raises(UnreadableError, match="not beside it"):
+    with pytest.raises(UnreadableError, match="not in its folder"):
         detect.read_ecg(tmp_path / "HR06000.hea")
     (tmp_path / "HR06000.mat").write_bytes((source / "HR06000.mat").read_bytes()[:5000])
     with pytest.raises(UnreadableError, match="damaged"):
@@ -169,41 +169,41 @@ def test_csv_is_read_with_a_rate_line_or_a_time_column_in_any_order_and_unit(str
 @pytest.mark.parametrize(
     ("end", "per_mv"), [(" (uV)", 1e3), (" [µV]", 1e3), ("_uV", 1e3), ("/mV", 1), (" V", 1e-3), (" (V)", 1e-3)]
 )
-def test_a_unit_in_a_columns_name_counts(strip, tmp_path, end, per_mv):
+def test_a_unit_in_a_columns_name_is_applied(strip, tmp_path, end, per_mv):
     path = written(tmp_path / "a.csv", strip, "", "# rate=500")
     lines = [",".join(f"{lead}{end}" for lead in LEADS), *(",".join(f"{x * per_mv:.7f}" for x in row) for row in strip)]
     path.write_text("# rate=500 unit=nV\n" + "\n".join(lines) + "\n", encoding="utf-8")
     np.testing.assert_allclose(detect.read_ecg(path).signal, strip.T, atol=1e-4)
 
 
-def test_volts_without_a_unit_are_asked_for_it(strip, tmp_path):
+def test_volts_without_a_unit_raise_an_error(strip, tmp_path):
     names = ",".join(LEADS)
     rows = "\n".join(",".join(f"{x / 1000:.7f}" for x in row) for row in strip)
     (tmp_path / "a.csv").write_text(f"# rate=500\n{names}\n{rows}\n")
-    with pytest.raises(UnreadableError, match=r"in another unit.*State the true unit"):
+    with pytest.raises(UnreadableError, match=r"the unit is wrong.*Write the correct unit"):
         detect.read_ecg(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text(f"# rate=500 unit=V\n{names}\n{rows}\n")
     np.testing.assert_allclose(detect.read_ecg(tmp_path / "b.csv").signal, strip.T, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["-aVR", "Lead -aVR", "Lead aVR(-)", "\u2212aVR", "aVR (-)", "aVR-", "aVR inverted"])
-def test_inverted_leads_are_turned(strip, tmp_path, name):
+def test_the_sign_of_inverted_leads_is_changed(strip, tmp_path, name):
     cabrera = strip.copy()
     cabrera[:, 3] *= -1
     names = ",".join([*LEADS[:3], name, *LEADS[4:]])
     record = detect.read_ecg(written(tmp_path / "a.csv", cabrera, names, "# rate=500"))
     np.testing.assert_allclose(record.signal, strip.T, atol=6e-5)
-    assert record.notes == (f"leads upside down, turned: {name}",)
+    assert record.notes == (f"inverted leads corrected: {name}",)
 
 
 @pytest.mark.parametrize("name", ["ECG-aVR", "Lead-aVR", "MDC_ECG_LEAD_AVR", "ecg - aVR", "aVR-raw", "aVR (+)"])
-def test_a_dash_in_a_name_turns_no_lead(strip, tmp_path, name):
+def test_a_dash_in_a_name_does_not_mark_an_inverted_lead(strip, tmp_path, name):
     names = ",".join([*LEADS[:3], name, *LEADS[4:]])
     record = detect.read_ecg(written(tmp_path / "a.csv", strip, names, "# rate=500"))
     np.testing.assert_allclose(record.signal, strip.T, atol=6e-5)
 
 
-def test_csv_with_fewer_leads_has_the_limb_leads_rebuilt(strip, tmp_path):
+def test_limb_leads_of_a_csv_with_fewer_leads_are_computed(strip, tmp_path):
     kept = [0, 1, 6, 10]
     names = ",".join(LEADS[k] for k in kept)
     mv = ecg.standardise(detect.read_ecg(written(tmp_path / "a.csv", strip[:, kept], names, "# rate=500")))
@@ -219,15 +219,15 @@ def test_csv_with_fewer_leads_has_the_limb_leads_rebuilt(strip, tmp_path):
         ("I,II\n1,2\n3,4\n", "sampling rate"),
         ("# rate=fast\nI,II\n1,2\n", "'fast'"),
         ("# rate=500\nI,II\n1,2\n3\n", "another length"),
-        ("# rate=500\nI,II\n1,two\n", "no numbers"),
+        ("# rate=500\nI,II\n1,two\n", "not a number"),
         ("# rate=500\nfoo,bar\n1,2\n", "foo, bar"),
         ("# rate=500\nI,II\n800,900\n700,600\n", "unit"),
         ("# rate=500 unit=furlong\nI,II\n1,2\n", "furlong"),
-        ("time,I,II\n0,1,1\n1,1,1\n1,1,1\n", "evenly"),
+        ("time,I,II\n0,1,1\n1,1,1\n1,1,1\n", "evenly spaced"),
         ("\0\0\0", "binary"),
     ],
 )
-def test_unusable_csv_is_refused_and_what_is_accepted_is_said(tmp_path, text, reason):
+def test_an_unusable_csv_raises_an_error_with_the_accepted_form(tmp_path, text, reason):
     path = tmp_path / "a.csv"
     path.write_text(text)
     with pytest.raises(UnreadableError, match=reason) as caught:
@@ -235,7 +235,7 @@ def test_unusable_csv_is_refused_and_what_is_accepted_is_said(tmp_path, text, re
     assert caught.value.cure
 
 
-def test_an_absent_file_names_the_accepted_kinds(tmp_path):
+def test_the_error_for_a_missing_file_lists_the_accepted_formats(tmp_path):
     with pytest.raises(UnreadableError, match=r"no file .*WFDB.*DICOM.*CSV"):
         detect.read_ecg(tmp_path / "nowhere.csv")
 
@@ -252,7 +252,7 @@ def sunnybrook(shared: Path, subject: dict[str, str]):
     return detect.read_cine(Path(f"{name}_sax_4d.nii.gz"), Path(f"{name}_sax_edes_gt.nii.gz"), frames)
 
 
-def test_expert_contours_on_real_cines_give_the_published_volumes(shared, subjects):
+def test_expert_masks_of_real_cines_give_the_published_volumes(shared, subjects):
     for subject in subjects:
         cine = sunnybrook(shared, subject)
         assert cine.images.shape == (int(subject["n_slices"]), 20, 128, 128)
@@ -263,7 +263,7 @@ def test_expert_contours_on_real_cines_give_the_published_volumes(shared, subjec
             assert cavity == pytest.approx(float(subject[volume]), rel=0.001)
 
 
-def test_real_cines_pass_through_the_same_crop_into_the_store(shared, subjects):
+def test_real_cines_are_cropped_as_in_the_store(shared, subjects):
     for subject in subjects:
         cine = sunnybrook(shared, subject)
         base, apex = (cine.labels[k] == cmr.LV for k in (1, -1))
@@ -276,11 +276,11 @@ def test_real_cines_pass_through_the_same_crop_into_the_store(shared, subjects):
         assert (bottom - top) * cine.spacing_mm[0] > 50
         low, high = np.quantile(cine.images[chosen][:, top:bottom, left:right], cmr.WINDOW)
         frame = cine.images[chosen][2, top:bottom, left:right].astype(np.float32)
-        wanted = np.clip((cmr.resize(cmr.resize(frame, 224, 0), 224, 1) - low) * 255 / (high - low), 0, 255)
-        assert np.abs(clip[:, :, 5] - wanted).max() <= 0.51
+        expected = np.clip((cmr.resize(cmr.resize(frame, 224, 0), 224, 1) - low) * 255 / (high - low), 0, 255)
+        assert np.abs(clip[:, :, 5] - expected).max() <= 0.51
 
 
-def test_a_nifti_without_frames_or_place_is_refused(tmp_path):
+def test_a_nifti_without_frames_and_a_missing_file_raise_errors(tmp_path):
     import nibabel
 
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 3), np.int16), np.eye(4)), tmp_path / "a.nii.gz")

@@ -1,4 +1,4 @@
-"""The command without masks: who finds the hearts is chosen, named in the report, and said again with the command."""
+"""Builds without masks: the segmenter is chosen per participant, reported, and part of the stored command."""
 
 from __future__ import annotations
 
@@ -27,11 +27,16 @@ pytestmark = pytest.mark.usefixtures("runs")
 
 
 @pytest.fixture
-def seen(monkeypatch) -> list[str]:
-    """The ids that are read from now on."""
+def processed(monkeypatch) -> list[str]:
+    """The ids of the participants that are processed from now on."""
     ids: list[str] = []
     process = fill.process
-    monkeypatch.setattr(fill, "process", lambda who, config: (ids.append(who.eid), process(who, config))[1])
+
+    def recorded(participant, config):
+        ids.append(participant.eid)
+        return process(participant, config)
+
+    monkeypatch.setattr(fill, "process", recorded)
     return ids
 
 
@@ -40,22 +45,22 @@ def without_masks(root: Path, *eids: str) -> None:
         shutil.rmtree(root / "segmentations" / eid)
 
 
-def test_without_masks_or_weights_the_votes_say_where_the_heart_is(own_biobank, no_weights):  # noqa: F811
+def test_without_masks_and_weights_circle_voting_locates_the_heart(own_biobank, no_weights):  # noqa: F811
     shutil.rmtree(own_biobank / "segmentations")
     data = build(own_biobank)
     assert (len(data), len(data.quarantine)) == (10, 0)
     assert set(data.table["segmenter"]) == {"voting"}
-    of = files.find(own_biobank).participants["9000004"]
-    cine = readers.read_cine(of["cine"][0])
+    kinds = files.find(own_biobank).participants["9000004"]
+    cine = readers.read_cine(kinds["cine"][0])
     box = circle_voting.box(
-        circle_voting.centre(cine.images[:, circle_voting.some_frames(50)], cine.spacing_mm), cine.spacing_mm
+        circle_voting.centre(cine.images[:, circle_voting.sampled_frames(50)], cine.spacing_mm), cine.spacing_mm
     )
     assert original.heart_of(small(), data, 3).box == box
     clip = cmr.crop(dataclasses.replace(cine, images=cine.images[1:2], box=box), small().store)
     np.testing.assert_array_equal(data.clips[3], clip)
 
 
-def test_auto_asks_for_each_participant_who_is_best_and_the_report_names_them(own_biobank, no_weights):  # noqa: F811
+def test_auto_chooses_a_segmenter_per_participant_and_the_report_counts_them(own_biobank, no_weights):  # noqa: F811
     without_masks(own_biobank, "9000002", "9000005")
     data = build(own_biobank)
     table = data.table.set_index("eid")["segmenter"]
@@ -65,9 +70,9 @@ def test_auto_asks_for_each_participant_who_is_best_and_the_report_names_them(ow
     assert shown == {"given masks": report.WITHHELD, "circle voting": report.WITHHELD, report.FLAGGED: 0}
 
 
-def test_who_has_no_mask_gets_the_networks_crop(own_biobank):
+def test_a_participant_without_a_mask_has_the_networks_crop(own_biobank):
     if providers.network_weights() is None:
-        pytest.skip("the network's weights are not there")
+        pytest.skip("the network's weights are missing")
     without_masks(own_biobank, "9000003")
     data = build(own_biobank)
     assert (len(data), len(data.quarantine)) == (10, 0)
@@ -78,27 +83,28 @@ def test_who_has_no_mask_gets_the_networks_crop(own_biobank):
     np.testing.assert_array_equal(data.clips[2], cmr.crop(found, small().store))
     top, left, bottom, right = cmr.box_of(found)
     rows, columns = HEART
-    assert cmr.shared((top, left, bottom, right), (rows.start, columns.start, rows.stop, columns.stop)) > 0.5
+    drawn = rows.start, columns.start, rows.stop, columns.stop
+    assert cmr.intersection_over_union((top, left, bottom, right), drawn) > 0.5
 
 
-def test_another_segmenter_makes_those_due_again_whom_it_concerns(own_biobank, seen, no_weights):  # noqa: F811
+def test_another_segmenter_processes_only_affected_participants_again(own_biobank, processed, no_weights):  # noqa: F811
     without_masks(own_biobank, "9000002", "9000005")
     masks_first = build(own_biobank, "--segmenter", "masks")
     assert masks_first.quarantine["eid"].tolist() == ["9000002", "9000005"]
-    seen.clear()
+    processed.clear()
     auto = build(own_biobank)
-    assert seen == ["9000002", "9000005"]
+    assert processed == ["9000002", "9000005"]
     assert len(auto) == 10
-    seen.clear()
+    processed.clear()
     build(own_biobank)
-    assert seen == []
+    assert processed == []
     voted = build(own_biobank, "--segmenter", "voting")
-    assert seen == [f"90000{k:02}" for k in (1, 3, 4, 6, 7, 8, 9, 10)]
+    assert processed == [f"90000{k:02}" for k in (1, 3, 4, 6, 7, 8, 9, 10)]
     assert voted.fingerprint != auto.fingerprint
     assert build(own_biobank).fingerprint == auto.fingerprint
 
 
-def test_masks_in_acdcs_order_go_in_with_that_word_alone(own_biobank):
+def test_masks_in_acdcs_label_order_need_the_option_mask_labels(own_biobank):
     from tests.data.conftest import ZIP_EXAMPLE
 
     plain = build(own_biobank)
@@ -106,14 +112,14 @@ def test_masks_in_acdcs_order_go_in_with_that_word_alone(own_biobank):
     for eid in plain.table["eid"]:
         as_ukbb_cardiac_writes(ZIP_EXAMPLE, turned, own_biobank / "segmentations" / eid / "seg_sa.nii.gz")
     assert eccl("ingest", "ukb", *words(own_biobank)) == 1
-    refused = open_cohort.load(small(), lambda line: None).quarantine
-    assert len(refused) == 10
-    assert refused["cure"].str.contains("--mask-labels acdc").all()
+    rejected = open_cohort.load(small(), lambda line: None).quarantine
+    assert len(rejected) == 10
+    assert rejected["cure"].str.contains("--mask-labels acdc").all()
     again = build(own_biobank, "--mask-labels", "acdc")
     np.testing.assert_array_equal(again.clips[:], plain.clips[:])
 
 
-def test_the_command_is_kept_with_its_segmenter_and_means_the_same_when_said_again(own_biobank, no_weights):  # noqa: F811
+def test_the_stored_command_has_the_segmenter_and_parses_to_the_same_source(own_biobank, no_weights):  # noqa: F811
     data = build(own_biobank, "--segmenter", "voting")
     source = Source.read(sharded.folder_of(small()))
     assert source.segmenter == providers.Segmenter("voting")
@@ -123,17 +129,17 @@ def test_the_command_is_kept_with_its_segmenter_and_means_the_same_when_said_aga
     onnx = dataclasses.replace(source, segmenter=providers.Segmenter("onnx", onnx="/a net.onnx", onnx_pixel_mm=1.5))
     onnx.write(data.folder)
     assert Source.read(data.folder) == onnx
-    spoken = ingest.ukb.make_context("ukb", shlex.split(onnx.command())[3:]).params
-    assert {name: spoken[name] for name in dataclasses.asdict(onnx.segmenter)} == dataclasses.asdict(onnx.segmenter)
+    parsed = ingest.ukb.make_context("ukb", shlex.split(onnx.command())[3:]).params
+    assert {name: parsed[name] for name in dataclasses.asdict(onnx.segmenter)} == dataclasses.asdict(onnx.segmenter)
 
 
-def test_a_source_written_before_segmenters_had_names_is_read(tmp_path):
+def test_a_source_file_without_a_segmenter_is_read(tmp_path):
     old = {"folders": ["/a"], "tables": ["/t.csv"], "segmentations": [], "until": None}
     (tmp_path / "source.json").write_text(json.dumps(old))
     assert Source.read(tmp_path) == Source(("/a",), ("/t.csv",))
 
 
-def test_an_onnx_network_that_is_not_there_stops_the_command(own_biobank, capsys):
+def test_a_missing_onnx_network_stops_the_command(own_biobank, capsys):
     assert eccl("ingest", "ukb", *words(own_biobank, "--segmenter", "onnx")) == 2
     assert "--onnx PATH belong together" in capsys.readouterr().err
     assert (
@@ -141,9 +147,9 @@ def test_an_onnx_network_that_is_not_there_stops_the_command(own_biobank, capsys
     )
 
 
-def test_the_store_of_one_who_has_a_mask_does_not_hang_on_the_segmenters_name(own_biobank, seen):
+def test_rows_with_a_mask_are_the_same_for_the_segmenters_auto_and_masks(own_biobank, processed):
     auto = build(own_biobank)
-    seen.clear()
+    processed.clear()
     for name in ("masks", "auto"):
         assert build(own_biobank, "--segmenter", name).fingerprint == auto.fingerprint
-    assert seen == []
+    assert processed == []

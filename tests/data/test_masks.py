@@ -1,4 +1,4 @@
-"""Given masks: laid over the images by geometry alone."""
+"""Given masks are aligned with the images by geometry."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.segmentation import masks
 
-SHAPE = (3, 4, 7, 5)  # slices, frames, rows, columns: all different, so that no mix-up goes unseen
+SHAPE = (3, 4, 7, 5)  # slices, frames, rows, columns; all different, so that swapped axes are detected
 
 
 def axes() -> np.ndarray:
-    """An oblique stack: per slice from (column, row, 1) to mm, DICOM axes."""
+    """An oblique stack: one matrix per slice that maps (column, row, 1) to mm in DICOM axes."""
     rotation, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))
     row, column, normal = rotation.T
     return np.stack(
@@ -26,7 +26,7 @@ def labels() -> np.ndarray:
 
 
 def nifti_affine() -> np.ndarray:
-    """The affine of (column, row, slice) for ``axes``, NIfTI axes."""
+    """The affine of (column, row, slice) for ``axes``, in NIfTI axes."""
     a = axes()
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = masks.FLIP @ a[0][:, 0], masks.FLIP @ a[0][:, 1]
@@ -46,12 +46,12 @@ def test_any_flip_or_transposition_with_its_affine_gives_the_same_labels(tmp_pat
     if transposed:
         image = image.as_reoriented(np.array([[1, 1], [0, 1], [2, 1]]))
     nibabel.save(image, tmp_path / "seg_sa.nii.gz")
-    np.testing.assert_array_equal(masks.given(tmp_path / "seg_sa.nii.gz", axes(), SHAPE), labels())
+    np.testing.assert_array_equal(masks.read_mask(tmp_path / "seg_sa.nii.gz", axes(), SHAPE), labels())
 
 
-def test_slices_are_found_by_place_when_their_order_or_number_differs(tmp_path):
+def test_slices_are_matched_by_position_if_their_order_or_number_differs(tmp_path):
     nibabel.save(nibabel.Nifti1Image(labels().transpose(3, 2, 0, 1), nifti_affine()), tmp_path / "a.nii.gz")
-    found = masks.given(tmp_path / "a.nii.gz", axes()[[2, 0]], (2, *SHAPE[1:]))
+    found = masks.read_mask(tmp_path / "a.nii.gz", axes()[[2, 0]], (2, *SHAPE[1:]))
     np.testing.assert_array_equal(found, labels()[[2, 0]])
 
 
@@ -60,14 +60,14 @@ def test_a_smaller_mask_fills_its_part_of_the_images(tmp_path):
     affine[:3, 3] += 2 * affine[:3, 0] + affine[:3, 1]
     part = labels()[:, :, 1:6, 2:]
     nibabel.save(nibabel.Nifti1Image(part.transpose(3, 2, 0, 1), affine), tmp_path / "a.nii.gz")
-    wanted = np.zeros(SHAPE, dtype=np.uint8)
-    wanted[:, :, 1:6, 2:] = part
-    np.testing.assert_array_equal(masks.given(tmp_path / "a.nii.gz", axes(), SHAPE), wanted)
+    expected = np.zeros(SHAPE, dtype=np.uint8)
+    expected[:, :, 1:6, 2:] = part
+    np.testing.assert_array_equal(masks.read_mask(tmp_path / "a.nii.gz", axes(), SHAPE), expected)
 
 
-def test_masks_of_some_frames_go_to_the_frames_named(tmp_path):
+def test_volumes_of_a_mask_are_assigned_to_the_given_frames(tmp_path):
     nibabel.save(nibabel.Nifti1Image(labels()[:, :2].transpose(3, 2, 0, 1), nifti_affine()), tmp_path / "a.nii.gz")
-    found = masks.given(tmp_path / "a.nii.gz", axes(), SHAPE, (3, 1))
+    found = masks.read_mask(tmp_path / "a.nii.gz", axes(), SHAPE, (3, 1))
     np.testing.assert_array_equal(found[:, [3, 1]], labels()[:, :2])
     assert not found[:, [0, 2]].any()
 
@@ -81,10 +81,10 @@ def shifted(mm: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("affine", "change", "reason"),
     [
-        (shifted(5.0), lambda x: x, "elsewhere"),
-        (shifted(500.0), lambda x: x, "elsewhere"),
-        (np.diag([1.5, 1.8, 10, 1]), lambda x: x, "another geometry"),
-        (nifti_affine() @ np.diag([2, 2, 1, 1]), lambda x: x, "another geometry"),
+        (shifted(5.0), lambda x: x, "does not overlap"),
+        (shifted(500.0), lambda x: x, "does not overlap"),
+        (np.diag([1.5, 1.8, 10, 1]), lambda x: x, "geometry of the segmentation differs"),
+        (nifti_affine() @ np.diag([2, 2, 1, 1]), lambda x: x, "geometry of the segmentation differs"),
         (nifti_affine(), lambda x: x + 1, "labels outside"),
         (nifti_affine(), lambda x: x[..., :3], "3 frames"),
     ],
@@ -92,29 +92,29 @@ def shifted(mm: float) -> np.ndarray:
 def test_masks_of_another_stack_are_refused(tmp_path, affine, change, reason):
     nibabel.save(nibabel.Nifti1Image(change(labels().transpose(3, 2, 0, 1)), affine), tmp_path / "a.nii.gz")
     with pytest.raises(UnreadableError, match=reason):
-        masks.given(tmp_path / "a.nii.gz", axes(), SHAPE)
+        masks.read_mask(tmp_path / "a.nii.gz", axes(), SHAPE)
 
 
-def test_no_mask_broken_masks_and_monsters_are_refused(tmp_path):
+def test_missing_damaged_and_too_large_masks_raise_errors(tmp_path):
     with pytest.raises(UnreadableError, match="no segmentation"):
-        masks.given(None, axes(), SHAPE)
+        masks.read_mask(None, axes(), SHAPE)
     with pytest.raises(UnreadableError, match="no segmentation"):
-        masks.given(tmp_path / "nowhere.nii.gz", axes(), SHAPE)
+        masks.read_mask(tmp_path / "nowhere.nii.gz", axes(), SHAPE)
     path = tmp_path / "a.nii.gz"
     nibabel.save(nibabel.Nifti1Image(labels().transpose(3, 2, 0, 1), nifti_affine()), path)
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(UnreadableError):
-        masks.given(path, axes(), SHAPE)
+        masks.read_mask(path, axes(), SHAPE)
     path.write_bytes(b"no NIfTI")
     with pytest.raises(UnreadableError, match="NIfTI"):
-        masks.given(path, axes(), SHAPE)
+        masks.read_mask(path, axes(), SHAPE)
     header = nibabel.Nifti1Header()
     header.set_data_shape((2000, 2000, 200, 50))
     header.set_data_dtype(np.uint8)
     with (tmp_path / "big.nii").open("wb") as handle:
         header.write_to(handle)
     with pytest.raises(UnreadableError, match="larger"):
-        masks.given(tmp_path / "big.nii", axes(), SHAPE)
+        masks.read_mask(tmp_path / "big.nii", axes(), SHAPE)
 
 
 def save(path, volume: np.ndarray, affine: np.ndarray | None = None) -> None:
@@ -123,50 +123,50 @@ def save(path, volume: np.ndarray, affine: np.ndarray | None = None) -> None:
     nibabel.save(nibabel.Nifti1Image(volume.transpose(axes_), nifti_affine() if affine is None else affine), path)
 
 
-def test_masks_at_end_diastole_and_end_systole_alone_are_found_together(tmp_path):
+def test_masks_of_end_diastole_and_end_systole_are_read_together(tmp_path):
     drawn = np.maximum(labels(), 1)
     save(tmp_path / "seg_sa_ED.nii.gz", drawn[:, 0])
     save(tmp_path / "seg_sa_ES.nii.gz", drawn[:, 1])
-    found = masks.given(tmp_path / "seg_sa_ED.nii.gz", axes(), SHAPE)
+    found = masks.read_mask(tmp_path / "seg_sa_ED.nii.gz", axes(), SHAPE)
     assert (found.any(axis=(0, 2, 3))).sum() == 2
     np.testing.assert_array_equal(found[:, 0], drawn[:, 0])
     np.testing.assert_array_equal(found.sum(axis=1), drawn[:, 0] + drawn[:, 1])
     (tmp_path / "seg_sa_ES.nii.gz").unlink()
-    alone = masks.given(tmp_path / "seg_sa_ED.nii.gz", axes(), SHAPE)
+    alone = masks.read_mask(tmp_path / "seg_sa_ED.nii.gz", axes(), SHAPE)
     np.testing.assert_array_equal(alone[:, 0], drawn[:, 0])
     assert not alone[:, 1:].any()
 
 
-def test_a_frame_more_or_less_than_the_cine_is_laid_by_its_part_of_the_beat(tmp_path):
+def test_a_mask_with_one_frame_more_is_matched_by_time_in_the_beat(tmp_path):
     drawn = np.random.default_rng(0).integers(0, 4, (3, 20, 7, 5)).astype(np.uint8)
     save(tmp_path / "a.nii.gz", drawn)
-    found = masks.given(tmp_path / "a.nii.gz", axes(), (3, 19, 7, 5))
+    found = masks.read_mask(tmp_path / "a.nii.gz", axes(), (3, 19, 7, 5))
     assert found.shape == (3, 19, 7, 5)
     np.testing.assert_array_equal(found[:, [0, 9, 18]], drawn[:, [0, 9, 19]])
     with pytest.raises(UnreadableError, match="20 frames, the cine 10"):
-        masks.given(tmp_path / "a.nii.gz", axes(), (3, 10, 7, 5))
+        masks.read_mask(tmp_path / "a.nii.gz", axes(), (3, 10, 7, 5))
 
 
-def test_interpolated_masks_are_refused(tmp_path):
+def test_interpolated_masks_raise_an_error(tmp_path):
     save(tmp_path / "a.nii.gz", labels().astype(np.float32))
-    np.testing.assert_array_equal(masks.given(tmp_path / "a.nii.gz", axes(), SHAPE), labels())
+    np.testing.assert_array_equal(masks.read_mask(tmp_path / "a.nii.gz", axes(), SHAPE), labels())
     for wrong in (0.5, np.nan, np.inf):
         blurred = labels().astype(np.float32)
         blurred[0, 0, 0, 0] = wrong
         save(tmp_path / "a.nii.gz", blurred)
         with pytest.raises(UnreadableError, match=r"interpolated|outside"):
-            masks.given(tmp_path / "a.nii.gz", axes(), SHAPE)
+            masks.read_mask(tmp_path / "a.nii.gz", axes(), SHAPE)
 
 
 def heart(cavity: int = 1, wall: int = 2, right: int = 3) -> np.ndarray:
-    """(S, F, H, W): a ring around a cavity, and beside it a crescent that touches the ring with one side."""
+    """Labels (S, F, H, W): a cavity with a wall around it, and a crescent that touches the wall with one side."""
     y, x = np.mgrid[:40, :48]
-    away = np.hypot(y - 20, x - 28)
-    picture = np.zeros((40, 48), dtype=np.uint8)
-    picture[np.hypot(y - 20, x - 14) < 9] = right
-    picture[away < 12] = wall
-    picture[away < 7] = cavity
-    return np.broadcast_to(picture, (3, 4, 40, 48)).copy()
+    distance = np.hypot(y - 20, x - 28)
+    image = np.zeros((40, 48), dtype=np.uint8)
+    image[np.hypot(y - 20, x - 14) < 9] = right
+    image[distance < 12] = wall
+    image[distance < 7] = cavity
+    return np.broadcast_to(image, (3, 4, 40, 48)).copy()
 
 
 ACDC = {"cavity": 3, "wall": 2, "right": 1}
@@ -175,40 +175,40 @@ ACDC = {"cavity": 3, "wall": 2, "right": 1}
 @pytest.mark.parametrize(
     ("order", "drawn"), [("ukb_cardiac", heart()), ("mms", heart()), ("acdc", heart(**ACDC))], ids=lambda x: str(x)[:11]
 )
-def test_every_label_order_comes_out_as_lv_wall_rv(tmp_path, order, drawn):
+def test_every_label_order_is_converted_to_lv_wall_rv(tmp_path, order, drawn):
     save(tmp_path / "a.nii.gz", drawn)
-    np.testing.assert_array_equal(masks.given(tmp_path / "a.nii.gz", axes(), drawn.shape, order=order), heart())
+    np.testing.assert_array_equal(masks.read_mask(tmp_path / "a.nii.gz", axes(), drawn.shape, order=order), heart())
 
 
 @pytest.mark.parametrize(
     ("order", "drawn", "meant"), [("ukb_cardiac", heart(**ACDC), "acdc"), ("acdc", heart(), "ukb")]
 )
-def test_a_wrong_label_order_is_refused_with_the_word_that_mends_it(tmp_path, order, drawn, meant):
+def test_the_error_for_a_wrong_label_order_has_the_correct_option(tmp_path, order, drawn, meant):
     save(tmp_path / "a.nii.gz", drawn)
     with pytest.raises(UnreadableError, match=f"lies inside the wall.*--mask-labels {meant}"):
-        masks.given(tmp_path / "a.nii.gz", axes(), drawn.shape, order=order)
+        masks.read_mask(tmp_path / "a.nii.gz", axes(), drawn.shape, order=order)
 
 
-def test_a_wrong_order_is_noticed_where_no_rv_is_drawn_and_one_frame_has_no_wall(tmp_path):
+def test_a_wrong_order_is_detected_without_rv_and_with_wall_in_one_frame(tmp_path):
     drawn = heart(right=0)
-    drawn[:, 1:][drawn[:, 1:] == 2] = 0  # as experts draw: the wall at end diastole alone
+    drawn[:, 1:][drawn[:, 1:] == 2] = 0  # experts often contour the wall only at end diastole
     save(tmp_path / "a.nii.gz", drawn)
-    np.testing.assert_array_equal(masks.given(tmp_path / "a.nii.gz", axes(), drawn.shape), drawn)
+    np.testing.assert_array_equal(masks.read_mask(tmp_path / "a.nii.gz", axes(), drawn.shape), drawn)
     with pytest.raises(UnreadableError, match="lies inside the wall"):
-        masks.given(tmp_path / "a.nii.gz", axes(), drawn.shape, order="acdc")
+        masks.read_mask(tmp_path / "a.nii.gz", axes(), drawn.shape, order="acdc")
 
 
-def test_an_unknown_label_order_names_the_known_ones(tmp_path):
+def test_the_error_for_an_unknown_label_order_lists_the_known_orders(tmp_path):
     save(tmp_path / "a.nii.gz", heart())
     with pytest.raises(UnreadableError, match="ukb_cardiac, acdc, mms"):
-        masks.given(tmp_path / "a.nii.gz", axes(), (3, 4, 40, 48), order="lv first")
+        masks.read_mask(tmp_path / "a.nii.gz", axes(), (3, 4, 40, 48), order="lv first")
 
 
-def test_enclosure_is_the_share_of_a_cavitys_border_that_is_wall():
-    picture = np.zeros((6, 6), dtype=np.uint8)
-    picture[1:5, 1:5] = 2
-    picture[2:4, 2:4] = 1
-    picture[5, 1:3] = 3
-    left, right = masks.enclosed(picture[:, :, None, None])
+def test_wall_share_is_the_share_of_a_cavitys_border_that_touches_wall():
+    image = np.zeros((6, 6), dtype=np.uint8)
+    image[1:5, 1:5] = 2
+    image[2:4, 2:4] = 1
+    image[5, 1:3] = 3
+    left, right = masks.wall_share(image[:, :, None, None])
     assert left == 1
-    assert right == pytest.approx(2 / 4)  # two sides lie on the wall, two on background, two on the picture's edge
+    assert right == pytest.approx(2 / 4)  # two sides touch wall, two touch background, two are at the image's edge

@@ -1,4 +1,4 @@
-"""Every odd input has the outcome that its line says; nothing crashes, nothing is repaired in silence."""
+"""Each unusual input has the expected outcome; nothing crashes, and each repair adds a note."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.data.odd_inputs import KEPT, outcome
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.area}: {case.what}")
-def test_an_odd_input_has_its_outcome_and_says_why(case, tmp_path):
-    happened, said, cure = outcome(case, tmp_path)
-    assert happened == case.outcome, said
-    assert re.search(case.says, said), said
+def test_an_odd_input_has_the_expected_outcome_and_message(case, tmp_path):
+    happened, message, cure = outcome(case, tmp_path)
+    assert happened == case.outcome, message
+    assert re.search(case.says, message), message
     assert bool(cure) == (happened != KEPT)
-    assert case.area == "files" or "9000001" not in said  # file names are made of ids, and stay in the private list
+    assert case.area == "files" or "9000001" not in message  # names contain ids, but go only to the quarantine list
 
 
 def test_at_least_120_distinct_inputs_are_tried():

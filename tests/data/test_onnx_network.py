@@ -1,4 +1,4 @@
-"""Foreign networks by path: label orders, scaling, pixel sizes, and what is refused."""
+"""Users' ONNX networks: label orders, scaling, pixel sizes, and errors."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from eccl_lib.data.segmentation import onnx_network, providers
 from eccl_lib.data.segmentation.onnx_network import OnnxNet
 from tests.data.test_segment import GREY, beating, unlabelled
 
-ACDC = np.array([0, 3, 2, 1])  # ours to ACDC's and back
+ACDC = np.array([0, 3, 2, 1])  # our label order to ACDC's and back
 
 
 class Session:
-    """Stands in for onnxruntime's: scores by how near a grey is to that of each label, in a given order."""
+    """A fake onnxruntime session whose score of a label is the negative distance to the label's grey value."""
 
     def __init__(self, rows=None, columns=None, order=ACDC, batch="batch") -> None:
-        self.wanted, self.order, self.batch, self.shown = (rows or "h", columns or "w"), order, batch, []
+        self.size, self.order, self.batch, self.shown = (rows or "h", columns or "w"), order, batch, []
 
     def get_inputs(self):
-        return [SimpleNamespace(name="input", shape=[self.batch, 1, *self.wanted])]
+        return [SimpleNamespace(name="input", shape=[self.batch, 1, *self.size])]
 
     def run(self, names, feeds):
-        pictures = feeds["input"]
-        assert pictures.dtype == np.float32
-        if isinstance(self.batch, int) and len(pictures) != self.batch:
-            raise RuntimeError(f"Got invalid dimensions: index: 0 Got: {len(pictures)} Expected: {self.batch}")
-        self.shown.append(pictures)
-        return [-np.abs(pictures - GREY[self.order][None, :, None, None])]
+        images = feeds["input"]
+        assert images.dtype == np.float32
+        if isinstance(self.batch, int) and len(images) != self.batch:
+            raise RuntimeError(f"Got invalid dimensions: index: 0 Got: {len(images)} Expected: {self.batch}")
+        self.shown.append(images)
+        return [-np.abs(images - GREY[self.order][None, :, None, None])]
 
 
 @pytest.fixture
 def use(monkeypatch):
     def put(session: Session) -> Session:
-        monkeypatch.setattr(onnx_network, "session_of", lambda path: (session, onnx_network.shape_wanted(session)))
+        monkeypatch.setattr(onnx_network, "load_session", lambda path: (session, onnx_network.input_size(session)))
         return session
 
     return put
@@ -53,7 +53,7 @@ def exact(net: OnnxNet, **kw) -> np.ndarray:
     return net.segment(record.images, record.spacing_mm) == record.labels
 
 
-def test_labels_come_back_in_our_order_on_the_pictures_own_pixels(use):
+def test_labels_are_in_our_order_on_the_images_own_pixels(use):
     session = use(Session())
     assert exact(OnnxNet("a.onnx", labels="acdc", scaling="none")).all()
     assert session.shown[0].shape == (8, 1, 128, 128)  # 110 x 120 padded to multiples of 32
@@ -62,13 +62,13 @@ def test_labels_come_back_in_our_order_on_the_pictures_own_pixels(use):
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
-def test_a_network_of_a_fixed_batch_gives_the_labels_of_a_free_one(use, batch):
+def test_a_fixed_batch_size_does_not_change_the_labels(use, batch):
     session = use(Session(batch=batch))
     assert exact(OnnxNet("a.onnx", scaling="none")).all()
-    assert {len(pictures) for pictures in session.shown} == {batch}
+    assert {len(images) for images in session.shown} == {batch}
 
 
-def test_a_network_that_cannot_run_is_refused_before_the_first_participant(use):
+def test_check_raises_an_error_for_a_network_that_does_not_run(use):
     session = use(Session(64, 64))
 
     def fail(names, feeds):
@@ -76,16 +76,16 @@ def test_a_network_that_cannot_run_is_refused_before_the_first_participant(use):
 
     session.run = fail
     asked = providers.Segmenter("onnx", onnx="a.onnx")
-    with pytest.raises(UnreadableError, match=r"does not run on pictures \[1, 1, 64, 64\].*float16.*float32 input"):
+    with pytest.raises(UnreadableError, match=r"does not run on images \[1, 1, 64, 64\].*float16.*float32 input"):
         asked.check()
     session.run = lambda names, feeds: [np.zeros((1, 5, 64, 64), np.float32)]
-    with pytest.raises(UnreadableError, match=r"gives \[1, 5, 64, 64\]"):
+    with pytest.raises(UnreadableError, match=r"has the output \[1, 5, 64, 64\]"):
         asked.check()
     use(Session(batch=4))
     asked.check()
 
 
-def test_a_wrong_order_is_refused_with_the_word_that_mends_it(use):
+def test_the_error_for_a_wrong_label_order_has_the_correct_option(use):
     use(Session())
     record = beating()
     with pytest.raises(UnreadableError, match=r"lies inside the wall.*--onnx-labels acdc"):
@@ -93,17 +93,17 @@ def test_a_wrong_order_is_refused_with_the_word_that_mends_it(use):
 
 
 @pytest.mark.parametrize(("side", "pixel_mm"), [(256, 0.0), (96, 1.8), (160, 1.8), (224, 1.0), (None, 1.2)])
-def test_any_size_and_pixel_that_the_network_wants_gives_labels_in_place(use, side, pixel_mm):
+def test_labels_are_in_place_for_any_input_size_and_pixel_size(use, side, pixel_mm):
     session = use(Session(side, side))
     record = beating()
     found = OnnxNet("a.onnx", scaling="none", pixel_mm=pixel_mm).segment(record.images, record.spacing_mm)
     if side:
-        assert {picture.shape[1:] for picture in session.shown} == {(1, side, side)}
-    cavity = found == cmr.LV, record.labels == cmr.LV  # blurred greys between wall and cavity look like RV: LV alone
+        assert {images.shape[1:] for images in session.shown} == {(1, side, side)}
+    cavity = found == cmr.LV, record.labels == cmr.LV  # only LV, since grey values between wall and cavity look like RV
     assert 2 * (cavity[0] & cavity[1]).sum() > 0.9 * (cavity[0].sum() + cavity[1].sum())
 
 
-def test_pixels_that_are_not_square_are_made_so(use):
+def test_images_are_resampled_to_square_pixels(use):
     session = use(Session(256, 256))
     images = np.zeros((1, 8, 60, 100), np.float32)
     images[..., 20:40, 30:70] = 1
@@ -113,7 +113,7 @@ def test_pixels_that_are_not_square_are_made_so(use):
 
 
 @pytest.mark.parametrize("scaling", onnx_network.SCALINGS)
-def test_grey_values_are_scaled_as_asked(use, scaling):
+def test_grey_values_are_scaled_by_the_chosen_method(use, scaling):
     session = use(Session())
     images = np.random.default_rng(0).normal(500, 90, (1, 8, 64, 64))
     OnnxNet("a.onnx", scaling=scaling).segment(images, (1.5, 1.5))
@@ -127,7 +127,7 @@ def test_grey_values_are_scaled_as_asked(use, scaling):
         np.testing.assert_allclose(seen[:, 0], images[0], rtol=1e-5)
 
 
-def test_what_hangs_together_with_nothing_of_the_heart_is_dropped(use):
+def test_components_that_are_not_connected_to_the_heart_are_removed(use):
     use(Session())
     record = beating()
     images = record.images.copy()
@@ -136,7 +136,7 @@ def test_what_hangs_together_with_nothing_of_the_heart_is_dropped(use):
     np.testing.assert_array_equal(found, record.labels)
 
 
-def test_the_provider_is_named_and_gives_the_slice_of_the_mask(use):
+def test_the_onnx_provider_gives_the_slice_and_labels_of_the_mask(use):
     use(Session())
     asked = providers.Segmenter("onnx", onnx="a.onnx", onnx_scaling="none")
     found = providers.locate(unlabelled(), segmenter=asked)
@@ -145,28 +145,28 @@ def test_the_provider_is_named_and_gives_the_slice_of_the_mask(use):
 
 
 @pytest.mark.parametrize("shape", [["n", 3, 256, 256], ["n", 256, 256], [1, 2]])
-def test_a_network_that_takes_something_else_is_refused(shape):
+def test_a_network_with_another_input_raises_an_error(shape):
     session = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(name="x", shape=shape)])
-    with pytest.raises(UnreadableError, match="takes"):
-        onnx_network.shape_wanted(session)
+    with pytest.raises(UnreadableError, match="has the inputs"):
+        onnx_network.input_size(session)
 
 
-def test_a_network_that_gives_something_else_is_refused(use):
+def test_a_network_with_another_output_raises_an_error(use):
     session = use(Session())
     session.run = lambda names, feeds: [np.zeros((8, 2, 64, 64), np.float32)]
-    with pytest.raises(UnreadableError, match=r"gives \[8, 2, 64, 64\]"):
+    with pytest.raises(UnreadableError, match=r"has the output \[8, 2, 64, 64\]"):
         OnnxNet("a.onnx").segment(np.random.default_rng(0).random((1, 8, 64, 64)), (1.5, 1.5))
 
 
-def test_without_onnxruntime_the_cure_is_said(monkeypatch, tmp_path):
-    onnx_network.session_of.cache_clear()
+def test_the_error_without_onnxruntime_has_the_install_command(monkeypatch, tmp_path):
+    onnx_network.load_session.cache_clear()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UnreadableError, match="pip install onnxruntime"):
-        onnx_network.session_of(str(tmp_path / "a.onnx"))
+        onnx_network.load_session(str(tmp_path / "a.onnx"))
 
 
 def test_a_real_file_runs_in_onnxruntime(tmp_path):
-    """A network of one 1 x 1 convolution: score k is w_k x + b_k, so the label hangs on grey alone."""
+    """A network of one 1 x 1 convolution: score k is w_k x + b_k, so the label depends only on the grey value."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     levels = GREY[ACDC].astype(np.float32)
@@ -182,12 +182,12 @@ def test_a_real_file_runs_in_onnxruntime(tmp_path):
     onnx.save(model, tmp_path / "levels.onnx")
     assert exact(OnnxNet(str(tmp_path / "levels.onnx"), scaling="none")).all()
     (tmp_path / "bad.onnx").write_bytes(b"no network")
-    with pytest.raises(UnreadableError, match=r"bad\.onnx is no ONNX network"):
-        onnx_network.session_of(str(tmp_path / "bad.onnx"))
+    with pytest.raises(UnreadableError, match=r"bad\.onnx is not an ONNX network"):
+        onnx_network.load_session(str(tmp_path / "bad.onnx"))
 
 
 def test_the_network_of_myopari_agrees_with_the_expert(shared: Path):
-    """A reference, trained on data with a non-commercial licence: neither needed nor shipped."""
+    """A reference network, trained on data with a non-commercial licence; it is optional and not distributed here."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     spec = importlib.util.find_spec("myopari")
     if spec is None:
@@ -197,8 +197,8 @@ def test_the_network_of_myopari_agrees_with_the_expert(shared: Path):
     with (folder / "subjects.csv").open() as handle:
         facts = next(row for row in csv.DictReader(handle) if row["patient_id"] == "SCD0000101")
     frames = [int(facts["ed_frame"]), int(facts["es_frame"])]
-    stack, drawn = folder / "SCD0000101_sax_4d.nii.gz", folder / "SCD0000101_sax_edes_gt.nii.gz"
-    record = detect.read_cine(stack, drawn, frames)
+    stack, mask = folder / "SCD0000101_sax_4d.nii.gz", folder / "SCD0000101_sax_edes_gt.nii.gz"
+    record = detect.read_cine(stack, mask, frames)
     found = OnnxNet(str(path), labels="acdc").segment(record.images[:, frames], record.spacing_mm)
     for k, frame in enumerate(frames):
         ours, expert = found[:, k] == cmr.LV, record.labels[:, frame] == cmr.LV

@@ -1,4 +1,4 @@
-"""The report: nobody in it, no small count in it or to be had from it, and the numbers are right."""
+"""The report has no participant ids, reveals no small counts, and has the correct numbers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def data(tmp_path) -> Cohort:
         + [f"the file {eids[0]}_20205_2_1.xml was passed over"]
         + [""] * 279
     )
-    left_out = [
+    excluded = [
         {
             "eid": str(9_100_000 + k),
             "file": f"{9_100_000 + k}.zip",
@@ -58,22 +58,22 @@ def data(tmp_path) -> Cohort:
         }
         for k in range(25)
     ]
-    left_out += [{"eid": "9200000", "file": "", "reason": "the zip of 9200000 is odd", "cure": "Look at 9200000."}]
+    excluded += [{"eid": "9200000", "file": "", "reason": "the zip of 9200000 is odd", "cure": "Look at 9200000."}]
     ecg, clips = (
         rng.integers(-99, 99, (n, 12, 5000)).astype(np.int16),
         rng.integers(0, 255, (n, 16, 16, 5)).astype(np.uint8),
     )
     traits, labels = rng.normal(50, 10, (n, 82)).astype(np.float32), np.zeros((n, 4), dtype=bool)
     traits[:4, 0], traits[:295, 1], labels[:30, 0], labels[:3, 1] = np.nan, np.nan, True, True
-    frame = fill.quarantine_frame(left_out)
+    frame = fill.quarantine_frame(excluded)
     return Cohort(tmp_path, "f", table, ecg, clips, traits, labels, frame, print)
 
 
 def inventory(data: Cohort, **counts: int) -> Inventory:
-    people = data.table[["sex", "age"]]
+    demographics = data.table[["sex", "age"]]
     wrong = {"identity": "LV: stroke volume", "checked": 296, "differing": 3, "largest": 12.345}
     notes = ["table.csv: 2 rows left out", "row of 9000007 is odd"]
-    return Inventory({}, people, data.traits, {}, [], counts, {"field 20208": 40}, notes, [wrong])
+    return Inventory({}, demographics, data.traits, {}, [], counts, {"field 20208": 40}, notes, [wrong])
 
 
 @pytest.fixture
@@ -83,12 +83,12 @@ def content(data) -> dict:
     )
 
 
-def test_nobody_is_in_the_report(data, tmp_path):
+def test_the_report_contains_no_participant_id(data, tmp_path):
     page = report.write(CONFIG, data, inventory(data))
     assert check_tree(page.parent) == []
-    pictures = re.compile(r'src="data:image/png;base64,[^"]*"')
+    images = re.compile(r'src="data:image/png;base64,[^"]*"')
     for path in (page, page.parent / "report.json"):
-        assert not re.search(r"9[0-2]\d{5}", pictures.sub("", path.read_text()))
+        assert not re.search(r"9[0-2]\d{5}", images.sub("", path.read_text()))
     assert {path.name for path in page.parent.iterdir()} == {
         "index.html",
         "report.json",
@@ -99,7 +99,7 @@ def test_nobody_is_in_the_report(data, tmp_path):
 
 
 def numbers(value) -> list[int]:
-    """All whole numbers under a value."""
+    """All integers in a nested value."""
     if isinstance(value, dict):
         return [n for inner in value.values() for n in numbers(inner)]
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def numbers(value) -> list[int]:
     return [value] if isinstance(value, int) and not isinstance(value, bool) else []
 
 
-def test_no_count_of_people_is_between_one_and_nine(content):
+def test_no_count_is_between_one_and_nine(content):
     for part in (
         "counts",
         "quarantine",
@@ -124,7 +124,7 @@ def test_no_count_of_people_is_between_one_and_nine(content):
         assert not [n for n in numbers(trait) if 0 < n < report.SMALL]
 
 
-def test_a_small_count_cannot_be_had_by_subtraction(content):
+def test_small_counts_cannot_be_computed_by_subtraction(content):
     assert content["people"]["sex"] == {"female": 155, "male": "withheld", "not given": "under 10"}
     assert content["traits"][0]["n"] == "all but under 10"
     assert content["identities"][0] == {
@@ -133,7 +133,7 @@ def test_a_small_count_cannot_be_had_by_subtraction(content):
         "differing": "under 10",
         "largest": None,
     }
-    # 305 with everything and 300 in the store would tell that five could not be read.
+    # 305 complete participants and 300 in the store would reveal that five could not be read.
     assert content["counts"]["in the table"] == "withheld"
     assert content["counts"]["in the store"] == 300
     assert content["counts"]["withdrawn"] == "under 10"
@@ -143,25 +143,25 @@ def test_a_small_count_cannot_be_had_by_subtraction(content):
 
 
 @pytest.mark.parametrize("flagged", [0, 1, 4])
-def test_of_a_small_store_nothing_is_called_nearly_all(data, flagged):
+def test_counts_of_a_small_store_are_withheld(data, flagged):
     few = pd.DataFrame({"segmenter": ["voting"] * 4, "heart_flagged": [True] * flagged + [False] * (4 - flagged)})
     assert report._segmentation(few)[report.FLAGGED] == "under 10"
     assert report._distribution(np.array([60.0, np.nan, np.nan]))["n"] == "under 10"
 
 
-def test_remarks_and_reasons_that_differ_by_numbers_alone_are_counted_together(content):
+def test_notes_and_reasons_that_differ_only_in_numbers_are_counted_together(content):
     assert content["quarantine"][0] == {"reason": "the zip has N bytes", "cure": "Again.", "lines": "withheld"}
     assert content["quarantine"][1] == {"reason": "the zip of N is odd", "cure": "Look at <id>.", "lines": "under 10"}
     assert content["notes of the readers"]["pacemaker"] == 20
     assert content["tables"] == ["table.csv: 2 rows left out", "row of <id> is odd"]
 
 
-def test_the_most_frequent_reason_is_said_as_it_stands_without_ids(data):
+def test_the_most_frequent_reason_is_complete_but_without_ids(data):
     assert report.most_frequent(data.quarantine) == "the zip has 0 bytes. Again."
     assert report.most_frequent(data.quarantine[-1:]) == "the zip of <id> is odd. Look at <id>."
 
 
-def test_the_numbers_are_those_of_the_store(content, data):
+def test_the_report_has_the_numbers_of_the_store(content, data):
     trait = content["traits"][5]
     assert trait["mean"] == pytest.approx(data.traits[:, 5].mean(), rel=1e-3)
     assert trait["p50"] == pytest.approx(np.median(data.traits[:, 5]), rel=1e-3)
@@ -180,21 +180,21 @@ def test_the_numbers_are_those_of_the_store(content, data):
     assert content["quality"]["I + III differs from II by more than 20 uV"] == "under 10"
 
 
-def test_quantiles_have_enough_people_beyond_them():
+def test_quantiles_have_enough_participants_beyond_them():
     assert set(report._distribution(np.arange(30.0))) == {"n", "mean", "sd", "p50"}
     assert set(report._distribution(np.arange(40.0))) == {"n", "mean", "sd", "p25", "p50", "p75"}
     assert "p5" in report._distribution(np.arange(200.0))
     assert report._distribution(np.arange(9.0)) == {"n": "under 10"}
 
 
-def test_suppression_hides_a_second_part_of_a_whole():
+def test_a_second_count_is_withheld_if_only_one_is_small():
     assert report.suppress({"a": 50, "b": 30, "c": 3}) == {"a": 50, "b": "withheld", "c": "under 10"}
     assert report.suppress({"a": 50, "b": 4, "c": 3}) == {"a": 50, "b": "under 10", "c": "under 10"}
     assert report.suppress({"a": 50, "b": 0}) == {"a": 50, "b": 0}
 
 
 class Tags(HTMLParser):
-    """Whether all tags that must be closed are."""
+    """True if all tags are closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -208,18 +208,18 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_text_is_escaped(content):
+def test_the_page_is_valid_html_with_escaped_text(content):
     content["tables"] = ["<script>alert(1)</script>"]
     text = report_page.page(json.loads(json.dumps(content)), {})
     parser = Tags()
     parser.feed(text)
     assert parser.open == []
     assert "<script>" not in text
-    assert not re.search(r'(?:src|href)="(?!data:)', text)  # nothing is loaded from elsewhere
+    assert not re.search(r'(?:src|href)="(?!data:)', text)  # the page is self-contained
 
 
-def test_an_empty_store_has_a_report_too(data, tmp_path):
-    nobody = Cohort(
+def test_an_empty_store_has_a_report(data, tmp_path):
+    empty = Cohort(
         tmp_path,
         "f",
         data.table[:0],
@@ -230,16 +230,16 @@ def test_an_empty_store_has_a_report_too(data, tmp_path):
         data.quarantine,
         print,
     )
-    assert report.write(CONFIG, nobody, inventory(nobody)).is_file()
+    assert report.write(CONFIG, empty, inventory(empty)).is_file()
 
 
-def test_the_report_names_who_found_the_hearts_with_counts_that_do_not_give_few_away(content, data):
+def test_the_report_counts_segmenters_and_withholds_small_counts(content, data):
     shown = content["segmentation"]
     assert shown["given masks"] == 200
     assert (shown["our network"], shown["circle voting"]) == (report.ALSO_WITHHELD, report.WITHHELD)
     assert shown[report.FLAGGED] == 12
     data.table["heart_flagged"] = [True] * 3 + [False] * 297
     assert report.facts(CONFIG, data, inventory(data))["segmentation"][report.FLAGGED] == report.WITHHELD
-    before = data.table.drop(columns=["segmenter", "heart_flagged"])  # a store from before there was a choice
+    before = data.table.drop(columns=["segmenter", "heart_flagged"])  # an older store
     older = dataclasses.replace(data, table=before)
     assert report.facts(CONFIG, older, inventory(older))["segmentation"] == {}

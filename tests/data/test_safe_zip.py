@@ -1,4 +1,4 @@
-"""Of a zip's files only what is asked for is unpacked, and what is unpacked is checked."""
+"""Files of a zip are unpacked only on demand, and unpacked files are checked."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def files_of(path: Path) -> dict[str, bytes]:
         return {name: opened.read(name) for name in opened.namelist()}
 
 
-def zipped(folder: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED, spoilt: set[str] = frozenset()):
-    """A zip; the last packed byte but one of what is spoilt is another."""
+def zipped(folder: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED, damaged: set[str] = frozenset()):
+    """A zip; one packed byte of each file in ``damaged`` is changed."""
     path = folder / "cine.zip"
     with zipfile.ZipFile(path, "w", method) as out:
         for name, content in files.items():
             out.writestr(name, content)
-        infos = [info for info in out.infolist() if info.filename in spoilt]
+        infos = [info for info in out.infolist() if info.filename in damaged]
     content = bytearray(path.read_bytes())
     for info in infos:
         content[info.header_offset + 30 + len(info.filename) + info.compress_size - 2] ^= 0xFF
@@ -40,7 +40,7 @@ def zipped(folder: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFL
 
 
 def by_slice(path: Path) -> tuple[list[list[str]], dicom_series.CineFile]:
-    """The files' names as they stand in the stack."""
+    """The files' names by slice and frame, and the open cine."""
     files = files_of(path)
     names = [name for name in files if name.endswith(".dcm")]
     found = dicom_series.stack.arrange(dicom.read_header(files[name], k) for k, name in enumerate(names))
@@ -48,7 +48,7 @@ def by_slice(path: Path) -> tuple[list[list[str]], dicom_series.CineFile]:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_starts_and_wholes_are_what_zipfile_reads(tmp_path, method):
+def test_start_and_read_equal_zipfile(tmp_path, method):
     rng = np.random.default_rng(0)
     files = {f"{size}.dcm": rng.integers(0, 9, size, np.uint8).tobytes() for size in (0, 1, 300, 70_000)}
     opened = Zip(zipped(tmp_path, files, method))
@@ -59,7 +59,7 @@ def test_starts_and_wholes_are_what_zipfile_reads(tmp_path, method):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
-def test_a_flipped_bit_is_damage(tmp_path, method):
+def test_a_flipped_bit_raises_an_error(tmp_path, method):
     files = {name: np.random.default_rng(1).integers(0, 99, 9000, np.uint8).tobytes() for name in ("a", "b")}
     opened = Zip(zipped(tmp_path, files, method, {"b"}))
     good, bad = (opened.member(info) for info in opened.infos)
@@ -68,7 +68,7 @@ def test_a_flipped_bit_is_damage(tmp_path, method):
         bad.read()
 
 
-def test_pixels_of_one_slice_unpack_no_other(archive, monkeypatch):
+def test_reading_one_slice_unpacks_no_other_slice(archive, monkeypatch):
     read = []
     whole = Zip._whole
     monkeypatch.setattr(Zip, "_whole", lambda self, info: read.append(info.filename) or whole(self, info))
@@ -82,32 +82,32 @@ def test_pixels_of_one_slice_unpack_no_other(archive, monkeypatch):
     np.testing.assert_array_equal(one[0], opened.pixels(range(opened.shape[0]), range(count))[middle])
 
 
-def test_damage_counts_where_pixels_are_asked_for_and_a_neighbour_in_time_steps_in(archive, tmp_path):
+def test_a_damaged_frame_is_replaced_by_its_neighbour_when_its_slice_is_read(archive, tmp_path):
     names, whole = by_slice(archive)
     middle, every = len(names) // 2, range(whole.shape[1])
-    spoilt = zipped(tmp_path, files_of(archive), spoilt={names[middle][5]})
-    elsewhere = dicom_series.open_file(spoilt)
+    damaged = zipped(tmp_path, files_of(archive), damaged={names[middle][5]})
+    elsewhere = dicom_series.open_file(damaged)
     other = middle - 1
     np.testing.assert_array_equal(elsewhere.pixels([other], every), whole.pixels([other], every))
     assert not any("damaged" in note for note in elsewhere.notes)
-    there = dicom_series.open_file(spoilt)
-    found, wanted = there.pixels([middle], every)[0], whole.pixels([middle], every)[0]
-    assert any("1 damaged files left out" in note for note in there.notes)
+    there = dicom_series.open_file(damaged)
+    found, expected = there.pixels([middle], every)[0], whole.pixels([middle], every)[0]
+    assert any("skipped 1 damaged files" in note for note in there.notes)
     kept = [frame for frame in every if frame != 5]
-    np.testing.assert_array_equal(found[kept], wanted[kept])
-    assert any(np.array_equal(found[5], wanted[near]) for near in (4, 6))
+    np.testing.assert_array_equal(found[kept], expected[kept])
+    assert any(np.array_equal(found[5], expected[near]) for near in (4, 6))
 
 
-def test_a_stack_that_is_damaged_all_over_is_refused(archive, tmp_path):
+def test_a_stack_with_all_files_damaged_raises_an_error(archive, tmp_path):
     names, opened = by_slice(archive)
-    spoilt = dicom_series.open_file(
-        zipped(tmp_path, files_of(archive), spoilt={name for some in names for name in some})
+    damaged = dicom_series.open_file(
+        zipped(tmp_path, files_of(archive), damaged={name for some in names for name in some})
     )
     with pytest.raises(UnreadableError, match="files of the stack are damaged"):
-        spoilt.pixels([0], range(opened.shape[1]))
+        damaged.pixels([0], range(opened.shape[1]))
 
 
-def test_headers_longer_than_what_is_unpacked_first_are_read_all_the_same(archive, tmp_path):
+def test_long_headers_are_read(archive, tmp_path):
     files = files_of(archive)
     for name in [name for name in files if name.endswith(".dcm")]:
         dataset = pydicom.dcmread(io.BytesIO(files[name]))
@@ -121,9 +121,9 @@ def test_headers_longer_than_what_is_unpacked_first_are_read_all_the_same(archiv
     np.testing.assert_array_equal(long.pixels([0], [0, 1]), short.pixels([0], [0, 1]))
 
 
-def test_an_archive_larger_than_any_stack_is_not_read(tmp_path, monkeypatch):
+def test_a_too_large_archive_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(safe_zip, "LARGEST_STACK", 1000)
     path = tmp_path / "cine.zip"
     path.write_bytes(bytes(1001))
-    with pytest.raises(UnreadableError, match="no cine does"):
+    with pytest.raises(UnreadableError, match="too much for a cine"):
         Zip(path)

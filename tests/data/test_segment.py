@@ -1,4 +1,4 @@
-"""Who says where the heart is: the best provider at hand, named; a network's heart held against the voted one."""
+"""Providers that locate the heart: choice of the provider, its results, and the comparison with circle voting."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from eccl_lib.data.formats import detect
 from eccl_lib.data.records import CineRecord
 from eccl_lib.data.segmentation import circle_voting, masks, providers
 
-GREY = np.array([30, 240, 90, 180])  # of background, LV cavity, wall, RV
+GREY = np.array([30, 240, 90, 180])  # grey value of background, LV cavity, wall, RV
 
 
-class Seer:
-    """A network that sees the true labels by their grey, and keeps what it was shown."""
+class PerfectNetwork:
+    """A network that reads the true labels from the grey values, and records the shapes of its inputs."""
 
     def __init__(self) -> None:
         self.shown: list[tuple[int, ...]] = []
@@ -33,7 +33,7 @@ class Seer:
 
 
 def beating(slices: int = 7, frames: int = 20, at: tuple[int, int] = (50, 60)) -> CineRecord:
-    """Base to apex, LV in slices 1 to 5, RV in 0 to 4; full at the R wave; greys tell the labels."""
+    """A cine, base to apex: LV in slices 1 to 5, RV in 0 to 4, largest at the R wave; grey values encode the labels."""
     y, x = np.mgrid[:110, :120]
     labels = np.zeros((slices, frames, 110, 120), dtype=np.uint8)
     for s in range(slices):
@@ -53,8 +53,8 @@ def unlabelled(**kw) -> CineRecord:
 
 
 @pytest.fixture
-def seer(monkeypatch) -> Seer:
-    net = Seer()
+def perfect_network(monkeypatch) -> PerfectNetwork:
+    net = PerfectNetwork()
     monkeypatch.setattr(providers, "_heart_net", lambda: net)
     monkeypatch.setattr(providers, "network_weights", lambda: masks.__file__)
     return net
@@ -65,7 +65,7 @@ def no_weights(monkeypatch) -> None:
     monkeypatch.setattr(providers, "network_weights", lambda: None)
 
 
-def test_auto_takes_masks_then_the_network_then_votes(seer, monkeypatch):
+def test_auto_prefers_masks_then_the_network_then_voting(perfect_network, monkeypatch):
     assert providers.AUTO.chosen(mask_given=True) == "masks"
     assert providers.AUTO.chosen(mask_given=False) == "network"
     monkeypatch.setattr(providers, "network_weights", lambda: None)
@@ -75,15 +75,15 @@ def test_auto_takes_masks_then_the_network_then_votes(seer, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("asked", "labelled", "named"), [("auto", True, "masks"), ("auto", False, "network"), ("voting", True, "voting")]
+    ("provider", "labelled", "used"), [("auto", True, "masks"), ("auto", False, "network"), ("voting", True, "voting")]
 )
-def test_the_record_names_who_found_the_heart(seer, asked, labelled, named):
+def test_the_record_has_the_name_of_the_provider_that_was_used(perfect_network, provider, labelled, used):
     record = beating() if labelled else unlabelled()
-    assert providers.locate(record, segmenter=providers.Segmenter(asked)).segmenter == named
+    assert providers.locate(record, segmenter=providers.Segmenter(provider)).segmenter == used
 
 
 @pytest.mark.parametrize("choice", ["middle", "rv_max"])
-def test_a_seeing_network_gives_the_slice_and_box_of_the_mask(seer, choice):
+def test_a_perfect_network_gives_the_slice_and_box_of_the_mask(perfect_network, choice):
     by_mask, by_net = (providers.locate(record, choice) for record in (beating(), unlabelled()))
     np.testing.assert_array_equal(by_net.images, by_mask.images)
     np.testing.assert_array_equal(by_net.labels, by_mask.labels)
@@ -92,14 +92,14 @@ def test_a_seeing_network_gives_the_slice_and_box_of_the_mask(seer, choice):
         np.testing.assert_array_equal(cmr.crop(by_net, config), cmr.crop(beating(), config))
 
 
-def test_two_frames_of_every_slice_are_enough_and_then_a_part_of_one_slice(seer):
+def test_the_network_sees_two_frames_of_each_slice_and_then_a_part_of_one_slice(perfect_network):
     providers.locate(unlabelled())
-    scout, kept = seer.shown
-    assert scout == (7, 2, 110, 120)
-    assert kept == (1, 20, 107, 107)  # 192 mm
+    first, second = perfect_network.shown
+    assert first == (7, 2, 110, 120)
+    assert second == (1, 20, 107, 107)  # 192 mm
 
 
-def test_votes_give_the_middle_of_the_stack_and_a_box_that_holds_the_left_ventricle(no_weights):
+def test_voting_gives_the_middle_of_the_stack_and_a_box_that_contains_the_left_ventricle(no_weights):
     record = unlabelled()
     found = providers.locate(record)
     assert found.labels is None
@@ -113,35 +113,35 @@ def test_votes_give_the_middle_of_the_stack_and_a_box_that_holds_the_left_ventri
     assert cmr.crop(found, StoreConfig(crop="fixed_80px")).shape == (224, 224, 50)
 
 
-def test_votes_cannot_choose_by_the_right_ventricle(no_weights):
+def test_voting_does_not_support_rv_max(no_weights):
     with pytest.raises(UnreadableError, match="rv_max needs a segmentation"):
         providers.locate(unlabelled(), "rv_max")
 
 
-def test_the_cross_check_is_silent_where_both_agree_and_flags_a_displaced_heart(seer, monkeypatch):
+def test_a_cine_is_flagged_only_if_network_and_voting_are_far_apart(perfect_network, monkeypatch):
     agreed = providers.locate(unlabelled())
     assert (agreed.flagged, agreed.notes) == (False, ())
     true = circle_voting.centre
     monkeypatch.setattr(circle_voting, "centre", lambda *given: tuple(np.add(true(*given), (0, 26 / 1.8))))
     found = providers.locate(unlabelled())
     assert found.flagged
-    assert found.notes[0].startswith("the heart of the network is 2")
-    np.testing.assert_array_equal(found.labels, agreed.labels)  # said, not acted on
+    assert found.notes[0].startswith("the locations by the network and by voting are 2")
+    np.testing.assert_array_equal(found.labels, agreed.labels)  # the flag does not change the result
 
 
-def test_a_network_that_looks_elsewhere_is_flagged(seer):
-    """The other way round: the ventricle that beats is voted, the network sees a still copy 60 mm away."""
+def test_a_network_that_segments_a_still_structure_is_flagged(perfect_network):
+    """Voting finds the ventricle that beats; the network segments a still copy 60 mm away."""
     record = unlabelled(at=(40, 35))
     still = beating(at=(75, 90)).labels[:, :1]
     images = np.where(still > 0, GREY[still], np.where(record.images == GREY[1], 235, record.images))
     images = np.where((still == 0) & (record.images != GREY[0]), images * 0.55, images)
     found = providers.locate(dataclasses.replace(record, images=images))
     assert found.flagged
-    assert "from the voted one" in found.notes[-1]
+    assert "by voting are" in found.notes[-1]
 
 
-def test_a_network_without_a_heart_leaves_it_to_the_votes_and_says_so(seer, monkeypatch):
-    monkeypatch.setattr(seer, "segment", lambda images, *_: np.zeros_like(images, np.uint8))
+def test_auto_falls_back_to_voting_with_a_note_if_the_network_finds_no_heart(perfect_network, monkeypatch):
+    monkeypatch.setattr(perfect_network, "segment", lambda images, *_: np.zeros_like(images, np.uint8))
     found = providers.locate(unlabelled())
     assert (found.segmenter, found.flagged) == ("voting", True)
     assert "finds no heart" in found.notes[-1]
@@ -149,14 +149,16 @@ def test_a_network_without_a_heart_leaves_it_to_the_votes_and_says_so(seer, monk
         providers.locate(unlabelled(), segmenter=providers.Segmenter("network"))
 
 
-def test_masks_alone_are_wanted_where_masks_are_asked_for(seer):
+def test_the_provider_masks_raises_an_error_without_a_mask(perfect_network):
     with pytest.raises(UnreadableError, match="no segmentation is given"):
         providers.locate(unlabelled(), segmenter=providers.Segmenter("masks"))
 
 
-def test_what_a_record_hangs_on_changes_with_the_segmenter_for_those_it_concerns(seer, tmp_path, monkeypatch):
+def test_the_mark_of_a_segmenter_changes_with_each_setting_that_changes_its_result(
+    perfect_network, tmp_path, monkeypatch
+):
     assert providers.AUTO.mark(True) == providers.Segmenter("masks").mark(True) == []
-    assert providers.Segmenter(mask_labels="mms").mark(True) == []  # the same order by another name
+    assert providers.Segmenter(mask_labels="mms").mark(True) == []  # another name of the same order
     marks = [providers.Segmenter(mask_labels="acdc").mark(True), providers.Segmenter("voting").mark(True)]
     marks.append(providers.AUTO.mark(False))
     for content in (b"one", b"another"):
@@ -174,16 +176,16 @@ def test_what_a_record_hangs_on_changes_with_the_segmenter_for_those_it_concerns
     [
         (providers.Segmenter("onnx"), "belong together"),
         (providers.Segmenter("auto", onnx="a.onnx"), "belong together"),
-        (providers.Segmenter("network"), "weights are not there"),
-        (providers.Segmenter("onnx", onnx="a.onnx", onnx_pixel_mm=-1.0), "is no size"),
+        (providers.Segmenter("network"), "weights are missing"),
+        (providers.Segmenter("onnx", onnx="a.onnx", onnx_pixel_mm=-1.0), "is negative"),
     ],
 )
-def test_a_segmenter_that_cannot_work_is_refused_before_anything_is_read(no_weights, segmenter, reason):
+def test_check_rejects_invalid_settings(no_weights, segmenter, reason):
     with pytest.raises(UnreadableError, match=reason):
         segmenter.check()
 
 
-def test_on_generated_cines_votes_keep_a_crop_that_holds_the_heart(no_weights):
+def test_the_voted_crop_of_a_generated_cine_contains_the_heart(no_weights):
     config = load("demo")
     record = synthetic.render_cine(config.synthetic, 3)
     found = providers.locate(record, segmenter=providers.Segmenter("voting"))
@@ -195,10 +197,10 @@ def test_on_generated_cines_votes_keep_a_crop_that_holds_the_heart(no_weights):
 
 
 def test_a_clip_of_fifty_frames_takes_at_most_five_seconds_of_one_core_with_its_crop():
-    """A stack of UK Biobank's size, nothing but pictures given; measured: 3.3 to 3.9 s."""
+    """A stack of UK Biobank's size without a mask; measured: 3.3 to 3.9 s."""
     pytest.importorskip("torch")
     if providers.network_weights() is None:
-        pytest.skip("the network's weights are not there")
+        pytest.skip("the network's weights are missing")
     config = load("paper")
     record = synthetic.render_cine(config.synthetic, 4)
     assert record.images.shape == (10, 50, 208, 187)
@@ -209,34 +211,34 @@ def test_a_clip_of_fifty_frames_takes_at_most_five_seconds_of_one_core_with_its_
     assert time.process_time() - began < 5
     assert clip.shape == (224, 224, 50)
     true = cmr.heart_box(record.labels[cmr.choose_slice(record.labels, 10, "middle")])
-    assert cmr.shared(true, cmr.heart_box(found.labels[0])) > 0.6  # of both together
+    assert cmr.intersection_over_union(true, cmr.heart_box(found.labels[0])) > 0.6
 
 
 @pytest.mark.parametrize("subject", ["SCD0000101", "SCD0000201"])
-def test_on_real_cines_the_network_keeps_a_rectangle_that_holds_the_experts_ventricle(shared, subject):
+def test_the_networks_box_on_real_cines_contains_the_experts_ventricle(shared, subject):
     if providers.network_weights() is None:
-        pytest.skip("the network's weights are not there")
+        pytest.skip("the network's weights are missing")
     stack = shared / "cmr" / "sunnybrook" / f"{subject}_sax_4d.nii.gz"
     with (stack.parent / "subjects.csv").open() as handle:
         facts = next(row for row in csv.DictReader(handle) if row["patient_id"] == subject)
-    drawn = stack.with_name(f"{subject}_sax_edes_gt.nii.gz")
-    expert = detect.read_cine(stack, drawn, (int(facts["ed_frame"]), int(facts["es_frame"])))
+    mask = stack.with_name(f"{subject}_sax_edes_gt.nii.gz")
+    expert = detect.read_cine(stack, mask, (int(facts["ed_frame"]), int(facts["es_frame"])))
     found = providers.read(detect.open_cine(stack), choice="middle")
     assert (found.segmenter, found.flagged) == ("network", False)
     kept = cmr.choose_slice(expert.labels, len(expert.images), "middle")
-    np.testing.assert_array_equal(found.images[0], expert.images[kept])  # the same slice as by the expert's contours
+    np.testing.assert_array_equal(found.images[0], expert.images[kept])  # the same slice as from the expert's contours
     box, inner = cmr.box_of(found), cmr.heart_box(expert.labels[kept] == cmr.LV)
     assert all(box[k] <= inner[k] for k in (0, 1))
     assert all(box[k] >= inner[k] for k in (2, 3))
 
 
-def test_shared_area_of_rectangles():
-    assert cmr.shared((0, 0, 4, 6), (0, 0, 4, 6)) == 1
-    assert cmr.shared((0, 0, 4, 6), (4, 0, 8, 6)) == 0
-    assert cmr.shared((0, 0, 4, 6), (2, 0, 6, 6)) == pytest.approx(1 / 3)
+def test_intersection_over_union_of_boxes():
+    assert cmr.intersection_over_union((0, 0, 4, 6), (0, 0, 4, 6)) == 1
+    assert cmr.intersection_over_union((0, 0, 4, 6), (4, 0, 8, 6)) == 0
+    assert cmr.intersection_over_union((0, 0, 4, 6), (2, 0, 6, 6)) == pytest.approx(1 / 3)
 
 
-def test_by_provider_leaves_out_who_cannot_say(seer, monkeypatch):
+def test_by_provider_skips_providers_that_cannot_work(perfect_network, monkeypatch):
     assert list(providers.by_provider(beating())) == ["masks", "network", "voting"]
     assert list(providers.by_provider(unlabelled())) == ["network", "voting"]
     assert list(providers.by_provider(beating(), "rv_max")) == ["masks", "network"]

@@ -1,4 +1,4 @@
-"""Rows in many files read as one array would, with few of the files open at a time."""
+"""Rows in many files behave like one array, with few files open at a time."""
 
 import resource
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ def files_allowed(count):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_more_shards_than_files_may_be_open_are_read_in_any_order(files, whole):
+def test_more_shards_than_open_files_are_read_in_any_order(files, whole):
     order = np.random.default_rng(0).permutation(len(whole))
     with files_allowed(256):
         found = Rows(files, SHARD, np.arange(len(whole)), (3,), np.int16)
@@ -45,7 +45,7 @@ def test_more_shards_than_files_may_be_open_are_read_in_any_order(files, whole):
         assert len(found._opened) <= sharded_array.most_open() == 64
 
 
-def test_what_was_handed_out_outlives_the_closing_of_its_file(files, whole):
+def test_returned_rows_stay_valid_after_their_file_is_closed(files, whole):
     with files_allowed(256):
         found = Rows(files, SHARD, np.arange(len(whole)), (3,), np.int16)
         first = found[0]
@@ -54,7 +54,7 @@ def test_what_was_handed_out_outlives_the_closing_of_its_file(files, whole):
 
 
 @pytest.mark.parametrize("key", [slice(3, 90, 7), np.array([900, 2, 2, 17]), (np.array([5, 1]), 2), -1])
-def test_it_is_indexed_as_one_array(files, whole, key):
+def test_rows_are_indexed_like_one_array(files, whole, key):
     found = Rows(files, SHARD, np.arange(len(whole)), (3,), np.int16)
     assert np.array_equal(found[key], whole[key])
 
@@ -67,7 +67,7 @@ def test_rows_are_copied_to_their_places(files, whole, of):
     assert np.array_equal(out, whole[sharded_array])
 
 
-def test_rows_in_another_order_than_on_disk_are_taken_by_their_number(files, whole):
+def test_take_uses_row_numbers_in_any_order(files, whole):
     slots = np.arange(len(whole))[::-1].copy()
     stored, sharded_array, out = (
         Rows(files, SHARD, slots, (3,), np.int16),

@@ -1,4 +1,4 @@
-"""Who trains and who is tested, and the check that chance explains the strata."""
+"""The split into train, val and test, and the check of its balance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.stats import binom
 from eccl_lib.data import splits
 
 
-def test_split_is_exactly_three_to_one_to_one_on_consecutive_ids():
+def test_the_split_of_consecutive_ids_is_exactly_three_to_one_to_one():
     found = [splits.split_of(str(9_000_001 + k), "eccl") for k in range(600)]
     assert [found.count(name) for name in splits.SPLITS] == [360, 120, 120]
     blocks = np.array(found).reshape(-1, 5)
@@ -17,14 +17,14 @@ def test_split_is_exactly_three_to_one_to_one_on_consecutive_ids():
     assert len({tuple(block) for block in blocks.tolist()}) == 20  # every order of the places occurs
 
 
-def test_split_of_scattered_ids_is_about_sixty_twenty_twenty():
+def test_the_split_of_scattered_ids_is_about_sixty_twenty_twenty():
     eids = np.random.default_rng(0).choice(10**6, 20_000, replace=False) + 9_000_000
     found = [splits.split_of(str(eid), "eccl") for eid in eids]
     shares = np.array([found.count(name) for name in splits.SPLITS]) / len(found)
     np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=4 * np.sqrt(0.24 / 20_000))
 
 
-def test_split_hangs_on_id_and_salt_alone():
+def test_the_split_depends_only_on_id_and_salt():
     assert [splits.split_of(str(9_000_001 + k), "eccl") for k in range(10)] == [
         splits.split_of(str(9_000_001 + k), "eccl") for k in reversed(range(10))
     ][::-1]
@@ -33,7 +33,7 @@ def test_split_hangs_on_id_and_salt_alone():
 
 
 def people(n: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """Scattered ids with their splits, sex, age and labels that hang on nothing."""
+    """Scattered ids with their splits, and independent sex, age and labels."""
     rng = np.random.default_rng(seed)
     eids = np.sort(rng.choice(10**6, n, replace=False)) + 9_000_000
     table = pd.DataFrame(
@@ -43,13 +43,13 @@ def people(n: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     return table, rng.random((n, 4)) < (0.022, 0.004, 0.039, 0.012)
 
 
-def test_an_assignment_stays_when_participants_are_added():
+def test_a_participants_split_does_not_change_when_others_are_added():
     few, many = people(1000)[0], people(20_000)[0]
     both = pd.concat([few, many]).groupby("eid")["split"].nunique()
     assert (both == 1).all()
 
 
-def test_strata_of_a_fair_split_are_even():
+def test_strata_of_a_random_split_are_balanced():
     found = splits.balance(*people(20_000))
     assert set(found["stratum"]) >= {"all", "I21", "I42", "I48", "I50", "female", "male"}
     assert len(found) == 3 * found["stratum"].nunique()
@@ -57,7 +57,7 @@ def test_strata_of_a_fair_split_are_even():
     assert (found.groupby("stratum")["found"].sum() == found.groupby("stratum")["n"].first()).all()
 
 
-def test_the_interval_is_the_binomial_one_with_bonferroni():
+def test_the_interval_is_binomial_with_bonferroni_correction():
     found = splits.balance(*people(5000))
     row = found[(found["stratum"] == "I48") & (found["split"] == "test")].iloc[0]
     tail = (1 - (1 - splits.UNLIKELY / len(found))) / 2
@@ -67,7 +67,7 @@ def test_the_interval_is_the_binomial_one_with_bonferroni():
     assert (row["low"], row["high"]) == (inside[0], inside[-1])
 
 
-def test_a_stratum_that_was_pushed_into_the_test_set_is_found():
+def test_a_stratum_moved_to_the_test_set_is_detected():
     table, labels = people(20_000)
     sick = np.flatnonzero(labels[:, 2] & (table["split"] == "train"))
     well = np.flatnonzero(~labels.any(axis=1) & (table["split"] == "test"))
@@ -77,6 +77,6 @@ def test_a_stratum_that_was_pushed_into_the_test_set_is_found():
     assert set(found.loc[~found["even"], "stratum"]) == {"I48"}
 
 
-def test_a_stratum_too_small_to_judge_is_left_out():
+def test_small_strata_are_not_checked():
     table, labels = people(200)
     assert "I42" not in set(splits.balance(table, labels)["stratum"])

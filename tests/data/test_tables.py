@@ -1,4 +1,4 @@
-"""Tabular exports in all their styles, labels by date, traits."""
+"""Tabular exports in all header styles, disease labels by date, and traits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from eccl_lib.data.ukb import columns, diagnoses, tables
         ("I25", None),
     ],
 )
-def test_every_export_style_names_its_field(header, key):
+def test_field_of_reads_every_header_style(header, key):
     assert columns.field_of(header) == key
 
 
@@ -58,7 +58,7 @@ STYLES = {
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
-def test_all_styles_give_one_table(tmp_path, style, encoding):
+def test_all_header_styles_give_the_same_table(tmp_path, style, encoding):
     eid, ef, sex, visit, separator = STYLES[style]
     rows = [
         [eid, "notes é", ef, sex, visit],
@@ -84,7 +84,7 @@ def test_all_styles_give_one_table(tmp_path, style, encoding):
         ("", "participant ids"),
     ],
 )
-def test_unusable_tables_are_refused(tmp_path, text, reason):
+def test_unusable_tables_raise_an_error(tmp_path, text, reason):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UnreadableError, match=reason):
         tables.read_table(tmp_path / "t.csv")
@@ -95,7 +95,7 @@ def test_unusable_tables_are_refused(tmp_path, text, reason):
 @pytest.mark.parametrize(
     "cell", ['["I10", "I219"]', "['I10', 'I219']", "I10|I219", "I10,I219", ' ["I10","I219"] ', "[I10, I219]"]
 )
-def test_lists_of_codes_are_read_in_any_writing(cell):
+def test_lists_of_codes_are_read_in_every_notation(cell):
     assert diagnoses.parse_list(cell) == ["I10", "I219"]
 
 
@@ -113,8 +113,8 @@ def test_labels_follow_codes_and_dates(tmp_path):
         {"p41270": '["I219"]', "p41280_a0": "2018-01-01"},  # after it
         {"p41270": '["I252"]', "p41280_a0": "2001-01-01"},  # another disease
         {"p131298": "2016-05-01"},  # on the day
-        {"p131298": "1900-01-01"},  # diagnosed, when is unknown
-        {"p131298": "2037-07-07"},  # placeholder: healthy
+        {"p131298": "1900-01-01"},  # diagnosed, date unknown
+        {"p131298": "2037-07-07"},  # placeholder: no diagnosis
         {"p131298": "2017-01-01T00:00:00", "p41270": '["I21.4"]', "p41280_a0": "2015-01-01"},  # earlier of both
         {},
     ]
@@ -127,7 +127,7 @@ def test_labels_follow_codes_and_dates(tmp_path):
     assert not diagnoses.labels(table, "ever")[:, column + 1 :].any()
 
 
-def test_codes_in_columns_of_their_own_mean_the_same_as_a_list(tmp_path):
+def test_codes_in_separate_columns_are_equivalent_to_a_list(tmp_path):
     text = "eid,41270-0.0,41270-0.1,41280-0.0,41280-0.1,53-2.0\n9000001,I10,I480,2001-01-01,2020-01-01,2016-05-01\n"
     (tmp_path / "t.csv").write_text(text)
     table = tables.read_table(tmp_path / "t.csv")
@@ -135,7 +135,7 @@ def test_codes_in_columns_of_their_own_mean_the_same_as_a_list(tmp_path):
     assert not diagnoses.labels(table, "prevalent").any()
 
 
-def test_dates_are_needed_for_dated_labels(tmp_path):
+def test_prevalent_labels_need_the_imaging_date(tmp_path):
     (tmp_path / "t.csv").write_text("eid,p131298\n9000001,2001-01-01\n")
     table = tables.read_table(tmp_path / "t.csv")
     assert diagnoses.labels(table, "ever")[0, 0]
@@ -143,16 +143,16 @@ def test_dates_are_needed_for_dated_labels(tmp_path):
         diagnoses.labels(table, "prevalent")
 
 
-def test_traits_keep_negative_strain_and_leave_missing_as_nan(tmp_path):
+def test_traits_keep_negative_strains_and_missing_values_are_nan(tmp_path):
     names = [f"p{trait.field_id}_i2" for trait in TRAITS]
     cells = [str(-k / 2) for k in range(82)]
     cells[5] = ""
     (tmp_path / "t.csv").write_text(f"eid,{','.join(names[::-1])}\n9000001,{','.join(cells[::-1])}\n")
     values = tables.traits(tables.read_table(tmp_path / "t.csv"))
     assert values.shape == (1, 82)
-    wanted = -np.arange(82, dtype=np.float32) / 2
-    wanted[5] = np.nan
-    np.testing.assert_array_equal(values[0], wanted)
+    expected = -np.arange(82, dtype=np.float32) / 2
+    expected[5] = np.nan
+    np.testing.assert_array_equal(values[0], expected)
 
 
 def written(path, text: str, encoding: str = "utf-8"):
@@ -173,26 +173,26 @@ def test_several_tables_are_joined_by_participant(tmp_path):
     assert len(kept) == 1
 
 
-def test_blocks_of_participants_are_put_below_each_other(tmp_path):
+def test_tables_of_different_participants_are_concatenated(tmp_path):
     one = written(tmp_path / "one.csv", "eid,p31,p24100_i2\n9000001,0,150\n")
     two = written(tmp_path / "two.csv", "eid,p24100_i2,p31\n9000002,120,1\n")
     table, _ = tables.read_tables([one, two])
     assert tables.as_number(table, 24100, 2).tolist() == [150, 120]
 
 
-def test_tables_that_contradict_each_other_or_share_nobody_are_refused(tmp_path):
+def test_tables_that_contradict_each_other_or_have_no_common_participants_raise_errors(tmp_path):
     one = written(tmp_path / "one.csv", "eid,p31,p24100_i2\n9000001,0,150\n9000002,1,\n")
     two = written(tmp_path / "two.csv", "eid,p24100_i2\n9000001,151\n")
     with pytest.raises(UnreadableError, match="24100 is given twice and differs for 1"):
         tables.read_tables([one, two])
-    stranger = written(tmp_path / "three.csv", "eid,p24101_i2\n9000007,60\n9000008,60\n9000009,60\n")
+    other = written(tmp_path / "three.csv", "eid,p24101_i2\n9000007,60\n9000008,60\n9000009,60\n")
     with pytest.raises(UnreadableError, match="0 participants in common"):
-        tables.read_tables([one, stranger])
+        tables.read_tables([one, other])
     with pytest.raises(UnreadableError, match="no table"):
         tables.read_tables([])
 
 
-def test_rows_without_an_id_are_left_out_and_counted_and_odd_cells_said(tmp_path):
+def test_rows_without_an_id_and_cells_that_are_not_numbers_are_counted_in_notes(tmp_path):
     path = written(
         tmp_path / "t.csv", 'eid,p31,p24100_i2\n,1,5\n-4,0,6\n9000001.0,0,n/a\n\n"9000002",1,inf\n9000003,1,-7.5\n'
     )
@@ -200,8 +200,8 @@ def test_rows_without_an_id_are_left_out_and_counted_and_odd_cells_said(tmp_path
     assert list(table.index) == ["9000001", "9000002", "9000003"]
     np.testing.assert_array_equal(tables.as_number(table, 24100, 2), [np.nan, np.nan, -7.5])
     assert notes == [
-        "t.csv: 2 rows without a participant's id (withdrawn, or damaged) left out",
-        "field 24100, instance 2: 2 cells are no numbers and count as missing",
+        "t.csv: skipped 2 rows without a participant's id (withdrawn, or damaged)",
+        "field 24100, instance 2: 2 cells are not numbers and count as missing",
     ]
 
 
@@ -217,14 +217,14 @@ def test_rows_without_an_id_are_left_out_and_counted_and_odd_cells_said(tmp_path
         "\ufeffeid\tp31\tp24100_i2\n9000001\t0\t150\n",
     ],
 )
-def test_shapes_of_rows_that_tools_leave_behind_are_read(tmp_path, text):
+def test_rows_with_an_extra_cell_are_read(tmp_path, text):
     table = tables.read_table(written(tmp_path / "t.csv", text))
     assert list(table.index) == ["9000001"]
     assert tables.as_number(table, 24100, 2).tolist() == [150]
     assert tables.sex(table).tolist() == ["female"]
 
 
-def test_memory_hangs_on_the_columns_that_are_used_and_not_on_the_width(tmp_path):
+def test_memory_does_not_depend_on_the_number_of_unused_columns(tmp_path):
     import tracemalloc
 
     peaks = []
@@ -246,12 +246,12 @@ def test_memory_hangs_on_the_columns_that_are_used_and_not_on_the_width(tmp_path
     "text",
     ["9000001\n9000002\n", "eid\r\n9000001\r\n\r\n9000002", '\ufeff"9000001"\n"9000002"\n', "9000001,\n9000002,x\n"],
 )
-def test_withdrawals_are_ids_one_a_line(tmp_path, text):
+def test_withdrawals_are_read_as_one_id_per_line(tmp_path, text):
     assert tables.read_withdrawals(written(tmp_path / "w1_20250101.csv", text)) == {"9000001", "9000002"}
 
 
 @pytest.mark.parametrize("text", ["9000001\nabc\n", "9000001\n-5\n", "9000001 9000002\n", "PK\x03\x04\0\0", "9.0e6\n"])
-def test_withdrawals_that_are_not_understood_are_refused_without_their_content(tmp_path, text):
+def test_the_error_for_an_invalid_list_of_withdrawals_does_not_quote_it(tmp_path, text):
     with pytest.raises(UnreadableError, match=r"line \d|binary") as caught:
         tables.read_withdrawals(written(tmp_path / "w1_20250101.csv", text))
     assert "9000001" not in str(caught.value)
@@ -274,18 +274,17 @@ def test_withdrawals_that_are_not_understood_are_refused_without_their_content(t
         ("2016-13-40", "unknown"),
     ],
 )
-def test_dates_of_diagnoses_and_their_codings(cell, date):
+def test_event_date_reads_dates_and_coding_819(cell, date):
     assert diagnoses.event_date(cell) == date
 
 
-def test_records_end_at_the_censoring_date(tmp_path):
+def test_diagnoses_after_the_censoring_date_do_not_count(tmp_path):
     table = table_of([{"p131298": "2018-01-01"}, {"p131298": "2020-06-01"}, {"p131298": "1900-01-01"}], tmp_path)
     assert diagnoses.labels(table, "incident", until="2019-12-31")[:, 0].tolist() == [True, False, False]
     assert diagnoses.labels(table, "ever", until="2019-12-31")[:, 0].tolist() == [True, False, True]
-    assert diagnoses.undated(table) == ["I21: 1 diagnoses without a usable date"]
 
 
-def test_the_authors_own_columns_mean_ever_and_a_zero_means_never(tmp_path):
+def test_columns_named_after_diseases_give_ever_labels_and_zero_means_no_diagnosis(tmp_path):
     rows = [{"I21": "1", "I48": "0"}, {"I21": "2015-03-01", "I48": ""}, {"I21": "", "I48": "False"}]
     table = table_of(rows, tmp_path)
     assert diagnoses.labels(table, "ever")[:, 0].tolist() == [True, True, False]
@@ -294,7 +293,7 @@ def test_the_authors_own_columns_mean_ever_and_a_zero_means_never(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("codes", "dates", "wanted"),
+    ("codes", "dates", "prevalent"),
     [
         ("I10|I21.9 Acute myocardial infarction, unspecified", {"p41280_a1": "2010-01-01"}, True),
         ("I21.9 Acute myocardial infarction, unspecified", {"p41280_a0": "2010-01-01"}, True),
@@ -304,12 +303,12 @@ def test_the_authors_own_columns_mean_ever_and_a_zero_means_never(tmp_path):
         ("I10,I219", {"p41280_a0": "2010-01-01"}, False),  # its own date is missing
     ],
 )
-def test_a_code_takes_the_date_of_its_own_place(tmp_path, codes, dates, wanted):
+def test_each_code_has_the_date_at_the_same_position(tmp_path, codes, dates, prevalent):
     table = table_of([{"p41270": codes, **dates}], tmp_path)
     assert diagnoses.labels(table, "ever")[0, 0]
-    assert diagnoses.labels(table, "prevalent")[0, 0] == wanted
+    assert diagnoses.labels(table, "prevalent")[0, 0] == prevalent
 
 
-def test_main_diagnoses_alone_will_do(tmp_path):
+def test_main_diagnoses_alone_give_labels(tmp_path):
     table = table_of([{"p41202": '["I10","I501"]', "p41262_a1": "2010-01-01"}], tmp_path)
     assert diagnoses.labels(table, "prevalent").tolist() == [[False, False, False, True]]

@@ -1,4 +1,4 @@
-"""UK Biobank's ECG XML and short-axis zip: the independent examples, and what goes wrong with such files."""
+"""UK Biobank's ECG XML and short-axis zip: the independent example files, and damaged files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read(folder: Path, content: bytes | str):
 
 
 def small_xml(leads: dict[str, str] | None = None, rate: str = "500", resolution: str = "5", more: str = "") -> str:
-    """A file of our own with a few samples; values of a lead may be any text."""
+    """A file with a few samples; values of a lead may be any text."""
     leads = {lead: "1,-2,3" for lead in LEADS} if leads is None else leads
     waves = "".join(f'<WaveformData lead="{lead}">{values}</WaveformData>' for lead, values in leads.items())
     return (
@@ -56,14 +56,14 @@ def test_example_ecg_is_read_with_all_leads_in_millivolts(xml, tmp_path):
     assert record.measurements["PQInterval"] == 160
     assert record.notes == ()
     strip = xml[xml.index(b"<StripData>") :].decode("latin-1")
-    for lead, signal in zip(LEADS, record.signal, strict=True):  # a reader of another kind
+    for lead, signal in zip(LEADS, record.signal, strict=True):  # an independent parser
         text = re.search(rf'<WaveformData lead="{lead}">(.*?)</WaveformData>', strip, re.DOTALL)[1]
         counts = np.array([int(float(x)) for x in re.split(r"[,\s]+", text.strip(" \t\r\n,")) if x])
         np.testing.assert_allclose(signal, counts * 0.005, atol=1e-12)
     assert np.abs(record.signal[0] + record.signal[2] - record.signal[1]).max() <= 0.005 + 1e-9
 
 
-def test_nothing_that_identifies_a_person_is_kept(xml, tmp_path):
+def test_no_identifying_data_are_read(xml, tmp_path):
     named = xml.replace(b"<PID>SYNTHETIC</PID>", b"<PID>SECRET</PID>").replace(
         b"<FamilyName></", b"<FamilyName>SECRET</"
     )
@@ -72,7 +72,7 @@ def test_nothing_that_identifies_a_person_is_kept(xml, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("1,-2,3", [1, -2, 3]),
         ("\n\t\t1, -2,\n\t\t3,\n", [1, -2, 3]),
@@ -83,12 +83,12 @@ def test_nothing_that_identifies_a_person_is_kept(xml, tmp_path):
         ("", []),
     ],
 )
-def test_counts_are_parsed_whatever_lies_between_them(text, wanted):
-    np.testing.assert_array_equal(cardiosoft.parse_counts(text), wanted)
+def test_counts_are_parsed_with_any_separators(text, expected):
+    np.testing.assert_array_equal(cardiosoft.parse_counts(text), expected)
 
 
 @pytest.mark.parametrize("text", ["1,?,3", "1,é,2", "1,nan,2", "1,--2", "1,2-,3", "9" * 400, "1,inf"])
-def test_counts_that_are_no_numbers_are_refused(text):
+def test_counts_that_are_not_numbers_raise_an_error(text):
     with pytest.raises(UnreadableError):
         cardiosoft.parse_counts(text)
 
@@ -99,7 +99,7 @@ def test_counts_that_are_no_numbers_are_refused(text):
     blanks=st.lists(st.sampled_from([",", " ", ",\n\t", ",,", "\r\n"]), min_size=1, max_size=5),
     ends=st.sampled_from(["", ",", "\n\t"]),
 )
-def test_counts_of_any_length_are_what_int_says(numbers, blanks, ends):
+def test_counts_of_any_length_equal_int(numbers, blanks, ends):
     text = ends + "".join(f"{n}{blanks[k % len(blanks)]}" for k, n in enumerate(numbers))
     np.testing.assert_array_equal(cardiosoft.parse_counts(text), numbers)
 
@@ -114,7 +114,7 @@ def test_counts_of_any_length_are_what_int_says(numbers, blanks, ends):
         '<?xml version="1.0" encoding="UTF-16"?><A>x</A>',
     ],
 )
-def test_the_tree_is_elementtrees_own(text):
+def test_the_tree_equals_that_of_elementtree(text):
     said = re.search(r'encoding="([^"]+)"', text)
     data = text.encode(said[1] if said else "utf-8")
     assert ElementTree.tostring(cardiosoft.parse_xml(data)) == ElementTree.tostring(ElementTree.fromstring(data))
@@ -123,7 +123,7 @@ def test_the_tree_is_elementtrees_own(text):
 @pytest.mark.parametrize(
     "inside", ['<!ENTITY a "x">', '<!ENTITY % a SYSTEM "x.dtd"> %a;', "", "<!NOTATION n SYSTEM 'x'>"]
 )
-def test_no_document_type_is_let_in(inside):
+def test_a_document_type_raises_an_error(inside):
     with pytest.raises(UnreadableError, match="document type"):
         cardiosoft.parse_xml(f"<?xml version='1.0'?><!DOCTYPE A [{inside}]><A>&a;</A>".encode())
 
@@ -134,12 +134,12 @@ def test_resolution_scales_and_is_noted_when_unusual(tmp_path):
     assert "4.88" in record.notes[0]
 
 
-def test_leads_are_taken_by_name_in_any_order_and_case(tmp_path):
+def test_leads_are_read_by_name_in_any_order_and_case(tmp_path):
     leads = {lead.upper(): str(k) for k, lead in reversed(list(enumerate(LEADS)))}
     np.testing.assert_allclose(read(tmp_path, small_xml(leads)).signal[:, 0], 0.005 * np.arange(12))
 
 
-def test_absent_short_double_and_unknown_leads_are_survived_and_noted(tmp_path):
+def test_absent_short_repeated_and_unknown_leads_add_notes(tmp_path):
     leads = {lead: "1,2,3" for lead in LEADS if lead != "V6"} | {"V1": "1,2", "X": "9"}
     text = small_xml(leads).replace("</StripData>", '<WaveformData lead="II">7,7,7</WaveformData></StripData>')
     record = read(tmp_path, text)
@@ -150,19 +150,19 @@ def test_absent_short_double_and_unknown_leads_are_survived_and_noted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rate", "rr", "wanted"), [("", "1000", 60), ("0", "750", 80), ("?", "", None), ("", "", None), ("71", "1", 71)]
+    ("rate", "rr", "expected"), [("", "1000", 60), ("0", "750", 80), ("?", "", None), ("", "", None), ("71", "1", 71)]
 )
-def test_heart_rate_falls_back_to_the_rr_interval_and_then_to_none(tmp_path, rate, rr, wanted):
+def test_the_heart_rate_falls_back_to_the_rr_interval_and_then_to_none(tmp_path, rate, rr, expected):
     more = (
         f"<RestingECGMeasurements><VentricularRate units='BPM'>{rate}</VentricularRate><PQInterval></PQInterval>"
         f"<RRInterval>{rr}</RRInterval></RestingECGMeasurements>"
     )
     record = read(tmp_path, small_xml(more=more))
-    assert record.heart_rate == wanted
+    assert record.heart_rate == expected
     assert "PQInterval" not in record.measurements
 
 
-def test_byte_order_marks_line_ends_and_wrong_declarations_are_survived(tmp_path):
+def test_byte_order_marks_line_ends_and_wrong_declarations_are_read(tmp_path):
     text = small_xml(more="<Note>27\xb0, M\xfcller</Note>")
     for content in (
         text.encode("latin-1"),
@@ -178,7 +178,7 @@ def test_byte_order_marks_line_ends_and_wrong_declarations_are_survived(tmp_path
     ("damage", "reason"),
     [
         (lambda x: b"", "empty"),
-        (lambda x: x[:50_000], "cut short"),
+        (lambda x: x[:50_000], "truncated"),
         (lambda x: x.replace(b"StripData", b"OtherData"), "no StripData"),
         (
             lambda x: x.replace(b"<Resolution units", b"<Other units").replace(b"</Resolution>", b"</Other>"),
@@ -191,7 +191,7 @@ def test_byte_order_marks_line_ends_and_wrong_declarations_are_survived(tmp_path
         (lambda x: b"PK\x03\x04" + x, "damaged"),
     ],
 )
-def test_unusable_xml_is_refused_with_its_reason(xml, tmp_path, damage, reason):
+def test_unusable_xml_raises_an_error_with_a_reason(xml, tmp_path, damage, reason):
     with pytest.raises(UnreadableError, match=reason):
         read(tmp_path, damage(xml))
 
@@ -207,7 +207,7 @@ def test_entity_bombs_and_external_entities_are_never_expanded(tmp_path):
             read(tmp_path, text)
 
 
-def test_an_xml_larger_than_any_ecg_is_refused_before_it_is_read(tmp_path):
+def test_a_too_large_xml_is_not_read(tmp_path):
     path = tmp_path / "9000001_20205_2_0.xml"
     with path.open("wb") as handle:
         handle.truncate(cardiosoft.LARGEST_XML + 1)
@@ -215,7 +215,7 @@ def test_an_xml_larger_than_any_ecg_is_refused_before_it_is_read(tmp_path):
         readers.read_ecg(path)
 
 
-def test_example_zip_is_three_slices_of_fifty_frames(archive):
+def test_the_example_zip_has_three_slices_of_fifty_frames(archive):
     cine = readers.read_cine(archive)
     assert cine.images.shape == (3, 50, 80, 72)
     assert cine.images.dtype == np.uint16
@@ -226,7 +226,7 @@ def test_example_zip_is_three_slices_of_fifty_frames(archive):
     assert cine.notes == ()
 
 
-def test_zip_pixels_are_pydicoms_sorted_by_series_name_and_trigger_time(archive):
+def test_zip_pixels_equal_pydicoms_sorted_by_series_name_and_trigger_time(archive):
     import pydicom
 
     cine = readers.read_cine(archive)
@@ -238,7 +238,7 @@ def test_zip_pixels_are_pydicoms_sorted_by_series_name_and_trigger_time(archive)
         np.testing.assert_array_equal(cine.images[s, f], image.pixel_array)
 
 
-def test_one_chosen_slice_is_what_reading_all_of_them_gives(masked_zip):
+def test_one_chosen_slice_equals_that_of_the_whole_stack(masked_zip):
     path, mask, labels = masked_zip
     whole, one = readers.read_cine(path, mask), readers.read_cine(path, mask, "middle")
     np.testing.assert_array_equal(whole.labels, labels)
@@ -247,7 +247,7 @@ def test_one_chosen_slice_is_what_reading_all_of_them_gives(masked_zip):
 
 
 def rewritten(source: Path, target: Path, change) -> Path:
-    """A copy of a zip in which ``change(name, data)`` gives the new pair, or None to leave a member out."""
+    """A copy of a zip; ``change(name, data)`` returns the new pair, or None to omit a member."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
             pair = change(name, old.read(name))
@@ -256,14 +256,14 @@ def rewritten(source: Path, target: Path, change) -> Path:
     return target
 
 
-def test_the_manifest_is_not_needed_and_file_names_mean_nothing(archive, tmp_path):
+def test_the_manifest_and_the_file_names_are_not_needed(archive, tmp_path):
     names = iter(np.random.default_rng(0).permutation(1000))
     bare = rewritten(archive, tmp_path / "a.zip", lambda n, d: (f"x{next(names)}", d) if n.endswith("dcm") else None)
     np.testing.assert_array_equal(readers.read_cine(bare).images, readers.read_cine(archive).images)
 
 
 @pytest.mark.parametrize("name", ["../evil.dcm", "/etc/evil.dcm", "C:/evil.dcm", "a/../../b.dcm", "..\\b.dcm"])
-def test_zip_members_that_lead_outside_are_refused(archive, tmp_path, name):
+def test_zip_members_with_paths_outside_the_archive_raise_an_error(archive, tmp_path, name):
     path = rewritten(archive, tmp_path / "a.zip", lambda n, d: (n, d))
     with zipfile.ZipFile(path, "a") as opened:
         opened.writestr(name, b"x")
@@ -271,7 +271,7 @@ def test_zip_members_that_lead_outside_are_refused(archive, tmp_path, name):
         readers.read_cine(path)
 
 
-def test_links_in_a_zip_are_refused(archive, tmp_path):
+def test_links_in_a_zip_raise_an_error(archive, tmp_path):
     path = rewritten(archive, tmp_path / "a.zip", lambda n, d: (n, d))
     link = zipfile.ZipInfo("link.dcm")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -281,7 +281,7 @@ def test_links_in_a_zip_are_refused(archive, tmp_path):
         readers.read_cine(path)
 
 
-def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
+def test_a_zip_bomb_is_rejected_before_unpacking(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("a.dcm", bytes(60 * 2**20))
@@ -290,9 +290,9 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "empty"), (b"PK\x03\x04 nonsense", "damaged"), (None, "not there")]
+    ("content", "reason"), [(b"", "empty"), (b"PK\x03\x04 nonsense", "damaged"), (None, "missing")]
 )
-def test_empty_broken_and_absent_zips_are_refused(tmp_path, content, reason):
+def test_empty_damaged_and_missing_zips_raise_errors(tmp_path, content, reason):
     path = tmp_path / "9000001_20209_2_0.zip"
     if content is not None:
         path.write_bytes(content)
@@ -311,7 +311,7 @@ def damaged(archive: Path, target: Path, count: int) -> Path:
     return target
 
 
-def test_one_damaged_image_is_replaced_by_its_neighbour_and_many_are_refused(archive, tmp_path):
+def test_one_damaged_image_is_replaced_by_its_neighbour_and_many_raise_an_error(archive, tmp_path):
     whole = readers.read_cine(archive)
     cine = readers.read_cine(damaged(archive, tmp_path / "a.zip", 1))
     assert cine.images.shape == whole.images.shape
@@ -324,7 +324,7 @@ def test_one_damaged_image_is_replaced_by_its_neighbour_and_many_are_refused(arc
         readers.read_cine(damaged(archive, tmp_path / "b.zip", 50))
 
 
-def test_a_zip_of_other_series_is_refused(archive, tmp_path):
+def test_a_zip_of_other_series_raises_an_error(archive, tmp_path):
     long_axis = rewritten(
         archive, tmp_path / "a.zip", lambda n, d: (n, d.replace(b"CINE_segmented_SAX_b", b"CINE_segmented_LAX_b"))
     )
@@ -332,7 +332,7 @@ def test_a_zip_of_other_series_is_refused(archive, tmp_path):
         readers.read_cine(long_axis)
 
 
-def test_the_two_example_files_go_in_by_the_command_under_their_own_names(shared, tmp_path, monkeypatch):
+def test_the_build_command_reads_the_two_example_files(shared, tmp_path, monkeypatch):
     from eccl_lib.config.load import load
     from tests.data.conftest import ZIP_EXAMPLE, as_ukbb_cardiac_writes, example_labels, write_table
 

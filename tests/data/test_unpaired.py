@@ -1,4 +1,4 @@
-"""ECGs alone as a store: one command, the machinery of UK Biobank's store, and clear words where pairs are needed."""
+"""Unpaired stores of ECGs: the build command, the table of labels, and the errors of stages that need cines."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def strip() -> np.ndarray:
 
 @pytest.fixture
 def recordings(strip, tmp_path) -> Path:
-    """Seven recordings in five formats, two of them no use, beside files that are none."""
+    """Seven recordings in five formats, two of them unreadable, and files that are not recordings."""
     root = tmp_path / "ecgs"
     for name in ("a", "b", "deep/er"):
         (root / name).mkdir(parents=True)
@@ -67,45 +67,44 @@ def opened() -> cohort.Cohort:
     return open_cohort.load(load("demo", cohort="ecg-mine"), lambda line: None, needs=("ecg",))
 
 
-def test_each_format_becomes_the_row_that_its_reader_gives(recordings, runs):
+def test_stored_rows_equal_the_preprocessed_records_of_each_format(recordings, runs):
     data = build(recordings)
     assert sorted(data.table["name"]) == ["a/one", "b/three", "b/two", "deep/er/four", "deep/six"]
     suffixes = {"a/one": ".dcm", "b/three": ".npy", "b/two": ".xml", "deep/er/four": ".csv", "deep/six": ".hea"}
     for k, name in enumerate(data.table["name"]):
-        wanted = ecg.preprocess(detect.read_ecg(recordings / f"{name}{suffixes[name]}"))[0]
-        np.testing.assert_array_equal(data.ecg[k], wanted)
+        expected = ecg.preprocess(detect.read_ecg(recordings / f"{name}{suffixes[name]}"))[0]
+        np.testing.assert_array_equal(data.ecg[k], expected)
     assert data.clips is None
     assert not data.labels.any()
     assert np.isnan(data.traits).all()
     assert data.table["eid"].is_monotonic_increasing or len(set(map(len, data.table["eid"]))) > 1
 
 
-def test_what_cannot_be_read_is_in_quarantine_with_reason_and_cure(recordings, runs):
+def test_unreadable_files_are_in_quarantine_with_reason_and_cure(recordings, runs):
     data = build(recordings)
-    found = data.quarantine.set_index("file")
-    assert "ten" in found.loc["five.csv", "cure"].lower()
-    assert "lonely.hea" in found.loc["lonely.mat", "reason"]
-    assert len(found) == 2
+    quarantine = data.quarantine.set_index("file")
+    assert "ten" in quarantine.loc["five.csv", "cure"].lower()
+    assert "lonely.hea" in quarantine.loc["lonely.mat", "reason"]
+    assert len(quarantine) == 2
     facts = json.loads((data.folder / "report" / "report.json").read_text())
     assert facts["files passed over"] == {"files .csv": "under 10", "files .md": "under 10", "files .json": "under 10"}
     assert facts["quality"]["a lead missing in the file"] == "under 10"
 
 
-def test_the_split_hangs_on_the_name_alone_and_a_second_call_reads_only_what_is_new(recordings, runs, monkeypatch):
+def test_the_split_depends_on_the_name_only_and_a_second_build_reads_only_new_files(recordings, runs, monkeypatch):
     first = build(recordings)
     assert list(first.table["eid"]) == [unpaired.eid_of(name) for name in first.table["name"]]
     assert list(first.table["split"]) == [split_of(eid, "eccl") for eid in first.table["eid"]]
-    seen: list[str] = []
+    processed: list[str] = []
     process = fill.process
-    monkeypatch.setattr(
-        fill, "process", lambda who, config: (seen.append(who.paths("ecg")[0].name), process(who, config))[1]
-    )
+    recorded = lambda p, config: (processed.append(p.paths("ecg")[0].name), process(p, config))[1]  # noqa: E731
+    monkeypatch.setattr(fill, "process", recorded)
     again = build(recordings)
-    assert seen == []
+    assert processed == []
     assert again.fingerprint == first.fingerprint
     shutil.copy(recordings / "a" / "one.dcm", recordings / "a" / "new.dcm")
     more = build(recordings)
-    assert seen == ["new.dcm"]
+    assert processed == ["new.dcm"]
     before = dict(zip(first.table["name"], first.table["split"], strict=True))
     after = dict(zip(more.table["name"], more.table["split"], strict=True))
     assert {name: after[name] for name in before} == before
@@ -132,25 +131,25 @@ def test_several_recordings_of_one_patient_share_a_split(recordings, runs, tmp_p
 
 @pytest.fixture
 def ptbxl(strip, tmp_path) -> Path:
-    """Four ECGs of two patients as PhysioNet ships PTB-XL: each at 100 and at 500 Hz, the list of whose they are."""
+    """Four ECGs of two patients in PTB-XL's layout: each at 100 and at 500 Hz, with the table of patients."""
     root = tmp_path / "ptb-xl-1.0.3"
     lines = ["ecg_id,patient_id,report,filename_lr,filename_hr"]
     for number, patient in ((1, 15709), (6, 15709), (2, 13243), (7, 13243)):
-        said = []
+        paths = []
         for suffix, rate in (("lr", 100), ("hr", 500)):
             folder = root / f"records{rate}" / "00000"
             folder.mkdir(parents=True, exist_ok=True)
             mv = (1 - number / 50) * strip.T[:: 500 // rate]
             name = f"{number:05d}_{suffix}"
             wfdb.wrsamp(name, rate, ["mV"] * 12, list(LEADS), mv, fmt=["16"] * 12, write_dir=str(folder))
-            said.append(f"records{rate}/00000/{name}")
-        lines.append(f'{number},{patient}.0,"sinusrhythmus,\nnormal",{",".join(said)}')
+            paths.append(f"records{rate}/00000/{name}")
+        lines.append(f'{number},{patient}.0,"sinusrhythmus,\nnormal",{",".join(paths)}')
     (root / "ptbxl_database.csv").write_text("\n".join(lines) + "\n")
     return root
 
 
 @pytest.mark.parametrize("below", ["", "records500"])
-def test_of_ptb_xl_each_ecg_goes_in_once_and_a_patients_ecgs_share_a_split(ptbxl, runs, below):
+def test_each_ptb_xl_ecg_is_stored_once_and_all_ecgs_of_a_patient_share_a_split(ptbxl, runs, below):
     data = build(ptbxl / below)
     start = "" if below else "records500/"
     assert sorted(data.table["name"]) == [f"{start}00000/{n:05d}_hr" for n in (1, 2, 6, 7)]
@@ -163,39 +162,36 @@ def test_of_ptb_xl_each_ecg_goes_in_once_and_a_patients_ecgs_share_a_split(ptbxl
     assert ("the same ECG at a lower rate, _lr beside _hr" in facts["files passed over"]) == (not below)
 
 
-def test_a_coarse_ecg_without_its_finer_one_stays(ptbxl, runs):
+def test_a_100_hz_ecg_without_its_500_hz_version_is_stored(ptbxl, runs):
     for path in (ptbxl / "records500" / "00000").glob("00006_hr.*"):
         path.unlink()
     assert "records100/00000/00006_lr" in set(build(ptbxl).table["name"])
 
 
-def test_a_lead_that_is_not_there_is_zero_for_models_and_known_to_whoever_trains(recordings, runs):
+def test_missing_chest_leads_are_zero_in_the_models_input_and_limb_leads_are_computed(recordings, runs):
     from eccl_lib.training.datasets import EcgDataset
 
-    config = load("demo", cohort="ecg-mine")
     data = build(recordings)
     row = int(np.flatnonzero(data.table["name"] == "deep/er/four")[0])
-    masked = data.masked_leads()
-    assert [lead for lead, gone in zip(LEADS, masked[row], strict=True) if gone] == ["V3", "V4", "V5", "V6"]
-    assert masked.sum() == 4  # MUSE's III, aVR, aVL and aVF are derived, not masked
+    missing = np.zeros((len(data), 12), dtype=bool)
+    missing[row] = np.isin(LEADS, ["V3", "V4", "V5", "V6"])
     for scaling in ("lead", "fixed"):
-        seen = EcgDataset(data, load("demo", cohort="ecg-mine", overrides={"view.ecg_scaling": scaling}))
-        x = seen.of(np.arange(len(data))).numpy()
-        assert not x[masked].any()
-        assert x[~masked].any(axis=-1).all()
-    assert config.cohort == "ecg-mine"
+        dataset = EcgDataset(data, load("demo", cohort="ecg-mine", overrides={"view.ecg_scaling": scaling}))
+        x = dataset.of(np.arange(len(data))).numpy()
+        assert not x[missing].any()
+        assert x[~missing].any(axis=-1).all()
 
 
 @pytest.mark.parametrize("stage", ["pretrain_cmr", "pretrain_pair", "autoencode_cmr"])
-def test_stages_that_need_cines_say_what_the_cohort_has_and_what_can_use_it(recordings, runs, stage):
+def test_stages_that_need_cines_raise_an_error_with_the_stage_that_can_use_the_cohort(recordings, runs, stage):
     from eccl_lib.pipeline import stages
 
     build(recordings)
-    with pytest.raises(ConfigError, match=r"ECGs alone.*needs.*cines.*pretrain_ecg"):
+    with pytest.raises(ConfigError, match=r"only ECGs.*needs.*cines.*pretrain_ecg"):
         stages.train(load("demo", cohort="ecg-mine"), stage, lambda line: None)
 
 
-def test_a_cohort_is_synthetic_ukb_or_named_after_what_it_holds():
+def test_valid_cohort_names_are_synthetic_ukb_ecg_name_and_cmr_name():
     for name in ("synthetic", "ukb", "ecg-ptb_xl", "cmr-acdc2017"):
         assert load("demo", cohort=name).cohort == name
     for name in ("ecg", "ecg-", "ecg-Ptb", "ecg-a/b", "mri-a", "ecg-ukb", "cmr-synthetic", "ecg-../x"):
@@ -203,15 +199,15 @@ def test_a_cohort_is_synthetic_ukb_or_named_after_what_it_holds():
             load("demo", cohort=name)
 
 
-def test_a_store_that_is_not_there_is_asked_for_by_its_command(runs):
+def test_the_error_for_a_missing_store_has_the_build_command(runs):
     with pytest.raises(MissingError, match=r"eccl ingest ecg FOLDER\.\.\. --name nobody --scale demo"):
         open_cohort.load(load("demo", cohort="ecg-nobody"), needs=("ecg",))
 
 
 def test_the_command_of_a_store_is_the_one_that_built_it(recordings, runs):
     build(recordings)
-    said = unpaired.Source.read(sharded.folder_of(load("demo", cohort="ecg-mine"))).command()
-    assert said == f"eccl ingest ecg {recordings} --name mine"
+    command = unpaired.Source.read(sharded.folder_of(load("demo", cohort="ecg-mine"))).command()
+    assert command == f"eccl ingest ecg {recordings} --name mine"
 
 
 @pytest.mark.parametrize(
@@ -223,21 +219,21 @@ def test_the_command_of_a_store_is_the_one_that_built_it(recordings, runs):
         (["--name", "a", "--labels", "nowhere.csv"], "no table"),
     ],
 )
-def test_a_wrong_word_ends_in_one_line(recordings, runs, capsys, words, reason):
+def test_a_wrong_option_ends_in_a_one_line_error(recordings, runs, capsys, words, reason):
     assert eccl("ingest", "ecg", str(recordings), *words) == 2
     assert reason in capsys.readouterr().err
 
 
-def test_where_nobody_is_left_the_last_lines_say_why(runs, tmp_path, capsys):
+def test_an_empty_store_prints_the_most_frequent_reason(runs, tmp_path, capsys):
     (tmp_path / "a.csv").write_text("# rate=500\nI,II\n" + "0.1,0.2\n" * 400)
     assert eccl("ingest", "ecg", str(tmp_path), "--name", "a", "--workers", "1") == 1
-    said = capsys.readouterr().out.splitlines()[-4:]
-    assert said[0].startswith("0 participants in the store, 1 lines in quarantine")
-    assert "most frequent in quarantine: " in said[1]
-    assert "Ten seconds are needed" in said[1]
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    assert lines[0].startswith("0 participants in the store, 1 lines in quarantine")
+    assert "most frequent in quarantine: " in lines[1]
+    assert "Ten seconds are needed" in lines[1]
 
 
-def test_folders_without_an_ecg_say_what_they_have(runs, tmp_path, capsys):
+def test_the_error_for_folders_without_an_ecg_counts_the_skipped_files(runs, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.pdf").write_bytes(b"%PDF")
     assert eccl("ingest", "ecg", str(tmp_path / "none"), "--name", "a") == 2
@@ -249,11 +245,11 @@ def table(tmp_path: Path, text: str) -> Path:
     return tmp_path / "t.csv"
 
 
-def test_the_table_gives_diseases_traits_and_people(tmp_path):
+def test_the_table_gives_diseases_traits_sex_age_and_patient(tmp_path):
     path = table(tmp_path, "id;I42;24103;sex;age;remark\nx/a;1;60.5;F;70;none\nb;0;;male;;some\nz;1;1;;;\n")
-    found = participants_table.read(path, ["x/a", "x/b", "x/c"])
-    assert list(found.index) == ["x/a", "x/b"]
-    rows = participants_table.rows(found, ["x/b", "x/a"])
+    labels = participants_table.read(path, ["x/a", "x/b", "x/c"])
+    assert list(labels.index) == ["x/a", "x/b"]
+    rows = participants_table.rows(labels, ["x/b", "x/a"])
     assert rows.labels["ever"].tolist() == [[False] * 4, [False, True, False, False]]
     column = participants_table._FIELDS.index("24103")
     assert np.isnan(rows.traits[0, column])
@@ -265,17 +261,19 @@ def test_the_table_gives_diseases_traits_and_people(tmp_path):
     assert "I21, I48, I50" in rows.notes[0]
 
 
-def test_ids_that_are_no_recordings_are_shown_beside_one(tmp_path):
+def test_the_error_for_unknown_ids_shows_an_id_and_a_recording(tmp_path):
     path = table(tmp_path, "id,I42\nx.nii.gz,1\n")
-    with pytest.raises(UnreadableError, match=r"has 'x\.nii\.gz', a recording is called 'a/x'.*no suffix"):
+    with pytest.raises(
+        UnreadableError, match=r"the first id is 'x\.nii\.gz', the first recording is 'a/x'.*without the suffix"
+    ):
         participants_table.read(path, ["b/y", "a/x"])
 
 
 @pytest.mark.parametrize("cell", ["yes", "", "2"])
-def test_a_disease_is_asked_for_as_0_or_1_of_everyone(tmp_path, cell):
-    found = participants_table.read(table(tmp_path, f"id,I42\na,{cell}\nb,0\n"), ["a", "b"])
-    with pytest.raises(UnreadableError, match="0 or 1 of everyone") as caught:
-        participants_table.rows(found, ["a", "b"])
+def test_a_disease_must_be_0_or_1_in_each_row(tmp_path, cell):
+    labels = participants_table.read(table(tmp_path, f"id,I42\na,{cell}\nb,0\n"), ["a", "b"])
+    with pytest.raises(UnreadableError, match="Write 0 or 1 in each row") as caught:
+        participants_table.rows(labels, ["a", "b"])
     assert "empty" not in caught.value.cure
 
 
@@ -283,18 +281,18 @@ def test_a_disease_is_asked_for_as_0_or_1_of_everyone(tmp_path, cell):
     ("text", "reason"),
     [
         ("name,I42\na,1\n", "no column id"),
-        ("id,foo\na,1\n", "names no disease"),
+        ("id,foo\na,1\n", "no column with a disease"),
         ("id,I42\na,1\na,0\n", "several rows for 1"),
         ("id,I42\na,2\nb,0\n", "neither 0 nor 1"),
         ("id,I42\na,\nb,0\n", "1 cells that are neither"),
-        ("id,I42,24103\na,1,big\nb,0,1\n", "no numbers"),
+        ("id,I42,24103\na,1,big\nb,0,1\n", "not numbers"),
         ("id,I42\nc,1\n", "several recordings"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused_with_a_cure(tmp_path, text, reason):
+def test_an_invalid_table_raises_an_error_with_a_cure(tmp_path, text, reason):
     names = ["a", "b", "x/c", "y/c"]
     with pytest.raises(UnreadableError, match=reason) as caught:
-        found = participants_table.read(table(tmp_path, text), names)
-        participants_table.rows(found, list(found.index))
+        labels = participants_table.read(table(tmp_path, text), names)
+        participants_table.rows(labels, list(labels.index))
     assert caught.value.cure
     assert pd.notna(caught.value.reason)

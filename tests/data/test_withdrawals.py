@@ -1,4 +1,4 @@
-"""Who has withdrawn is in no array, view, cache, prediction or log, on a store built before they did, too."""
+"""Withdrawn participants are in no array, view, cache, prediction or log, also in a store that was built earlier."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GONE = ("9000003", "9000010")
 
 @pytest.fixture
 def leaving(tmp_path: Path) -> Path:
-    """UK Biobank's list of two of the ten and somebody unknown."""
+    """UK Biobank's list with two of the ten participants and an unknown id."""
     path = tmp_path / "w99999_20260101.csv"
     path.write_text("\n".join((*GONE, "9999999")) + "\n")
     return path
@@ -51,7 +51,7 @@ def used(built, tmp_path, monkeypatch) -> Path:  # noqa: F811
 
 
 def everything(root: Path) -> bytes:
-    """All bytes below a folder but the list of withdrawals itself, parquet as text."""
+    """All bytes below a folder except the list of withdrawals, parquet as text."""
     parts = []
     for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name != withdrawals.LIST):
         text = pd.read_parquet(path).to_csv().encode() if path.suffix == ".parquet" else path.read_bytes()
@@ -59,7 +59,7 @@ def everything(root: Path) -> bytes:
     return b"\n".join(parts)
 
 
-def test_a_list_given_later_takes_them_out_of_everything_on_disk(used, leaving, capsys):
+def test_withdrawn_participants_are_deleted_from_all_files(used, leaving, capsys):
     before = open_cohort.load(small(), lambda line: None)
     rows = [before.table.index[before.table["eid"] == eid][0] for eid in GONE]
     traces = [eid.encode() for eid in GONE] + [before.ecg[row].tobytes()[:2000] for row in rows]
@@ -68,7 +68,7 @@ def test_a_list_given_later_takes_them_out_of_everything_on_disk(used, leaving, 
     expected = {name: np.array(getattr(before, name)[kept]) for name in ("ecg", "clips", "traits", "labels")}
     assert all(trace in everything(used) for trace in traces[:2])
     assert eccl("withdraw", str(leaving)) == 0
-    # The example's ECG and cine are everyone's here, so rows are compared by number and ids by name.
+    # All participants have the example's ECG and cine, so rows are compared by number and ids by name.
     for eid in traces[:2]:
         assert eid not in everything(used)
     after = open_cohort.load(small(), lambda line: None)
@@ -91,19 +91,19 @@ def test_a_list_given_later_takes_them_out_of_everything_on_disk(used, leaving, 
     assert not any(eid in said.out + said.err for eid in GONE)
 
 
-def test_the_list_alone_hides_them_before_anything_is_purged(used, leaving):
+def test_the_list_excludes_withdrawn_participants_before_the_purge(used, leaving):
     withdrawals.add(GONE)
     data = open_cohort.load(small(), lambda line: None)
     assert not set(GONE) & set(data.table["eid"])
     assert len(data) == len(data.ecg) == len(data.clips) == len(data.traits) == len(data.labels) == 8
     view = small(**{"view.clip_size": 56, "view.clip_frames": 25}).view
-    assert len(data.clip_view(view)) == 8  # the view of ten that is on disk is not taken
+    assert len(data.clip_view(view)) == 8  # the view of ten participants on disk is not reused
     hidden = data.fingerprint
     purge.purge(GONE)
     assert open_cohort.load(small(), lambda line: None).fingerprint == hidden
 
 
-def test_a_purge_that_was_stopped_goes_on(used, monkeypatch):
+def test_an_interrupted_purge_resumes(used, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
@@ -117,7 +117,7 @@ def test_a_purge_that_was_stopped_goes_on(used, monkeypatch):
     assert not any(eid.encode() in everything(used) for eid in GONE)
 
 
-def test_tables_that_a_stopped_purge_left_unequal_are_written_again(used, biobank, leaving):
+def test_inconsistent_tables_of_an_interrupted_purge_are_written_again(used, biobank, leaving):
     table = next(used.glob("ukb/cohort/*/store/table.parquet"))
     pd.read_parquet(table).iloc[:9].to_parquet(table, index=False)
     assert eccl("withdraw", str(leaving)) == 0
@@ -126,23 +126,23 @@ def test_tables_that_a_stopped_purge_left_unequal_are_written_again(used, bioban
     assert len(build(biobank)) == 8
 
 
-def test_the_command_honours_the_list_and_an_earlier_one(biobank, runs, leaving, tmp_path):  # noqa: F811
+def test_the_build_command_applies_its_list_and_earlier_lists(biobank, runs, leaving, tmp_path):  # noqa: F811
     data = build(biobank, "--withdrawals", str(leaving))
     assert len(data) == 8
     assert len(data.clips.files) == 1
-    assert len(build(biobank)) == 8  # --no-withdrawals takes nobody back
+    assert len(build(biobank)) == 8  # --no-withdrawals keeps the earlier withdrawals
     (tmp_path / "later.txt").write_text("eid\n9000001\n")
     assert len(build(biobank, "--withdrawals", str(tmp_path / "later.txt"))) == 7
     assert not any(eid.encode() in everything(runs) for eid in (*GONE, "9000001"))
 
 
-def test_a_store_without_a_list_is_not_opened(used):
+def test_opening_a_store_without_a_list_raises_an_error(used):
     (used / "ukb" / withdrawals.LIST).unlink()
-    with pytest.raises(MissingError, match="nobody knows who has withdrawn"):
+    with pytest.raises(MissingError, match="withdrawn participants are unknown"):
         open_cohort.load(small())
 
 
-def test_a_list_that_cannot_be_read_stops_the_command_before_anything_else(biobank, runs, tmp_path, capsys):  # noqa: F811
+def test_an_unreadable_list_stops_the_command_first(biobank, runs, tmp_path, capsys):  # noqa: F811
     (tmp_path / "list.csv").write_text("9000001\nsomebody\n")
     assert eccl("ingest", "ukb", *words(biobank, "--withdrawals", str(tmp_path / "list.csv"))) == 2
     said = capsys.readouterr().err
@@ -151,7 +151,7 @@ def test_a_list_that_cannot_be_read_stops_the_command_before_anything_else(bioba
     assert not runs.exists()
 
 
-def test_a_damaged_store_is_no_reason_to_keep_their_rows(used, leaving):
+def test_withdrawn_participants_are_deleted_from_a_damaged_store(used, leaving):
     (next(used.glob("ukb/cohort/*/store")) / "traits.npy").write_bytes(b"")
     with pytest.raises(DamagedError):
         open_cohort.load(small())

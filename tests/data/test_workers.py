@@ -1,4 +1,4 @@
-"""Many participants side by side: the same bytes from one process, several, and a Dask cluster; the time left."""
+"""One process, several processes and a Dask cluster give the same bytes; the remaining time."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.conftest import eccl
 from tests.data.test_biobank import bytes_of, words
 
 
-def test_the_time_left_is_that_of_the_pace_so_far(monkeypatch):
+def test_the_remaining_time_follows_from_the_throughput(monkeypatch):
     now = iter((110.0, 130.0))
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
     lines: list[str] = []
     bar = Counter("preprocess", 20, 100, lines.append)
     bar.start = 100.0
-    bar.add(10)  # ten in ten seconds, seventy to go
+    bar.add(10)  # ten in ten seconds, seventy remaining
     bar.add(70)
     assert lines[0] == "preprocess: 20 of 100 participants are finished already"
     assert lines[1] == "preprocess: 30 of 100 participants, 10 s, about 70 s left"
     assert lines[2].startswith("preprocess: 100 of 100 participants, 30 s")
 
 
-def test_jobs_are_drawn_only_as_they_are_needed(tmp_path):
+def test_jobs_are_generated_on_demand(tmp_path):
     drawn = []
 
     def jobs():
@@ -43,7 +43,7 @@ def test_jobs_are_drawn_only_as_they_are_needed(tmp_path):
             raise KeyboardInterrupt
 
         workers.run_all(jobs(), Workers(jobs=1), tmp_path, stop)
-    assert len(drawn) < 20  # a list of all participants' jobs never exists
+    assert len(drawn) < 20  # the jobs are never all in memory
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def cluster():
         yield made.scheduler_address
 
 
-def test_one_process_two_and_a_dask_cluster_make_the_same_store(biobank, cluster, tmp_path, monkeypatch):
+def test_one_process_two_processes_and_a_dask_cluster_build_the_same_store(biobank, cluster, tmp_path, monkeypatch):
     made = []
     for name, engine_words in (
         ("one", ["--workers", "1"]),
@@ -71,7 +71,7 @@ def test_one_process_two_and_a_dask_cluster_make_the_same_store(biobank, cluster
     assert len([name for name in made[0] if name.startswith("store/shards")]) == 2
 
 
-def test_a_cluster_that_is_not_there_is_named(biobank, tmp_path, monkeypatch, capsys):
+def test_a_missing_cluster_is_an_error_with_its_address(biobank, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
     pytest.importorskip("distributed")
     import dask

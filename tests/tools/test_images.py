@@ -1,4 +1,4 @@
-"""Generated hearts: tied over the beat, rightly labelled, hard where real ones are hard, and the same for a seed."""
+"""Generated hearts are coupled over the beat, labelled correctly, varied, and determined by the seed."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ def drawn() -> images.Drawn:
 
 
 def area(drawn: images.Drawn, label: int) -> torch.Tensor:
-    """mm2 by heart and phase."""
+    """Area of a label in mm2 by heart and phase."""
     return (drawn.labels == label).sum((2, 3)) * drawn.pixel_mm[:, None] ** 2
 
 
 def inside(drawn: images.Drawn) -> torch.Tensor:
-    """Hearts that lie wholly in the picture."""
+    """True for hearts that are completely in the image."""
     edge = torch.cat([drawn.labels[..., [0, -1], :].flatten(1), drawn.labels[..., [0, -1]].flatten(1)], 1)
     return (edge == 0).all(1) & (drawn.labels > 0).flatten(1).any(1)
 
 
-def test_a_seed_gives_the_same_pictures_and_another_seed_others():
+def test_images_are_determined_by_the_seed():
     one, same, other = images.draw(7, 2), images.draw(7, 2), images.draw(8, 2)
     assert torch.equal(one.inputs, same.inputs)
     assert torch.equal(one.labels, same.labels)
     assert not torch.equal(one.inputs, other.inputs)
 
 
-def test_inputs_are_finite_and_of_like_spread(drawn):
+def test_inputs_are_finite_with_mean_0_and_sd_1(drawn):
     assert drawn.inputs.isfinite().all()
     frames = drawn.inputs[:, :, 0]
     assert frames.mean((1, 2, 3)).abs().max() < 1e-3
     assert (frames.std((1, 2, 3)) - 1).abs().max() < 1e-3
 
 
-def test_the_cavity_is_walled_in_on_all_sides(drawn):
+def test_the_cavity_is_enclosed_by_wall(drawn):
     labels = drawn.labels
     for turned in (labels, labels.transpose(2, 3)):
         first, second = turned[..., 1:, :], turned[..., :-1, :]
@@ -55,7 +55,7 @@ def test_the_cavity_is_walled_in_on_all_sides(drawn):
         assert not beside.any()
 
 
-def test_the_cavity_shrinks_and_the_wall_keeps_its_area(drawn):
+def test_the_cavity_shrinks_and_the_wall_area_is_nearly_constant(drawn):
     whole = inside(drawn)
     cavity, wall = area(drawn, 1)[whole], area(drawn, 2)[whole]
     assert (cavity[:, ED] >= cavity[:, ES]).all()
@@ -67,7 +67,7 @@ def test_the_cavity_shrinks_and_the_wall_keeps_its_area(drawn):
     assert ratio.min() > 0.75 and ratio.max() < 1.7
 
 
-def test_small_systolic_cavities_thick_walls_and_large_right_ventricles_are_among_them(drawn):
+def test_hearts_include_small_systolic_cavities_thick_walls_and_large_right_ventricles(drawn):
     cavity, wall, right = (area(drawn, k) for k in (1, 2, 3))
     outer = torch.sqrt((cavity + wall) / math.pi)
     thickness = outer - torch.sqrt(cavity / math.pi)
@@ -80,12 +80,12 @@ def test_small_systolic_cavities_thick_walls_and_large_right_ventricles_are_amon
 
 
 def test_no_left_ventricle_is_mostly_dark(drawn):
-    """Half way between its bright blood and its wall counts as dark; what is mostly dark would teach to eat walls."""
+    """A pixel is dark if it is below the mean of blood and wall; a mostly dark LV would teach wrong walls."""
     shares = []
     for heart in range(len(drawn.labels)):
         for phase in (ED, ES):
-            picture, labels = drawn.inputs[heart, phase, 0], drawn.labels[heart, phase]
-            blood, wall = picture[labels == 1], picture[labels == 2]
+            image, labels = drawn.inputs[heart, phase, 0], drawn.labels[heart, phase]
+            blood, wall = image[labels == 1], image[labels == 2]
             if len(blood) > 20 and len(wall) > 20 and blood.quantile(0.9) - wall.median() > 0.5:
                 shares.append(float((blood < (blood.quantile(0.9) + wall.median()) / 2).float().mean()))
     shares = torch.tensor(shares)
@@ -93,7 +93,7 @@ def test_no_left_ventricle_is_mostly_dark(drawn):
     assert (shares > 0.6).float().mean() < 0.03
 
 
-def test_the_harmonic_is_positive_where_blood_gives_way_to_wall(drawn):
+def test_the_harmonic_is_positive_where_wall_replaces_blood(drawn):
     signs = []
     for heart in torch.nonzero(drawn.has_time).flatten().tolist():
         emptied = (drawn.labels[heart, ED] == 1) & (drawn.labels[heart, ES] == 2)
@@ -103,14 +103,14 @@ def test_the_harmonic_is_positive_where_blood_gives_way_to_wall(drawn):
     assert sum(signs) / len(signs) > 0.95
 
 
-def test_hearts_without_time_have_the_frame_as_mean_and_no_harmonic(drawn):
+def test_hearts_without_time_have_the_frame_as_mean_and_a_zero_harmonic(drawn):
     without = drawn.inputs[~drawn.has_time]
     assert 0.1 < len(without) / len(drawn.inputs) < 0.35
     assert torch.equal(without[:, :, 0], without[:, :, 1])
     assert not without[:, :, 2].any()
 
 
-def test_a_contours_table_is_read_between_its_directions():
+def test_a_contour_is_interpolated_between_its_directions():
     theta = torch.linspace(-7, 7, 400).view(1, 1, 20, 20)
     angles = torch.arange(anatomy.ANGLES) * (2 * math.pi / anatomy.ANGLES)
     table = (20 + 3 * torch.cos(2 * angles)).view(1, 1, -1)
@@ -122,6 +122,6 @@ def test_beat_weights_give_a_mean_and_a_first_harmonic():
     level = torch.tensor([0.0, 0.3, 0.7, 1.0]).expand(50, 4)
     mean, wave = anatomy.beat_weights(dice, level)
     torch.testing.assert_close(mean.sum(1), torch.ones(50))
-    torch.testing.assert_close(wave.sum(1), torch.zeros(50), atol=1e-6, rtol=0)  # what stands still has none
-    assert (wave[:, 0] > 0).float().mean() > 0.9  # seen only when the heart is full
-    assert (wave[:, 3] < 0).all()  # seen only when it is empty
+    torch.testing.assert_close(wave.sum(1), torch.zeros(50), atol=1e-6, rtol=0)  # a still structure has no harmonic
+    assert (wave[:, 0] > 0).float().mean() > 0.9  # visible only at end diastole
+    assert (wave[:, 3] < 0).all()  # visible only at end systole

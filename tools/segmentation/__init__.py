@@ -1,1 +1,1 @@
-"""Making the weights of the segmentation network: generated images and training."""
+"""Generation of training images and training of the segmentation network."""

@@ -1,9 +1,9 @@
-"""Generated short-axis hearts: one slice over a beat, diastole and systole tied together by the wall's area.
+"""Generate short-axis hearts: one slice over a beat, with diastole and systole coupled by the wall's area.
 
-All lengths in mm, angles from the direction to the RV (the septum). A heart is drawn at K levels of contraction, 0 at
-end-diastole and 1 at end-systole. Per direction the cavity's radius shrinks by the fractional shortening and the wall's
-area is kept (plus what longitudinal shortening pushes into the slice), so that a thick wall closes the cavity to a
-small star, whose spikes are what the papillary muscles leave.
+Lengths are in mm, angles are measured from the direction to the RV (the septum). A heart is drawn at K levels of
+contraction, from 0 (end diastole) to 1 (end systole). In each direction the cavity's radius decreases by the fractional
+shortening, and the wall's area is constant apart from a gain by longitudinal shortening. A thick wall therefore closes
+the cavity to a small star, whose spikes are the gaps between the papillary muscles.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import torch
 
 from tools.segmentation.random_draws import Dice
 
-ANGLES = 96  # directions of a contour's table
-SMALLEST_CAVITY = 2.0  # mm; a remnant below it is no cavity on any picture
+ANGLES = 96  # directions of a contour
+SMALLEST_CAVITY = 2.0  # mm; a smaller cavity is not visible in an image
 
 
 @dataclass
 class Heart:
-    """B hearts at K levels. Contours: radius by direction round the LV's centre, (B, K, ANGLES)."""
+    """B hearts at K levels of contraction. Contours: radius by direction around the LV's centre, (B, K, ANGLES)."""
 
     level: torch.Tensor  # (B, K, 1, 1) contraction, 0 to 1
-    endo: torch.Tensor  # the expert's endocardium: trabeculae and free papillaries inside
-    bright: torch.Tensor  # where the blood is wholly bright
-    bases: torch.Tensor  # 0 to 1: how much papillary muscle joins the wall, so that nothing shows where it begins
+    endo: torch.Tensor  # endocardium as drawn by experts, with trabeculae and free papillary muscles inside
+    bright: torch.Tensor  # contour of the fully bright blood
+    bases: torch.Tensor  # 0 to 1: share of papillary muscle that touches the wall without a visible border
     epi: torch.Tensor
-    open_: torch.Tensor  # 1 where basal slices have no wall (outflow tract), (B, 1, ANGLES)
+    open_: torch.Tensor  # 1 in the sector of basal slices without wall (outflow tract), (B, 1, ANGLES)
     apex: torch.Tensor  # (B, 1, 1, 1) bool
     base: torch.Tensor
     rv_center: torch.Tensor  # (B, K, 1, 1) mm from the LV's centre along the septal direction
@@ -35,7 +35,7 @@ class Heart:
     rv_shift: torch.Tensor  # along the septum, (B, 1, 1, 1)
     rv_power: torch.Tensor  # 2: ellipse; more: box-like; less: lens
     rv_wall: torch.Tensor
-    rv_there: torch.Tensor  # bool
+    rv_there: torch.Tensor  # bool: the slice contains the RV
     move: tuple[torch.Tensor, torch.Tensor]  # displacement of the LV, (B, K, 1, 1)
 
     @property
@@ -49,7 +49,7 @@ class Heart:
 
 
 def draw(dice: Dice, level: torch.Tensor) -> Heart:
-    """B hearts at their levels of contraction (B, K)."""
+    """Draw B hearts at their levels of contraction (B, K)."""
     level = level[..., None, None]
     apex, base = dice.coin(0.2), dice.coin(0.2)
     base = base & ~apex
@@ -64,7 +64,7 @@ def draw(dice: Dice, level: torch.Tensor) -> Heart:
 
 
 def _walls(dice: Dice, level: torch.Tensor, apex: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Endo- and epicardium over the beat."""
+    """Endocardium and epicardium over the beat, (B, K, ANGLES) each."""
     kind = [0.42, 0.36, 0.22]  # normal, dilated, thick or small
     radius = dice.pick([dice.uniform(17, 28), dice.uniform(26, 38), dice.uniform(10, 23)], kind)
     which = dice.uniform()
@@ -81,7 +81,7 @@ def _walls(dice: Dice, level: torch.Tensor, apex: torch.Tensor) -> tuple[torch.T
     diastole = radius[..., 0] * (1 + shape)
     uneven = dice.uniform(0.0, 0.4)[..., 0] * dice.ring(ANGLES, {1: 1.0, 2: 0.4, 3: 0.3})  # infarcts, hypertrophy
     wall = (wall[..., 0] * (1 + uneven)).clamp(min=3.0)
-    local = dice.uniform(0.0, 0.5)[..., 0] * dice.ring(ANGLES, {1: 1.0, 2: 0.5})  # a segment that does not move
+    local = dice.uniform(0.0, 0.5)[..., 0] * dice.ring(ANGLES, {1: 1.0, 2: 0.5})  # an akinetic segment
     shorter = (shortening[..., 0] * (1 + local)).clamp(0.0, 0.95)
 
     step = level[..., 0]
@@ -95,7 +95,7 @@ def _walls(dice: Dice, level: torch.Tensor, apex: torch.Tensor) -> tuple[torch.T
 
 
 def _flatten_septum(dice: Dice, endo: torch.Tensor, epi: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """A D-shaped LV where a loaded RV presses on it: the chord at ``depth`` radii from the centre, smooth corners."""
+    """Contours of a D-shaped LV under RV pressure: cut by a chord at ``depth`` radii from the centre, then smoothed."""
     flat = dice.coin(0.22)
     depth = torch.where(flat, dice.uniform(0.35, 0.85), torch.tensor(9.0))[..., 0]
     theta = torch.arange(ANGLES) * (2 * torch.pi / ANGLES)
@@ -109,15 +109,15 @@ def _flatten_septum(dice: Dice, endo: torch.Tensor, epi: torch.Tensor) -> tuple[
 
 
 def _round(table: torch.Tensor) -> torch.Tensor:
-    """A contour without corners: the mean over 19 degrees."""
+    """A smoothed contour: the mean over 19 degrees."""
     return sum(torch.roll(table, k, -1) for k in range(-2, 3)) / 5
 
 
 def _rim(dice: Dice, endo: torch.Tensor, apex: torch.Tensor) -> torch.Tensor:
-    """Depth of the trabeculated layer between the bright blood and the expert's contour: (B, K, ANGLES).
+    """Depth of the trabecular layer between the bright blood and the expert's contour: (B, K, ANGLES).
 
-    Experts draw along the foot of the edge on the muscle's side, not half way up: trabeculae belong to the cavity. In
-    some hearts, and in many towards the apex, they are a sponge on one side that fills up to a third of the radius.
+    Experts draw the contour at the foot of the edge on the muscle's side, so trabeculae belong to the cavity. In some
+    hearts, and in many near the apex, the layer fills up to a third of the radius on one side.
     """
     radius = endo.mean(-1, keepdim=True)
     depth = (dice.uniform(1.0, 3.2) + dice.uniform(0.0, 0.12) * dice.coin(0.6) * radius[..., None])[..., 0]
@@ -128,11 +128,10 @@ def _rim(dice: Dice, endo: torch.Tensor, apex: torch.Tensor) -> torch.Tensor:
 
 
 def _bases(dice: Dice, endo: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Papillary muscles that lie against the wall at end-systole: their share and depth by direction, (B, K, ANGLES).
+    """Share and depth of papillary muscles that touch the wall at end systole, by direction: (B, K, ANGLES) each.
 
-    Free in the blood at end-diastole, they close up to a sector of one colour with the wall when the cavity empties.
-    Experts draw on through them, along the round of the wall. Two groups, on the side away from the septum; a cavity
-    that is nearly closed has no room for them.
+    They are free in the blood at end diastole and merge with the wall as the cavity empties; experts include them in
+    the cavity. There are two groups on the side opposite to the septum, and none in a nearly closed cavity.
     """
     theta = torch.arange(ANGLES) * (2 * torch.pi / ANGLES)
     radius = endo.mean(-1, keepdim=True)
@@ -151,7 +150,7 @@ def _bases(dice: Dice, endo: torch.Tensor, level: torch.Tensor) -> tuple[torch.T
 
 
 def _gap(dice: Dice, gap: torch.Tensor) -> torch.Tensor:
-    """The sector of a basal slice in which blood runs on into the aorta or the atrium: (B, 1, ANGLES) in 0 to 1."""
+    """Sector of a basal slice that is open to the aorta or the atrium: (B, 1, ANGLES), 0 to 1."""
     theta = torch.arange(ANGLES) * (2 * torch.pi / ANGLES)
     half = dice.uniform(0.25, 0.8)[..., 0]
     away = torch.cos(theta - dice.uniform(0.3, 2 * torch.pi - 0.3)[..., 0])
@@ -161,7 +160,7 @@ def _gap(dice: Dice, gap: torch.Tensor) -> torch.Tensor:
 def _right(
     dice: Dice, level: torch.Tensor, epi: torch.Tensor, apex: torch.Tensor, flat: torch.Tensor
 ) -> tuple[torch.Tensor | tuple[torch.Tensor, torch.Tensor], ...]:
-    """The RV: a superellipse behind the septum, up to twice the LV where it presses on it."""
+    """The RV: a superellipse behind the septum, up to twice as large as the LV under pressure load."""
     outer = epi[:, :1].mean(-1)[..., None, None]
     septal = epi[..., [0]].unsqueeze(-1)
     across = dice.uniform(10, 27) * (outer / 32).clamp(0.7, 1.2)
@@ -185,7 +184,7 @@ def _displacement(dice: Dice, level: torch.Tensor) -> tuple[torch.Tensor, torch.
 
 
 def sample(table: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-    """A contour's table (B, K or 1, ANGLES) at any angles (B, K, H, W), linear between its directions."""
+    """A contour (B, K or 1, ANGLES) interpolated linearly at any angles (B, K, H, W)."""
     batch, phases = theta.shape[:2]
     place = (theta * (ANGLES / (2 * torch.pi))) % ANGLES
     low = place.floor()
@@ -198,9 +197,9 @@ def sample(table: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
 
 
 def beat_weights(dice: Dice, level: torch.Tensor, samples: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights (B, K) of the K pictures in the mean over a beat and in its signed first harmonic.
+    """Weights (B, K) of the K images in the mean over a beat and in its signed first harmonic.
 
-    The beat: contraction for 30 to 48 % of it, relaxation, diastasis; its start up to 6 % off end-diastole.
+    The beat has contraction (30 to 48 %), relaxation and diastasis; its start is up to 6 % away from end diastole.
     """
     systole, relax = dice.uniform(0.3, 0.48)[..., 0], dice.uniform(0.2, 0.4)[..., 0]
     time = (torch.arange(samples) / samples + dice.uniform(-0.06, 0.06)[..., 0]) % 1.0

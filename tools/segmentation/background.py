@@ -1,4 +1,4 @@
-"""What lies round a generated heart, painted from the back to the front with soft edges: lung, organs, chest wall."""
+"""Draw the surroundings of a generated heart with soft edges, from back to front: lung, organs, chest wall."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tools.segmentation.random_draws import Dice
 
 @dataclass
 class Plane:
-    """The picture's pixels in mm round the resting heart's centre, u towards the septum: (B, 1, H, W)."""
+    """Pixel coordinates in mm from the heart's centre at end diastole, u towards the septum: (B, 1, H, W)."""
 
     u: torch.Tensor
     v: torch.Tensor
@@ -24,7 +24,7 @@ class Plane:
 
 @dataclass
 class Tissue:
-    """Intensities, (B, 1, 1, 1); blood is always brighter than muscle, as in every bSSFP cine."""
+    """Intensities, (B, 1, 1, 1); blood is brighter than muscle, as in all bSSFP cines."""
 
     blood: torch.Tensor
     rv_blood: torch.Tensor
@@ -32,12 +32,12 @@ class Tissue:
     fat: torch.Tensor
     lung: torch.Tensor
     liver: torch.Tensor
-    edge_mm: torch.Tensor  # width of a border
-    edge_lv_mm: torch.Tensor  # of the LV's, wider where the slice cuts the wall obliquely
+    edge_mm: torch.Tensor  # width of an edge
+    edge_lv_mm: torch.Tensor  # width of the LV's edge, larger if the slice cuts the wall obliquely
 
 
 def plane(dice: Dice, size: int) -> Plane:
-    """Field of view, place and turn of the heart, and an organic warp of everything."""
+    """Draw the field of view, the position and rotation of the heart, and a smooth deformation."""
     pixel = dice.uniform(1.6, 2.4)
     row = torch.arange(size).view(1, 1, size, 1) - (size - 1) / 2
     column = torch.arange(size).view(1, 1, 1, size) - (size - 1) / 2
@@ -65,7 +65,7 @@ def tissue(dice: Dice, apex: torch.Tensor) -> Tissue:
 
 
 def paint(image: torch.Tensor, depth: torch.Tensor, edge: torch.Tensor | float, value: torch.Tensor) -> torch.Tensor:
-    """Lay a value where ``depth`` (mm, positive inside) says, with a border ``edge`` mm wide."""
+    """Draw a value where ``depth`` (mm, positive inside) is positive, with an edge of ``edge`` mm."""
     return torch.lerp(image, value.expand_as(image) if value.dim() else value, torch.sigmoid(4 * depth / edge))
 
 
@@ -74,7 +74,7 @@ def blend(image: torch.Tensor, depth: torch.Tensor, edge: torch.Tensor, value: t
 
 
 def any_tissue(dice: Dice, t: Tissue) -> torch.Tensor:
-    """Some organ's intensity."""
+    """Intensity of a random organ, (B, 1, 1, 1)."""
     kinds = [
         t.muscle * dice.uniform(0.6, 1.6),
         t.blood * dice.uniform(0.7, 1.3),
@@ -85,7 +85,7 @@ def any_tissue(dice: Dice, t: Tissue) -> torch.Tensor:
 
 
 def ellipse(u: torch.Tensor, v: torch.Tensor, a: torch.Tensor, b: torch.Tensor, power=2.0) -> torch.Tensor:
-    """About the distance to a superellipse's border in mm, positive inside."""
+    """Approximate distance to the border of a superellipse in mm, positive inside."""
     if isinstance(power, float) and power == 2.0:
         reach = torch.sqrt((u / a) ** 2 + (v / b) ** 2 + 1e-6)
     else:
@@ -94,7 +94,7 @@ def ellipse(u: torch.Tensor, v: torch.Tensor, a: torch.Tensor, b: torch.Tensor, 
 
 
 def surroundings(dice: Dice, p: Plane, t: Tissue, reach: torch.Tensor) -> torch.Tensor:
-    """Everything that does not move, (B, 1, H, W). reach: how far the heart's border is from its centre, mm."""
+    """Image of the still surroundings, (B, 1, H, W). reach: distance of the heart's border from its centre in mm."""
     size = p.size
     image = t.lung * (1 + 0.5 * dice.uniform() * dice.smooth(12, size)).clamp(min=0)
     image = _vessels(dice, image, t, 0.6)
@@ -112,7 +112,7 @@ def surroundings(dice: Dice, p: Plane, t: Tissue, reach: torch.Tensor) -> torch.
 
 
 def _vessels(dice: Dice, image: torch.Tensor, t: Tissue, chance: float) -> torch.Tensor:
-    """Bright dots and streaks: thresholded fine noise."""
+    """Add bright dots and streaks (thresholded fine noise)."""
     fine = dice.smooth(30, image.shape[-1])
     rare = dice.uniform(1.6, 3.0)
     dots = torch.sigmoid((fine - rare) * 8) * dice.coin(chance)
@@ -120,7 +120,7 @@ def _vessels(dice: Dice, image: torch.Tensor, t: Tissue, chance: float) -> torch
 
 
 def _clutter(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, reach: torch.Tensor) -> torch.Tensor:
-    """Ragged fat, vessels and fibres close to the heart: fine noise between two tissues within about 2 cm of it."""
+    """Add irregular fat, vessels and fibres within about 2 cm of the heart: fine noise between two tissues."""
     mixed = torch.lerp(
         t.lung.expand_as(image), any_tissue(dice, t).expand_as(image), torch.sigmoid(3 * dice.smooth(24, p.size))
     )
@@ -129,7 +129,7 @@ def _clutter(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, reach: torch.
 
 
 def _organ(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, there: torch.Tensor) -> torch.Tensor:
-    """An ellipse anywhere (aorta, stomach, spine, a vessel), with or without a wall."""
+    """Add an ellipse at a random position (aorta, stomach, spine, vessel), with or without a wall."""
     far, way, turn = dice.uniform(20, 110), dice.angle(), dice.angle()
     u, v = p.u - far * torch.cos(way), p.v - far * torch.sin(way)
     u, v = u * torch.cos(turn) + v * torch.sin(turn), v * torch.cos(turn) - u * torch.sin(turn)
@@ -143,7 +143,7 @@ def _organ(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, there: torch.Te
 
 
 def _half_plane(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, reach: torch.Tensor) -> torch.Tensor:
-    """Liver, diaphragm or stomach that touches the heart, rimmed by fat, with vessels."""
+    """Add liver, diaphragm or stomach next to the heart, with a border of fat and with vessels."""
     depth = _curved(dice, p, reach + dice.uniform(-6, 12))
     value = torch.where(dice.coin(0.6), t.liver, any_tissue(dice, t))
     organ = _vessels(dice, (value * (1 + dice.uniform(0, 0.15) * dice.smooth(8, p.size))), t, 0.4)
@@ -153,7 +153,7 @@ def _half_plane(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, reach: tor
 
 
 def _curved(dice: Dice, p: Plane, distance: torch.Tensor) -> torch.Tensor:
-    """Depth behind a curved line that passes the heart at a distance: (B, 1, H, W) mm."""
+    """Depth behind a curved line at a distance from the heart: (B, 1, H, W) in mm."""
     way = dice.angle()
     along = p.u * torch.cos(way) + p.v * torch.sin(way)
     aside = p.v * torch.cos(way) - p.u * torch.sin(way)
@@ -161,7 +161,7 @@ def _curved(dice: Dice, p: Plane, distance: torch.Tensor) -> torch.Tensor:
 
 
 def _chest_wall(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, reach: torch.Tensor) -> torch.Tensor:
-    """Fat, muscle and skin in layers, then air; often the brightest thing of the picture."""
+    """Add layers of fat, muscle and skin, then air; often the brightest part of the image."""
     depth = _curved(dice, p, reach + 2 + 60 * dice.uniform() ** 1.3)
     near = torch.where(dice.coin(0.4), dice.uniform(1.0, 2.0), torch.tensor(1.0))
     painted, start = image, torch.zeros(1)

@@ -1,9 +1,9 @@
-"""Pictures with labels for training: hearts from ``anatomy`` and ``scene``, seen by a randomised scanner.
+"""Labelled training images: hearts from ``anatomy``, surroundings from ``background``, a randomised scanner.
 
-What the network gets of a heart at one moment are three planes at the same pixels: the frame, the mean over the beat
-and the signed first harmonic over the beat (positive where it is bright at end-diastole and dark at end-systole, which
-is so inside ventricles and nowhere else). Hence hearts are drawn as K coupled phases. A fifth of the pictures carry
-no time (mean = the frame, harmonic 0), so that single frames can be segmented too.
+The network's input has three planes: the frame, the mean over the beat and the signed first harmonic over the beat. The
+harmonic is positive where the image is bright at end diastole and dark at end systole, i.e. only inside the ventricles.
+Hearts are therefore drawn in K coupled phases. A fifth of the hearts has no time (mean = frame, harmonic = 0), so that
+the network can also segment single frames.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from torch.nn import functional
 from tools.segmentation import anatomy, background, rendering
 from tools.segmentation.random_draws import Dice
 
-SIZE = 96  # pixels of a training picture
-BETWEEN = ((0.2, 0.45), (0.6, 0.85))  # the levels of contraction drawn of a heart beside 0 and 1
+SIZE = 96  # pixels of a training image
+BETWEEN = ((0.2, 0.45), (0.6, 0.85))  # ranges of the levels of contraction between 0 and 1
 PHASES = 2 + len(BETWEEN)
-HARMONIC_GAIN = 2.0  # so that the plane has about the spread of the others
-NO_TIME = 0.2  # of the hearts
+HARMONIC_GAIN = 2.0  # gives the harmonic about the SD of the other planes
+NO_TIME = 0.2  # share of hearts without mean and harmonic
 
 
 @dataclass
 class Drawn:
-    """inputs: (B, K, 3, H, W) frame, mean, harmonic, normalised. labels: (B, K, H, W) uint8, 0 to 3.
+    """A batch of B hearts in K phases.
 
-    pixel_mm: (B,). level: (B, K) contraction. radius_mm: (B, K), the cavity's mean radius. has_time: (B,) bool.
+    inputs: (B, K, 3, H, W), frame, mean, harmonic, normalised. labels: (B, K, H, W) uint8, 0 to 3. pixel_mm: (B,).
+    level: (B, K) contraction. radius_mm: (B, K), mean radius of the cavity. has_time: (B,) bool.
     """
 
     inputs: torch.Tensor
@@ -39,7 +40,7 @@ class Drawn:
 
 
 def draw(seed: int, hearts: int, size: int = SIZE) -> Drawn:
-    """A batch of hearts at end-diastole, two moments between, and end-systole; all follows from the seed."""
+    """Draw a batch of hearts at end diastole, two phases in between, and end systole; determined by the seed."""
     dice = Dice(hearts, seed)
     between = [dice.uniform(low, high).view(-1, 1) for low, high in BETWEEN]
     level = torch.cat([torch.zeros(hearts, 1), *between, torch.ones(hearts, 1)], 1)
@@ -58,7 +59,7 @@ def draw(seed: int, hearts: int, size: int = SIZE) -> Drawn:
 def planes(
     dice: Dice, image: torch.Tensor, mean_weight: torch.Tensor, wave_weight: torch.Tensor, has_time: torch.Tensor
 ) -> torch.Tensor:
-    """Frames, mean and harmonic, normalised by percentiles of the clip: (B, K, 3, H, W)."""
+    """Input planes frame, mean and harmonic, normalised by percentiles of the clip: (B, K, 3, H, W)."""
     flat = image.flatten(1)
     top = dice.uniform(0.965, 0.995).view(-1, 1)
     ordered = flat.sort(1).values
@@ -77,7 +78,7 @@ def planes(
 
 
 def scan(dice: Dice, image: torch.Tensor, blood: torch.Tensor) -> torch.Tensor:
-    """Bias field, blur, coarse sampling, ghosts, Rician noise of each frame, an empty border: (B, K, H, W)."""
+    """Images (B, K, H, W) with bias field, blur, coarse sampling, ghosts, Rician noise and an empty border."""
     phases, size = image.shape[1:3]
     ramp = torch.linspace(-1, 1, size)
     way = dice.angle()
@@ -105,7 +106,7 @@ def _blurred(dice: Dice, image: torch.Tensor) -> torch.Tensor:
 
 
 def _coarse(dice: Dice, image: torch.Tensor) -> torch.Tensor:
-    """Sampled on fewer pixels and interpolated back, as the scanner and the resampling do."""
+    """Images sampled on fewer pixels and interpolated back."""
     size = image.shape[-1]
     fewer = int(dice.uniform(0.5, 0.95)[0] * size)
     small = functional.interpolate(image, (fewer, fewer), mode="bilinear", antialias=True)
@@ -113,7 +114,7 @@ def _coarse(dice: Dice, image: torch.Tensor) -> torch.Tensor:
 
 
 def _border(dice: Dice, size: int) -> torch.Tensor:
-    """Zero outside the acquired field: up to a fifth of the picture on each side."""
+    """Mask of the acquired field of view: 0 in up to a fifth of the image on each side, else 1."""
     place = torch.arange(size)
     there = dice.coin(0.25)
     keep = torch.ones(dice.count, 1, size, size, dtype=torch.bool)

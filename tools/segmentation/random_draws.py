@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 class Dice:
-    """Draws for B hearts, all from one seed. Scalars have shape (B, 1, 1, 1): hearts, phases, rows, columns."""
+    """Random generator for B hearts from one seed. Scalars have the shape (B, 1, 1, 1): heart, phase, row, column."""
 
     def __init__(self, count: int, seed: int):
         self.count = count
@@ -23,23 +23,23 @@ class Dice:
         return torch.randn(self.count, *shape, generator=self.generator)
 
     def coin(self, chance: float | torch.Tensor) -> torch.Tensor:
-        """(B, 1, 1, 1) bool."""
+        """True with a probability of ``chance``: (B, 1, 1, 1) bool."""
         return self.uniform() < chance
 
     def pick(self, values: list[torch.Tensor], chances: list[float]) -> torch.Tensor:
-        """One of several (B, 1, 1, 1) per heart."""
+        """One of several values per heart, chosen with the given probabilities: (B, 1, 1, 1)."""
         which = torch.multinomial(torch.tensor(chances), self.count, replacement=True, generator=self.generator)
         return torch.stack(values, 0).expand(-1, self.count, 1, 1, 1)[which, torch.arange(self.count)]
 
     def smooth(self, cells: int, size: int, channels: int = 1) -> torch.Tensor:
-        """Smooth noise of about unit SD, ``cells`` bumps across the picture: (B, channels, size, size)."""
+        """Smooth noise with SD about 1 and ``cells`` cells across the image: (B, channels, size, size)."""
         grid = self.normal(channels, cells, cells)
         mode = "bicubic" if cells * 2 < size else "bilinear"
         field = functional.interpolate(grid, (size, size), mode=mode, align_corners=False)
-        return field * 1.3  # what the interpolation takes from the SD
+        return field * 1.3  # compensates for the SD that is lost by interpolation
 
     def ring(self, angles: int, amplitudes: dict[int, float]) -> torch.Tensor:
-        """Sum of cosines of an angle, k periods around with SD-like amplitude a and free phase: (B, 1, angles)."""
+        """Sum of cosines over the circle with random phases: (B, 1, angles). amplitudes: periods to amplitude."""
         theta = torch.arange(angles) * (2 * torch.pi / angles)
         out = torch.zeros(self.count, 1, angles)
         for k, amplitude in amplitudes.items():

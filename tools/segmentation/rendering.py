@@ -1,4 +1,4 @@
-"""The generated heart itself, painted over its surroundings at every level of contraction, with its labels."""
+"""Draw a generated heart over its surroundings at each level of contraction, with its labels."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from tools.segmentation.anatomy import SMALLEST_CAVITY, Heart, sample
 from tools.segmentation.background import Plane, Tissue, blend, ellipse, paint
 from tools.segmentation.random_draws import Dice
 
-NO_HEART = 0.04
+NO_HEART = 0.04  # share of images without a heart
 INSET_MM = 2.0  # experts draw the epicardium on the muscle's side of its edge to lung and fat
 
 
 def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tuple[torch.Tensor, torch.Tensor]:
-    """Paint the heart at its K levels over the surroundings: pictures and labels, (B, K, H, W).
+    """Draw the heart at its K levels over the surroundings; returns images and labels, (B, K, H, W).
 
     Labels: 0 background, 1 LV cavity, 2 LV myocardium, 3 RV cavity.
     """
@@ -41,15 +41,15 @@ def heart(dice: Dice, back: torch.Tensor, p: Plane, t: Tissue, h: Heart) -> tupl
 
 
 def _labels(endo: torch.Tensor, epi: torch.Tensor, rv: torch.Tensor, h: Heart) -> torch.Tensor:
-    """As experts draw: the wall ends inside of its edge, but on the RV's side, where the septum ends at blood."""
+    """Labels by the experts' convention: the wall ends inside its edge, except at the septum's border to the RV."""
     cavity = (endo > 0) & (h.radius > SMALLEST_CAVITY)
-    inset = torch.where(rv > -1, 0.0, (0.4 * (epi - endo)).clamp(max=INSET_MM))  # a thin wall keeps most of itself
+    inset = torch.where(rv > -1, 0.0, (0.4 * (epi - endo)).clamp(max=INSET_MM))  # smaller for a thin wall
     wall = (epi > inset) & ~cavity
     return torch.where(cavity, 1, torch.where(wall, 2, torch.where(rv > 0, 3, 0))).to(torch.uint8)
 
 
 def _pericardium(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, out: torch.Tensor) -> torch.Tensor:
-    """Fat round the heart with an uneven thickness, and the dark line that bSSFP draws between fat and water."""
+    """Add fat of varying thickness around the heart, and the dark bSSFP line between fat and water."""
     thickness = 7 * dice.uniform() ** 1.5 + 2.5 * dice.uniform() * dice.smooth(7, p.size)
     fat = t.fat * (1 + 0.2 * dice.uniform() * dice.smooth(10, p.size))
     painted = paint(image, out + thickness, t.edge_mm, fat)
@@ -59,7 +59,7 @@ def _pericardium(dice: Dice, image: torch.Tensor, p: Plane, t: Tissue, out: torc
 
 
 def _pools(dice: Dice, image: torch.Tensor, u: torch.Tensor, v: torch.Tensor, t: Tissue, h: Heart) -> torch.Tensor:
-    """Atria, outflow tract, aorta: bright, thin-walled, fuller at end-systole, beside the heart's base."""
+    """Add atria, outflow tract and aorta beside the base: bright, thin-walled, largest at end systole."""
     for _ in range(2):
         way, size = dice.angle(), dice.uniform(6, 20)
         now = size * (1 + dice.uniform(-0.1, 0.35) * h.level)
@@ -92,7 +92,7 @@ def _paint_rv(
 def _band(
     dice: Dice, image: torch.Tensor, t: Tissue, h: Heart, place: tuple[torch.Tensor, ...], muscle: torch.Tensor
 ) -> torch.Tensor:
-    """A papillary muscle or the moderator band of the RV: dark dots and bars are no mark of the left ventricle."""
+    """Add a papillary muscle or the moderator band to the RV, so that dark structures do not identify the LV."""
     u, v, rv = place
     turn, size = dice.angle(), dice.uniform(1.0, 4.5)
     a = u - h.rv_center - dice.uniform(-0.3, 0.9) * h.rv_half[0]
@@ -112,7 +112,7 @@ def _paint_wall(
     wall: torch.Tensor,
     blood: torch.Tensor,
 ) -> torch.Tensor:
-    """Muscle up to the epicardium, but blood where a basal slice opens into the outflow tract."""
+    """Draw muscle up to the epicardium, and blood in the open sector of a basal slice."""
     thin = torch.sigmoid(4 * epi / torch.minimum(t.edge_lv_mm, h.outer))
     image = torch.lerp(image, wall.expand_as(image), thin)
     fibrous = dice.uniform(0.6, 1.0) * open_ * torch.sigmoid(4 * (epi + dice.uniform(-1, 4)) / t.edge_mm)
@@ -129,7 +129,7 @@ def _paint_cavity(
     depth: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     colours: tuple[torch.Tensor, torch.Tensor],
 ) -> torch.Tensor:
-    """Blood, the trabeculated rim between the bright blood and the contour, and papillary muscles."""
+    """Draw blood, the trabecular layer between the bright blood and the contour, and papillary muscles."""
     (u, v), (endo, bright, bases), (wall, blood) = place, depth, colours
     there = torch.sigmoid((h.radius - SMALLEST_CAVITY) * 2)
     edge = torch.minimum(t.edge_lv_mm, h.radius.clamp(min=1.0))
@@ -147,10 +147,10 @@ def _paint_cavity(
 def _papillary(
     dice: Dice, image: torch.Tensor, u: torch.Tensor, v: torch.Tensor, t: Tissue, h: Heart, muscle: torch.Tensor
 ) -> torch.Tensor:
-    """One muscle: free in the blood when the heart is full, pressed against the wall when it is empty.
+    """Draw one papillary muscle: free in the blood when the ventricle is full, next to the wall when it is empty.
 
-    Its size stays while the cavity shrinks, but it covers no more of the cavity than about an eighth: what is pressed
-    into a small cavity has become wall, as the star-shaped contour says.
+    Its size is constant while the cavity shrinks, up to a limit of about an eighth of the cavity; the rest is part of
+    the wall, which has a star-shaped contour.
     """
     full = h.radius[:, :1]
     size = (1.2 + dice.uniform(0.04, 0.3) * full).minimum(0.36 * h.radius)

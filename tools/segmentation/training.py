@@ -253,8 +253,8 @@ def export(trained: Trained, path: Path, line: str, draws: int = 20, start: Path
         "torch": torch.__version__,
         "sha256": sha256(path),
         "generated": {
-            "with the beat": validation.judge(model, VALIDATION_SEED, draws),
-            "single frames": validation.judge(model, VALIDATION_SEED, draws, with_time=False),
+            "with the beat": validation.evaluate(model, VALIDATION_SEED, draws),
+            "single frames": validation.evaluate(model, VALIDATION_SEED, draws, with_time=False),
         },
     }
     if start is not None and start.with_suffix(".json").is_file():

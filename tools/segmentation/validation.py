@@ -1,4 +1,4 @@
-"""How well a network labels generated pictures that it never saw: Dice and area, for what is easy and what is hard."""
+"""Validation of a network on unseen generated images: Dice and area of each label, also for small cavities."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from torch import Tensor
 
 from tools.segmentation import images
 
-HEARTS = 12  # drawn at a time
+HEARTS = 12  # hearts per draw
 SMALL_MM = 8.0  # mean radius of a small cavity
 NAMES = {1: "lv", 2: "wall", 3: "rv"}
 
 
-def judge(model: Callable[[Tensor], Tensor], seed: int, draws: int = 20, with_time: bool = True) -> dict[str, float]:
-    """Measures on ``draws`` x 12 hearts at end-diastole and end-systole, by frame: medians would hide the failures.
+def evaluate(model: Callable[[Tensor], Tensor], seed: int, draws: int = 20, with_time: bool = True) -> dict[str, float]:
+    """Scores of a model on ``draws`` x 12 hearts at end diastole and end systole.
 
-    ``lv_ed`` ...: mean over pictures of the Dice of a label that is there; ``lv_area_ed``: all its pixels, found over
-    true; ``lv_small``: cavities under 8 mm in mean radius; ``lv_missed``: share of pictures with Dice under 0.5.
-    with_time: of hearts with mean and harmonic, else of hearts without.
+    ``lv_ed`` etc.: mean Dice over the images that contain the label (a median would hide failures); ``lv_area_ed``:
+    predicted / true pixels; ``lv_small``: Dice of cavities with a mean radius below 8 mm; ``lv_missed``: share of
+    images with Dice below 0.5. with_time: use the hearts with mean and harmonic, else the others.
     """
     rows: list[tuple[str, str, float, float, float, float]] = []
     with torch.inference_mode():
         for k in range(draws):
             drawn = images.draw(seed + k, HEARTS)
             kept = drawn.has_time == with_time
-            for moment, phase in (("ed", 0), ("es", images.PHASES - 1)):
-                found = model(drawn.inputs[kept, phase]).argmax(1)
-                rows += _compare(found, drawn.labels[kept, phase], drawn.radius_mm[kept, phase], moment)
+            for time, phase in (("ed", 0), ("es", images.PHASES - 1)):
+                predicted = model(drawn.inputs[kept, phase]).argmax(1)
+                rows += _compare(predicted, drawn.labels[kept, phase], drawn.radius_mm[kept, phase], time)
     out: dict[str, float] = {"pictures": sum(row[0] == "lv" for row in rows)}
     for name in NAMES.values():
-        for moment in ("ed", "es"):
-            some = [row for row in rows if row[:2] == (name, moment)]
-            out[f"{name}_{moment}"] = _mean(row[2] for row in some)
-            out[f"{name}_area_{moment}"] = sum(row[3] for row in some) / max(sum(row[4] for row in some), 1)
+        for time in ("ed", "es"):
+            selected = [row for row in rows if row[:2] == (name, time)]
+            out[f"{name}_{time}"] = _mean(row[2] for row in selected)
+            out[f"{name}_area_{time}"] = sum(row[3] for row in selected) / max(sum(row[4] for row in selected), 1)
     ventricles = [row for row in rows if row[0] == "lv"]
     out["lv_small"] = _mean(row[2] for row in ventricles if row[5] < SMALL_MM)
     out["lv_missed"] = _mean(float(row[2] < 0.5) for row in ventricles)
     return {name: round(value, 4) for name, value in out.items()}
 
 
-def _compare(found: Tensor, true: Tensor, radius: Tensor, moment: str) -> list[tuple]:
-    """(label, moment, Dice, pixels found, pixels true, radius) of each picture in which the label is."""
+def _compare(predicted: Tensor, true: Tensor, radius: Tensor, time: str) -> list[tuple]:
+    """(label, time, Dice, predicted pixels, true pixels, radius) of each image that contains the label."""
     rows = []
     for label, name in NAMES.items():
-        a, b = (found == label).flatten(1), (true == label).flatten(1)
-        both, one, other = (a & b).sum(1), a.sum(1), b.sum(1)
-        for k in torch.nonzero(other > 0).flatten().tolist():
-            dice = 2 * int(both[k]) / int(one[k] + other[k])
-            rows.append((name, moment, dice, float(one[k]), float(other[k]), float(radius[k])))
+        a, b = (predicted == label).flatten(1), (true == label).flatten(1)
+        both, size, true_size = (a & b).sum(1), a.sum(1), b.sum(1)
+        for k in torch.nonzero(true_size > 0).flatten().tolist():
+            dice = 2 * int(both[k]) / int(size[k] + true_size[k])
+            rows.append((name, time, dice, float(size[k]), float(true_size[k]), float(radius[k])))
     return rows
 
 

@@ -1,1 +1,1 @@
-"""One module a file format: from bytes on disk to an ECG or a cine."""
+"""Readers of ECG and cine file formats, one module per format."""

@@ -1,4 +1,4 @@
-"""A resting ECG in the XML that GE CardioSoft exports (UK Biobank field 20205)."""
+"""Reader of resting ECGs in the XML format of GE CardioSoft (UK Biobank field 20205)."""
 
 from __future__ import annotations
 
@@ -14,43 +14,44 @@ from eccl_lib.config.schema import LEADS
 from eccl_lib.data.files import EXERCISE_FIELD, read_bytes
 from eccl_lib.data.records import EcgRecord
 
-LARGEST_XML = 8 * 2**20  # bytes; a real one has 0.3 to 1.5 MB
-MOST_TAGS = 150_000  # a real one has some hundreds; each costs memory
+LARGEST_XML = 8 * 2**20  # bytes; real files have 0.3 to 1.5 MB
+MOST_TAGS = 150_000  # real files have some hundreds; each tag costs memory
 USUAL_RATE, USUAL_SAMPLES = 500.0, 5000  # of the device: ten seconds
-RESOLUTIONS = (0.1, 50.0)  # uV per count that can be; 5 is usual
+RESOLUTIONS = (0.1, 50.0)  # plausible range in uV per count; 5 is usual
 LARGEST_COUNT = 2**15
 
-# Device measurements kept: ms, degrees, beats per minute, counts.
+# Device measurements that are read: ms, degrees, beats per minute, counts.
 MEASUREMENTS = (
     *("VentricularRate", "PQInterval", "PDuration", "QRSDuration", "QTInterval", "QTCInterval", "RRInterval"),
     *("PPInterval", "PAxis", "RAxis", "TAxis", "QRSNum"),
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # signs that XML does not allow
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # characters that XML does not allow
 _BARE_AMPERSAND = re.compile(r"&(?!#?\w{1,8};)")
 
 
 def read(path: Path) -> EcgRecord:
-    """The ten seconds of twelve leads: by name, counts times Resolution. Raises UnreadableError."""
+    """Read the ten seconds of twelve leads from a CardioSoft file. Raises UnreadableError."""
     return read_tree(parse_xml(read_bytes(path, LARGEST_XML)))
 
 
 def read_tree(root: Element) -> EcgRecord:
-    """As ``read``, of a file that has been parsed."""
+    """Like ``read``, from the root element of the parsed file."""
     if root.tag != "CardiologyXML":
-        raise UnreadableError(f"the XML is a {root.tag[:40]}, not a CardiologyXML", "Field 20205 is what is read.")
+        reason = f"the root element of the XML is {root.tag[:40]}, not CardiologyXML"
+        raise UnreadableError(reason, "Use the file of field 20205.")
     if root.find("./StripData/Strip") is not None or root.find("./Protocol") is not None:
         reason = f"this is an exercise ECG (field {EXERCISE_FIELD})"
         raise UnreadableError(reason, "Use the resting ECG, field 20205.")
     strip = root.find("./StripData")
     if strip is None:
-        long = " but FullDisclosure, a slow trace of hours" if root.find("./FullDisclosure") is not None else ""
-        raise UnreadableError(f"the XML has no StripData, the ten seconds of twelve leads{long}", DOWNLOAD_AGAIN)
+        long = ", only FullDisclosure (a long recording)" if root.find("./FullDisclosure") is not None else ""
+        raise UnreadableError(f"the XML has no StripData (ten seconds of twelve leads){long}", DOWNLOAD_AGAIN)
     resolution = _number(strip, "Resolution")  # uV per count
     if resolution is None:
-        raise UnreadableError("the XML states no Resolution", DOWNLOAD_AGAIN)
+        raise UnreadableError("the XML has no valid Resolution", DOWNLOAD_AGAIN)
     if not RESOLUTIONS[0] <= resolution <= RESOLUTIONS[1]:
-        raise UnreadableError(f"a Resolution of {resolution:g} uV per count cannot be right", DOWNLOAD_AGAIN)
-    notes = [] if resolution == 5 else [f"resolution {resolution:g} uV per count, where 5 is usual"]
+        raise UnreadableError(f"the Resolution of {resolution:g} uV per count is not plausible", DOWNLOAD_AGAIN)
+    notes = [] if resolution == 5 else [f"resolution {resolution:g} uV per count; 5 is usual"]
     signal = _signal(strip, notes)
     signal *= resolution
     signal /= 1000
@@ -58,12 +59,12 @@ def read_tree(root: Element) -> EcgRecord:
     measured = _measurements(root.find("./RestingECGMeasurements"))
     if (root.findtext("./PatientInfo/PaceMaker") or "").strip().lower() == "yes":
         notes.append("pacemaker")
-    stated = measured.get("VentricularRate") or 60_000 / (measured.get("RRInterval") or np.inf)
-    return EcgRecord(signal, rate, stated or None, measured, tuple(notes))
+    heart_rate = measured.get("VentricularRate") or 60_000 / (measured.get("RRInterval") or np.inf)
+    return EcgRecord(signal, rate, heart_rate or None, measured, tuple(notes))
 
 
 def parse_xml(data: bytes) -> Element:
-    """The root element; refused where it could do harm or is damaged. Raises UnreadableError."""
+    """Root element of an XML file. Raises UnreadableError if it is damaged or unsafe (entities, too many tags)."""
     if (tags := data.count(b"<")) > MOST_TAGS:
         raise UnreadableError(f"the XML has {tags} tags; an ECG has some hundreds", DOWNLOAD_AGAIN)
     try:
@@ -74,14 +75,14 @@ def parse_xml(data: bytes) -> Element:
     except UnreadableError:
         raise
     except (expat.ExpatError, ValueError) as error:
-        raise UnreadableError(f"the XML is damaged or cut short ({error})", DOWNLOAD_AGAIN) from error
+        raise UnreadableError(f"the XML is damaged or truncated ({error})", DOWNLOAD_AGAIN) from error
 
 
 def _tree(data: bytes | str) -> Element:
-    """What ElementTree's parser makes of it, but with no way in for a document type, so for no entity either.
+    """The same tree as ElementTree's parser, but document types and entities raise UnreadableError.
 
-    A quarter of its time: text comes in large pieces instead of line by line, and where all bytes are ASCII no table of
-    the declared encoding is looked into.
+    It takes a quarter of the time, because text is buffered in large blocks, and a file with only ASCII bytes is read
+    as UTF-8 instead of the declared encoding.
     """
     parser, builder = expat.ParserCreate("utf-8" if data.isascii() else None, "}"), TreeBuilder()
     parser.buffer_text, parser.buffer_size = True, 2**16
@@ -90,8 +91,8 @@ def _tree(data: bytes | str) -> Element:
     )
     parser.EndElementHandler = lambda tag: builder.end(_qualified(tag))
     parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.UnparsedEntityDeclHandler = _refuse
-    parser.ExternalEntityRefHandler = _refuse
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.UnparsedEntityDeclHandler = _reject
+    parser.ExternalEntityRefHandler = _reject
     parser.Parse(data, True)
     return builder.close()
 
@@ -100,23 +101,23 @@ def _qualified(name: str) -> str:
     return "{" + name if "}" in name else name
 
 
-def _refuse(*declared: object) -> None:
+def _reject(*declaration: object) -> None:
     reason = "the XML declares a document type or entities"
-    raise UnreadableError(reason, "Use UK Biobank's own file: it needs none.")
+    raise UnreadableError(reason, "Use UK Biobank's original file, which has none.")
 
 
 def _as_text(data: bytes) -> str:
-    """A file whose declaration does not fit its bytes, or with signs that XML does not allow, as text without either.
+    """Text of an XML file without its declaration and without invalid characters, for files with a wrong encoding.
 
-    Latin-1 takes any byte, and the numbers that count are ASCII.
+    Latin-1 decodes any byte, and all values that are read are ASCII.
     """
-    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    text = data.decode("utf-16", errors="replace") if wide else data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = data.decode("utf-16", errors="replace") if is_utf16 else data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     return _BARE_AMPERSAND.sub("&amp;", _CONTROL.sub("", re.sub(r"^\s*<\?xml[^>]*\?>", "", text)))
 
 
 def _number(parent, name: str) -> float | None:
-    """A positive finite number, None where there is no such thing."""
+    """The positive finite number in a child element, None if there is none."""
     try:
         value = float(parent.findtext(f"./{name}") or 0)
     except ValueError:
@@ -125,33 +126,33 @@ def _number(parent, name: str) -> float | None:
 
 
 def _rate(root, strip, samples: int, notes: list[str]) -> float:
-    """Samples per second as the strip states it, else as the median beat does, else by the strip's length."""
+    """Samples per second: from the strip, else from the median beat, else from the number of samples."""
     if (rate := _number(strip, "SampleRate")) is not None:
         return rate
     beat = root.find("./RestingECGMeasurements/MedianSamples")
     if beat is not None and (rate := _number(beat, "SampleRate")) is not None:
-        notes.append(f"no sampling rate in StripData: the median beat's {rate:g} Hz is taken")
+        notes.append(f"no sampling rate in StripData: the median beat's {rate:g} Hz is used")
         return rate
     if samples == USUAL_SAMPLES:
-        notes.append(f"no sampling rate: {USUAL_SAMPLES} samples are taken for ten seconds")
+        notes.append(f"no sampling rate: {USUAL_SAMPLES} samples are assumed to be ten seconds")
         return USUAL_RATE
-    raise UnreadableError(f"the XML states no SampleRate for its {samples} samples", DOWNLOAD_AGAIN)
+    raise UnreadableError(f"the XML has no SampleRate for its {samples} samples", DOWNLOAD_AGAIN)
 
 
 def _signal(strip, notes: list[str]) -> np.ndarray:
-    """Counts of all leads by name: (12, T) float64, NaN where a lead is absent or shorter than the others."""
+    """Counts of all leads: (12, T) float64; NaN for absent leads and at the end of shorter leads."""
     leads: dict[str, np.ndarray] = {}
     known = {lead.lower(): lead for lead in LEADS}
     for element in strip.findall("./WaveformData"):
         lead = known.get((element.get("lead") or "").strip().lower())
         if lead is None:
-            notes.append(f"a lead named {(element.get('lead') or '')[:20]!r} left out")
+            notes.append(f"skipped a lead named {(element.get('lead') or '')[:20]!r}")
         elif lead in leads:
-            notes.append(f"lead {lead} is there twice: the first is used")
+            notes.append(f"lead {lead} occurs twice: the first is used")
         else:
             leads[lead] = _counts(element.text or "", _number(strip, "ChannelSampleCountTotal"))
             if (np.abs(leads[lead]) > LARGEST_COUNT).any():
-                raise UnreadableError(f"lead {lead} has counts beyond 16 bits", DOWNLOAD_AGAIN)
+                raise UnreadableError(f"lead {lead} has counts of more than 16 bits", DOWNLOAD_AGAIN)
     samples = max((len(counts) for counts in leads.values()), default=0)
     if not samples:
         raise UnreadableError("the XML has no WaveformData in StripData", DOWNLOAD_AGAIN)
@@ -160,19 +161,19 @@ def _signal(strip, notes: list[str]) -> np.ndarray:
         counts = leads.get(lead, np.empty(0))
         signal[k, : len(counts)] = counts
         if 0 < len(counts) < samples:
-            notes.append(f"lead {lead} has {len(counts)} samples, others {samples}")
+            notes.append(f"lead {lead} has {len(counts)} samples, others have {samples}")
     return signal
 
 
 _OF_COUNTS = b"0123456789-, \t\r\n\v\f"
 
 
-def _counts(text: str, stated: float | None) -> np.ndarray:
-    """Counts of a lead; an empty token is a lost sample (NaN) where that makes up the stated number, else nothing."""
+def _counts(text: str, expected: float | None) -> np.ndarray:
+    """Counts of a lead. Empty tokens become NaN if this gives the expected number of samples, else they are skipped."""
     counts = parse_counts(text)
-    if stated is not None and 0 < len(counts) < stated and ",," in re.sub(r"\s", "", text):
+    if expected is not None and 0 < len(counts) < expected and ",," in re.sub(r"\s", "", text):
         tokens = [token.strip() for token in text.strip(" \t\r\n,").split(",")]
-        if len(tokens) == stated:
+        if len(tokens) == expected:
             filled = np.full(len(tokens), np.nan)
             filled[[bool(token) for token in tokens]] = counts
             return filled
@@ -182,19 +183,19 @@ def _counts(text: str, stated: float | None) -> np.ndarray:
 def parse_counts(text: str) -> np.ndarray:
     """Comma- or space-separated integers as float64; empty tokens are skipped. Raises UnreadableError.
 
-    The last digits of all numbers at once, then those before them, and so on. Plain ``int`` on sixty thousand numbers
-    would take longer than all the rest of an ECG.
+    The last digits of all numbers are read together, then the digits before them, and so on. A loop with ``int`` over
+    sixty thousand numbers would take longer than the rest of the preprocessing.
     """
     try:
         data = text.encode("ascii")
     except UnicodeEncodeError as error:
-        raise UnreadableError("WaveformData has characters that are no numbers", DOWNLOAD_AGAIN) from error
+        raise UnreadableError("WaveformData has characters that are not digits", DOWNLOAD_AGAIN) from error
     if data.translate(None, _OF_COUNTS):
         return _parse_slowly(text)
     byte = np.frombuffer(b" " + data + b" ", dtype=np.uint8)
     digit = byte - np.uint8(ord("0"))
     edges = np.flatnonzero(np.diff(digit < 10))
-    before, at = edges[::2], edges[1::2].copy()  # the sign before each number that has one, the last digit of each
+    before, at = edges[::2], edges[1::2].copy()  # positions before the first digit and of the last digit
     lengths, negative = at - before, byte.take(before) == ord("-")
     if negative.sum() != data.count(b"-") or (len(lengths) and lengths.max() > 9):
         return _parse_slowly(text)
@@ -209,17 +210,17 @@ def _parse_slowly(text: str) -> np.ndarray:
     try:
         return np.array([float(int(float(token))) for token in re.split(r"[,\s]+", text) if token])
     except (ValueError, OverflowError) as error:
-        raise UnreadableError("WaveformData has a token that is no number", DOWNLOAD_AGAIN) from error
+        raise UnreadableError("WaveformData has a token that is not a number", DOWNLOAD_AGAIN) from error
 
 
 def _measurements(element) -> dict[str, float]:
-    """What the device measured; what it left empty (no P wave, a paced beat) is absent, which is information."""
-    found = {}
+    """The device's measurements by name; empty ones (no P wave, a paced beat) are not included."""
+    measurements = {}
     for name in MEASUREMENTS if element is not None else ():
         try:
             value = float(element.findtext(f"./{name}") or "nan")
         except ValueError:
             continue
         if np.isfinite(value):
-            found[name] = value
-    return found
+            measurements[name] = value
+    return measurements

@@ -1,4 +1,4 @@
-"""Other people's files: an ECG in any known format, a cine from NIfTI or a zip; content decides, not names."""
+"""Detect a file's format from its content and read it: ECGs of all formats, cines from NIfTI or DICOM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eccl_lib.data.segmentation import providers
 
 
 def read_ecg(path: Path | str) -> EcgRecord:
-    """One ECG from a file of any accepted kind. Raises UnreadableError with what is accepted."""
+    """Read one ECG from a file of any accepted format. Raises UnreadableError, with the list of accepted formats."""
     path = Path(path).expanduser()
     header = path if path.suffix == ".hea" else path.with_name(f"{path.stem if path.suffix else path.name}.hea")
     if path.suffix.lower() in ("", ".hea", ".dat", ".mat") and header.is_file():
@@ -31,22 +31,26 @@ def read_ecg(path: Path | str) -> EcgRecord:
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") or start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return _read_xml(read_bytes(path, cardiosoft.LARGEST_XML))
     if path.suffix.lower() in (".dat", ".mat"):
-        raise UnreadableError(f"the header {header.name} is not beside {path.name}", ACCEPTED)
+        raise UnreadableError(f"the header {header.name} is missing beside {path.name}", ACCEPTED)
     if b"\0" in start or not start.strip():
-        raise UnreadableError(f"{path.name} is {'binary' if start.strip() else 'empty'}: no known ECG format", ACCEPTED)
+        content = "binary, in no known ECG format" if start.strip() else "empty"
+        raise UnreadableError(f"{path.name} is {content}", ACCEPTED)
     return csv_npy.read_csv(path)
 
 
 def _read_xml(data: bytes) -> EcgRecord:
-    """By the root element: GE MUSE's export, else GE CardioSoft's, which is UK Biobank's."""
-    start = data[:4096].replace(b"\0", b"")  # of UTF-16 too
+    """Read GE MUSE's or GE CardioSoft's XML, depending on the root element."""
+    start = data[:4096].replace(b"\0", b"")  # also matches UTF-16
     if re.search(rb"<(!DOCTYPE\s+)?RestingECG[\s>]", start):
         return muse.read(muse.parse(data))
     return cardiosoft.read_tree(cardiosoft.parse_xml(data))
 
 
 def open_cine(path: Path | str) -> CineFile:
-    """A short-axis cine: a 4-D NIfTI, or DICOM files in a folder or a zip, whatever their series are called."""
+    """Open a short-axis cine: a 4-D NIfTI, or DICOM files in a folder or zip with any series name.
+
+    Raises UnreadableError.
+    """
     path = Path(path).expanduser()
     if path.is_dir() or path.suffix.lower() == ".zip":
         return dicom_series.open_file(path, any_name=True)
@@ -56,10 +60,10 @@ def open_cine(path: Path | str) -> CineFile:
 def read_cine(
     path: Path, segmentation: Path | None = None, frames: Sequence[int] | None = None, order: str = "ukb_cardiac"
 ) -> CineRecord:
-    """A short-axis cine from a 4-D NIfTI (x, y, slice, frame), or from UK Biobank's zip; slices base to apex.
+    """Read a short-axis cine, slices base to apex, and optionally its segmentation.
 
-    frames: which of the cine's frames the segmentation's volumes are (ED and ES, say); None where it has all.
-    order: of the segmentation's labels, one of ``masks.ORDERS``. Raises UnreadableError.
+    frames: frame numbers of the segmentation's volumes, e.g. of ED and ES; None if it has all frames. order: label
+    order of the segmentation, one of ``masks.ORDERS``. Raises UnreadableError.
     """
-    opened = open_cine(path)
-    return providers.read(opened, segmentation, providers.Segmenter(mask_labels=order), frames=frames)
+    cine = open_cine(path)
+    return providers.read(cine, segmentation, providers.Segmenter(mask_labels=order), frames=frames)

@@ -1,4 +1,4 @@
-"""DICOM images, one frame a file: the header without what identifies a person, and the pixels."""
+"""Reader of single-frame DICOM images: the header without identifying tags, and the pixels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from eccl_lib.config.errors import UnreadableError
 
 LARGEST_MATRIX = 2048  # rows or columns; a cardiac cine has about 200
-ONE_FRAME = "Convert it to one frame a file (dcm4che's emf2sf), or to a 4-D NIfTI (dcm2niix)."
-SQUARE = 0.01  # how far two directions may be from unit length and a right angle
+SINGLE_FRAME = "Convert it to single-frame files (dcm4che's emf2sf), or to a 4-D NIfTI (dcm2niix)."
+PERPENDICULAR = 0.01  # largest deviation of two directions from unit length and a right angle
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
-DEFLATED = b"1.2.840.10008.1.2.1.99"  # expands without limit when read
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # pydicom decompresses it without a size limit
 
-# The tags a cine needs; whatever identifies a person is not among them and is never read.
+# The tags that are read; none of them identifies a person.
 TAGS = {
     (0x0008, 0x0008): "ImageType",
     (0x0008, 0x103E): "SeriesDescription",
@@ -41,17 +41,17 @@ TAGS = {
     (0x0028, 0x1052): "RescaleIntercept",
     (0x0028, 0x1053): "RescaleSlope",
 }
-_WORD = {"SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "PixelRepresentation"}
-_WANTED = {struct.pack("<HH", *tag): name for tag, name in TAGS.items()}
+_UINT16 = {"SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "PixelRepresentation"}
+_NAMES = {struct.pack("<HH", *tag): name for tag, name in TAGS.items()}
 _LONG_FORM = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
-_ELEMENT = struct.Struct("<4s2sH")  # tag, kind of value, length of the short form
+_ELEMENT = struct.Struct("<4s2sH")  # tag, value representation, length in the short form
 _SYNTAX = struct.pack("<HH", 0x0002, 0x0010)
 _PIXELS = struct.pack("<HH", 0x7FE0, 0x0010)
 
 
 @dataclass(frozen=True)
 class Header:
-    """One image's header. pixel_start: offset of raw pixels in the file, -1 where a decoder is needed."""
+    """Header of one image. pixel_start: offset of the raw pixels in the file, -1 if they need a decoder."""
 
     series: str
     description: str
@@ -71,23 +71,23 @@ class Header:
     slope: float
     intercept: float
     pixel_start: int
-    source: int = -1  # which file of the caller's
-    study: str = ""  # one person at one visit
+    source: int = -1  # the caller's number of the file
+    study: str = ""  # StudyInstanceUID: one person at one visit
 
 
 def read_header(data: bytes, source: int = -1, size: int | None = None) -> Header:
-    """A DICOM file's header. Raises UnreadableError where the file is no single-frame image.
+    """Read the header of a DICOM file. Raises UnreadableError if the file is not a single-frame image.
 
-    size: of the whole file, where ``data`` is only its beginning; raises UnreadableError also where that is too little.
+    size: of the whole file, if ``data`` is only its beginning; raises UnreadableError also if ``data`` is too short.
     """
     if not is_dicom(data):
-        raise UnreadableError("not a DICOM file")
+        raise UnreadableError("the file is not DICOM")
     size = len(data) if size is None else size
     try:
         values, start = _walk(data)
         if values is None:
             if size > len(data):
-                raise UnreadableError("a full parser needs the whole file")
+                raise UnreadableError("the beginning of the file is not enough to parse the header")
             values, start = _read_with_pydicom(data), -1
         header = _to_header(values, start, source)
     except UnreadableError:
@@ -95,24 +95,25 @@ def read_header(data: bytes, source: int = -1, size: int | None = None) -> Heade
     except Exception as error:
         raise UnreadableError(f"the DICOM header is damaged ({type(error).__name__})") from error
     if start + header.rows * header.columns * header.bits // 8 > size and start >= 0:
-        raise UnreadableError("the DICOM file is cut short")
+        raise UnreadableError("the DICOM file is truncated")
     return header
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether a file begins as DICOM does."""
+    """True if the file's first bytes are DICOM's preamble."""
     return data[128:132] == b"DICM"
 
 
 def _walk(data: bytes) -> tuple[dict | None, int]:
-    """The wanted elements of an uncompressed explicit little endian file, or None where a full parser is needed.
+    """Values of TAGS and the offset of the pixels in an uncompressed explicit little-endian file.
 
-    A study has hundreds of files and a general parser takes most of a millisecond for each; this takes a tenth.
+    Returns None if the file needs a full parser. This takes a tenth of the time of a full parser, which needs almost a
+    millisecond per file; a study has hundreds of files.
     """
     values: dict = {}
     syntax = b""
     at, end = 132, len(data)
-    element, wanted, long_form = _ELEMENT.unpack_from, _WANTED.get, _LONG_FORM
+    element, name_of, long_form = _ELEMENT.unpack_from, _NAMES.get, _LONG_FORM
     while at + 12 <= end:
         tag, vr, length = element(data, at)
         at += 8
@@ -120,18 +121,18 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
             length = int.from_bytes(data[at : at + 4], "little")
             at += 4
         if length == 0xFFFFFFFF or not vr.isalpha():
-            return _for_a_full_parser(syntax)
+            return _needs_full_parser(syntax)
         if tag == _PIXELS:
             return values, at
         if at + length > end:
-            raise UnreadableError("the DICOM file is cut short")
+            raise UnreadableError("the DICOM file is truncated")
         if tag == _SYNTAX:
             syntax = data[at : at + length].rstrip(b"\0 ")
             if syntax != EXPLICIT_LITTLE_ENDIAN:
-                return _for_a_full_parser(syntax)
-        name = wanted(tag)
+                return _needs_full_parser(syntax)
+        name = name_of(tag)
         if name is not None:
-            if name not in _WORD:
+            if name not in _UINT16:
                 values[name] = data[at : at + length].rstrip(b"\0 ").decode("latin-1").strip()
             elif length == 2:
                 values[name] = int.from_bytes(data[at : at + 2], "little")
@@ -139,11 +140,11 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
     raise UnreadableError("the DICOM file has no pixels")
 
 
-def _for_a_full_parser(syntax: bytes) -> tuple[None, int]:
-    """Leave a file to pydicom, but not one that could expand without limit."""
+def _needs_full_parser(syntax: bytes) -> tuple[None, int]:
+    """The result of ``_walk`` for a file that pydicom must read. Raises UnreadableError for a deflated file."""
     if syntax in (b"", DEFLATED):
-        reason = "the DICOM file is deflated and can expand without limit" if syntax else "the DICOM header is damaged"
-        raise UnreadableError(reason, "Store it uncompressed." if syntax else "")
+        reason = "the DICOM file is deflated; its unpacked size is unknown" if syntax else "the DICOM header is damaged"
+        raise UnreadableError(reason, "Convert it to an uncompressed transfer syntax." if syntax else "")
     return None, -1
 
 
@@ -151,54 +152,54 @@ def _read_with_pydicom(data: bytes) -> dict:
     import pydicom
 
     dataset = pydicom.dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(TAGS.values()))
-    found = {name: dataset.get(name) for name in TAGS.values() if dataset.get(name) not in (None, "")}
+    values = {name: dataset.get(name) for name in TAGS.values() if dataset.get(name) not in (None, "")}
     return {
         name: value if isinstance(value, str | int | float) else "\\".join(map(str, value))
-        for name, value in found.items()
+        for name, value in values.items()
     }
 
 
 @lru_cache(maxsize=4096)
 def _floats(text: str) -> tuple[float, ...]:
-    """Finite decimals divided by backslashes, nothing where one is none; the frames of a slice repeat the same text."""
+    """Finite decimals separated by backslashes; empty if one is not a number. Cached, since frames repeat values."""
     try:
-        found = tuple(float(part) for part in text.split("\\"))
+        values = tuple(float(part) for part in text.split("\\"))
     except ValueError:
         return ()
-    return found if all(math.isfinite(value) for value in found) else ()
+    return values if all(math.isfinite(value) for value in values) else ()
 
 
 @lru_cache(maxsize=4096)
 def _perpendicular(orientation: tuple[float, ...]) -> bool:
-    """Whether six numbers are two directions of unit length at a right angle."""
+    """True if six numbers are two perpendicular directions of unit length."""
     axes = np.array(orientation).reshape(2, 3)
-    return bool(np.abs(axes @ axes.T - np.eye(2)).max() <= SQUARE)
+    return bool(np.abs(axes @ axes.T - np.eye(2)).max() <= PERPENDICULAR)
 
 
 def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
     def numbers(name: str, count: int) -> tuple[float, ...]:
-        found = _floats(str(values.get(name, "")))
-        if len(found) != count:
-            raise UnreadableError(f"the DICOM header lacks {name}")
-        return found
+        decimals = _floats(str(values.get(name, "")))
+        if len(decimals) != count:
+            raise UnreadableError(f"the DICOM header has no valid {name}")
+        return decimals
 
     def number(name: str, default: float) -> float:
         return float(default if values.get(name) in (None, "") else values[name])
 
     rows, columns, bits = (int(values.get(name, 0)) for name in ("Rows", "Columns", "BitsAllocated"))
     if not (0 < rows <= LARGEST_MATRIX and 0 < columns <= LARGEST_MATRIX):
-        raise UnreadableError(f"an image of {rows} x {columns} pixels cannot be a cine")
+        raise UnreadableError(f"the image has {rows} x {columns} pixels, which is not plausible for a cine")
     if (frames := int(values.get("NumberOfFrames") or 1)) != 1:
         raise UnreadableError(
-            f"the DICOM file has {frames} frames (enhanced, multi-frame); one a file is read", ONE_FRAME
+            f"the DICOM file has {frames} frames (enhanced); only single-frame files are read", SINGLE_FRAME
         )
     if int(values.get("SamplesPerPixel") or 1) != 1 or bits not in (8, 16):
-        raise UnreadableError("the DICOM file is no single-frame grey image of 8 or 16 bits")
+        raise UnreadableError("the DICOM file is not a single-frame greyscale image of 8 or 16 bits")
     if min(numbers("PixelSpacing", 2)) <= 0:
-        raise UnreadableError("the pixels have no size")
+        raise UnreadableError("the PixelSpacing is not positive")
     orientation = numbers("ImageOrientationPatient", 6)
     if not _perpendicular(orientation):
-        raise UnreadableError("the image's orientation is no pair of perpendicular directions")
+        raise UnreadableError("the image's orientation is not a pair of perpendicular directions")
     return Header(
         series=str(values.get("SeriesInstanceUID", "")),
         description=str(values.get("SeriesDescription", "")),
@@ -224,12 +225,12 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
 
 
 def read_pixels(data: bytes, header: Header) -> np.ndarray:
-    """(rows, columns) in the scanner's units."""
+    """Pixels of one image: (rows, columns) in the scanner's units. Raises UnreadableError."""
     if header.pixel_start >= 0:
         kind = np.dtype(f"<{'i' if header.signed else 'u'}{header.bits // 8}")
         count = header.rows * header.columns
         if header.pixel_start + count * kind.itemsize > len(data):
-            raise UnreadableError("the DICOM file is cut short")
+            raise UnreadableError("the DICOM file is truncated")
         pixels = np.frombuffer(data, kind, count, header.pixel_start).reshape(header.rows, header.columns)
     else:
         import pydicom
@@ -242,7 +243,7 @@ def read_pixels(data: bytes, header: Header) -> np.ndarray:
                 "Compressed DICOM needs a decoder: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg",
             ) from error
         if pixels.shape != (header.rows, header.columns):
-            raise UnreadableError(f"pixels of shape {pixels.shape} do not fit the header")
+            raise UnreadableError(f"pixels of shape {pixels.shape} do not match the header")
     if header.slope != 1 or header.intercept != 0:
         return pixels.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
     return pixels

@@ -1,4 +1,4 @@
-"""An ECG stored as a DICOM waveform."""
+"""Reader of ECGs stored as DICOM waveforms."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from eccl_lib.data.records import EcgRecord
 
 
 def read(path: Path) -> EcgRecord:
-    """The longest group of leads in a DICOM ECG (the rhythm strip, not the median beat). Raises UnreadableError."""
+    """Read the longest waveform group of a DICOM ECG: the rhythm strip, not the median beat. Raises UnreadableError."""
     import pydicom
 
     read_bytes(path, LARGEST_TEXT)
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
         if str(meta.get("TransferSyntaxUID")).encode() == dicom.DEFLATED:
-            raise UnreadableError("the DICOM file is deflated and can expand without limit", "Store it uncompressed.")
+            cure = "Convert it to an uncompressed transfer syntax."
+            raise UnreadableError("the DICOM file is deflated; its unpacked size is unknown", cure)
         dataset = pydicom.dcmread(path)
         groups = list(dataset.get("WaveformSequence") or [])
         if not groups:

@@ -1,4 +1,4 @@
-"""Channels by the name their file gives them, in whatever unit: to the twelve leads in mV, in the order of LEADS."""
+"""Map the channels of an ECG file, by name and unit, to the twelve leads in mV, in the order of LEADS."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import LEADS
 
-LARGEST_TEXT = 64 * 2**20  # bytes of a file that is read whole
-LONGEST_SECONDS = 120  # read of a long recording; ten are used
+LARGEST_TEXT = 64 * 2**20  # bytes of a file that is read into memory
+LONGEST_SECONDS = 120  # seconds that are read of a long recording; ten are used
 MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3, "nv": 1e-6}
 _LEAD, _MINUS = rf"\b({'|'.join(LEADS)})\b", "[-\u2212\u2013]"
-# Upside down, as Cabrera has aVR: -aVR or Lead -aVR; aVR(-); aVR-; minus aVR or aVR inverted. ECG-aVR is not.
-_TURNED = re.compile(
+# Inverted leads, such as -aVR of Cabrera: -aVR, Lead -aVR, aVR(-), aVR-, minus aVR, aVR inverted; but not ECG-aVR.
+_INVERTED = re.compile(
     rf"(?i)(^|[\s(]){_MINUS}(?={_LEAD})|{_LEAD}\s*\(\s*{_MINUS}\s*\)|{_LEAD}{_MINUS}\s*$"
     r"|(^|[^a-z])(minus|neg|negative|inverted)([^a-z]|$)"
 )
 _UNIT = re.compile(r"(?i)[\s(\[_/]([munµμ]?v)[)\]]?\s*$")  # I (uV), I [µV], I_mV
-HIGHEST_MV = 50.0  # no skin lead shows more; values above are in another unit
-LOWEST_MV = 0.02  # nor do all leads move by less, save without electrodes; ours: a heartbeat has some 0.5
+HIGHEST_MV = 50.0  # surface ECGs are smaller; larger values are in another unit; ours
+LOWEST_MV = 0.02  # smaller peak-to-peak values in all leads mean another unit or no electrodes; a beat has 0.5; ours
 
 WFDB = "WFDB (name.hea with its .dat or .mat beside it)"
 MUSE = "GE MUSE XML (RestingECG)"
@@ -33,62 +33,63 @@ NPY = (
     ".npy (leads x samples or samples x leads; beside it name.json, or one ecg.json for all arrays of the folder: "
     '{"rate": 500, "leads": ["I", "II", ...], "unit": "mV"})'
 )
-ACCEPTED = f"Accepted are: UK Biobank's ECG XML; {MUSE}; {WFDB}; a DICOM waveform (.dcm); {CSV}; {NPY}."
+ACCEPTED = f"Accepted formats: UK Biobank's ECG XML; {MUSE}; {WFDB}; a DICOM waveform (.dcm); {CSV}; {NPY}."
 
 
 def lead_name(text: str) -> str | None:
-    """The lead that a file's channel name means: ``MDC_ECG_LEAD_AVR``, ``Lead I (Einthoven)``, ``v1`` to aVR, I, V1."""
+    """Lead of a channel name, or None: ``MDC_ECG_LEAD_AVR``, ``Lead I (Einthoven)`` and ``v1`` give aVR, I and V1."""
     words = re.split(r"[^A-Za-z0-9]+", text)
     known = {lead.lower(): lead for lead in LEADS}
     return next((known[word.lower()] for word in words if word.lower() in known), None)
 
 
-def is_turned(text: str) -> bool:
-    """Whether a channel's name says that its lead is upside down."""
-    return _TURNED.search(text) is not None
+def is_inverted(text: str) -> bool:
+    """True if a channel's name marks an inverted lead."""
+    return _INVERTED.search(text) is not None
 
 
 def by_lead(names: Sequence[str], channels: np.ndarray, factors: Sequence[float]) -> tuple[np.ndarray, list[str]]:
-    """Channels (C, T) in file order to (12, T) mV in the order of LEADS, NaN where a lead is absent; and remarks.
+    """Channels (C, T) in file order to (12, T) mV in the order of LEADS, NaN for absent leads; and notes.
 
-    factors: mV per unit of each channel. A lead that is upside down by its name is turned. Raises UnreadableError where
-    fewer than two limb leads are named.
+    factors: mV per unit of each channel. The sign of inverted leads is changed. Raises UnreadableError if fewer than
+    two limb leads are named, or if the values are too large or too small for an ECG.
     """
     signal = np.full((len(LEADS), channels.shape[1]), np.nan)
     seen: set[str] = set()
-    other, turned = [], []
+    other, inverted = [], []
     for name, channel, factor in zip(names, channels, factors, strict=True):
         lead = lead_name(name)
         if lead is None or lead in seen:
             other.append(name.strip()[:20])
             continue
         seen.add(lead)
-        if is_turned(name):
-            turned.append(name.strip()[:20])
+        if is_inverted(name):
+            inverted.append(name.strip()[:20])
             factor = -factor
         signal[LEADS.index(lead)] = np.asarray(channel, dtype=np.float64) * factor
     if len(seen & set(LEADS[:6])) < 2:
-        found = ", ".join(names[:20]) or "none"
-        raise UnreadableError(f"fewer than two limb leads are named; the channels are: {found[:200]}", ACCEPTED)
+        listed = ", ".join(names[:20]) or "none"
+        raise UnreadableError(f"fewer than two limb leads are named; the channels are: {listed[:200]}", ACCEPTED)
     if np.nanmax(np.abs(signal), initial=0) > HIGHEST_MV:
-        raise UnreadableError(f"values up to {np.nanmax(np.abs(signal)):.0f} mV are no ECG", "State the true unit.")
+        reason = f"values up to {np.nanmax(np.abs(signal)):.0f} mV are too large for an ECG"
+        raise UnreadableError(reason, "Write the correct unit into the file.")
     present = signal[~np.isnan(signal).all(axis=1)]
-    moved = np.max(np.nanmax(present, axis=1) - np.nanmin(present, axis=1), initial=0)
-    if 0 < moved < LOWEST_MV:
-        reason = f"no lead moves by more than {moved:.1g} mV: it is in another unit, or no electrode was on"
-        raise UnreadableError(reason, "State the true unit, or leave the participant out.")
-    remarks = {"channels left out": other, "leads upside down, turned": turned}
-    return signal, [f"{what}: {', '.join(names)}" for what, names in remarks.items() if names]
+    amplitude = np.max(np.nanmax(present, axis=1) - np.nanmin(present, axis=1), initial=0)
+    if 0 < amplitude < LOWEST_MV:
+        reason = f"the largest amplitude is {amplitude:.1g} mV: the unit is wrong, or no electrode was connected"
+        raise UnreadableError(reason, "Write the correct unit into the file, or exclude the participant.")
+    notes = {"channels skipped": other, "inverted leads corrected": inverted}
+    return signal, [f"{note}: {', '.join(names)}" for note, names in notes.items() if names]
 
 
 def factors_of(names: Sequence[str], unit: str) -> list[float]:
-    """mV per one of each channel: by the unit in its name, else by that of the file. Raises UnreadableError."""
-    said = [_UNIT.search(name) for name in names]
-    return [millivolts(match[1] if match else unit) for match in said]
+    """mV per unit of each channel, from the unit in its name or else the file's unit. Raises UnreadableError."""
+    matches = [_UNIT.search(name) for name in names]
+    return [millivolts(match[1] if match else unit) for match in matches]
 
 
 def millivolts(unit: str) -> float:
-    """mV per one of this unit. Raises UnreadableError where it is no voltage."""
+    """mV per unit. Raises UnreadableError if the unit is not a voltage."""
     if unit.strip().lower() not in MILLIVOLTS:
-        raise UnreadableError(f"the unit {unit[:20]!r} is no voltage", f"Known are {', '.join(MILLIVOLTS)}.")
+        raise UnreadableError(f"the unit {unit[:20]!r} is not a voltage", f"Known units: {', '.join(MILLIVOLTS)}.")
     return MILLIVOLTS[unit.strip().lower()]

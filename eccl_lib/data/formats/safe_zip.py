@@ -1,4 +1,4 @@
-"""The files of a zip, in memory and nowhere else: a harmful archive is refused, and of each file only what is asked."""
+"""Safe reader of zips: nothing is written to disk, unsafe archives are rejected, files are unpacked on demand."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 
-LARGEST_STACK = 2**29  # bytes unpacked; a full stack has 60 MB, one with every slice twice and 100 frames 240 MB
+LARGEST_STACK = 2**29  # bytes unpacked; a full stack has 60 MB; with repeated slices and 100 frames 240 MB
 LARGEST_MEMBER = 64 * 2**20
 MOST_MEMBERS = 5000
-LARGEST_RATIO = 200  # unpacked to packed
+LARGEST_RATIO = 200  # unpacked size / packed size
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
-_LOCAL = struct.Struct("<4s5H3L2H")  # what stands before each file in a zip; the last two: lengths of name and extra
+_LOCAL = struct.Struct("<4s5H3L2H")  # local file header of a zip; the last two fields: lengths of name and extra
 
 
 class DamagedMemberError(UnreadableError):
-    """A file's bytes are not what the archive says."""
+    """A file differs from the archive's checksum or cannot be read."""
 
     def __init__(self) -> None:
         super().__init__("a file of the stack is damaged", DOWNLOAD_AGAIN)
@@ -30,7 +30,10 @@ class DamagedMemberError(UnreadableError):
 
 @dataclass(frozen=True)
 class Member:
-    """One file. size: of it unpacked. start: its first bytes, unchecked; read: all, checked. DamagedMemberError."""
+    """One file. size: unpacked bytes. start: returns the first bytes, unchecked. read: returns all, checked.
+
+    Both raise DamagedMemberError.
+    """
 
     size: int
     start: Callable[[int], bytes]
@@ -38,7 +41,7 @@ class Member:
 
     @classmethod
     def at(cls, path: Path) -> Member:
-        """A file on the disk, of which no more than what is asked is in memory."""
+        """A Member from a file on disk, of which only the requested bytes are read."""
         size = path.stat().st_size if path.is_file() else LARGEST_MEMBER + 1
         if size > LARGEST_MEMBER:
             return cls.damaged()
@@ -46,7 +49,7 @@ class Member:
 
     @classmethod
     def damaged(cls) -> Member:
-        """A file that cannot be read."""
+        """A Member that raises DamagedMemberError at each read."""
         return cls(0, _raise, _raise)
 
 
@@ -63,12 +66,13 @@ def _read(path: Path, count: int) -> bytes:
 
 
 class Zip:
-    """An open archive whose entries do no harm. Raises UnreadableError."""
+    """An open zip archive with checked entries. Raises UnreadableError if it is damaged or unsafe."""
 
     def __init__(self, path: Path) -> None:
         try:
             if path.stat().st_size > LARGEST_STACK:
-                raise UnreadableError(f"the zip has {path.stat().st_size / 2**20:.0f} MB: no cine does", DOWNLOAD_AGAIN)
+                size = path.stat().st_size / 2**20
+                raise UnreadableError(f"the zip has {size:.0f} MB, too much for a cine", DOWNLOAD_AGAIN)
             self.content = path.read_bytes()
             self.archive = zipfile.ZipFile(io.BytesIO(self.content))
             self.infos = _checked(self.archive)
@@ -76,11 +80,11 @@ class Zip:
             raise
         except DAMAGE as error:
             empty = path.is_file() and path.stat().st_size == 0
-            reason = "the zip is empty" if empty else f"the zip is damaged or not there ({type(error).__name__})"
+            reason = "the zip is empty" if empty else f"the zip is damaged or missing ({type(error).__name__})"
             raise UnreadableError(reason, DOWNLOAD_AGAIN) from error
 
     def member(self, info: zipfile.ZipInfo) -> Member:
-        """One of its files."""
+        """The Member of one entry."""
         return Member(info.file_size, lambda count: self._start(info, count), lambda: self._whole(info))
 
     def _whole(self, info: zipfile.ZipInfo) -> bytes:
@@ -90,7 +94,7 @@ class Zip:
         return content
 
     def _start(self, info: zipfile.ZipInfo, count: int) -> bytes:
-        """zipfile would take longer to open a file than to unpack its first bytes."""
+        """The first ``count`` bytes of an entry, unpacked directly, since zipfile takes longer to open an entry."""
         try:
             signature, *_, name_length, extra_length = _LOCAL.unpack_from(self.content, info.header_offset)
             start = info.header_offset + _LOCAL.size + name_length + extra_length
@@ -106,19 +110,19 @@ class Zip:
 
 
 def _checked(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The archive's entries; refused where unpacking could do harm."""
+    """The archive's files. Raises UnreadableError if unpacking is unsafe: size, number, paths, links, encryption."""
     infos = [info for info in archive.infolist() if not info.is_dir()]
     if len(infos) > MOST_MEMBERS:
         raise UnreadableError(f"the zip has {len(infos)} files; a stack has some hundreds", DOWNLOAD_AGAIN)
     total = sum(info.file_size for info in infos)
     if total > LARGEST_STACK:
-        raise UnreadableError(f"the zip would unpack to {total / 2**20:.0f} MB: no cine does", DOWNLOAD_AGAIN)
+        raise UnreadableError(f"the zip would unpack to {total / 2**20:.0f} MB, too much for a cine", DOWNLOAD_AGAIN)
     for info in infos:
         parts = info.filename.replace("\\", "/").split("/")
         if ".." in parts or parts[0] == "" or ":" in parts[0] or (info.external_attr >> 28) == 0xA:
-            raise UnreadableError("the zip has a file with a path that leads outside of it, or a link", DOWNLOAD_AGAIN)
+            raise UnreadableError("the zip has a link, or a file with a path outside the archive", DOWNLOAD_AGAIN)
         if info.file_size > LARGEST_RATIO * max(info.compress_size, 1) + 2**20:
-            raise UnreadableError("the zip has a file that would unpack without end: no cine does", DOWNLOAD_AGAIN)
+            raise UnreadableError("the zip has a file that would unpack to an implausible size", DOWNLOAD_AGAIN)
         if info.file_size > LARGEST_MEMBER:
             raise UnreadableError("the zip has a file larger than any image", DOWNLOAD_AGAIN)
         if info.flag_bits & 1:

@@ -1,4 +1,4 @@
-"""Short-axis stacks out of DICOM headers: slices base to apex, frames in time, by geometry and clock alone."""
+"""Arrange DICOM headers into a short-axis stack: slices base to apex, frames in time, by position and trigger time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.formats.dicom import Header
 
 TOWARDS_APEX = np.array([1.0, -1.0, -1.0]) / np.sqrt(3)  # patient's left, front, feet, in DICOM's axes
-SAME_PLACE_MM = 1.0
-SAME_ANGLE = 2e-3  # of a direction's components
-SAME_ZOOM = 1e-3
-FEWEST_FRAMES = 10  # of a beat; ours: real cines have 12 to 100
-FEWEST_OF_SLICE = 0.5  # of the other slices' frames; ours
+SAME_PLACE_MM = 1.0  # images closer along the normal are of one slice; ours
+SAME_ANGLE = 2e-3  # largest difference of the components of equal directions; ours
+SAME_SPACING = 1e-3  # largest relative difference of equal pixel spacings; ours
+FEWEST_FRAMES = 10  # per beat; real cines have 12 to 100; ours
+FEWEST_OF_SLICE = 0.5  # smallest share of the other slices' number of frames; ours
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The headers of one short-axis stack: ``frames[s][f]``, slices base to apex, frames in time."""
+    """Headers of one short-axis stack: ``frames[s][f]``, slices base to apex, frames in time."""
 
     frames: tuple[tuple[Header, ...], ...]
     notes: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Stack:
         return float(np.median(steps)) if len(steps) else float("nan")
 
     def pixel_axes(self) -> np.ndarray:
-        """Per slice, the affine from (column, row, 1) to mm in DICOM axes: (S, 3, 3)."""
+        """One matrix per slice that maps (column, row, 1) to mm in DICOM axes: (S, 3, 3)."""
         axes = []
         for slice_ in self.frames:
             h = slice_[0]
@@ -61,25 +61,25 @@ class Stack:
 
 
 def arrange(headers: Iterable[Header]) -> Stack:
-    """Group headers into slices by place, order them base to apex and their frames in time.
+    """Group headers into slices by position, and order slices base to apex and frames in time.
 
-    The place decides, not the name: series numbers and file order are not guaranteed. A slice acquired twice keeps its
-    last complete series; images of another size or plan than most and derived ones are left out; all is noted.
-    Raises UnreadableError where no cine is left.
+    Series numbers and file order are not used, since they are not reliable. Of a slice that was acquired twice the last
+    complete series is used. Derived images and images that differ from the majority in size or orientation are skipped.
+    Notes report each of these. Raises UnreadableError if no cine remains.
     """
     notes: list[str] = []
-    same = _same_plan(_originals(list(headers), notes), notes)
-    if not same:
+    parallel = _same_plan(_originals(list(headers), notes), notes)
+    if not parallel:
         raise UnreadableError("there is no short-axis image")
-    slices = [_by_series(group) for group in _by_depth(same)]
+    slices = [_by_series(group) for group in _by_depth(parallel)]
     sizes = Counter(len(frames) for slice_ in slices for frames in slice_)
     count = max(sizes, key=lambda size: (sizes[size], size))
     if count < FEWEST_FRAMES:
-        raise UnreadableError(f"the slices have {count} frames: no cine of a beat", DOWNLOAD_AGAIN)
+        raise UnreadableError(f"the slices have {count} frames; a cine has at least {FEWEST_FRAMES}", DOWNLOAD_AGAIN)
     chosen = [_last_complete(slice_, count, notes) for slice_ in slices]
     kept = [frames for frames in chosen if len(frames) >= FEWEST_OF_SLICE * count]
     if len(kept) < len(chosen):
-        notes.append(f"{len(chosen) - len(kept)} slices with less than half of the frames left out")
+        notes.append(f"skipped {len(chosen) - len(kept)} slices with less than half of the frames")
     clock = np.median([_clock(frames) for frames in kept if len(frames) == count], axis=0)
     stack = Stack(tuple(_on_clock(frames, clock, notes) for frames in kept), ())
     gaps = np.linalg.norm(np.diff(stack.positions, axis=0), axis=1)
@@ -89,37 +89,37 @@ def arrange(headers: Iterable[Header]) -> Stack:
 
 
 def _originals(headers: list[Header], notes: list[str]) -> list[Header]:
-    """Without derived images, unless a scanner calls all of them derived."""
+    """Headers without derived images; all headers if all images are marked as derived."""
     originals = [header for header in headers if not header.derived]
     if originals and len(originals) < len(headers):
-        notes.append(f"{len(headers) - len(originals)} derived images left out")
+        notes.append(f"skipped {len(headers) - len(originals)} derived images")
     return originals or headers
 
 
 def _same_plan(headers: list[Header], notes: list[str]) -> list[Header]:
-    """Images of the size, pixel spacing and orientation that most have; of two as frequent the later one."""
+    """Headers with the most frequent size, pixel spacing and orientation; of equally frequent ones the latest."""
     plans: list[tuple[Header, list[Header]]] = []
     for header in headers:
         for first, members in plans:
-            if _alike(first, header):
+            if _same_geometry(first, header):
                 members.append(header)
                 break
         else:
             plans.append((header, [header]))
-    most = max((members for _, members in plans), key=lambda m: (len(m), max(_age(h) for h in m)), default=[])
-    if len(most) < len(headers):
-        notes.append(f"{len(headers) - len(most)} images of another size or orientation left out")
-    return most
+    largest = max((members for _, members in plans), key=lambda m: (len(m), max(_age(h) for h in m)), default=[])
+    if len(largest) < len(headers):
+        notes.append(f"skipped {len(headers) - len(largest)} images of another size or orientation")
+    return largest
 
 
-def _alike(a: Header, b: Header) -> bool:
+def _same_geometry(a: Header, b: Header) -> bool:
     if (a.rows, a.columns) != (b.rows, b.columns):
         return False
     if (a.orientation, a.spacing) == (b.orientation, b.spacing):
         return True
-    turned = max(abs(x - y) for x, y in zip(a.orientation, b.orientation, strict=True))
-    zoomed = max(abs(x - y) / x for x, y in zip(a.spacing, b.spacing, strict=True))
-    return turned <= SAME_ANGLE and zoomed <= SAME_ZOOM
+    angle = max(abs(x - y) for x, y in zip(a.orientation, b.orientation, strict=True))
+    spacing = max(abs(x - y) / x for x, y in zip(a.spacing, b.spacing, strict=True))
+    return angle <= SAME_ANGLE and spacing <= SAME_SPACING
 
 
 def _age(header: Header) -> tuple[int, str]:
@@ -127,7 +127,7 @@ def _age(header: Header) -> tuple[int, str]:
 
 
 def _by_depth(headers: list[Header]) -> list[list[Header]]:
-    """Images of one place each, base to apex."""
+    """Headers grouped by slice position, base to apex."""
     normal = np.cross(headers[0].orientation[:3], headers[0].orientation[3:])
     normal *= np.sign(normal @ TOWARDS_APEX) or 1
     depth = np.array([header.position for header in headers]) @ normal
@@ -137,7 +137,7 @@ def _by_depth(headers: list[Header]) -> list[list[Header]]:
 
 
 def _by_series(group: list[Header]) -> list[list[Header]]:
-    """One slice's images by series, each in time; of two images of one moment in a series the later one counts."""
+    """One slice's headers grouped by series, in time; of two images of one time in a series the later file is used."""
     series: dict[str, list[Header]] = defaultdict(list)
     for header in group:
         series[header.series].append(header)
@@ -155,21 +155,21 @@ def _in_time(images: list[Header]) -> list[Header]:
 
 def _last_complete(slice_: list[list[Header]], count: int, notes: list[str]) -> list[Header]:
     if len(slice_) > 1:
-        notes.append("a slice acquired twice: the last complete one is used")
+        notes.append("a slice was acquired twice: the last complete one is used")
     return max(slice_, key=lambda frames: (min(len(frames), count), _age(frames[0])))
 
 
 def _clock(frames: list[Header]) -> list[float]:
-    """When each frame was taken, ms; its number where the scanner does not say."""
+    """Trigger time of each frame in ms; instance numbers if trigger times are missing or repeated."""
     times = [frame.trigger_ms for frame in frames]
-    said = all(math.isfinite(time) for time in times) and len(set(times)) == len(times)
-    return times if said else [float(frame.instance) for frame in frames]
+    valid = all(math.isfinite(time) for time in times) and len(set(times)) == len(times)
+    return times if valid else [float(frame.instance) for frame in frames]
 
 
 def _on_clock(frames: list[Header], clock: np.ndarray, notes: list[str]) -> tuple[Header, ...]:
-    """As many frames as the other slices have, each the nearest in time to theirs."""
+    """For each time of ``clock`` the frame that is nearest in time."""
     if len(frames) == len(clock):
         return tuple(frames)
-    notes.append(f"a slice has {len(frames)} frames where the others have {len(clock)}: the nearest in time are taken")
+    notes.append(f"a slice has {len(frames)} frames, the others {len(clock)}: the frames nearest in time are used")
     times = np.array(_clock(frames))
     return tuple(frames[int(np.argmin(np.abs(times - moment)))] for moment in clock)

@@ -1,4 +1,4 @@
-"""A PhysioNet record: PTB-XL, the Challenges, PTB and many others (WFDB)."""
+"""Reader of PhysioNet's WFDB records: PTB-XL, the Challenges, PTB and others."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ LARGEST_FILE = 256 * 2**20
 
 
 def read(header: Path) -> EcgRecord:
-    """A record by its .hea. Raises UnreadableError."""
+    """Read a record. header: path of its .hea file. Raises UnreadableError."""
     import wfdb
 
     name = str(header.with_suffix(""))
     try:
         facts = wfdb.rdheader(name)
-        # A header is free to name any file of the machine: only neighbours are opened.
+        # A header can name any file of the machine; only files in its own folder are opened.
         for file in facts.file_name or []:
             if file is None or Path(file).name != file or not header.with_name(file).is_file():
-                raise UnreadableError(f"the header names a file {str(file)[:60]!r} that is not beside it", ACCEPTED)
+                raise UnreadableError(f"the header's file {str(file)[:60]!r} is not in its folder", ACCEPTED)
             if header.with_name(file).stat().st_size > LARGEST_FILE:
                 raise UnreadableError(f"{file} has more than {LARGEST_FILE / 2**20:.0f} MB")
         last = min(int(facts.sig_len), int(LONGEST_SECONDS * facts.fs)) if facts.sig_len else None
@@ -34,6 +34,6 @@ def read(header: Path) -> EcgRecord:
         ) from error
     if record.p_signal is None or not record.sig_name:
         raise UnreadableError("the WFDB record has no signals", ACCEPTED)
-    names, units = ([str(word or "") for word in words] for words in (record.sig_name, record.units))
+    names, units = ([str(text or "") for text in texts] for texts in (record.sig_name, record.units))
     signal, notes = by_lead(names, record.p_signal.T, [millivolts(unit) for unit in units])
     return EcgRecord(signal, float(record.fs), notes=tuple(notes))

@@ -1,1 +1,1 @@
-"""From folders of files to a store: UK Biobank, other ECG and cine archives, withdrawals, the report."""
+"""Commands that build a store from folders of files, the purge of withdrawn participants, and the report."""

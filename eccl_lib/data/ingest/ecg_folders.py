@@ -1,4 +1,4 @@
-"""ECGs of any known format under any folders: one file, one recording, named by its path below the folder."""
+"""List ECGs of any known format under any folders; each file is one recording, named by its path below the folder."""
 
 from __future__ import annotations
 
@@ -8,55 +8,56 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from eccl_lib.data.files import Found, Refused, read_bytes, walk
+from eccl_lib.data.files import FileListing, RejectedFile, read_bytes, walk
 from eccl_lib.data.formats.leads import lead_name
 
-ONE_EACH = (".xml", ".dcm", ".npy")
+SINGLE_FILE = (".xml", ".dcm", ".npy")  # formats with one file per recording
 TABLES = (".csv", ".tsv", ".txt")
-OF_WFDB = (".dat", ".mat")
-FIRST_BYTES = 4096  # of a table: enough for its lead names
-FEWEST_NAMES = 2  # of leads, in an ECG's first row
+OF_WFDB = (".dat", ".mat")  # signal files of WFDB, read through their .hea file
+FIRST_BYTES = 4096  # bytes read from a table; they contain its lead names
+FEWEST_NAMES = 2  # lead names that the first row of an ECG table must contain; ours
 FINE, COARSE = "_hr", "_lr"  # PTB-XL has each ECG twice: records500/00000/00001_hr, records100/00000/00001_lr
 OF_A_RATE = re.compile(r"records\d+")
 PTBXL, PTBXL_NAMES, PTBXL_DEPTH = "ptbxl_database.csv", ("filename_hr", "filename_lr"), 2  # folders above a record
 LARGEST_DATABASE = 64 * 2**20  # bytes; it has 6 MB
 
 
-def find(folders: Sequence[Path]) -> Found:
-    """By name (path below the folder, without the suffix) the file of each recording. Raises UnreadableError.
+def find(folders: Sequence[Path]) -> FileListing:
+    """List the file of each recording, by name (path below the folder, without the suffix).
 
-    Of one ECG at two rates the finer; of PTB-XL also whose it is, by its own list.
+    If an ECG exists at two sampling rates, the higher one is used. For PTB-XL the patients are read from its own table.
+    Raises UnreadableError if a path does not exist.
     """
-    found = Found()
-    files = [(root, path) for root in folders for path in _recordings(root, found)]
+    listing = FileListing()
+    files = [(root, path) for root in folders for path in _recordings(root, listing)]
     fine = {_without_rate(root, path) for root, path in files if path.stem.endswith(FINE) and _is_whole(path)}
     for root, path in files:
         if path.stem.endswith(COARSE) and _without_rate(root, path) in fine:
-            found.passed_over[f"the same ECG at a lower rate, {COARSE} beside {FINE}"] += 1
+            listing.skipped[f"the same ECG at a lower rate, {COARSE} beside {FINE}"] += 1
             continue
         name = path.relative_to(root).with_suffix("").as_posix()
-        if name in found.participants:
-            reason = "another file of the same name, but for its suffix or folder, was found before"
-            found.refused.append(Refused("", path.name, reason, "Rename one of them, or leave it out."))
+        if name in listing.participants:
+            reason = "another file has the same name apart from its suffix or FOLDER"
+            listing.rejected.append(RejectedFile("", path.name, reason, "Rename or remove one of them."))
             continue
-        found.participants[name] = {"ecg": (path,)}
-    _patients(found)
-    return found
+        listing.participants[name] = {"ecg": (path,)}
+    _patients(listing)
+    return listing
 
 
-def _recordings(root: Path, found: Found) -> Iterator[Path]:
-    for path in walk(root, found):
+def _recordings(root: Path, listing: FileListing) -> Iterator[Path]:
+    for path in walk(root, listing):
         suffix = path.suffix.lower()
-        if suffix == ".hea" or suffix in ONE_EACH or (suffix in TABLES and _names_leads(path)):
+        if suffix == ".hea" or suffix in SINGLE_FILE or (suffix in TABLES and _names_leads(path)):
             yield path
         elif suffix in OF_WFDB and not path.with_suffix(".hea").is_file():
-            yield path  # whose header is missing: reading it says so
+            yield path  # the header file is missing; the reader reports this
         elif suffix not in OF_WFDB:
-            found.passed_over[f"files {suffix or 'without a suffix'}"] += 1
+            listing.skipped[f"files {suffix or 'without a suffix'}"] += 1
 
 
 def _without_rate(root: Path, path: Path) -> tuple[str, ...]:
-    """What the names of one ECG at two rates have in common."""
+    """The parts of a path that are equal for the two sampling rates of one ECG."""
     folders = path.relative_to(root).parent.parts
     return (
         *(part for part in folders if not OF_A_RATE.fullmatch(part)),
@@ -68,9 +69,9 @@ def _is_whole(path: Path) -> bool:
     return path.suffix.lower() not in OF_WFDB
 
 
-def _patients(found: Found) -> None:
-    """The patient of each recording that PTB-XL's list names: one person has up to ten of them."""
-    names = {kinds["ecg"][0].with_suffix(""): name for name, kinds in found.participants.items()}
+def _patients(listing: FileListing) -> None:
+    """Add the patient of each recording in PTB-XL's table; one patient has up to ten recordings."""
+    names = {kinds["ecg"][0].with_suffix(""): name for name, kinds in listing.participants.items()}
     places = {path.parents[PTBXL_DEPTH] for path in names if len(path.parents) > PTBXL_DEPTH}
     for table in sorted(place / PTBXL for place in places if (place / PTBXL).is_file()):
         text = read_bytes(table, LARGEST_DATABASE).decode("utf-8-sig", errors="replace")
@@ -78,11 +79,11 @@ def _patients(found: Found) -> None:
             patient = (row.get("patient_id") or "").strip()
             for name in (names.get(table.parent / (row.get(column) or "").strip()) for column in PTBXL_NAMES):
                 if name and patient:
-                    found.facts[name] = {"patient": f"ptbxl/{patient}"}
+                    listing.facts[name] = {"patient": f"ptbxl/{patient}"}
 
 
 def _names_leads(path: Path) -> bool:
-    """Whether a table is an ECG: its first row that is no comment names leads. Lists of records do not."""
+    """True if a table is an ECG, i.e. its first row that is not a comment contains lead names."""
     with path.open("rb") as handle:
         text = handle.read(FIRST_BYTES).decode("utf-8-sig", errors="replace")
     rows = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]

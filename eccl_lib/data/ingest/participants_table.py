@@ -1,4 +1,4 @@
-"""The table that a user writes for an unpaired store: a row an id, diseases as 0 or 1, traits by field, sex, age."""
+"""The user's table of labels for an unpaired store: one row per id; diseases, traits, sex, age and patient."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from eccl_lib.data.files import read_bytes
 from eccl_lib.data.traits import TRAITS
 
 LARGEST_TABLE = 256 * 2**20
-OLDEST = 120  # years
+MAX_AGE = 120  # years; ours
 SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
-WANTED = (
-    "Its columns are id (the recording's name below FOLDER, or the last part of it), any of I21, I42, I48, I50 with 0 "
-    "or 1, any of the 82 trait fields such as 24103 with numbers, and if known sex (female, male), age (years) and "
-    "patient (the same for all recordings of one person)."
+COLUMNS = (
+    "The columns are: id (the recording's path below FOLDER, or its last part); any of I21, I42, I48, I50 with 0 or 1; "
+    "any of the 82 trait fields such as 24103, with numbers; optionally sex (female, male), age (years) and patient "
+    "(the same value for all recordings of one person)."
 )
 
 
 @dataclass
 class Labelled:
-    """What the table says, a row a recording. frame: sex, age, patient. traits: (P, 82), NaN where nothing is said.
+    """The table's values, one row per recording. frame: sex, age, patient. traits: (P, 82), NaN if missing.
 
-    labels: rule to (P, 4) bool; empty where no disease is named.
+    labels: rule to (P, 4) bool; empty without a table. notes: warnings for the report.
     """
 
     frame: pd.DataFrame
@@ -38,63 +38,71 @@ class Labelled:
 
 
 def read(path: Path, names: Collection[str]) -> pd.DataFrame:
-    """The table with the recordings' names as index, those that it has a row for. Raises UnreadableError.
+    """The table, indexed by the names of the recordings that have a row.
 
-    names: of the recordings; a row's id is one of them, or the last part of exactly one; at least one row's must be.
+    names: of all recordings. An id is a name or the last part of exactly one name. Raises UnreadableError if the file
+    is not a table, lacks columns, has ids that match no or several recordings, or has several rows per recording.
     """
     read_bytes(path, LARGEST_TABLE)
     try:
         table = pd.read_csv(path, dtype=str, sep=None, engine="python", encoding="utf-8-sig", skipinitialspace=True)
     except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UnreadableError(f"{path.name} is no readable table ({str(error)[:80]})", WANTED) from error
+        raise UnreadableError(f"{path.name} cannot be read as a table ({str(error)[:80]})", COLUMNS) from error
     table.columns = [str(name).strip() for name in table.columns]
     if "id" not in table.columns:
-        raise UnreadableError(f"{path.name} has no column id but {', '.join(table.columns[:8])[:120]}", WANTED)
+        columns = ", ".join(table.columns[:8])[:120]
+        raise UnreadableError(f"{path.name} has no column id; its columns are {columns}", COLUMNS)
     known = {"id", "sex", "age", "patient", *DISEASES, *_FIELDS}
     if not known - {"id", "sex", "age", "patient"} & set(table.columns) and not {"sex", "age", "patient"} & set(table):
-        raise UnreadableError(f"{path.name} names no disease, no trait and no person's facts", WANTED)
+        raise UnreadableError(f"{path.name} has no column with a disease, trait, sex, age or patient", COLUMNS)
     table.index = pd.Index(_resolved(table["id"].fillna("").str.strip(), names, path.name), name="name")
     if len(table) and names and table.index.isna().all():
-        reason = f"no id of {path.name} is the name of a recording: it has {table['id'].iloc[0]!r}"
-        reason += f", a recording is called {min(names)!r}"
-        raise UnreadableError(reason, "Write the ids as recordings are called: their path below FOLDER, no suffix.")
+        reason = f"no id of {path.name} matches a recording: the first id is {table['id'].iloc[0]!r}"
+        reason += f", the first recording is {min(names)!r}"
+        raise UnreadableError(reason, "Use each recording's path below FOLDER, without the suffix, as its id.")
     table = table[table.index.notna()]
-    if twice := table.index[table.index.duplicated()].nunique():
-        raise UnreadableError(f"{path.name} has several rows for {twice} of its ids", "Leave one row for each.")
+    if repeated := table.index[table.index.duplicated()].nunique():
+        raise UnreadableError(f"{path.name} has several rows for {repeated} of its ids", "Keep one row per id.")
     return table.drop(columns=[name for name in table.columns if name not in known or name == "id"])
 
 
 def of_layout(facts: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """The table that a layout's own facts make, by name: the diseases that are said of everyone, sex, age."""
-    table = pd.DataFrame.from_dict({name: dict(said) for name, said in facts.items()}, orient="index", dtype=object)
-    unsaid = [name for name in DISEASES if name in table and table[name].isna().any()]
-    return table.drop(columns=unsaid)
+    """The table of labels from a dataset's own facts. facts: recording to column to value.
+
+    A disease that is missing for any recording is dropped.
+    """
+    table = pd.DataFrame.from_dict({name: dict(values) for name, values in facts.items()}, orient="index", dtype=object)
+    incomplete = [name for name in DISEASES if name in table and table[name].isna().any()]
+    return table.drop(columns=incomplete)
 
 
 def _resolved(ids: pd.Series, names: Collection[str], file: str) -> list[str | None]:
-    """The recording that each id means; None where there is none. Raises UnreadableError where there are several."""
+    """The recording of each id, None if there is none. Raises UnreadableError if an id matches several recordings."""
     by_last: dict[str, list[str]] = {}
     for name in names:
         by_last.setdefault(name.rsplit("/", 1)[-1], []).append(name)
-    unclear = sorted({i for i in ids if i not in names and len(by_last.get(i, ())) > 1})
-    if unclear:
-        reason = f"{len(unclear)} ids of {file} mean several recordings, which lie in several folders"
-        raise UnreadableError(reason, "Write their path below FOLDER, such as a/b for a/b.hea.")
+    ambiguous = sorted({i for i in ids if i not in names and len(by_last.get(i, ())) > 1})
+    if ambiguous:
+        reason = f"{len(ambiguous)} ids of {file} match several recordings in different folders"
+        raise UnreadableError(reason, "Use the path below FOLDER as the id, such as a/b for a/b.hea.")
     return [i if i in names else next(iter(by_last.get(i, ())), None) for i in ids]
 
 
 def rows(table: pd.DataFrame | None, names: Sequence[str]) -> Labelled:
-    """What the table says of these recordings, in their order. Raises UnreadableError on a cell that cannot be."""
+    """The table's values for some recordings, in their order; without a table all values are missing.
+
+    Raises UnreadableError if a cell is not a number, or a disease is neither 0 nor 1.
+    """
     blank = table is None
     table = pd.DataFrame(index=list(names)) if blank else table.loc[list(names)]
     notes: list[str] = []
     age = _numbers(table, "age")
-    odd = (age < 0) | (age > OLDEST)
-    if odd.any():
-        notes.append(f"{int(odd.sum())} ages are outside 0 to {OLDEST} years and count as missing")
+    invalid = (age < 0) | (age > MAX_AGE)
+    if invalid.any():
+        notes.append(f"{int(invalid.sum())} ages are outside 0 to {MAX_AGE} years and count as missing")
     sex = _column(table, "sex").str.strip().str.lower().map(SEXES)
     patient = _column(table, "patient").str.strip()
-    frame = pd.DataFrame({"sex": sex.astype(object).where(sex.notna(), None), "age": np.where(odd, np.nan, age)})
+    frame = pd.DataFrame({"sex": sex.astype(object).where(sex.notna(), None), "age": np.where(invalid, np.nan, age)})
     frame["patient"] = np.where(patient.notna(), patient, list(names))
     traits = np.stack([_numbers(table, number) for number in _FIELDS], axis=1).astype(np.float32)
     named = [disease for disease in DISEASES if disease in table]
@@ -104,10 +112,10 @@ def rows(table: pd.DataFrame | None, names: Sequence[str]) -> Labelled:
             [_disease(table, d) if d in named else np.zeros(len(table), bool) for d in DISEASES], 1
         )
         if missing := [d for d in DISEASES if d not in named]:
-            notes.append(f"the table has no column {', '.join(missing)}: nobody counts as having it")
+            notes.append(f"the table has no column {', '.join(missing)}: all participants count as controls")
     elif not blank:
         labels["ever"] = np.zeros((len(table), len(DISEASES)), dtype=bool)
-        notes.append("the table names no disease: the traits alone can be learned")
+        notes.append("the table has no disease: only the traits can be predicted")
     return Labelled(frame.reset_index(drop=True), traits, labels, notes)
 
 
@@ -119,18 +127,18 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _numbers(table: pd.DataFrame, name: str, cure: str = "Leave a cell empty if unknown.") -> np.ndarray:
-    """A column as numbers, NaN where a cell is empty."""
+    """A column as numbers, NaN for an empty cell. Raises UnreadableError if a cell is not a number."""
     column = _column(table, name)
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
     filled = column.notna().to_numpy() & (column.fillna("").astype(str).str.strip() != "").to_numpy()
     if wrong := int((filled & ~np.isfinite(values)).sum()):
-        raise UnreadableError(f"column {name} has {wrong} cells that are no numbers", cure)
+        raise UnreadableError(f"column {name} has {wrong} cells that are not numbers", cure)
     return values
 
 
 def _disease(table: pd.DataFrame, name: str) -> np.ndarray:
-    """0 or 1 for everyone: what is not known is not 0."""
-    cure = "Say 0 or 1 of everyone, or leave out the rows of those of whom it is not known."
+    """A disease's column as bool. Raises UnreadableError if a cell is empty: unknown does not count as 0."""
+    cure = "Write 0 or 1 in each row, or remove the rows in which it is unknown."
     values = _numbers(table, name, cure)
     if wrong := int((~np.isin(values, (0, 1))).sum()):
         raise UnreadableError(f"column {name} has {wrong} cells that are neither 0 nor 1", cure)

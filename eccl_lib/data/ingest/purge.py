@@ -1,4 +1,4 @@
-"""Take those who have withdrawn out of what is on disk: stores, views, caches, predictions, pictures."""
+"""Delete withdrawn participants from disk: stores, views, caches, predictions and figures."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ PURGED = "purged.json"
 
 
 def purge(withdrawn: Collection[str], progress: Log = print) -> dict[str, int]:
-    """Take them out of every store, view, cache and prediction under ``runs``; goes on where it was stopped.
+    """Delete withdrawn participants from all stores, views, caches and predictions under ``runs``.
 
-    Weights stay: a cohort without them is another cohort, so every stage trains anew. Returns counts of what went.
+    An interrupted purge resumes. Weights are kept; the changed cohort has a new fingerprint, so every stage trains
+    again. Returns the number of removed items by kind.
     """
     root = paths.ukb_root()
     mark = hashlib.sha256("\n".join(sorted(withdrawn)).encode()).hexdigest()
@@ -42,33 +43,39 @@ def purge(withdrawn: Collection[str], progress: Log = print) -> dict[str, int]:
         _purge_results(results, withdrawn, counts)
     write_json(done, mark)
     if any(counts.values()):
-        progress("removed: " + ", ".join(f"{n:,} {what}" for what, n in counts.items()))
+        progress("removed: " + ", ".join(f"{n:,} {kind}" for kind, n in counts.items()))
     return counts
 
 
 def _purge_store(folder: Path, withdrawn: Collection[str]) -> int:
-    """Rows become zeros, records and tables lose their lines; the slot, by which the rest is found, goes last."""
+    """Set rows of withdrawn participants to zero and delete their records and table rows; returns their number.
+
+    The slots are deleted last, because an interrupted purge needs them to resume.
+    """
     slots = plan.read_slots(folder)
-    gone = slots["eid"].isin(withdrawn)
+    removed = slots["eid"].isin(withdrawn)
     _purge_tables(folder, withdrawn)
     layout = Layout.sharded(folder, int(slots["slot"].max()) + 1 if len(slots) else 0)
-    for slot in slots.loc[gone, "slot"].tolist():
+    for slot in slots.loc[removed, "slot"].tolist():
         if layout.record(slot).is_file():
-            left = [record for record in read_json(layout.record(slot)) if record["slot"] != slot]
-            write_text(layout.record(slot), json.dumps(left))
+            remaining = [record for record in read_json(layout.record(slot)) if record["slot"] != slot]
+            write_text(layout.record(slot), json.dumps(remaining))
         for path in (layout.file(name, slot) for name in ARRAYS):
             if path.is_file():
                 rows = np.load(path, mmap_mode="r+", allow_pickle=False)
                 rows[slot % layout.shard] = 0
                 rows.flush()
-    if gone.any():
-        write_frame(folder / plan.SLOTS, slots[~gone])
-    return int(gone.sum())
+    if removed.any():
+        write_frame(folder / plan.SLOTS, slots[~removed])
+    return int(removed.sum())
 
 
 def _purge_tables(folder: Path, withdrawn: Collection[str]) -> None:
-    """Drop rows of the published tables. Where these do not fit together, a stopped build or purge left them so: they
-    go, and the next ``python -m eccl_lib.data.ukb`` writes them again from the records."""
+    """Delete rows of the published tables.
+
+    If an interrupted build or purge left inconsistent tables, all tables are deleted; the next
+    ``eccl ingest ukb`` writes them again from the records.
+    """
     store = folder / "store"
     try:
         manifest, content = sharded.read(folder)
@@ -77,41 +84,41 @@ def _purge_tables(folder: Path, withdrawn: Collection[str]) -> None:
             path.unlink(missing_ok=True)
         return
     frames = {name: pd.read_parquet(io.BytesIO(content[f"{name}.parquet"])) for name in ("table", "quarantine")}
-    stays = {name: ~frame["eid"].isin(withdrawn).to_numpy() for name, frame in frames.items()}
-    if all(rows.all() for rows in stays.values()):
+    kept = {name: ~frame["eid"].isin(withdrawn).to_numpy() for name, frame in frames.items()}
+    if all(rows.all() for rows in kept.values()):
         return
     names = [name.removesuffix(".npy") for name in content if name.endswith(".npy")]
-    arrays = {name: sharded.array(content, name)[stays["table"]] for name in names}
+    arrays = {name: sharded.array(content, name)[kept["table"]] for name in names}
     facts = {name: value for name, value in manifest.items() if name not in ("format", "files")}
-    facts["kept"] = int(stays["table"].sum())
-    sharded.write(folder, *(frames[name][stays[name]] for name in frames), arrays, facts)
+    facts["kept"] = int(kept["table"].sum())
+    sharded.write(folder, *(frames[name][kept[name]] for name in frames), arrays, facts)
 
 
 def _purge_results(results: Path, withdrawn: Collection[str], counts: dict[str, int]) -> None:
-    """Predictions lose rows; what is kept by row number, and pictures, goes whole, since it can be made again."""
+    """Delete rows of predictions, and delete caches, figures and notebooks whole, since runs write them again."""
     for path in sorted(results.rglob("predictions*.parquet")):
         frame = pd.read_parquet(path)
-        stays = ~frame["eid"].astype(str).isin(withdrawn)
-        if stays.all():
+        kept = ~frame["eid"].astype(str).isin(withdrawn)
+        if kept.all():
             continue
-        write_frame(path, frame[stays])
-        counts["rows of predictions"] += int((~stays).sum())
-        _state_sum(path)
+        write_frame(path, frame[kept])
+        counts["rows of predictions"] += int((~kept).sum())
+        _update_checksum(path)
     cached = [path for path in results.rglob("*.npy") if path.with_suffix(".json").is_file()]
     pairs = [file for path in cached for file in (path, path.with_suffix(".json"))]
     counts["caches and views"] += _remove(*pairs, results / "figures", results / "notebooks")
 
 
-def _state_sum(path: Path) -> None:
-    """Let a run's manifest vouch for a file that has just been changed on purpose."""
+def _update_checksum(path: Path) -> None:
+    """Write the checksum of a modified file to its run's manifest."""
     manifest = path.parent / "manifest.json"
     if manifest.is_file() and path.name in (content := read_json(manifest)).get("files", {}):
         content["files"][path.name] = sha256(path)
         write_json(manifest, content)
 
 
-def _remove(*paths_to_go: Path) -> int:
-    there = [path for path in paths_to_go if path.exists()]
-    for path in there:
+def _remove(*candidates: Path) -> int:
+    existing = [path for path in candidates if path.exists()]
+    for path in existing:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return len(there)
+    return len(existing)

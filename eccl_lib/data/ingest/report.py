@@ -1,6 +1,6 @@
-"""What went into the store, in numbers and pictures that name nobody: ``report/report.json`` and ``index.html``.
+"""The report on a store, without participant ids: ``report/report.json`` and ``report/index.html``.
 
-Cells of fewer than SMALL people are withheld, and a second one where the first could be had by subtraction.
+Counts of fewer than SMALL participants are withheld, and a second count if subtraction would reveal the first.
 """
 
 from __future__ import annotations
@@ -25,47 +25,47 @@ from eccl_lib.data.traits import TRAITS
 from eccl_lib.data.ukb.masking import masked
 from eccl_lib.io.files import write_json
 
-SMALL = 10  # people; what UK Biobank's users are asked to withhold, ukb_formats.md calls it likely, not certain
+SMALL = 10  # participants; UK Biobank's likely limit for small numbers (ukb_formats.md); not confirmed
 WITHHELD, ALSO_WITHHELD, NEARLY_ALL = f"under {SMALL}", "withheld", f"all but under {SMALL}"
 PROVIDERS = {"masks": "given masks", "network": "our network", "onnx": "an ONNX network", "voting": "circle voting"}
 FLAGGED = "flagged: two ways of finding the heart disagree"
 BINS = 24  # of a trait's histogram
-PICTURES = 12
+FIGURES = 12  # recordings that are drawn
 
 
-def write(config: Config, data: Cohort, found: Inventory) -> Path:
-    """Write both files beside the store; returns the page."""
+def write(config: Config, data: Cohort, inventory: Inventory) -> Path:
+    """Write report.json and index.html to the store's folder and return the path of the page."""
     folder = data.folder / "report"
     folder.mkdir(exist_ok=True)
-    content = facts(config, data, found)
+    content = facts(config, data, inventory)
     write_json(folder / "report.json", content)
-    return report_page.write(folder, content, data, _some(data))
+    return report_page.write(folder, content, data, _drawn_rows(data))
 
 
-def facts(config: Config, data: Cohort, found: Inventory) -> dict[str, Any]:
-    """All numbers of the report, as they may be shown."""
-    kept, out = len(data), data.quarantine
+def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
+    """The report's content, with small counts withheld."""
+    kept, lines = len(data), len(data.quarantine)
     return {
         "settings": as_dict(config)["store"],
-        "counts": _steps({**found.counts, "in the store": kept}) | _counts({"lines in quarantine": len(out)}),
-        "quarantine": _by_reason(out),
-        "files passed over": _counts(found.passed_over),
-        "tables": [masked(note) for note in found.notes],
-        "identities": [_identity(row, len(found.people)) for row in found.identities],
+        "counts": _steps({**inventory.counts, "in the store": kept}) | _counts({"lines in quarantine": lines}),
+        "quarantine": _by_reason(data.quarantine),
+        "files passed over": _counts(inventory.skipped),
+        "tables": [masked(note) for note in inventory.notes],
+        "identities": [_identity(row, len(inventory.demographics)) for row in inventory.identities],
         "quality": _counts(_quality(data.table)) if data.ecg is not None else {},
         "segmentation": _segmentation(data.table),
-        "notes of the readers": suppress(_alike(data.table["notes"].str.split("; ").explode())),
-        "people": _people(data.table),
+        "notes of the readers": suppress(_normalized_counts(data.table["notes"].str.split("; ").explode())),
+        "people": _demographics(data.table),
         "prevalence": {rule: _cases(labels, kept) for rule, labels in _rules(config, data).items()},
         "splits": _splits(data),
-        "leakage": [{"kind": leak.kind, "level": leak.level, "what": leak.what} for leak in leaks.check(config, data)],
+        "leakage": [{"kind": x.kind, "level": x.level, "what": x.message} for x in leaks.check(config, data)],
         "traits": [_trait(k, data.traits[:, k]) for k in range(len(TRAITS))],
         "small": SMALL,
     }
 
 
 def suppress(counts: Mapping[str, int]) -> dict[str, int | str]:
-    """Counts of the parts of a whole, largest first, small ones withheld so that no subtraction gives them back."""
+    """Counts of the parts of a total, largest first; small counts are withheld and cannot be found by subtraction."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown: dict[str, int | str] = {name: _count(n) for name, n in ordered}
     small = [name for name, n in ordered if 0 < n < SMALL]
@@ -76,12 +76,15 @@ def suppress(counts: Mapping[str, int]) -> dict[str, int | str]:
 
 
 def _counts(counts: Mapping[str, int]) -> dict[str, int | str]:
-    """Counts that are no parts of one whole."""
+    """Independent counts (not parts of a total), small ones withheld."""
     return {name: _count(n) for name, n in counts.items()}
 
 
 def _steps(counts: Mapping[str, int]) -> dict[str, int | str]:
-    """Counts of which each is a part of the one before, save the withdrawn: none shows how few were lost on a step."""
+    """Counts of successive selection steps, such that no small difference between two steps can be computed.
+
+    The count of withdrawn participants is not part of the sequence.
+    """
     shown = _counts(counts)
     chain = [name for name in counts if name != "withdrawn"]
     for before, after in pairwise(chain):
@@ -91,7 +94,7 @@ def _steps(counts: Mapping[str, int]) -> dict[str, int | str]:
 
 
 def _of(n: int, whole: int) -> int | str:
-    """A count of a whole that is known: neither it nor what it lacks may be small."""
+    """A count of a known total; withheld if the count or the remainder is small."""
     if 0 < whole < SMALL:
         return WITHHELD
     return NEARLY_ALL if 0 < whole - n < SMALL else _count(n)
@@ -101,39 +104,39 @@ def _count(n: int) -> int | str:
     return WITHHELD if 0 < n < SMALL else int(n)
 
 
-def _alike(words: pd.Series) -> dict[str, int]:
-    """How often each remark occurs, with ids and numbers taken out so that like is counted with like."""
-    plain = words.dropna().astype(str).map(lambda text: re.sub(r"\d[\d.,]*", "N", masked(text).replace("<id>", "N")))
+def _normalized_counts(messages: pd.Series) -> dict[str, int]:
+    """Number of occurrences of each message, after ids and numbers are replaced by N."""
+    plain = messages.dropna().astype(str).map(lambda text: re.sub(r"\d[\d.,]*", "N", masked(text).replace("<id>", "N")))
     return plain[plain.str.len() > 0].value_counts().to_dict()
 
 
-def _like(text: str) -> str:
-    return next(iter(_alike(pd.Series([text]))), "")
+def _normalized(text: str) -> str:
+    return next(iter(_normalized_counts(pd.Series([text]))), "")
 
 
 def most_frequent(quarantine: pd.DataFrame) -> str:
-    """The reason that most lines of a quarantine have, as its first line says it, and the cure; ids taken out."""
-    like = quarantine["reason"].map(_like)
-    first = quarantine[like == like.value_counts().index[0]].iloc[0]
+    """The most frequent reason in the quarantine list, with its cure; ids are masked."""
+    normalized = quarantine["reason"].map(_normalized)
+    first = quarantine[normalized == normalized.value_counts().index[0]].iloc[0]
     return f"{masked(first['reason'])}. {masked(first['cure'])}"
 
 
 def _by_reason(quarantine: pd.DataFrame) -> list[dict[str, Any]]:
-    """Reason, cure and lines, the most frequent first."""
-    like = quarantine.assign(like=quarantine["reason"].map(_like))
-    counts = suppress(like["like"].value_counts().to_dict())
-    cures = like.groupby("like")["cure"].first()
+    """Reason, cure and number of lines, the most frequent first."""
+    grouped = quarantine.assign(normalized=quarantine["reason"].map(_normalized))
+    counts = suppress(grouped["normalized"].value_counts().to_dict())
+    cures = grouped.groupby("normalized")["cure"].first()
     return [{"reason": reason, "cure": masked(cures[reason]), "lines": n} for reason, n in counts.items()]
 
 
 def _identity(row: Mapping[str, Any], whole: int) -> dict[str, Any]:
     shown = {"identity": row["identity"], "checked": _of(row["checked"], whole), "differing": _count(row["differing"])}
-    largest = row["largest"] if row["differing"] >= SMALL else None  # of few it would be one person's
+    largest = row["largest"] if row["differing"] >= SMALL else None  # with few it would be one participant's value
     return shown | {"largest": largest}
 
 
 def _quality(table: pd.DataFrame) -> dict[str, int]:
-    """Participants with each flag of the ECG; one may have several."""
+    """Number of participants with each ECG quality flag; a participant may have several."""
     flags = {
         "a lead missing in the file": table["missing_leads"] != "",
         "a flat lead": table["flat_leads"] != "",
@@ -148,7 +151,7 @@ def _quality(table: pd.DataFrame) -> dict[str, int]:
 
 
 def _segmentation(table: pd.DataFrame) -> dict[str, int | str]:
-    """How many hearts each provider found, and how many of them are flagged."""
+    """Number of cines in which each method located the heart, and number of flagged cines."""
     if "segmenter" not in table:
         return {}
     named = table["segmenter"].map(PROVIDERS)
@@ -156,7 +159,7 @@ def _segmentation(table: pd.DataFrame) -> dict[str, int | str]:
     return suppress(named.value_counts().to_dict()) | {FLAGGED: _of(flagged, len(table))}
 
 
-def _people(table: pd.DataFrame) -> dict[str, Any]:
+def _demographics(table: pd.DataFrame) -> dict[str, Any]:
     sex = table["sex"].fillna("not given")
     return {
         "sex": suppress(sex.value_counts().to_dict()),
@@ -166,6 +169,7 @@ def _people(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _rules(config: Config, data: Cohort) -> dict[str, np.ndarray]:
+    """Labels by rule: the config's rule, and prevalent and incident if the store has them."""
     rules = {config.store.labels: data.labels}
     if config.cohort == "ukb" and (both := sharded.before_and_after(config)) is not None and len(both[0]) == len(data):
         rules |= dict(zip(("prevalent", "incident"), both, strict=True))
@@ -179,14 +183,14 @@ def _cases(labels: np.ndarray, n: int) -> dict[str, Any]:
 
 
 def _splits(data: Cohort) -> list[dict[str, Any]]:
-    """Strata by split; a row with a small cell shows only whether it is even."""
+    """One row per stratum: size, counts by split with small ones withheld, and if it is balanced."""
     if not len(data):
         return []
     rows = []
     for stratum, part in splits.balance(data.table, data.labels).groupby("stratum", sort=False):
-        found = suppress(dict(zip(part["split"], part["found"], strict=True)))
+        counts = suppress(dict(zip(part["split"], part["found"], strict=True)))
         n = int(part["n"].iloc[0])
-        rows.append({"stratum": stratum, "n": n, **{name: found[name] for name in splits.SPLITS}})
+        rows.append({"stratum": stratum, "n": n, **{name: counts[name] for name in splits.SPLITS}})
         rows[-1]["within binomial error"] = bool(part["even"].all())
     return rows
 
@@ -198,7 +202,7 @@ def _trait(k: int, values: np.ndarray) -> dict[str, Any]:
 
 
 def _distribution(values: np.ndarray) -> dict[str, Any]:
-    """n, mean, SD, quantiles with at least SMALL people beyond them, and a histogram without small bars."""
+    """n, mean, SD, quantiles with at least SMALL participants beyond them, and a histogram without small bars."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
     shown: dict[str, Any] = {"n": _of(len(known), len(values))}
@@ -220,6 +224,6 @@ def _round(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _some(data: Cohort) -> np.ndarray:
-    """Rows whose recordings are drawn: spread over the store by their sums, so not the same people as elsewhere."""
-    return np.sort(np.random.default_rng(len(data)).permutation(len(data))[:PICTURES])
+def _drawn_rows(data: Cohort) -> np.ndarray:
+    """Row numbers of the recordings that are drawn: a fixed random sample of FIGURES rows."""
+    return np.sort(np.random.default_rng(len(data)).permutation(len(data))[:FIGURES])

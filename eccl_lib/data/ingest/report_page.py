@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing else: tables, histograms, and a dozen ECGs and crops as pictures."""
+"""The report as one self-contained HTML page: tables, histograms, and figures of twelve ECGs and crops."""
 
 from __future__ import annotations
 
@@ -34,36 +34,34 @@ img { max-width: 100%; height: auto; }
 
 
 def write(folder: Path, content: Mapping[str, Any], data: Cohort, rows: Sequence[int]) -> Path:
-    """``index.html`` with its pictures inside; these also lie beside it. rows: whose recordings are drawn."""
-    pictures = {"ecg": _ecgs(data, rows), "crops": _crops(data, rows), "traits": _traits(content["traits"])}
-    shown = {name: _png(folder / f"{name}.png", figure) for name, figure in pictures.items() if figure is not None}
-    write_text(folder / "index.html", page(content, shown))
+    """Write ``index.html`` with embedded figures, and the figures as PNG files. rows: recordings that are drawn."""
+    figures = {"ecg": _ecgs(data, rows), "crops": _crops(data, rows), "traits": _traits(content["traits"])}
+    images = {name: _png(folder / f"{name}.png", figure) for name, figure in figures.items() if figure is not None}
+    write_text(folder / "index.html", page(content, images))
     return folder / "index.html"
 
 
-def page(content: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    """The whole page as text. pictures: name to PNG."""
+def page(content: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    """The HTML of the page. images: name to PNG."""
     parts = [
-        "<h1>What is in the store</h1>",
-        f"<p class=quiet>Counts below {content['small']} people are withheld. The pictures show recordings of people:"
-        " this page belongs where the data belong, and nowhere else.</p>",
+        "<h1>Report on the store</h1>",
+        f"<p class=quiet>Counts below {content['small']} participants are withheld. The figures show recordings of"
+        " participants: this page is as confidential as the data.</p>",
         _section("Participants", _pairs(content["counts"])),
-        _section("Left out, and what mends it", _table(content["quarantine"], "Nobody was left out.")),
-        _section("Files passed over", _pairs(content["files passed over"], "None.")),
-        _section("Tables", _list(content["tables"], "Nothing to remark.")),
+        _section("Excluded participants and files", _table(content["quarantine"], "None.")),
+        _section("Skipped files", _pairs(content["files passed over"], "None.")),
+        _section("Notes on the tables", _list(content["tables"], "None.")),
         _section("Identities between traits", _table(content["identities"])),
-        _section("Quality of the ECGs", _pairs(content["quality"], "There are none.")),
-        _section("Where the heart is", _pairs(content["segmentation"], "Nobody was asked.")),
-        _section("Remarks of the readers", _pairs(content["notes of the readers"], "None.")),
-        _section("People", _pairs(content["people"]["sex"]) + _numbers(content["people"])),
+        _section("ECG quality", _pairs(content["quality"], "The store has no ECGs.")),
+        _section("Location of the heart", _pairs(content["segmentation"], "The store has no cines.")),
+        _section("Notes of the file readers", _pairs(content["notes of the readers"], "None.")),
+        _section("Sex, age and heart rate", _pairs(content["people"]["sex"]) + _numbers(content["people"])),
         _section("Prevalence", _prevalence(content["prevalence"])),
-        _section("Splits", _table(content["splits"], "No stratum is large enough to judge.")),
+        _section("Splits", _table(content["splits"], "No stratum is large enough to check.")),
         _section("Leakage", _leaks(content["leakage"])),
-        _section("Twelve ECGs, lead II, as the models get them", _picture(pictures.get("ecg"), "ECGs")),
-        _section(
-            "Twelve hearts, first frame and the one most different from it", _picture(pictures.get("crops"), "crops")
-        ),
-        _section("The 82 traits", _picture(pictures.get("traits"), "histograms") + _trait_table(content["traits"])),
+        _section("Twelve preprocessed ECGs, lead II", _image(images.get("ecg"), "ECGs")),
+        _section("Twelve crops: first frame, and the frame that differs most", _image(images.get("crops"), "crops")),
+        _section("The 82 traits", _image(images.get("traits"), "histograms") + _trait_table(content["traits"])),
     ]
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>UK Biobank store</title><style>{STYLE}</style>"
     return head + "<body>" + "\n".join(parts) + "</body></html>\n"
@@ -99,12 +97,10 @@ def _list(lines: Sequence[str], empty: str) -> str:
     return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>" if lines else f"<p>{empty}</p>"
 
 
-def _numbers(people: Mapping[str, Any]) -> str:
+def _numbers(demographics: Mapping[str, Any]) -> str:
     columns = ("n", "mean", "sd", "p5", "p25", "p50", "p75", "p95")
-    rows = [
-        (name, *(people[name].get(column) for column in columns)) for name in ("age", "heart rate") if name in people
-    ]
-    return _rows(("", *columns), rows)
+    names = [name for name in ("age", "heart rate") if name in demographics]
+    return _rows(("", *columns), [(name, *(demographics[name].get(column) for column in columns)) for name in names])
 
 
 def _prevalence(rules: Mapping[str, Mapping[str, Any]]) -> str:
@@ -119,7 +115,7 @@ def _leaks(leaks: Sequence[Mapping[str, str]]) -> str:
         f"<li><span class={leak['level']}>{leak['level']}</span> {leak['kind']}: {html.escape(leak['what'])}</li>"
         for leak in leaks
     ]
-    return f"<ul>{''.join(lines)}</ul>" if lines else "<p>None of the eight kinds was found.</p>"
+    return f"<ul>{''.join(lines)}</ul>" if lines else "<p>No leakage of the eight kinds was found.</p>"
 
 
 def _trait_table(traits: Sequence[Mapping[str, Any]]) -> str:
@@ -128,9 +124,9 @@ def _trait_table(traits: Sequence[Mapping[str, Any]]) -> str:
     return _rows(columns, rows)
 
 
-def _picture(content: bytes | None, name: str) -> str:
+def _image(content: bytes | None, name: str) -> str:
     if content is None:
-        return "<p>None, or too few participants for a picture.</p>"
+        return "<p>No data, or too few participants for a figure.</p>"
     return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
 
 

@@ -1,4 +1,4 @@
-"""Masks that are given, laid over the images by geometry, as labels 0 background, 1 LV cavity, 2 LV wall, 3 RV."""
+"""Read given masks and align them with the images by geometry; labels 0 background, 1 LV cavity, 2 LV wall, 3 RV."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import numpy as np
 from eccl_lib.config.errors import UnreadableError
 
 LARGEST_VOXELS = 2**28  # 256 MB of uint8: a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million
-LARGEST_BYTES = 2**30  # of voxels as they are read
-MOST_FRAMES_OFF = 0.1  # of the cine's; ours: ukbb_cardiac fills up to fifty what the scanner left out
+LARGEST_BYTES = 2**30  # of the voxels in memory
+MOST_FRAMES_OFF = 0.1  # largest difference to the cine's number of frames; ukbb_cardiac pads to fifty frames; ours
 END_DIASTOLE_NAME = re.compile(r"(?i)_ED(\.nii(?:\.gz)?)$")
-ACDC_NAME = re.compile(r"(?P<who>.+)_frame(?P<number>\d+)_gt\.nii(\.gz)?")
-END_SYSTOLE = 0.35  # of the beat; ours: seg_sa_ES does not say which frame it is, and only its place in space counts
-FLIP = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes (left, back, head) to NIfTI's (right to left, back to front, head)
-# What a file's labels 0, 1, 2, 3 are in ours. ACDC: 1 RV, 2 myocardium, 3 LV; M&Ms and M&Ms-2 are as ukbb_cardiac.
+ACDC_NAME = re.compile(r"(?P<patient>.+)_frame(?P<number>\d+)_gt\.nii(\.gz)?")
+END_SYSTOLE = 0.35  # of the beat; frame given to seg_sa_ES, whose own frame number is unknown; ours
+FLIP = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes (left, back, head) to NIfTI's (right, front, head)
+# Standard label of a file's labels 0, 1, 2, 3. ACDC: 1 RV, 2 myocardium, 3 LV; M&Ms and M&Ms-2 are as ukbb_cardiac.
 ORDERS = {"ukb_cardiac": (0, 1, 2, 3), "acdc": (0, 3, 2, 1), "mms": (0, 1, 2, 3)}
-MORE_ENCLOSED = 0.25  # of the border, by which the wrong cavity must lie more inside the wall to be noticed; ours
-JUDGED = 20  # pictures, at most twice as many; ours
-GIVE_MASKS = "Give a 4-D NIfTI of labels 1 LV cavity, 2 myocardium, 3 RV, as ukbb_cardiac writes it (seg_sa.nii.gz)."
+MORE_ENCLOSED = 0.25  # difference in wall share above which the label order counts as wrong; ours
+CHECKED_IMAGES = 20  # images whose label order is checked, at most twice as many; ours
+GIVE_MASKS = "Give a 4-D NIfTI with labels 1 LV cavity, 2 myocardium, 3 RV, as ukbb_cardiac's seg_sa.nii.gz."
 MAKE_AGAIN = "Make or download the file again."
 USE_ITS_MASK = "Use the mask made from this stack."
 
 
 def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
-    """nibabel image, affine and four-dimensional shape, nothing of the voxels read yet. Raises UnreadableError."""
+    """Open a NIfTI without reading its voxels: nibabel image, affine and 4-D shape. Raises UnreadableError."""
     import nibabel
 
     try:
@@ -37,126 +37,126 @@ def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
         affine = np.asarray(image.affine, dtype=np.float64)
         kind = image.get_data_dtype()
     except Exception as error:
-        raise UnreadableError(f"not a readable NIfTI file ({type(error).__name__})", MAKE_AGAIN) from error
+        raise UnreadableError(f"the file is not a readable NIfTI ({type(error).__name__})", MAKE_AGAIN) from error
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
-        raise UnreadableError("the NIfTI's geometry is no affine", MAKE_AGAIN)
+        raise UnreadableError("the NIfTI's geometry is not an affine", MAKE_AGAIN)
     if kind.kind not in "iuf":
         raise UnreadableError(f"the NIfTI's voxels are {kind}, not grey values", MAKE_AGAIN)
     shape = (*shape, 1) if len(shape) == 3 else shape
     if len(shape) != 4 or min(shape) < 1:
-        raise UnreadableError(f"the NIfTI has shape {shape}", "A cine is x, y, slice, frame.")
+        raise UnreadableError(f"the NIfTI has the shape {shape}", "Give a cine with the axes x, y, slice, frame.")
     voxel_count = math.prod(shape)
     scaled = image.header.get_slope_inter() != (None, None) if hasattr(image.header, "get_slope_inter") else False
     if voxel_count > LARGEST_VOXELS or voxel_count * (8 if scaled else kind.itemsize) > LARGEST_BYTES:
-        raise UnreadableError(f"a NIfTI of {shape} voxels is larger than any cine", MAKE_AGAIN)
+        raise UnreadableError(f"a NIfTI of {shape} voxels is larger than a cine can be", MAKE_AGAIN)
     return image, affine, shape
 
 
 def voxels(image: object, shape: tuple[int, ...]) -> np.ndarray:
-    """The voxels as stored (scaled where the header says so): (X, Y, S, F). Raises UnreadableError on damage."""
+    """Voxels of a NIfTI, scaled by its header: (X, Y, S, F). Raises UnreadableError if they are damaged."""
     try:
         return np.asanyarray(image.dataobj).reshape(shape)
     except Exception as error:
         raise UnreadableError(
-            f"the NIfTI's voxels are damaged or cut short ({type(error).__name__})", MAKE_AGAIN
+            f"the NIfTI's voxels are damaged or truncated ({type(error).__name__})", MAKE_AGAIN
         ) from error
 
 
-def given(
+def read_mask(
     path: Path | None,
     pixel_axes: np.ndarray,
     shape: tuple[int, int, int, int],
     frames: Sequence[int] | None = None,
     order: str = "ukb_cardiac",
 ) -> np.ndarray:
-    """Labels from a NIfTI laid over a stack by geometry: (S, F, H, W) uint8.
+    """Read a mask from a NIfTI and align it with a stack by geometry: (S, F, H, W) uint8.
 
-    path: a mask of the whole beat; or one of ACDC's ``_frame01_gt``, or ``seg_sa_ED`` with ``seg_sa_ES`` beside it, and
-    the drawn frames alone have labels.
-    pixel_axes: (S, 3, 3), per slice from (column, row, 1) to mm in DICOM axes. shape: the stack's (S, F, H, W).
-    frames: which frames of the stack the mask's volumes belong to, the others stay background; None: all, in order.
-    order: what the file's labels mean, one of ``ORDERS``; returned are 1 LV cavity, 2 LV wall, 3 RV in any case.
-    Raises UnreadableError where no mask is given or where it belongs to another stack.
+    path: a mask of the whole beat; or one of ACDC's ``_frame01_gt``, or ``seg_sa_ED`` with ``seg_sa_ES`` beside it, in
+    which case only the labelled frames have labels. pixel_axes: (S, 3, 3), one matrix per slice that maps (column, row,
+    1) to mm in DICOM axes. shape: the stack's (S, F, H, W). frames: frame numbers of the mask's volumes; the other
+    frames are background; None: all frames in order. order: the file's label order, one of ``ORDERS``. The returned
+    labels are always 1 LV cavity, 2 LV wall, 3 RV. Raises UnreadableError if no mask is given or if it does not match
+    the stack.
     """
     if path is None:
-        raise UnreadableError("no segmentation is given, so the heart's place is unknown", GIVE_MASKS)
+        raise UnreadableError("no segmentation is given, so the location of the heart is unknown", GIVE_MASKS)
     path = Path(path)
-    if frames is None and (drawn := _drawn_frames(path)):
-        parts = [given(file, pixel_axes, shape, (frame,), order) for frame, file in drawn.items()]
+    if frames is None and (files := _acdc_frames(path)):
+        parts = [read_mask(file, pixel_axes, shape, (frame,), order) for frame, file in files.items()]
         return np.maximum.reduce(parts)
     if frames is None and END_DIASTOLE_NAME.search(path.name):
         end_systole = path.with_name(END_DIASTOLE_NAME.sub(r"_ES\1", path.name))
-        drawn = {0: path} | ({round(END_SYSTOLE * shape[1]): end_systole} if end_systole.is_file() else {})
-        parts = [given(file, pixel_axes, shape, (frame,), order) for frame, file in drawn.items()]
+        files = {0: path} | ({round(END_SYSTOLE * shape[1]): end_systole} if end_systole.is_file() else {})
+        parts = [read_mask(file, pixel_axes, shape, (frame,), order) for frame, file in files.items()]
         return np.maximum.reduce(parts)
-    laid = _laid(path, pixel_axes, shape, order)
-    volumes = laid.shape[1]
+    aligned = _align(path, pixel_axes, shape, order)
+    volumes = aligned.shape[1]
     if frames is None and abs(volumes - shape[1]) <= MOST_FRAMES_OFF * shape[1]:
-        # A frame more or less than the cine: each frame takes the mask of its part of the beat.
+        # The number of frames differs slightly: each frame takes the mask at its time in the beat.
         nearest = np.rint(np.arange(shape[1]) * volumes / shape[1]).astype(int) % volumes
-        return laid if volumes == shape[1] else laid[:, nearest]
+        return aligned if volumes == shape[1] else aligned[:, nearest]
     if frames is None or volumes != len(frames) or not set(frames) <= set(range(shape[1])):
         reason = f"the segmentation has {volumes} frames, the cine {shape[1]}"
-        raise UnreadableError(reason, GIVE_MASKS if frames is None else "Name as many frames of the cine.")
+        raise UnreadableError(reason, GIVE_MASKS if frames is None else "Give one frame number for each volume.")
     out = np.zeros(shape, dtype=np.uint8)
-    out[:, list(frames)] = laid
+    out[:, list(frames)] = aligned
     return out
 
 
-def _drawn_frames(path: Path) -> dict[int, Path]:
-    """ACDC's masks of single frames beside each other, by frame from 0; empty where the file is no such mask."""
+def _acdc_frames(path: Path) -> dict[int, Path]:
+    """ACDC's single-frame masks of the same patient, by frame number from 0; empty if the file is not such a mask."""
     name = ACDC_NAME.fullmatch(path.name)
-    beside = sorted(path.parent.glob("*_gt.nii*")) if name else []
-    found = {file: ACDC_NAME.fullmatch(file.name) for file in beside}
-    return {int(m["number"]) - 1: file for file, m in found.items() if m and m["who"] == name["who"]}
+    candidates = sorted(path.parent.glob("*_gt.nii*")) if name else []
+    matches = {file: ACDC_NAME.fullmatch(file.name) for file in candidates}
+    return {int(m["number"]) - 1: file for file, m in matches.items() if m and m["patient"] == name["patient"]}
 
 
-def _laid(path: Path, pixel_axes: np.ndarray, shape: tuple[int, int, int, int], order: str) -> np.ndarray:
-    """The mask's own frames on the stack's pixels: (S, its frames, H, W)."""
+def _align(path: Path, pixel_axes: np.ndarray, shape: tuple[int, int, int, int], order: str) -> np.ndarray:
+    """The mask's frames on the stack's pixels, in the standard label order: (S, frames, H, W)."""
     if not path.is_file():
         raise UnreadableError(f"there is no segmentation {path.name}", GIVE_MASKS)
     image, affine, volume = open_nifti(path)
     labels = voxels(image, volume)
     if labels.dtype.kind == "f" and not (labels == np.rint(labels)).all():
-        raise UnreadableError("the segmentation has labels between whole numbers: it was interpolated", GIVE_MASKS)
+        raise UnreadableError("the segmentation has labels that are not integers: it was interpolated", GIVE_MASKS)
     if labels.min() < 0 or labels.max() > 3:
         raise UnreadableError("the segmentation has labels outside 0 to 3", GIVE_MASKS)
-    labels = relabelled(labels.astype(np.uint8, copy=False), order)
+    labels = to_standard_order(labels.astype(np.uint8, copy=False), order)
     return overlay(labels, affine, pixel_axes, (shape[0], volume[3], *shape[2:]))
 
 
-def relabelled(labels: np.ndarray, order: str, option: str = "--mask-labels") -> np.ndarray:
-    """Labels 0 to 3 of any known convention as 0 background, 1 LV cavity, 2 LV wall, 3 RV. labels: (X, Y, ...) uint8.
+def to_standard_order(labels: np.ndarray, order: str, option: str = "--mask-labels") -> np.ndarray:
+    """Labels in the given order converted to 0 background, 1 LV cavity, 2 LV wall, 3 RV. labels: (X, Y, ...) uint8.
 
-    Raises UnreadableError where the labels mean something else than ``order`` says: the LV cavity is the one that lies
-    inside the wall. Where that cannot be judged (no wall drawn, no second cavity) the order is believed.
+    Raises UnreadableError if the order is wrong: the LV cavity is the one that lies inside the wall. The order is not
+    checked if there is no wall or only one cavity. option: command-line option named in the error.
     """
     if order not in ORDERS:
-        raise UnreadableError(f"there is no label order {order!r}", f"Known are {', '.join(ORDERS)}.")
+        raise UnreadableError(f"there is no label order {order!r}", f"Known orders: {', '.join(ORDERS)}.")
     same = ORDERS[order] == (0, 1, 2, 3)
-    ours = labels if same else np.array(ORDERS[order], dtype=np.uint8)[labels]
-    left, right = enclosed(ours)
+    standard = labels if same else np.array(ORDERS[order], dtype=np.uint8)[labels]
+    left, right = wall_share(standard)
     if right - left > MORE_ENCLOSED:
-        meant = next(name for name, meaning in ORDERS.items() if meaning != ORDERS[order])
-        reason = f"the label that {order} calls RV lies inside the wall, as the LV cavity should"
-        raise UnreadableError(reason, f"Say what the labels mean: {option} {meant}.")
-    return ours
+        other = next(name for name, meaning in ORDERS.items() if meaning != ORDERS[order])
+        reason = f"the label order {order} is wrong: its RV lies inside the wall, where the LV cavity must be"
+        raise UnreadableError(reason, f"Give the correct label order: {option} {other}.")
+    return standard
 
 
-def enclosed(labels: np.ndarray) -> tuple[float, float]:
-    """Share of the border of cavities 1 and 3 that is wall, 2: near 1 for the LV, less for the RV. labels: (X, Y, ...).
+def wall_share(labels: np.ndarray) -> tuple[float, float]:
+    """Share of the border of labels 1 and 3 that touches wall (2): near 1 for the LV cavity, smaller for the RV.
 
-    Of the pictures in which wall is drawn some count; 0 for a cavity that is drawn in none of these.
+    labels: (X, Y, ...). A sample of the images with wall is used; 0 for a cavity that is in none of them.
     """
-    pictures = labels.T.reshape(-1, *labels.shape[1::-1])  # NIfTI's memory order: no copy
-    thin = next((step for step in (4, 1) if (pictures[:, ::step, ::step] == 2).any()), 1)
-    walls = np.flatnonzero((pictures[:, ::thin, ::thin] == 2).any(axis=(1, 2)))
-    pictures = pictures[walls[:: max(1, len(walls) // JUDGED)]]
+    images = labels.T.reshape(-1, *labels.shape[1::-1])  # NIfTI's memory order: no copy
+    step = next((step for step in (4, 1) if (images[:, ::step, ::step] == 2).any()), 1)
+    with_wall = np.flatnonzero((images[:, ::step, ::step] == 2).any(axis=(1, 2)))
+    images = images[with_wall[:: max(1, len(with_wall) // CHECKED_IMAGES)]]
     wall, border = np.zeros(2, dtype=int), np.zeros(2, dtype=int)
     for axis in (1, 2):
         for here, there in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
             at = (slice(None),) * axis
-            from_, to = pictures[(*at, here)], pictures[(*at, there)]
+            from_, to = images[(*at, here)], images[(*at, there)]
             for k, cavity in enumerate((1, 3)):
                 leaving = (from_ == cavity) & (to != cavity)
                 border[k] += np.count_nonzero(leaving)
@@ -166,9 +166,10 @@ def enclosed(labels: np.ndarray) -> tuple[float, float]:
 
 
 def overlay(labels: np.ndarray, affine: np.ndarray, pixel_axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(X, Y, Z, F) labels with a NIfTI affine onto a DICOM stack's pixels: (S, F, H, W), any flip or transposition.
+    """Labels (X, Y, Z, F) with a NIfTI affine transferred to a DICOM stack's pixels: (S, F, H, W).
 
-    Each slice's corner pixels are sent through both geometries; they must fall on voxels, to half a voxel.
+    Any flip or transposition is allowed. Raises UnreadableError if a slice's corner pixels are more than half a voxel
+    away from voxels, or if the volumes do not overlap.
     """
     slices, frames, height, width = shape
     try:
@@ -178,16 +179,16 @@ def overlay(labels: np.ndarray, affine: np.ndarray, pixel_axes: np.ndarray, shap
     out = np.zeros((slices, frames, height, width), dtype=np.uint8)
     covered = 0
     for s in range(slices):
-        plane = to_voxel[:3, :3] @ FLIP @ pixel_axes[s]  # (column, row, 1) to voxel, but for the offset
+        plane = to_voxel[:3, :3] @ FLIP @ pixel_axes[s]  # (column, row, 1) to voxel; the offset is added below
         plane[:, 2] += to_voxel[:3, 3]
         covered += _overlay_slice(labels, plane, out[s])
     if not covered:
-        raise UnreadableError("the segmentation lies elsewhere than the images", USE_ITS_MASK)
+        raise UnreadableError("the segmentation does not overlap with the images", USE_ITS_MASK)
     return out
 
 
 def _overlay_slice(labels: np.ndarray, plane: np.ndarray, out: np.ndarray) -> bool:
-    """Fill one slice (F, H, W); False where it lies outside of the labels' volume."""
+    """Fill one slice (F, H, W) in place; False if it lies outside of the labels' volume."""
     _, height, width = out.shape
     steps = np.rint(plane[:, :2])
     corners = np.array([[0, 0, 1], [width - 1, 0, 1], [0, height - 1, 1], [width - 1, height - 1, 1]]).T
@@ -196,7 +197,7 @@ def _overlay_slice(labels: np.ndarray, plane: np.ndarray, out: np.ndarray) -> bo
     rounded = np.column_stack([steps, start]) @ corners
     in_plane = np.abs(steps).sum(axis=0)
     if (in_plane != 1).any() or np.abs(exact - rounded)[:2].max() > 0.5 or steps[2].any():
-        raise UnreadableError("the segmentation has another geometry than the images", USE_ITS_MASK)
+        raise UnreadableError("the geometry of the segmentation differs from that of the images", USE_ITS_MASK)
     z = int(start[2])
     if abs(plane[2, 2] - z) > 0.25 or not 0 <= z < labels.shape[2]:
         return False
@@ -205,15 +206,15 @@ def _overlay_slice(labels: np.ndarray, plane: np.ndarray, out: np.ndarray) -> bo
     sheet = sheet if axis_of_column == 0 else sheet.swapaxes(0, 1)  # (along a row, along a column, F)
     firsts = [int(start[axis_of_column]), int(start[1 - axis_of_column])]
     signs = [int(steps[axis_of_column, 0]), int(steps[1 - axis_of_column, 1])]
-    to_columns, from_columns = _shared(firsts[0], signs[0], width, sheet.shape[0])
-    to_rows, from_rows = _shared(firsts[1], signs[1], height, sheet.shape[1])
+    to_columns, from_columns = _overlap(firsts[0], signs[0], width, sheet.shape[0])
+    to_rows, from_rows = _overlap(firsts[1], signs[1], height, sheet.shape[1])
     target = out[:, to_rows, to_columns]
     target[...] = sheet[from_columns, from_rows].transpose(2, 1, 0)
     return target.size > 0
 
 
-def _shared(first: int, sign: int, count: int, size: int) -> tuple[slice, slice]:
-    """Of ``count`` pixels those that lie on an axis of ``size`` voxels, and these: pixel k on voxel first + sign k."""
+def _overlap(first: int, sign: int, count: int, size: int) -> tuple[slice, slice]:
+    """Overlap of ``count`` pixels with ``size`` voxels, as slices of both; pixel k is at voxel first + sign * k."""
     low, high = (-first, size - first) if sign > 0 else (first - size + 1, first + 1)
     low, high = max(low, 0), min(high, count)
     if low >= high:

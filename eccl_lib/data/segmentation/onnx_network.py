@@ -1,4 +1,4 @@
-"""Any ONNX network that labels short-axis pictures, by its file: a picture in, a score for each of four labels out."""
+"""Segmentation by a user's ONNX network: one short-axis image in, one score for each of four labels out."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from eccl_lib.data import cmr
 from eccl_lib.data.segmentation import masks
 
 SCALINGS = ("range", "zscore", "none")
-WINDOW = (0.01, 0.99)  # quantiles of a slice's cine that are clipped, as most recipes do
-AT_ONCE = 8  # pictures, where the network leaves it free
-MULTIPLE = 32  # of a side that the network leaves free: five halvings
-TRIAL_SIDE = 128  # of the picture that a network of any size is tried with
-UNSEEN = -1e4  # the heart's scores where a picture is larger than what the network takes
+WINDOW = (0.01, 0.99)  # quantiles of a slice's cine to which grey values are clipped; common practice
+BATCH = 8  # images per run, if the network's batch size is free
+MULTIPLE = 32  # padding of a free image side: five halvings
+TRIAL_SIDE = 128  # image side in the trial run of a network with a free size
+UNSEEN = -1e4  # score of the heart's labels outside of the part that the network sees
 INSTALL = "Install it (pip install onnxruntime), or choose another --segmenter."
-WANTED = "Wanted is one float32 input (N, 1, H, W) and one output (N, 4, H, W): export it so (docs/data.md)."
+REQUIRED = "Export it with one float32 input (N, 1, H, W) and one output (N, 4, H, W) (docs/data.md)."
 
 
 @dataclass(frozen=True)
 class OnnxNet:
-    """A network by its file, and what it was trained to see.
+    """An ONNX network and the preprocessing of its training.
 
-    labels: what its outputs 0 to 3 mean, one of ``masks.ORDERS``. scaling: of grey values, ``range`` (0 to 1 between
-    quantiles), ``zscore`` (mean 0, SD 1 between quantiles) or ``none``. pixel_mm: the pixel size it wants; 0: the
-    picture is stretched to the network's own size, or taken as it is where that is free.
+    labels: order of its outputs 0 to 3, one of ``masks.ORDERS``. scaling: of grey values clipped to quantiles,
+    ``range`` (0 to 1) or ``zscore`` (mean 0, SD 1); ``none``: no clipping and scaling. pixel_mm: its pixel size; 0: the
+    image is resized to the network's input, or not resized if the input size is free.
     """
 
     path: str
@@ -45,38 +45,38 @@ class OnnxNet:
         slice_step_mm: float | None = None,
         frames: Sequence[int] | None = None,
     ) -> np.ndarray:
-        """Labels of a cine, or of some of its frames: (S, F, H, W) to uint8, 0 background, 1 LV, 2 LV wall, 3 RV.
+        """Labels of a cine or of some of its frames: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV wall, 3 RV.
 
-        Parts that hang together with nothing of the largest heart, from slice to slice, are dropped. Raises
-        UnreadableError where the file is no such network or its labels mean something else than ``labels`` says.
+        Only the largest component that is connected over slices is kept. Raises UnreadableError if the file is not a
+        suitable network or if ``labels`` is the wrong order.
         """
-        session, wanted = session_of(self.path)
+        session, required = load_session(self.path)
         images = images if frames is None else images[:, list(frames)]
         slices, count, height, width = images.shape
-        size = self._size((height, width), spacing_mm, wanted)
+        size = self._size((height, width), spacing_mm, required)
         out = np.empty(images.shape, dtype=np.uint8)
-        at_once = _batch(session) or AT_ONCE
+        batch = _batch_size(session) or BATCH
         for s in range(slices):
-            scaled = self._scaled(images[s])
-            for first in range(0, count, at_once):
-                some = _to_size(scaled[first : first + at_once], size, wanted)
-                scores = _run(session, some[:, None])
-                out[s, first : first + at_once] = _to_labels(scores, size, (height, width))
-        laid = masks.relabelled(out.transpose(3, 2, 0, 1), self.labels, "--onnx-labels").transpose(2, 3, 1, 0)
-        return together(laid)
+            scaled = self._scale(images[s])
+            for first in range(0, count, batch):
+                inputs = _to_size(scaled[first : first + batch], size, required)
+                scores = _run(session, inputs[:, None])
+                out[s, first : first + batch] = _to_labels(scores, size, (height, width))
+        labels = masks.to_standard_order(out.transpose(3, 2, 0, 1), self.labels, "--onnx-labels").transpose(2, 3, 1, 0)
+        return largest_component(labels)
 
     def _size(
-        self, shape: tuple[int, int], spacing_mm: tuple[float, float], wanted: tuple[int | None, ...]
+        self, shape: tuple[int, int], spacing_mm: tuple[float, float], required: tuple[int | None, ...]
     ) -> tuple[int, int]:
-        """Rows and columns of a picture as the network gets it, before it is padded or cut."""
+        """Rows and columns of the resized image, before padding or cropping to the network's input."""
         if self.pixel_mm:
             return tuple(max(1, round(n * mm / self.pixel_mm)) for n, mm in zip(shape, spacing_mm, strict=True))
-        if None in wanted:
+        if None in required:
             return shape
-        zoom = min(side / (n * mm) for side, n, mm in zip(wanted, shape, spacing_mm, strict=True))  # square pixels
+        zoom = min(side / (n * mm) for side, n, mm in zip(required, shape, spacing_mm, strict=True))  # square pixels
         return tuple(max(1, round(n * mm * zoom)) for n, mm in zip(shape, spacing_mm, strict=True))
 
-    def _scaled(self, images: np.ndarray) -> np.ndarray:
+    def _scale(self, images: np.ndarray) -> np.ndarray:
         if self.scaling == "none":
             return images.astype(np.float32)
         low, high = np.quantile(images, WINDOW)
@@ -87,8 +87,11 @@ class OnnxNet:
 
 
 @functools.lru_cache(maxsize=2)
-def session_of(path: str) -> tuple[Any, tuple[int | None, int | None]]:
-    """The network, loaded once in a process, and the rows and columns it takes, None: any. Raises UnreadableError."""
+def load_session(path: str) -> tuple[Any, tuple[int | None, int | None]]:
+    """Load a network once per process; returns it and its input's rows and columns (None: free).
+
+    Raises UnreadableError.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -101,77 +104,76 @@ def session_of(path: str) -> tuple[Any, tuple[int | None, int | None]]:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise UnreadableError(f"{Path(path).name} is no ONNX network that can be run here", WANTED) from error
-    return session, shape_wanted(session)
+        raise UnreadableError(f"{Path(path).name} is not an ONNX network that runs here", REQUIRED) from error
+    return session, input_size(session)
 
 
 def check(path: str) -> None:
-    """Run the network on one empty picture. Raises UnreadableError where it could label nobody's."""
-    session, wanted = session_of(path)
-    _run(session, np.zeros((1, 1, *(side or TRIAL_SIDE for side in wanted)), dtype=np.float32))
+    """Run the network on one empty image. Raises UnreadableError if it does not run or has the wrong output."""
+    session, required = load_session(path)
+    _run(session, np.zeros((1, 1, *(side or TRIAL_SIDE for side in required)), dtype=np.float32))
 
 
-def _batch(session: Any) -> int | None:
-    """How many pictures the network takes at once, None where any number."""
+def _batch_size(session: Any) -> int | None:
+    """The network's batch size, None if it is free."""
     count = session.get_inputs()[0].shape[0]
     return count if isinstance(count, int) and count > 0 else None
 
 
-def shape_wanted(session: Any) -> tuple[int | None, int | None]:
-    """Rows and columns of the pictures that a network takes, None where any. Raises UnreadableError on other inputs."""
+def input_size(session: Any) -> tuple[int | None, int | None]:
+    """Rows and columns of a network's input, None if free. Raises UnreadableError if its input is not one image."""
     inputs = session.get_inputs()
     shape = list(inputs[0].shape) if len(inputs) == 1 else []
     if len(shape) != 4 or (shape[1] not in (1, None) and not isinstance(shape[1], str)):
-        raise UnreadableError(f"the ONNX network takes {[list(i.shape) for i in inputs]}", WANTED)
+        raise UnreadableError(f"the ONNX network has the inputs {[list(i.shape) for i in inputs]}", REQUIRED)
     return tuple(side if isinstance(side, int) else None for side in shape[2:])
 
 
-def _to_size(images: np.ndarray, size: tuple[int, int], wanted: tuple[int | None, ...]) -> np.ndarray:
-    """Resampled to ``size``, then padded with the darkest value, or cut, evenly on both sides: (F, h, w) float32."""
+def _to_size(images: np.ndarray, size: tuple[int, int], required: tuple[int | None, ...]) -> np.ndarray:
+    """Images resized to ``size``, then centrally padded with the minimum or cropped: (F, h, w) float32."""
     out = cmr.resize(cmr.resize(images, size[0], 1), size[1], 2)
-    for axis, (side, side_wanted) in enumerate(zip(size, wanted, strict=True), start=1):
-        goal = side_wanted or -(-side // MULTIPLE) * MULTIPLE
-        before = (goal - side) // 2
-        if goal >= side:
+    for axis, (side, required_side) in enumerate(zip(size, required, strict=True), start=1):
+        target = required_side or -(-side // MULTIPLE) * MULTIPLE
+        before = (target - side) // 2
+        if target >= side:
             pad = [(0, 0)] * 3
-            pad[axis] = (before, goal - side - before)
+            pad[axis] = (before, target - side - before)
             out = np.pad(out, pad, constant_values=float(out.min()))
         else:
-            out = np.take(out, np.arange(-before, goal - before), axis=axis)
+            out = np.take(out, np.arange(-before, target - before), axis=axis)
     return np.ascontiguousarray(out, dtype=np.float32)
 
 
 def _to_labels(scores: np.ndarray, size: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-    """The inverse of ``_to_size`` on scores (F, 4, h, w), then the highest: (F, H, W), 0 where nothing was seen."""
-    laid = np.full((*scores.shape[:2], *size), UNSEEN, dtype=np.float32)
-    laid[:, 0] = 0
-    place, part = [], []
-    for side, goal in zip(size, scores.shape[2:], strict=True):
-        before = (goal - side) // 2
-        part.append(slice(max(before, 0), max(before, 0) + min(side, goal)))
-        place.append(slice(max(-before, 0), max(-before, 0) + min(side, goal)))
-    laid[:, :, place[0], place[1]] = scores[:, :, part[0], part[1]]
-    return np.argmax(cmr.resize(cmr.resize(laid, shape[0], 2), shape[1], 3), axis=1).astype(np.uint8)
+    """Labels from scores (F, 4, h, w), by the inverse of ``_to_size``: (F, H, W), 0 outside of the seen part."""
+    full = np.full((*scores.shape[:2], *size), UNSEEN, dtype=np.float32)
+    full[:, 0] = 0
+    target, source = [], []
+    for side, seen in zip(size, scores.shape[2:], strict=True):
+        before = (seen - side) // 2
+        source.append(slice(max(before, 0), max(before, 0) + min(side, seen)))
+        target.append(slice(max(-before, 0), max(-before, 0) + min(side, seen)))
+    full[:, :, target[0], target[1]] = scores[:, :, source[0], source[1]]
+    return np.argmax(cmr.resize(cmr.resize(full, shape[0], 2), shape[1], 3), axis=1).astype(np.uint8)
 
 
-def _run(session: Any, pictures: np.ndarray) -> np.ndarray:
-    """Scores (N, 4, h, w), with empty pictures behind where the network takes more than N. Raises UnreadableError."""
-    behind = max((_batch(session) or 0) - len(pictures), 0)
-    shown = np.pad(pictures, [(0, behind), (0, 0), (0, 0), (0, 0)])
+def _run(session: Any, images: np.ndarray) -> np.ndarray:
+    """Scores (N, 4, h, w) of N images, padded to a fixed batch size with empty images. Raises UnreadableError."""
+    missing = max((_batch_size(session) or 0) - len(images), 0)
+    batch = np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)])
     try:
-        scores = session.run(None, {session.get_inputs()[0].name: shown})[0]
+        scores = session.run(None, {session.get_inputs()[0].name: batch})[0]
     except Exception as error:
-        said = str(error).split("\n")[0][:160]
-        raise UnreadableError(
-            f"the ONNX network does not run on pictures {list(shown.shape)} ({said})", WANTED
-        ) from error
-    if scores.shape != (len(shown), 4, *shown.shape[2:]):
-        raise UnreadableError(f"the ONNX network gives {list(scores.shape)}", WANTED)
-    return scores[: len(pictures)]
+        message = str(error).split("\n")[0][:160]
+        reason = f"the ONNX network does not run on images {list(batch.shape)} ({message})"
+        raise UnreadableError(reason, REQUIRED) from error
+    if scores.shape != (len(batch), 4, *batch.shape[2:]):
+        raise UnreadableError(f"the ONNX network has the output {list(scores.shape)}", REQUIRED)
+    return scores[: len(images)]
 
 
-def together(labels: np.ndarray) -> np.ndarray:
-    """Without what does not hang together with the largest part, over frames and from slice to slice. (S, F, H, W)."""
+def largest_component(labels: np.ndarray) -> np.ndarray:
+    """Labels (S, F, H, W) of the largest component of the union over frames, connected over slices; others become 0."""
     from scipy.ndimage import label
 
     parts, count = label((labels > 0).any(axis=1), structure=np.ones((3, 3, 3)))

@@ -1,7 +1,7 @@
-"""Fill the store: every participant's files become rows of arrays, or a line in the quarantine list.
+"""Fill the store: preprocess each participant's files into rows of arrays, or list the participant in quarantine.
 
-Work is cut into blocks of neighbouring slots. A finished block is on disk before its record says so, and records are
-written beside and renamed: killed at any moment, the same call goes on where it was and ends with the same bytes.
+Blocks of consecutive slots are processed together. A block's rows are flushed to disk before its record is written
+atomically. Interrupted builds therefore resume, and the result has the same bytes.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from eccl_lib.io.files import write_text
 from eccl_lib.io.progress import Counter, Log
 from eccl_lib.io.workers import Workers, run_all
 
-DEATHS = 3  # of processes that read a participant, before the participant is left out
+MAX_CRASHES = 3  # a participant whose files crash this many processes goes to quarantine; ours
 MISSING_FILE = {
     "ecg": ("there is no ECG of the imaging visit", "Download field 20205, instance 2."),
     "cine": ("there is no short-axis cine of the imaging visit", "Download field 20209, instance 2."),
 }
-SUMS = {"ecg": "ecg_sha256", "clips": "clip_sha256"}  # of a participant's rows, by array
-BOOKKEEPING = ("eid", "slot", "state", *SUMS.values(), "quarantine")  # of a record; the rest are facts for the table
+CHECKSUM_COLUMNS = {"ecg": "ecg_sha256", "clips": "clip_sha256"}  # array to column with its row's checksum
+RECORD_KEYS = ("eid", "slot", "state", *CHECKSUM_COLUMNS.values(), "quarantine")  # the other keys go to the table
 
 
 @dataclass(frozen=True)
 class Participant:
-    """Where one participant's data come from: files by kind, first to try first; or the generator where ``index`` >= 0.
+    """One participant's data source: files by kind, or the synthetic generator if ``index`` >= 0.
 
-    state: what the files looked like when they were listed, and what else the heart's place hangs on; a record of
-    another state is not believed. segmenter: who says where the heart is.
+    files: kind to paths, in the order in which to try them. state: hash of the listed files and of the settings that
+    locate the heart; a record with another state is outdated. segmenter: the method that locates the heart.
     """
 
     eid: str
@@ -55,33 +55,33 @@ class Participant:
     segmenter: Segmenter = AUTO
 
     def paths(self, kind: str) -> list[Path]:
-        """The files of a kind, empty where there is none."""
+        """The files of one kind; empty if there are none."""
         return [Path(path) for name, paths in self.files if name == kind for path in paths]
 
 
 def participant(
     eid: str, kinds: Mapping[str, Iterable[Path]], state: str = "", segmenter: Segmenter = AUTO
 ) -> Participant:
-    """A participant whose files have been listed, by kind."""
+    """A Participant from listed files. kinds: kind to paths."""
     listed = tuple((kind, tuple(map(str, paths))) for kind, paths in sorted(kinds.items()))
     return Participant(eid, listed, -1, state, segmenter)
 
 
 def process(participant: Participant, config: Config) -> tuple[dict[str, np.ndarray], dict]:
-    """One participant's row of each array and row of facts. Raises Quarantine.
+    """One participant's rows by array name, and facts for the table. Raises Quarantine.
 
-    Rows by array: ``ecg`` (12, 5000) int16, ``clips`` (H, W, F) uint8; an unpaired store has one of them.
+    Rows: ``ecg`` (12, 5000) int16, ``clips`` (H, W, F) uint8; an unpaired store has one of them.
     """
-    rows, facts, notes, wanted = {}, {}, [], arrays_of(config.cohort)
-    # Everything is read before anything is computed: a file that is missing is noticed early.
-    record = _ecg(participant, config) if "ecg" in wanted else None
-    cine = _cine(participant, config) if "clips" in wanted else None
+    rows, facts, notes, arrays = {}, {}, [], arrays_of(config.cohort)
+    # All files are read before any computation, so that a missing file is detected early.
+    record = _ecg(participant, config) if "ecg" in arrays else None
+    cine = _cine(participant, config) if "clips" in arrays else None
     if record is not None:
         rows["ecg"], heart_rate, flags = _guard(participant, "ecg", lambda: ecg.preprocess(record))
         facts, notes = {"heart_rate": heart_rate, **flags}, [*notes, *record.notes]
     if cine is not None:
         rows["clips"] = _guard(participant, "cine", lambda: cmr.crop(cine, config.store))
-        facts |= {"segmenter": cine.segmenter or "masks", "heart_flagged": cine.flagged}  # a generated heart has labels
+        facts |= {"segmenter": cine.segmenter or "masks", "heart_flagged": cine.flagged}  # synthetic cines have labels
         notes = [*notes, *cine.notes]
     return rows, {**facts, "notes": "; ".join(notes)}
 
@@ -107,21 +107,18 @@ def _cine(participant: Participant, config: Config) -> CineRecord:
 
 
 def read_cine(path: Path, participant: Participant, config: Config) -> CineRecord:
-    """The slice of a cine that is kept, with the heart found in it as the participant's segmenter says.
-
-    Raises UnreadableError.
-    """
+    """The stored slice of a cine, with the heart located by the participant's segmenter. Raises UnreadableError."""
     from eccl_lib.data.formats import detect
 
     open_file = readers.open_cine if arrays_of(config.cohort) == ARRAYS else detect.open_cine
-    masks, asked, choice = participant.paths("segmentation"), participant.segmenter, config.store.slice_choice
-    if masks and asked.chosen(mask_given=True) == "masks":
-        return files.first_readable(masks, lambda mask: providers.read(open_file(path), mask, asked, choice))
-    return providers.read(open_file(path), None, asked, choice)
+    masks, segmenter, choice = participant.paths("segmentation"), participant.segmenter, config.store.slice_choice
+    if masks and segmenter.chosen(mask_given=True) == "masks":
+        return files.first_readable(masks, lambda mask: providers.read(open_file(path), mask, segmenter, choice))
+    return providers.read(open_file(path), None, segmenter, choice)
 
 
 class Quarantine(Exception):
-    """One participant cannot be used: which file, why, and what mends it. Its text names no participant."""
+    """One participant cannot be used. Holds the file, the reason and the cure; the text has no participant id."""
 
     def __init__(self, file: str, reason: str, cure: str) -> None:
         self.file, self.reason, self.cure = file, reason, cure
@@ -143,10 +140,10 @@ def _guard(participant: Participant, kind: str, step: Callable):
     except UnreadableError as error:
         raise Quarantine(name, error.reason, error.cure) from error
     except Exception as error:
-        # One file that no check foresaw must not stop forty thousand others. Its message may quote the file: it
-        # stays in the quarantine list, which is as private as the data.
-        reason = f"unforeseen damage ({type(error).__name__}: {str(error)[:80]})"
-        raise Quarantine(name, reason, "Report it with the message.") from error
+        # An unexpected error in one file must not stop the build of all others. The error message may quote the file,
+        # so it appears only in the quarantine list, which is as confidential as the data.
+        reason = f"unexpected error ({type(error).__name__}: {str(error)[:80]})"
+        raise Quarantine(name, reason, "Report this message to the developers.") from error
 
 
 def fill(
@@ -157,65 +154,72 @@ def fill(
     progress: Log,
     retry: bool = False,
 ) -> dict[int, dict]:
-    """Write each slot's participant into the arrays. Returns a record per slot.
+    """Write each slot's participant into the arrays and return one record per slot.
 
-    What a record of the same files says is done stays so; retry: those in quarantine are tried again.
+    Slots with a current record are skipped. retry: process quarantined participants again.
     """
     shapes = row_shapes(config)
     layout.records.mkdir(parents=True, exist_ok=True)
-    if layout.numbered or _due(participants, read_records(layout), retry):
-        # One file for all is moved on when all records are there: a later call must not make it anew.
+    if layout.numbered or _pending(participants, read_records(layout), retry):
+        # A single array file is moved away once all records exist; later calls must not create it again.
         for first in sorted({slot - slot % layout.shard for slot in participants}):
             for name, (shape, dtype) in shapes.items():
                 layout.prepare(name, first, shape, dtype)
-    due = _due(participants, read_records(layout), retry)
-    size = layout.shard if layout.numbered else BLOCK  # a file has one writer; one file for all has many places
-    counter = Counter("preprocess", len(participants) - len(due), len(participants), progress)
-    left = set(due)
+    pending = set(_pending(participants, read_records(layout), retry))
+    size = layout.shard if layout.numbered else BLOCK  # slots per job; each shard has one writer at a time
+    counter = Counter("preprocess", len(participants) - len(pending), len(participants), progress)
 
     def finished(slots: list[int]) -> None:
-        left.difference_update(slots)
+        pending.difference_update(slots)
         counter.add(len(slots))
 
-    while left:
-        groups = [list(slots) for _, slots in groupby(sorted(left), key=lambda slot: slot // size)]
+    while pending:
+        groups = [list(slots) for _, slots in groupby(sorted(pending), key=lambda slot: slot // size)]
         jobs = ((_fill_slots, {slot: participants[slot] for slot in group}, config, layout) for group in groups)
         try:
             run_all(jobs, workers, layout.records, finished)
         except BrokenExecutor:
-            # Memory ran out, or a codec crashed: nothing inside that process could catch it.
-            progress("a process that read files died; others go on, and who kills three is left out")
-    known = read_records(layout)
-    return {slot: known[slot] for slot in participants}
+            # Out of memory or a crash in a codec: the process itself cannot catch either.
+            limit = f"a participant whose files crash {MAX_CRASHES} processes goes to quarantine"
+            progress(f"a process that read files crashed; the others continue; {limit}")
+    records = read_records(layout)
+    return {slot: records[slot] for slot in participants}
 
 
 def row_shapes(config: Config) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Shape and type of a row of each array that the cohort has."""
+    """Row shape and dtype of each array of the cohort."""
     clip = config.store.clip_size, config.store.clip_size, config.store.clip_frames  # (H, W, F)
-    known = {"ecg": ((12, ecg.SAMPLES), np.int16), "clips": (clip, np.uint8)}
-    return {name: known[name] for name in arrays_of(config.cohort)}
+    shapes = {"ecg": ((12, ecg.SAMPLES), np.int16), "clips": (clip, np.uint8)}
+    return {name: shapes[name] for name in arrays_of(config.cohort)}
 
 
 def read_records(layout: Layout) -> dict[int, dict]:
-    """What is known of every slot so far."""
-    found = {}
+    """All records written so far, by slot."""
+    records = {}
     for path in sorted(layout.records.glob("*.json")):
-        found |= {record["slot"]: record for record in json.loads(path.read_text())}
-    return found
+        records |= {record["slot"]: record for record in json.loads(path.read_text())}
+    return records
 
 
-def _due(participants: Mapping[int, Participant], known: dict[int, dict], retry: bool) -> list[int]:
-    def done(slot: int, who: Participant) -> bool:
-        record = known.get(slot)
-        if record is None or (record["eid"], record["state"]) != (who.eid, who.state):
+def is_current(participant: Participant, record: dict) -> bool:
+    """True if a record was made from the same participant in the same state."""
+    return (participant.eid, participant.state) == (record["eid"], record["state"])
+
+
+def _pending(participants: Mapping[int, Participant], records: dict[int, dict], retry: bool) -> list[int]:
+    """Slots without a current record, sorted; with ``retry`` also the quarantined ones."""
+
+    def done(slot: int, participant: Participant) -> bool:
+        record = records.get(slot)
+        if record is None or not is_current(participant, record):
             return False
         return not (retry and "quarantine" in record)
 
-    return sorted(slot for slot, who in participants.items() if not done(slot, who))
+    return sorted(slot for slot, participant in participants.items() if not done(slot, participant))
 
 
 def _fill_slots(participants: dict[int, Participant], config: Config, layout: Layout) -> list[int]:
-    """Slots of one file, a block at a time: rows first, then the record that vouches for them. Returns the slots."""
+    """Process slots of one file, block by block: write the rows, then the block's record. Returns the slots."""
     for _, slots in groupby(sorted(participants), key=lambda slot: slot // BLOCK):
         block = {slot: participants[slot] for slot in slots}
         path = layout.record(min(block))
@@ -230,43 +234,46 @@ def _fill_slots(participants: dict[int, Participant], config: Config, layout: La
 def _fill_slot(slot: int, participant: Participant, config: Config, layout: Layout) -> dict[str, Any]:
     record: dict[str, Any] = {"slot": slot, "eid": participant.eid, "state": participant.state}
     try:
-        with _survived(layout.records / f"{slot:07d}.reading"):
+        with _limit_crashes(layout.records / f"{slot:07d}.reading"):
             rows, facts = process(participant, config)
-    except Quarantine as fault:
+    except Quarantine as error:
         rows = {name: np.zeros(shape, dtype) for name, (shape, dtype) in row_shapes(config).items()}
-        facts = {"quarantine": {"file": fault.file, "reason": fault.reason, "cure": fault.cure}}
+        facts = {"quarantine": {"file": error.file, "reason": error.reason, "cure": error.cure}}
     for name, row in rows.items():
         layout.write(name, slot, row)
-    return record | facts | {SUMS[name]: row_digest(row) for name, row in rows.items()}
+    return record | facts | {CHECKSUM_COLUMNS[name]: row_checksum(row) for name, row in rows.items()}
 
 
 @contextlib.contextmanager
-def _survived(tries: Path) -> Iterator[None]:
-    """Leave a mark while files are read, a dot for each time: who has ended that many processes is not read again."""
-    if tries.is_file() and tries.stat().st_size >= DEATHS:
-        tries.unlink()
-        cure = "Give it more memory or another version of the codec, then --retry-quarantined."
-        raise Quarantine("", f"reading it ended the process {DEATHS} times", cure)
-    with tries.open("a") as file:
+def _limit_crashes(attempts: Path) -> Iterator[None]:
+    """Context of one read that raises Quarantine after MAX_CRASHES reads that crashed the process.
+
+    The file ``attempts`` gets one byte per read and is removed if the process survives the read.
+    """
+    if attempts.is_file() and attempts.stat().st_size >= MAX_CRASHES:
+        attempts.unlink()
+        cure = "Provide more memory or another version of the codec, then run again with --retry-quarantined."
+        raise Quarantine("", f"reading the files crashed the process {MAX_CRASHES} times", cure)
+    with attempts.open("a") as file:
         file.write(".")
     try:
         yield
     finally:
-        tries.unlink(missing_ok=True)
+        attempts.unlink(missing_ok=True)
 
 
-def row_digest(row: np.ndarray) -> str:
-    """What a row holds, in a word: equal rows, equal words."""
+def row_checksum(row: np.ndarray) -> str:
+    """SHA-256 of a row's bytes, in hexadecimal."""
     return hashlib.sha256(np.ascontiguousarray(row)).hexdigest()
 
 
-def facts_of(record: dict[str, Any]) -> dict[str, Any]:
-    """What a record says of the recordings, for the table."""
-    if SUMS["clips"] in record:  # and nothing of who found the heart: the store knew masks alone
+def table_facts(record: dict[str, Any]) -> dict[str, Any]:
+    """The columns of the table that come from a participant's record."""
+    if CHECKSUM_COLUMNS["clips"] in record:  # records of older stores have no segmenter; they used masks only
         record = {"segmenter": "masks", "heart_flagged": False} | record
-    return {name: value for name, value in record.items() if name not in BOOKKEEPING}
+    return {name: value for name, value in record.items() if name not in RECORD_KEYS}
 
 
 def quarantine_frame(rows: list[dict[str, str]]) -> pd.DataFrame:
-    """Who and what was left out: a row per participant or file, with reason and cure."""
+    """The quarantine list as a table: one row per excluded participant or file, with reason and cure."""
     return pd.DataFrame(rows, columns=["eid", "file", "reason", "cure"], dtype=str)

@@ -1,4 +1,4 @@
-"""What the user's folders and tables hold: who gets a slot in the store, and who is left out before a file is read."""
+"""Plan of a store: participants and their slots, from the user's folders and tables, before any file is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eccl_lib.data.ukb import tables, trait_checks, withdrawals
 from eccl_lib.data.ukb.columns import IMAGING_VISIT
 from eccl_lib.io.files import read_json, write_frame, write_json
 
-OLDEST = 120  # years
+MAX_AGE = 120  # years; ours
 SOURCE, SLOTS = "source.json", "slots.parquet"
 RULES = ("ever", "prevalent", "incident")  # StoreConfig.labels
 OPTIONS = {
@@ -36,12 +36,12 @@ NO_ROW = {"reason": "the table has no row for this participant", "cure": "Export
 
 @dataclass(frozen=True)
 class Source:
-    """What the command was pointed to; paths are absolute."""
+    """The inputs of the build command; paths are absolute."""
 
     folders: tuple[str, ...]
     tables: tuple[str, ...]
     segmentations: tuple[str, ...] = ()
-    until: str | None = None  # ISO date at which the diagnoses end
+    until: str | None = None  # ISO date of the last recorded diagnoses
     segmenter: Segmenter = AUTO
 
     @classmethod
@@ -55,9 +55,9 @@ class Source:
         fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
         return cls(**fields, segmenter=segmenter)
 
-    def take(self, folder: Path) -> Inventory:
-        """``take`` without those who have withdrawn."""
-        return take(self, folder, withdrawals.read())
+    def make_inventory(self, folder: Path) -> Inventory:
+        """``make_inventory`` without the withdrawn participants."""
+        return make_inventory(self, folder, withdrawals.read())
 
     def write(self, folder: Path) -> None:
         """Keep it beside the store."""
@@ -81,98 +81,98 @@ def words_of(segmenter: Segmenter) -> list[str]:
 class Inventory:
     """The plan of a build.
 
-    participants: by slot, in the order of eids. people: index eid; columns sex and age. traits: (P, 82). labels: rule
-    to (P, 4) bool, of the rules that the table allows. left_out: rows of the quarantine list that no file had to be
-    read for. counts, notes, identities: for the report.
+    participants: slot to participant, in the order of eids. demographics: index eid; columns sex and age. traits:
+    (P, 82). labels: rule to (P, 4) bool, for the rules that the table supports. excluded: rows of the quarantine list
+    that are known before any file is read. counts, skipped, notes, identities: for the report.
     """
 
     participants: dict[int, fill.Participant]
-    people: pd.DataFrame
+    demographics: pd.DataFrame
     traits: np.ndarray
     labels: dict[str, np.ndarray]
-    left_out: list[dict[str, str]]
+    excluded: list[dict[str, str]]
     counts: dict[str, int]
-    passed_over: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     identities: list[dict[str, object]] = field(default_factory=list)
 
 
-def take(source: Source, folder: Path, withdrawn: frozenset[str], visit: int = IMAGING_VISIT) -> Inventory:
-    """List files and table, give everyone who has all that is needed a slot, and write the list into ``folder``.
+def make_inventory(source: Source, folder: Path, withdrawn: frozenset[str], visit: int = IMAGING_VISIT) -> Inventory:
+    """List files and tables, assign a slot to each participant with complete data, and write the slots to ``folder``.
 
-    A participant keeps a slot for ever, whoever comes or goes later. Raises UnreadableError on a table or a path that
-    cannot be used.
+    A participant keeps its slot permanently. Raises UnreadableError if a table or path cannot be used, or if no
+    participant has complete data.
     """
-    found = files.find([Path(f) for f in source.folders], visit, [Path(f) for f in source.segmentations])
-    present = {eid: kinds for eid, kinds in found.participants.items() if {"ecg", "cine"} & kinds.keys()}
-    stayed = {eid: kinds for eid, kinds in present.items() if eid not in withdrawn}
-    table, notes = tables.read_tables([Path(t) for t in source.tables], only=stayed.keys())
-    complete, left_out = _sort_out(stayed, set(table.index))
-    left_out += [asdict(refused) for refused in found.refused if refused.eid not in withdrawn]
+    listing = files.find([Path(f) for f in source.folders], visit, [Path(f) for f in source.segmentations])
+    present = {eid: kinds for eid, kinds in listing.participants.items() if {"ecg", "cine"} & kinds.keys()}
+    consenting = {eid: kinds for eid, kinds in present.items() if eid not in withdrawn}
+    table, notes = tables.read_tables([Path(t) for t in source.tables], only=consenting.keys())
+    complete, excluded = _complete_participants(consenting, set(table.index))
+    excluded += [asdict(rejected) for rejected in listing.rejected if rejected.eid not in withdrawn]
     if not complete:
-        raise UnreadableError("no participant has an ECG, a cine and a row in the table", _hint(left_out))
-    people = table.loc[complete]
+        raise UnreadableError("no participant has an ECG, a cine and a row in the table", _hint(excluded))
+    rows = table.loc[complete]
     slots = assign_slots(folder, complete)
-    participants = {slots[eid]: participant_of(eid, stayed[eid], source.segmenter) for eid in complete}
+    participants = {slots[eid]: listed_participant(eid, consenting[eid], source.segmenter) for eid in complete}
     write_slots(folder, slots, participants)
-    traits = tables.traits(people)
+    traits = tables.traits(rows)
     return Inventory(
         participants,
-        _demographics(people, visit, notes),
+        _demographics(rows, visit, notes),
         traits,
-        _labels(people, source.until, notes),
-        left_out,
+        _labels(rows, source.until, notes),
+        excluded,
         {
-            "withdrawn": len(present) - len(stayed),
-            "with an ECG or a cine": len(stayed),
+            "withdrawn": len(present) - len(consenting),
+            "with an ECG or a cine": len(consenting),
             "with an ECG, a cine and a row in the table": len(complete),
         },
-        dict(found.passed_over),
+        dict(listing.skipped),
         notes,
         trait_checks.check(traits).to_dict("records"),
     )
 
 
-def _sort_out(present: Mapping[str, Mapping], known: set[str]) -> tuple[list[str], list[dict[str, str]]]:
-    """Sorted eids of those who have everything, and rows for the quarantine list of the others."""
-    complete, left_out = [], []
+def _complete_participants(present: Mapping[str, Mapping], known: set[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """Sorted eids of participants with complete data, and rows of the quarantine list for the others.
+
+    known: eids that have a row in the table.
+    """
+    complete, excluded = [], []
     for eid, kinds in present.items():
         missing = [fill.MISSING_FILE[kind] for kind in ("ecg", "cine") if kind not in kinds]
         if missing:
             reason, cure = missing[0]
-            left_out.append({"eid": eid, "file": "", "reason": reason, "cure": cure})
+            excluded.append({"eid": eid, "file": "", "reason": reason, "cure": cure})
         elif eid not in known:
-            left_out.append({"eid": eid, "file": "", **NO_ROW})
+            excluded.append({"eid": eid, "file": "", **NO_ROW})
         else:
             complete.append(eid)
-    return sorted(complete), left_out
+    return sorted(complete), excluded
 
 
-def _hint(left_out: Sequence[dict[str, str]]) -> str:
-    if not left_out:
-        return "File names look like <eid>_20205_2_0.xml and <eid>_20209_2_0.zip; see docs/data.md."
-    return f"The first of {len(left_out)} left out: {left_out[0]['reason']}. {left_out[0]['cure']}"
+def _hint(excluded: Sequence[dict[str, str]]) -> str:
+    if not excluded:
+        return "Valid file names are <eid>_20205_2_0.xml and <eid>_20209_2_0.zip; see docs/data.md."
+    return f"The first of {len(excluded)} excluded: {excluded[0]['reason']}. {excluded[0]['cure']}"
 
 
-def participant_of(eid: str, kinds: Mapping[str, Sequence[Path]], segmenter: Segmenter = AUTO) -> fill.Participant:
-    """A participant whose state is what the files look like from outside, and who finds the heart.
-
-    Of files: names, sizes and times of change. A mask as ukbb_cardiac writes it leaves no other trace.
-    """
+def listed_participant(eid: str, kinds: Mapping[str, Sequence[Path]], segmenter: Segmenter = AUTO) -> fill.Participant:
+    """A Participant whose state is a hash of its files' names, sizes and modification times, and of its segmenter."""
     facts = [(kind, path.name, *_size_and_time(path)) for kind, paths in sorted(kinds.items()) for path in paths]
     mark = segmenter.mark("segmentation" in kinds) if "cine" in kinds else []
     return fill.participant(eid, kinds, digest([*facts, mark] if mark else facts)[:16], segmenter)
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
-    """Of a file; of a folder's files together."""
+    """Size in bytes and modification time in ns of a file; for a folder, the total size and the latest time."""
     inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    looks = [p.stat() for p in inside]
-    return sum(look.st_size for look in looks), max((look.st_mtime_ns for look in looks), default=0)
+    stats = [p.stat() for p in inside]
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 
 
 def assign_slots(folder: Path, eids: Sequence[str]) -> dict[str, int]:
-    """A slot for each: the one it has had, or the next free one."""
+    """Slot of each eid: its previous slot, or the next free one. Includes all eids that had a slot before."""
     known = read_slots(folder)
     slots = dict(zip(known["eid"], known["slot"].tolist(), strict=True))
     free = max(slots.values(), default=-1) + 1
@@ -183,34 +183,34 @@ def assign_slots(folder: Path, eids: Sequence[str]) -> dict[str, int]:
 
 
 def read_slots(folder: Path) -> pd.DataFrame:
-    """Everyone who has a slot: eid, slot, files (JSON of kind to paths; empty where they are not there any more)."""
+    """All assigned slots: columns eid, slot, files (JSON of kind to paths; empty if the files are gone)."""
     if not (folder / SLOTS).is_file():
         return pd.DataFrame({"eid": pd.Series(dtype="str"), "slot": pd.Series(dtype="int64"), "files": []})
     return pd.read_parquet(folder / SLOTS)
 
 
 def write_slots(folder: Path, slots: dict[str, int], participants: dict[int, fill.Participant]) -> None:
-    """Keep who has which slot, and from which files."""
-    known = sorted(slots.items(), key=lambda item: item[1])
-    there = [json.dumps(dict(participants[slot].files)) if slot in participants else "" for _, slot in known]
-    frame = pd.DataFrame({"eid": [eid for eid, _ in known], "slot": [slot for _, slot in known], "files": there})
+    """Write the slot of each eid and the files of each participant."""
+    ordered = sorted(slots.items(), key=lambda item: item[1])
+    paths = [json.dumps(dict(participants[slot].files)) if slot in participants else "" for _, slot in ordered]
+    frame = pd.DataFrame({"eid": [eid for eid, _ in ordered], "slot": [slot for _, slot in ordered], "files": paths})
     write_frame(folder / SLOTS, frame)
 
 
-def _demographics(people: pd.DataFrame, visit: int, notes: list[str]) -> pd.DataFrame:
-    age = tables.as_number(people, tables.AGE, visit)
-    odd = (age < 0) | (age > OLDEST)
-    if odd.any():
-        notes.append(f"{int(odd.sum())} ages are outside 0 to {OLDEST} years and count as missing")
-    return pd.DataFrame({"sex": tables.sex(people).astype("str"), "age": age.mask(odd)})
+def _demographics(table: pd.DataFrame, visit: int, notes: list[str]) -> pd.DataFrame:
+    age = tables.as_number(table, tables.AGE, visit)
+    invalid = (age < 0) | (age > MAX_AGE)
+    if invalid.any():
+        notes.append(f"{int(invalid.sum())} ages are outside 0 to {MAX_AGE} years and count as missing")
+    return pd.DataFrame({"sex": tables.sex(table).astype("str"), "age": age.mask(invalid)})
 
 
-def _labels(people: pd.DataFrame, until: str | None, notes: list[str]) -> dict[str, np.ndarray]:
-    """The labels of each rule; a rule that the table cannot serve is left out with a note."""
-    found = {}
+def _labels(table: pd.DataFrame, until: str | None, notes: list[str]) -> dict[str, np.ndarray]:
+    """Labels by rule; a rule that the table does not support is skipped with a note."""
+    labels = {}
     for rule in RULES:
         try:
-            found[rule] = tables.labels(people, rule, until)
+            labels[rule] = tables.labels(table, rule, until)
         except UnreadableError as error:
             notes.append(str(error))
-    return found
+    return labels

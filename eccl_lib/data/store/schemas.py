@@ -1,4 +1,4 @@
-"""The tables that cross from one stage to the next, as pandera schemas: columns, types, ranges, uniqueness."""
+"""Pandera schemas of the tables that one stage writes and another reads."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ EID = r"\d{1,19}"
 ECG_FACTS = ("heart_rate", "missing_leads", "flat_leads", "gaps", "clipped", "baseline_mv", "einthoven_uv")
 ECG_FACTS += ("heart_rate_from",)
 HEART_FACTS = ("segmenter", "heart_flagged")
-FACTS = (*ECG_FACTS, *HEART_FACTS, "notes")  # what a table says of the recordings
+FACTS = (*ECG_FACTS, *HEART_FACTS, "notes")  # columns about the recordings
 SHA256 = r"[0-9a-f]{64}"
 
 
 def check(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """The table, in the types of its schema. Raises UnreadableError with the columns at fault and counts, no values."""
+    """The table converted to its schema's types. Raises UnreadableError, with columns and counts but no values."""
     import pandera.errors
 
     try:
@@ -27,8 +27,9 @@ def check(name: str, table: pd.DataFrame) -> pd.DataFrame:
     except pandera.errors.SchemaErrors as error:
         cases = error.failure_cases
         counts = cases.groupby([cases["column"].fillna(cases["schema_context"]), "check"], sort=True).size()
-        faults = "; ".join(f"{column}: {what} ({n})" for (column, what), n in counts.items())
-        raise UnreadableError(f"the {name} is not as it must be: {faults[:600]}", "Report it.") from None
+        errors = "; ".join(f"{column}: {rule} ({n})" for (column, rule), n in counts.items())
+        cure = "Report this message to the developers."
+        raise UnreadableError(f"the {name} violates its schema: {errors[:600]}", cure) from None
 
 
 @cache
@@ -55,20 +56,21 @@ def schemas() -> dict[str, Any]:
         "einthoven_uv": Column(float, Check.ge(0), coerce=True, nullable=True),
         "heart_rate_from": Column(str, Check.isin(("device", "peaks", "none")), coerce=True),
         "segmenter": Column(str, Check.isin(("masks", "network", "onnx", "voting")), coerce=True, required=False),
-        "heart_flagged": Column(bool, coerce=True, required=False),  # absent from a store that knew masks alone
+        "heart_flagged": Column(bool, coerce=True, required=False),  # absent in older stores, which used masks only
     }
     slot = {"slot": Column(int, Check.ge(0), unique=True, coerce=True)}
-    ecg_sum, clip_sum = ({name: Column(str, Check.str_matches(SHA256))} for name in ("ecg_sha256", "clip_sha256"))
-    # An unpaired store's id is drawn from the file's name; a patient is who shares a split.
+    checksums = ({name: Column(str, Check.str_matches(SHA256))} for name in ("ecg_sha256", "clip_sha256"))
+    ecg_checksum, clip_checksum = checksums
+    # The eid of an unpaired store is a hash of the file's name. All recordings of one patient are in one split.
     named = {"name": Column(str, unique=True), "patient": Column(str, Check.str_matches(f"^{EID}$"))}
     text = {name: Column(str) for name in ("file", "reason", "cure")}
     scores = {"eid": eid, "row": Column(int, Check.ge(0), unique=True, coerce=True)}
     numbers = {r"^(target|score)_\w+$": Column(float, nullable=True, coerce=True, regex=True, required=False)}
     return {
         "table": DataFrameSchema({**people, **flags}),
-        "ukb table": DataFrameSchema({**people, **flags, **slot, **ecg_sum, **clip_sum}),
-        "ecg table": DataFrameSchema({**people, **named, **flags, **slot, **ecg_sum}),
-        "cmr table": DataFrameSchema({**people, **named, **slot, **clip_sum}),
+        "ukb table": DataFrameSchema({**people, **flags, **slot, **ecg_checksum, **clip_checksum}),
+        "ecg table": DataFrameSchema({**people, **named, **flags, **slot, **ecg_checksum}),
+        "cmr table": DataFrameSchema({**people, **named, **slot, **clip_checksum}),
         "quarantine": DataFrameSchema({"eid": Column(str), **text}, strict=True),
         "predictions": DataFrameSchema({**scores, **numbers}, strict=True),
     }

@@ -1,4 +1,4 @@
-"""Build the embedded cohort: draw hearts, write the files that UK Biobank would send, and make the store of them."""
+"""Build the embedded cohort: generate participants, write files in UK Biobank's formats, and fill the store."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from eccl_lib.io.files import sha256, write_array, write_frame, write_json
 from eccl_lib.io.progress import Counter, Log
 from eccl_lib.io.workers import Workers, run_all
 
-FORMAT = 1  # raise when the preprocessing changes what is stored; the generator has its own number
+FORMAT = 1  # increase when the preprocessing changes the stored data; the generator has its own version number
 
 
 def build(config: Config, folder: Path, progress: Log = print) -> None:
-    """Make the embedded cohort's files and store in ``folder``, going on where an earlier call was stopped."""
+    """Build the embedded cohort's files and store in ``folder``; interrupted builds resume."""
     progress(f"building the {config.cohort} cohort in {folder}")
     table, participants = _source(config, folder / "raw", progress)
     layout = Layout.whole(folder / "build", len(participants))
     records = fill.fill(participants, config, layout, Workers(jobs=config.runtime.workers), progress)
     kept = np.array([slot for slot, record in records.items() if "quarantine" not in record], dtype=int)
     if not len(kept):
-        raise UnreadableError(f"no participant could be read; the first: {records[0]['quarantine']['reason']}")
+        raise UnreadableError(f"no participant can be read; the first: {records[0]['quarantine']['reason']}")
     target = folder / "store"
     target.mkdir(exist_ok=True)
-    for left in target.glob(".*"):  # half a file of a call that was killed
-        left.unlink()
+    for partial in target.glob(".*"):  # left by a killed process
+        partial.unlink()
     for name in ("ecg", "clips"):
         keep_rows(folder / "build" / f"{name}.npy", target / f"{name}.npy", kept)
     rows = table.loc[[participants[k].eid for k in kept]]
@@ -45,25 +45,25 @@ def build(config: Config, folder: Path, progress: Log = print) -> None:
     people = facts(rows, [records[k] for k in kept], config.store.split_salt)
     schemas.check("table", people)
     write_frame(target / "table.parquet", people)
-    left_out = [{"eid": r["eid"], **r["quarantine"]} for r in records.values() if "quarantine" in r]
-    write_frame(target / "quarantine.parquet", fill.quarantine_frame(left_out))
+    excluded = [{"eid": r["eid"], **r["quarantine"]} for r in records.values() if "quarantine" in r]
+    write_frame(target / "quarantine.parquet", fill.quarantine_frame(excluded))
     files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in sorted(target.iterdir())}
     checksums.note(folder, target.iterdir())
     write_json(folder / "manifest.json", {"format": FORMAT, "files": files})
     shutil.rmtree(folder / "build", ignore_errors=True)
-    progress(f"cohort of {len(kept)} participants is built, {len(left_out)} in quarantine")
+    progress(f"built the cohort: {len(kept)} participants, {len(excluded)} in quarantine")
 
 
 def _source(config: Config, raw: Path, progress: Log):
-    """The embedded cohort's table and its participants by slot; writes their files first where they are wanted."""
+    """The embedded cohort's table and its participants by slot; first writes their files if the config asks for it."""
     from eccl_lib.data.synthetic import ukb_tree
 
     _write_tree(config, raw, progress)
     table = tables.read_table(raw / ukb_tree.TABLE)
     if not config.synthetic.write_tree:
         return table, {k: fill.Participant(eid, index=k) for k, eid in enumerate(table.index)}
-    found = files.find(raw).participants
-    return table, {k: fill.participant(eid, found.get(eid, {})) for k, eid in enumerate(table.index)}
+    listed = files.find(raw).participants
+    return table, {k: fill.participant(eid, listed.get(eid, {})) for k, eid in enumerate(table.index)}
 
 
 def _write_tree(config: Config, raw: Path, progress: Log) -> None:
@@ -77,7 +77,7 @@ def _write_tree(config: Config, raw: Path, progress: Log) -> None:
         counter = Counter("write files", 0, count, progress)
         jobs = ((_write_block, block, config, raw) for block in blocks)
         run_all(jobs, Workers(jobs=config.runtime.workers), raw, counter.add)
-    ukb_tree.write_table(config.synthetic, raw)  # last: its presence says that the tree is whole
+    ukb_tree.write_table(config.synthetic, raw)  # written last: its presence marks a complete tree
 
 
 def _write_block(block: range, config: Config, raw: Path) -> int:
@@ -89,8 +89,8 @@ def _write_block(block: range, config: Config, raw: Path) -> int:
 
 
 def facts(table: pd.DataFrame, records: list[dict], salt: str) -> pd.DataFrame:
-    """What the stages know of each participant beside arrays: the table's rows and the records' facts, in one order."""
-    measured = pd.DataFrame([fill.facts_of(record) for record in records])
+    """The cohort's table in the order of the records: eid, split, sex, age and the facts of each record."""
+    measured = pd.DataFrame([fill.table_facts(record) for record in records])
     eids = pd.Series([record["eid"] for record in records]).astype(str)
     age = tables.as_number(table, tables.AGE, IMAGING_VISIT).to_numpy()
     split = [split_of(eid, salt) for eid in eids]

@@ -1,4 +1,4 @@
-"""The embedded cohort: one heart per participant, seen twice, by an ECG and by a cine MRI."""
+"""Generator of the synthetic cohort: one heart model per participant, observed by an ECG and by a cine MRI."""
 
 from eccl_lib.data.synthetic.cine import render_cine
 from eccl_lib.data.synthetic.ecg import render_ecg

@@ -1,4 +1,4 @@
-"""A resting ECG as the XML that GE CardioSoft exports (UK Biobank field 20205)."""
+"""Writer of synthetic resting ECGs in GE CardioSoft's XML (UK Biobank field 20205)."""
 
 from __future__ import annotations
 
@@ -39,54 +39,54 @@ _HEAD = """<?xml version="1.0" encoding="ISO8859-1" ?>
 """  # noqa: E501
 
 
-def xml(found: Strip, *, age: int, male: bool, height: float, weight: float) -> bytes:
-    """The file's bytes: measurements, median beat and the 10 s strip, 12 leads each."""
+def xml(recording: Strip, *, age: int, male: bool, height: float, weight: float) -> bytes:
+    """Content of the XML file: measurements, median beat and 10 s strip of 12 leads. height: cm, weight: kg."""
     head = _HEAD.format(
         age=age,
         sex="MALE" if male else "FEMALE",
         height=round(height),
         weight=f"{weight:.1f}",
-        diagnosis="".join(f"<DiagnosisText>{line}</DiagnosisText>" for line in _statements(found)),
+        diagnosis="".join(f"<DiagnosisText>{line}</DiagnosisText>" for line in _statements(recording)),
     )
     strip = (
         f'<StripData><NumberOfLeads>12</NumberOfLeads><SampleRate units="Hz">{RATE}</SampleRate>'
         f"<ChannelSampleCountTotal>{SAMPLES}</ChannelSampleCountTotal>"
         f'<Resolution units="uVperLsb">{STEP_UV}</Resolution>\n'
-        f"{_waveforms(found.counts)}</StripData>\n"
+        f"{_waveforms(recording.counts)}</StripData>\n"
     )
-    return (head + _measurements(found) + strip + "</CardiologyXML>\n").encode("latin-1")
+    return (head + _measurements(recording) + strip + "</CardiologyXML>\n").encode("latin-1")
 
 
-def _statements(found: Strip) -> list[str]:
-    m = found.measurements
+def _statements(recording: Strip) -> list[str]:
+    m = recording.measurements
     rate = m["VentricularRate"]
     if "PQInterval" not in m:
         rhythm = "Atrial fibrillation"
     else:
         rhythm = "Sinus bradycardia" if rate < 60 else "Sinus tachycardia" if rate > 100 else "Normal sinus rhythm"
     extra = {1: "with premature ventricular complexes", 2: "with premature supraventricular complexes"}
-    return [rhythm, *(extra[k] for k in sorted(set(found.ectopic) - {0}))]
+    return [rhythm, *(extra[k] for k in sorted(set(recording.ectopic) - {0}))]
 
 
 def _waveforms(counts: np.ndarray) -> str:
-    """(12, T) as one WaveformData a lead, comma separated, wrapped as the device does."""
+    """One WaveformData element per lead of (12, T) counts, comma-separated, with the device's line breaks."""
     parts = []
     for lead, row in zip(LEADS, counts, strict=True):
-        lines = json.dumps(row.reshape(-1, _PER_LINE).tolist(), separators=(",", ":"))  # much faster than joining words
+        lines = json.dumps(row.reshape(-1, _PER_LINE).tolist(), separators=(",", ":"))  # faster than str.join
         lines = lines[2:-2].replace("],[", ",\n\t\t")
         parts.append(f'<WaveformData lead="{lead}">\n\t\t{lines}\n\t\t</WaveformData>\n')
     return "".join(parts)
 
 
-def _measurements(found: Strip) -> str:
-    """RestingECGMeasurements; what the device could not measure (P in fibrillation) is an empty element."""
-    m = found.measurements
+def _measurements(recording: Strip) -> str:
+    """The RestingECGMeasurements element; missing measurements (P wave in atrial fibrillation) are empty."""
+    m = recording.measurements
     lines = ["<RestingECGMeasurements><DiagnosisVersion>12SL V21</DiagnosisVersion>"]
     for name in _MEASURED:
         value = f"{m[name]:.0f}" if name in m else ""
         lines.append(f'<{name} units="{_UNITS.get(name, "ms")}">{value}</{name}>')
     lines.append(f'<SokolovLVHIndex units="uV"></SokolovLVHIndex><QRSNum>{m["QRSNum"]:.0f}</QRSNum>\n')
-    beat = median_beat(found)
+    beat = median_beat(recording)
     table = _table(beat, m)
     lines.append(f'<MeasurementTable Creation="12SL">\n<LeadOrder>{", ".join(LEADS)}</LeadOrder>\n')
     for name in _TABLE:
@@ -103,17 +103,19 @@ def _measurements(found: Strip) -> str:
     return "".join(lines)
 
 
-def median_beat(found: Strip) -> np.ndarray:
-    """(12, 600) int16: the median of the normal beats that lie wholly inside, level before the P taken off."""
-    places = np.rint(found.peaks_ms[found.ectopic == 0] * RATE / 1000).astype(int)
+def median_beat(recording: Strip) -> np.ndarray:
+    """Median of the normal beats that are completely inside the strip, minus the baseline: (12, 600) int16."""
+    places = np.rint(recording.peaks_ms[recording.ectopic == 0] * RATE / 1000).astype(int)
     places = places[(places >= _BEAT_R) & (places <= SAMPLES - (_BEAT_SAMPLES - _BEAT_R))]
-    beats = np.stack([found.counts[:, p - _BEAT_R : p - _BEAT_R + _BEAT_SAMPLES] for p in places]).astype(np.float32)
+    beats = np.stack([recording.counts[:, p - _BEAT_R : p - _BEAT_R + _BEAT_SAMPLES] for p in places]).astype(
+        np.float32
+    )
     beats -= beats[:, :, 100:400].mean(-1, keepdims=True)
     return np.rint(np.median(beats, axis=0)).astype(np.int16)
 
 
 def _marks(m: dict[str, float]) -> dict[str, str]:
-    """Onsets and offsets, ms from the start of the median beat."""
+    """Onsets and offsets of P, QRS and T in ms from the start of the median beat; empty if there is no P wave."""
     q_on = 2 * _BEAT_R - round(m["QRSDuration"] * 0.42)
     marks = {"QOnset": q_on, "QOffset": q_on + m["QRSDuration"], "TOffset": q_on + m["QTInterval"]}
     if "PQInterval" in m:
@@ -125,7 +127,7 @@ def _marks(m: dict[str, float]) -> dict[str, str]:
 
 
 def _table(beat: np.ndarray, m: dict[str, float]) -> dict[str, list]:
-    """Amplitudes per lead in uV; Q and S as positive magnitudes, empty where absent."""
+    """Amplitudes per lead in uV; Q and S are positive magnitudes, empty if absent."""
     at = {name: int(float(value)) // 2 for name, value in _marks(m).items() if value != ""}
     uv = beat.astype(int) * STEP_UV
     qrs = uv[:, at["QOnset"] : at["QOffset"] + 1]

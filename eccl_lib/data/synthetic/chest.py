@@ -1,6 +1,6 @@
-"""What lies still around the heart in a short-axis slice: chest wall, lung with its vessels, liver, spine, fat.
+"""The still background of a short-axis slice: chest wall, lung with vessels, liver, spine, fat.
 
-Coordinates are mm from the LV's axis, x to the image's right (the participant's left and back), y down.
+Coordinates are in mm from the LV's axis, x to the image's right (the participant's left and back), y downwards.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LUNG, MUSCLE, LIVER, FAT, MARROW = 13.0, 66.0, 104.0, 225.0, 118.0  # scanner units, blood being 250
+LUNG, MUSCLE, LIVER, FAT, MARROW = 13.0, 66.0, 104.0, 225.0, 118.0  # scanner units; blood has 250
 _OUTWARD = np.array([-0.55, -0.835])  # from the heart to the sternum
 _DEPTH, _BREADTH = 120.0, 165.0  # half axes of the chest, mm
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
-    """(H, W) float32 smooth noise of about unit spread; features are about ``cell`` pixels wide."""
+    """Smooth noise (H, W) float32 with SD about 1 and features about ``cell`` pixels wide."""
     coarse = rng.standard_normal((int(shape[0] / cell) + 3, int(shape[1] / cell) + 3)).astype(np.float32)
     rows = np.arange(shape[0], dtype=np.float32) / np.float32(cell) + np.float32(rng.random())
     columns = np.arange(shape[1], dtype=np.float32) / np.float32(cell) + np.float32(rng.random())
@@ -30,13 +30,13 @@ def _lookup(values, place):
 
 
 def _inside(distance, edge=2.6):
-    """1 where the distance (mm) is above zero, 0 below, soft in between."""
+    """1 for a positive distance (mm), 0 for a negative one, with a linear transition."""
     return np.clip(distance / edge + 0.5, 0, 1)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One participant's surroundings, the same in every slice. Lengths in mm."""
+    """Anatomy around one participant's heart, the same in all slices. Lengths in mm."""
 
     front: float  # LV axis to the inside of the chest wall, towards the sternum
     below: float  # LV axis down to the diaphragm
@@ -45,7 +45,7 @@ class Scene:
 
 
 def chest(x: np.ndarray, y: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """(H, W) float32 intensities without the heart and the aorta. rng: textures of this slice."""
+    """Intensities of a slice without heart and aorta: (H, W) float32. rng: for the textures of this slice."""
     fine, coarse = texture(rng, x.shape, 2.2), texture(rng, x.shape, 9)
     still = np.maximum(LUNG + 3.5 * coarse + 2.5 * fine, 1)
     still = _vessels(still, x, y, rng)
@@ -54,7 +54,7 @@ def chest(x: np.ndarray, y: np.ndarray, scene: Scene, rng: np.random.Generator) 
 
 
 def _vessels(still, x, y, rng):
-    """Vessels of the lung: small bright spots of varied size."""
+    """Add the vessels of the lung: small bright spots of different sizes."""
     across, down = x[0], y[:, 0]
     for cx, cy, size, light in rng.random((30, 4)):
         width = 2 * (0.8 + 1.3 * size) ** 2
@@ -66,7 +66,7 @@ def _vessels(still, x, y, rng):
 
 
 def _below(still, x, y, scene, rng, fine, coarse):
-    """Liver under the RV, stomach or spleen under the lateral wall, spine at the back."""
+    """Add the liver under the RV, stomach or spleen under the lateral wall, and the spine at the back."""
     z = scene.z
     liver = y - scene.below - 0.0035 * (x + 38) ** 2 + 0.5 * coarse
     still = still * (1 - 0.6 * _inside(liver + 3.0))  # dark line of the diaphragm
@@ -84,7 +84,7 @@ def _below(still, x, y, scene, rng, fine, coarse):
 
 
 def _wall(still, x, y, scene, fine, coarse):
-    """Fat behind the sternum, muscle and ribs, fat under the skin, air: rings of a bent ellipse."""
+    """Add fat behind the sternum, muscle and ribs, subcutaneous fat and air, as concentric rings of an ellipse."""
     out = x * _OUTWARD[0] + y * _OUTWARD[1] + (_DEPTH - scene.front)
     along = x * _OUTWARD[1] - y * _OUTWARD[0]
     distance = (np.hypot(out / _DEPTH, along / _BREADTH) - 1) * _DEPTH + 0.5 * coarse

@@ -1,4 +1,4 @@
-"""A short-axis cine from the moving contours: blood, muscle, fat, chest and lung, coil shading and Rician noise."""
+"""Render a short-axis cine from moving contours: blood, muscle, fat, chest, lung, coil shading and Rician noise."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from eccl_lib.data.synthetic.geometry import ANGLES, Contours, contours, length_
 from eccl_lib.data.synthetic.population import Hearts, draw, generator
 
 FRAMES = 50
-PIXEL_MM = 1.8269230769  # UK Biobank's 380 mm over 208, as the files state it
+PIXEL_MM = 1.8269230769  # UK Biobank's 380 mm / 208 pixels, rounded as in the files
 RV_WALL_MM = 2.6
-_FINER = 16  # steps between two of the contours' angles when pixels look a radius up
+_FINER = 16  # interpolation steps between two angles of a contour
 BLOOD, MUSCLE, FAT = 250.0, 84.0, 160.0  # scanner units before coil shading
 
 
 @dataclass(frozen=True)
 class View:
-    """How the scanner happens to see one heart: nothing here is the heart's, save its turn with body mass."""
+    """Acquisition parameters of one cine; independent of the heart, except that the rotation depends on the BMI."""
 
-    turn: float  # radians, the septum's direction above the image's left
-    centres: np.ndarray  # (S, 2) rows and columns in pixels
+    turn: float  # radians between the septum's direction and the image's left
+    centres: np.ndarray  # (S, 2) row and column of the LV's axis in pixels
     noise: float
     gain: float
     shading: np.ndarray  # (2,) slope of coil shading per mm
@@ -34,12 +34,12 @@ class View:
 
 
 def render_cine(config: SyntheticConfig, index: int) -> CineRecord:
-    """The cine stack of participant ``index``, base to apex: images (S, 50, rows, columns) uint16, labels uint8."""
+    """Cine of participant ``index``, base to apex: images (S, 50, rows, columns) uint16, labels uint8."""
     return cine(config, draw(config, [index]))
 
 
 def cine(config: SyntheticConfig, heart: Hearts) -> CineRecord:
-    """The cine of one heart (n = 1)."""
+    """Render the cine of one heart (n = 1)."""
     shape = contours(heart, config.slices, np.arange(FRAMES) / FRAMES)
     shape = Contours(*(part[0].astype(np.float32) for part in (shape.inner, shape.outer, shape.rv)))
     view = _view(config, heart)
@@ -48,17 +48,17 @@ def cine(config: SyntheticConfig, heart: Hearts) -> CineRecord:
     labels = np.zeros(images.shape, np.uint8)
     for k in range(config.slices):
         _slice(images[k], labels[k], k, heart, shape, view)
-    step = round(float(length_mm(heart)[0]) / config.slices, 3)  # as the files state it
+    step = round(float(length_mm(heart)[0]) / config.slices, 3)  # rounded as in the files
     return CineRecord(images, (PIXEL_MM, PIXEL_MM), step, round(60_000 / heart.hr_mri[0]) / FRAMES, labels)
 
 
 def volume_ml(labels: np.ndarray, label: int, spacing_mm: tuple[float, float], slice_step_mm: float) -> np.ndarray:
-    """Volume over the cycle (F,) of one label in (S, F, H, W): areas times the step; a slice stands for its slab."""
+    """Volume in mL over the cycle, (F,), of one label in (S, F, H, W): sum of areas times the slice step."""
     return (labels == label).sum((0, 2, 3)) * spacing_mm[0] * spacing_mm[1] * slice_step_mm / 1000
 
 
 def turn(config: SyntheticConfig, hearts: Hearts) -> np.ndarray:
-    """(n,) radians by which each heart lies turned in the image."""
+    """Rotation of each heart in the image, (n,) radians."""
     return np.array(
         [
             _turned(b, generator(config, i, "cine").standard_normal())
@@ -84,13 +84,13 @@ def _view(config, heart) -> View:
         noise=float(5.5 * np.exp(0.2 * z[4] + 0.10 * bmi)),
         gain=float(gain),
         shading=np.array([-0.0030, -0.0022]) * np.exp(0.3 * z[5:7]),
-        blur=float(np.clip(1.25 + 0.15 * z[7], 0.9, 1.8)) * (1.7 if heart.af_rhythm[0] else 1.0),  # beats differ
+        blur=float(np.clip(1.25 + 0.15 * z[7], 0.9, 1.8)) * (1.7 if heart.af_rhythm[0] else 1.0),  # irregular beats
         seed=rng,
     )
 
 
 def _scene(heart, shape: Contours, view: View) -> Scene:
-    """Chest wall and diaphragm lie against the heart."""
+    """The anatomy around the heart, with chest wall and diaphragm next to it."""
     z = view.seed.standard_normal(8)
     edge = np.maximum(shape.rv[:, 0], shape.outer[:, 0]).max(0)  # widest slice
     theta = ANGLES - view.turn
@@ -128,7 +128,7 @@ def _slice(images, labels, k, heart, shape: Contours, view: View) -> None:
 
 
 def _rim(outer, rv, heart, z) -> np.ndarray:
-    """Outer edge of the fat around the heart, (F, A): thickest in the grooves; follows the wall mostly."""
+    """Radius of the outer edge of the epicardial fat, (F, A); the fat is thickest in the interventricular grooves."""
     fat = 1.2 + 0.7 * np.clip((heart.bmi[0] - 21) / 4, 0, 4)
     edge = np.where(rv > outer + 0.5, rv + RV_WALL_MM, outer)
     edge = 0.75 * edge + 0.25 * edge.max(0)
@@ -139,7 +139,7 @@ def _rim(outer, rv, heart, z) -> np.ndarray:
 
 
 def _aorta(clip, x, y, heart, view) -> None:
-    """The descending aorta behind the lateral wall; its area swells after ejection and falls off in diastole."""
+    """Draw the descending aorta behind the lateral wall; its area is largest after ejection and falls in diastole."""
     phase = np.arange(FRAMES) / FRAMES
     swell = np.clip((phase - 0.06) / 0.16, 0, 1) * np.exp(-np.clip(phase - 0.22, 0, 1) / 0.28)
     area = heart.dao_max[0] / (1 + heart.dao_stiff[0]) * (1 + heart.dao_stiff[0] * swell / swell.max())
@@ -157,39 +157,39 @@ def _aorta(clip, x, y, heart, view) -> None:
 
 
 def _trabeculae(rng) -> np.ndarray:
-    """Roughness of the inner border in the picture alone, (A,) relative to the radius."""
+    """Roughness of the endocardial border in the image (not in the labels), (A,) relative to the radius."""
     z = rng.standard_normal((2, 9))
     order = np.arange(5, 14)[:, None]
     return 0.007 * (z[0][:, None] * np.cos(order * ANGLES) + z[1][:, None] * np.sin(order * ANGLES)).sum(0)
 
 
 def _grain(rng, shape, near) -> tuple[np.ndarray, np.ndarray]:
-    """Still textures of muscle and of blood at the painted pixels, about zero."""
+    """Time-constant textures of muscle and of blood at the pixels of the heart, with mean about zero."""
     fine, coarse = texture(rng, shape, 2), texture(rng, shape, 5)
     return (4.0 * fine + 5.0 * coarse).ravel()[near], (6.0 * fine + 9.0 * coarse).ravel()[near]
 
 
 def _layers(angle, *radii):
-    """Each (F, A) radius looked up at the pixels' angles: (F, P) float32."""
+    """Each (F, A) radius interpolated at the pixels' angles: (F, P) float32."""
     step = (ANGLES[1] - ANGLES[0]) / _FINER
     place = np.rint((angle - np.float32(ANGLES[0])) / np.float32(step)).astype(np.int32) % (_FINER * len(ANGLES))
     part = (np.arange(_FINER) / _FINER).astype(np.float32)
-    found = []
+    layers = []
     for radius in radii:
         radius = radius.astype(np.float32)[..., None]
         fine = radius + part * (np.roll(radius, -1, 1) - radius)
-        found.append(np.take(fine.reshape(len(radius), -1), place, axis=1))
-    return found
+        layers.append(np.take(fine.reshape(len(radius), -1), place, axis=1))
+    return layers
 
 
 def _marks(far, layers) -> np.ndarray:
-    """Labels (F, P): 1 LV cavity (papillary muscles belong to it), 2 LV wall, 3 RV."""
+    """Labels (F, P): 1 LV cavity with papillary muscles, 2 LV wall, 3 RV."""
     inner, outer, rv = layers[:3]
     return 3 * (far < rv).astype(np.uint8) - (far < outer) - (far < inner)
 
 
 def _paint(still, far, layers, grain, view) -> np.ndarray:
-    """Intensities (F, P): layers from the outside in over the still background."""
+    """Intensities (F, P): layers drawn from the outside to the inside over the still background."""
     _, outer, rv, rim, rough = layers
     muscle, blood = np.float32(MUSCLE) + grain[0], np.float32(BLOOD) + grain[1]
     sharp = np.float32(1 / (view.blur * PIXEL_MM))
@@ -202,7 +202,7 @@ def _paint(still, far, layers, grain, view) -> np.ndarray:
         return np.clip(cover, 0, 1, out=cover)
 
     out = still
-    out *= 1 - np.float32(0.5) * inside(rim + np.float32(2.2))  # dark line where fat meets lung
+    out *= 1 - np.float32(0.5) * inside(rim + np.float32(2.2))  # dark line between fat and lung
     for radius, light in (
         (rim, np.float32(FAT) + 2 * grain[0]),
         (np.where(rv > outer + 1, rv + np.float32(RV_WALL_MM), outer + np.float32(0.6)), np.float32(0.75) * muscle),
@@ -217,7 +217,7 @@ def _paint(still, far, layers, grain, view) -> np.ndarray:
 
 
 def _papillaries(painted, x, y, inner, view, rng) -> None:
-    """Antero-lateral and postero-medial muscle inside the cavity, two or three heads each; they move with the wall."""
+    """Draw the two papillary muscles, with two or three heads each, which move with the wall."""
     for place in (2.25, -2.15):
         heads = 2 + int(rng.integers(0, 2))
         theta = (
@@ -244,12 +244,12 @@ def _papillaries(painted, x, y, inner, view, rng) -> None:
 
 
 def _scan(clip: np.ndarray, images: np.ndarray, noise: float, rng) -> None:
-    """Magnitude of a complex image with equal noise in both parts (Rician), as 12-bit integers into ``images``."""
+    """Add Rician noise (magnitude of a complex image with noise in both parts) and write 12-bit integers to images."""
     for start in range(0, FRAMES, 10):  # ten frames fit into the processor's cache
         part = clip[start : start + 10]
         real = rng.standard_normal(part.shape, dtype=np.float32)
         real *= np.float32(noise)
-        # The imaginary part's noise is the real part's of another frame and place: independent at every pixel.
+        # The imaginary part reuses the real part's noise of another frame and pixel, which is independent.
         other = np.roll(real[:, ::-1], 1, axis=0)
         part += real
         part *= part

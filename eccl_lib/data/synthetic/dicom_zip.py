@@ -1,4 +1,4 @@
-"""A cine stack as the DICOM zip of UK Biobank field 20209: one file a frame, one series a slice, a manifest."""
+"""Writer of a cine as the DICOM zip of UK Biobank field 20209: one file per frame, one series per slice, a manifest."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from eccl_lib.data.records import CineRecord
 
-_ROOT = "1.2.826.0.1.3680043.8.498"  # for made-up data
-# Patient coordinates (left, back, up): image columns run to the left and back, rows downwards, so slices run to the
-# apex against the image normal, as a scanner looks at the heart from its apex.
+_ROOT = "1.2.826.0.1.3680043.8.498"  # UID root for generated data
+# Patient coordinates (left, back, up). Image columns point to the left and back, rows downwards, so the direction from
+# base to apex is opposite to the image normal, as in scanner files.
 COLUMN_AXIS = np.array([0.655422, 0.750891, 0.081147])
 APEX_AXIS = np.array([0.674199, -0.533719, -0.510514])
 _DOS_DATE, _DOS_TIME = 20 << 9 | 1 << 5 | 1, 10 << 11 | 30 << 5  # 2000-01-01 10:30
@@ -27,7 +27,7 @@ def axes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def origin(record: CineRecord, k: int) -> np.ndarray:
-    """Patient position (mm) of the first pixel of slice ``k``; the middle of the stack lies left of the midline."""
+    """Position (mm, patient coordinates) of the first pixel of slice ``k``; the stack is left of the midline."""
     along, down, apex = axes()
     slices, _, rows, columns = record.images.shape
     half = (columns - 1) / 2 * record.spacing_mm[1] * along + (rows - 1) / 2 * record.spacing_mm[0] * down
@@ -35,7 +35,7 @@ def origin(record: CineRecord, k: int) -> np.ndarray:
 
 
 def dicom_zip(record: CineRecord, eid: int) -> bytes:
-    """The zip's bytes, the same on every call."""
+    """Content of the zip; identical on every call."""
     members = []
     lines = ["filename,patientid,studyid,study discription,date,seriesid,series discription,modality,aet,host"]
     for k in range(record.images.shape[0]):
@@ -52,7 +52,7 @@ def dicom_zip(record: CineRecord, eid: int) -> bytes:
 
 
 def _archive(members: list[tuple[str, bytes]]) -> bytes:
-    """A zip of Huffman-coded members: noisy pixels have no repeats, and looking for them takes most of the time."""
+    """A zip with Huffman coding only: noisy pixels have no repeats, and the search for repeats takes most time."""
     body, directory, offset = [], [], 0
     for name, content in members:
         packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
@@ -70,7 +70,7 @@ def _archive(members: list[tuple[str, bytes]]) -> bytes:
 
 
 class _Template:
-    """One slice's DICOM file, written once by pydicom; each frame replaces fields of fixed length in it."""
+    """DICOM file of one slice, encoded once by pydicom; fields of fixed length are replaced for each frame."""
 
     def __init__(self, record: CineRecord, eid: int, k: int) -> None:
         self.study = f"{_ROOT}.{eid}"
@@ -86,7 +86,7 @@ class _Template:
         return f"{self.series}.{1001 + frame}"
 
     def _cut(self, head: bytes, marks: dict[str, str]) -> list[bytes | str]:
-        """The header in pieces, with the name of a field between two pieces."""
+        """The header split at the placeholders, with the field's name between two parts."""
         parts: list[bytes | str] = [head]
         for name, mark in marks.items():
             split: list[bytes | str] = []
@@ -114,7 +114,7 @@ def _encode(dataset) -> bytes:
 
 
 def _dataset(record: CineRecord, eid: int, k: int, names: _Template, marks: dict[str, str]):
-    """The slice's attributes with placeholders for what changes by frame."""
+    """DICOM attributes of a slice, with placeholders for those that differ between frames."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 

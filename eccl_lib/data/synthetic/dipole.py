@@ -1,7 +1,7 @@
-"""A heart's beat as a moving dipole: nine Gaussians in X (left), Y (down), Z (back), and the Dower leads.
+"""The heart's beat as a moving dipole: nine Gaussian waves in X (left), Y (down), Z (back), and the Dower leads.
 
-Times are in ms from the R peak, strengths in mV. Sizes of the links: published orders of magnitude, then tuned on the
-information ceilings.
+Times are in ms from the R peak, amplitudes in mV. The effect sizes have published orders of magnitude and are tuned on
+the information ceilings (bench/ceilings.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DOWER = np.array(
         [0.831, 0.076, 0.230],
     ]
 )
-# centre, width before, width after, X, Y, Z of a healthy beat at 60 per minute.
+# Centre, width before, width after, X, Y, Z of a normal beat at 60 per minute.
 _REST = np.array(
     [
         [-172, 16, 16, 0.030, 0.050, -0.030],
@@ -46,14 +46,14 @@ _NUISANCE = ["gain", "width", "axis", "turn", "tilt", "t_gain", "t_turn", "p_wid
 
 @dataclass(frozen=True)
 class Beats:
-    """Beat of n participants. waves: (n, 9, 6) as the table of WAVES; leads: (n, 8, 3) dipole to I, II, V1 to V6."""
+    """Beats of n participants. waves: (n, 9, 6), rows as WAVES; leads: (n, 8, 3), dipole to I, II, V1 to V6."""
 
     waves: np.ndarray
     leads: np.ndarray
 
 
 def beats(config: SyntheticConfig, hearts: Hearts) -> Beats:
-    """The beat of each heart as its electrodes see it; what is not the heart's comes from the ECG's own stream."""
+    """Beat of each heart; variation that is independent of the heart is drawn from the stream ``ecg``."""
     count = len(_NUISANCE) + DOWER.size + len(DOWER)
     normal = np.stack([generator(config, i, "ecg").standard_normal(count) for i in hearts.index])
     nuisance = dict(zip(_NUISANCE, normal.T, strict=False))
@@ -64,7 +64,7 @@ def beats(config: SyntheticConfig, hearts: Hearts) -> Beats:
 
 
 def standard(hearts: Hearts) -> dict[str, np.ndarray]:
-    """The causes on the scale that the links use: about zero mean and unit spread in health."""
+    """Standardised properties of the hearts, with mean about 0 and SD about 1 in participants without diagnoses."""
     return dict(
         mass=np.log(hearts.mass / 88) / 0.24,
         edv=np.log(hearts.edv / 145) / 0.21,
@@ -138,7 +138,7 @@ def _shape_p(waves, hearts, s, e) -> None:
 
 
 def _scars(waves, hearts) -> None:
-    """Forces lost in the first 40 ms point away from the scar; T follows."""
+    """Scars: the initial 40 ms of QRS and the T wave point away from the scar."""
     a = hearts.scar
     anterior, inferior, lateral = (a * (hearts.territory == k) for k in range(3))
     waves[:, 3, 5] += 0.66 * anterior
@@ -156,7 +156,7 @@ def _blocks(waves, hearts) -> None:
     left, right = hearts.lbbb[:, None], hearts.rbbb[:, None]
     waves[:, 2, 3:] *= 1 - 0.95 * left  # no septal q
     waves[:, 3, 3:] *= 1 - 0.85 * left
-    waves[:, 5, 3:] = np.where(left, waves[:, 4, 3:] * 0.85, 0)  # the notch: two bumps of R
+    waves[:, 5, 3:] = np.where(left, waves[:, 4, 3:] * 0.85, 0)  # notch: a second R wave
     waves[:, 5, 0] = waves[:, 4, 0] + 42
     waves[:, 6, 3:] += left * np.array([0.20, 0.05, 0.42])
     waves[:, 6, 0] += 8 * hearts.lbbb
@@ -171,7 +171,7 @@ def _blocks(waves, hearts) -> None:
 
 
 def _turn(waves, hearts, s, e) -> None:
-    """Position of the heart in the chest."""
+    """Rotate the waves by the position of the heart in the chest."""
     frontal = 7 * s["rv"] - 4 * s["mass"] + 4 * hearts.latent["sept"] - 5.4 * s["age"] - 7.2 * s["bmi"] + 13 * e["axis"]
     frontal = np.deg2rad(np.clip(frontal, -75, 55))
     turn = np.deg2rad(-6 * s["mass"] + 4 * s["edv"] + 5 * hearts.latent["lat"] + 12 * e["turn"])
@@ -189,7 +189,7 @@ def _rotate(waves, angle, first: int, second: int) -> None:
 
 
 def trace(waves: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Dipole (..., 3, T) of waves (..., K, 6) at times (T,) ms from the R peak."""
+    """Dipole (..., 3, T) of waves (..., K, 6) at times (T,) in ms from the R peak."""
     gap = times - waves[..., 0, None]
     width = np.where(gap < 0, waves[..., 1, None], waves[..., 2, None])
     shape = np.exp(-0.5 * (gap / width) ** 2)  # (..., K, T)
@@ -197,6 +197,9 @@ def trace(waves: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def electrodes(leads: np.ndarray, dipole: np.ndarray) -> np.ndarray:
-    """(..., 8, T) mV of leads (..., 8, 3) and dipole (..., 3, T), summed in a fixed order so that any batch agrees."""
+    """Voltages (..., 8, T) in mV from leads (..., 8, 3) and dipole (..., 3, T).
+
+    The order of summation is fixed, so the result does not depend on the batch.
+    """
     x, y, z = (leads[..., :, k, None] * dipole[..., None, k, :] for k in range(3))
     return x + y + z

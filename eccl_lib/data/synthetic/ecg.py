@@ -1,4 +1,4 @@
-"""Ten seconds of 12-lead ECG from a heart: rhythm, dipole, electrodes, noise, 5 uV steps."""
+"""Render ten seconds of 12-lead ECG of a heart: rhythm, dipole, electrodes, noise, 5 uV steps."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ RATE, SAMPLES = 500, 5000  # Hz, 10 s
 STEP_UV = 5  # UK Biobank's resolution
 _MS = 1000 / RATE
 _BEAT = np.arange(-160, 240) * _MS  # window of one beat, ms from its R peak
-_ECTOPIC = np.array(  # a ventricular beat: broad, its T against it
+_ECTOPIC = np.array(  # waves of a ventricular beat: broad QRS, T in the opposite direction
     [[0, 19, 17, 0.45, 0.70, 0.95], [42, 16, 22, 0.25, 0.40, 0.70], [235, 55, 42, -0.26, -0.30, -0.42]]
 )
 
 
 @dataclass(frozen=True)
 class Strip:
-    """What the device has: counts (12, 5000) int16 of 5 uV, R peaks in ms, and its measurements."""
+    """One recording: counts (12, 5000) int16 of 5 uV, R peaks in ms, and the device's measurements."""
 
     counts: np.ndarray
     peaks_ms: np.ndarray
@@ -31,18 +31,18 @@ class Strip:
 
 
 def render_ecg(config: SyntheticConfig, index: int) -> EcgRecord:
-    """The ECG of participant ``index``, exactly as its written file decodes."""
+    """ECG of participant ``index``, identical to the content of its written file."""
     return record_of(strip(config, draw(config, [index])))
 
 
-def record_of(found: Strip) -> EcgRecord:
-    """The strip in the readers' form: mV, leads in the order of LEADS."""
-    signal = found.counts.astype(np.float64) * STEP_UV / 1000
-    return EcgRecord(signal, float(RATE), found.measurements["VentricularRate"], dict(found.measurements))
+def record_of(recording: Strip) -> EcgRecord:
+    """The recording as an EcgRecord: mV, leads in the order of LEADS."""
+    signal = recording.counts.astype(np.float64) * STEP_UV / 1000
+    return EcgRecord(signal, float(RATE), recording.measurements["VentricularRate"], dict(recording.measurements))
 
 
 def strip(config: SyntheticConfig, heart: Hearts) -> Strip:
-    """The recording of one heart (n = 1)."""
+    """Render the recording of one heart (n = 1)."""
     beat = beats(config, heart)
     waves, leads = beat.waves[0], beat.leads[0]
     rng = generator(config, heart.index[0] + (1 << 40), "ecg")
@@ -55,7 +55,7 @@ def strip(config: SyntheticConfig, heart: Hearts) -> Strip:
 
 
 def _rhythm(rng: np.random.Generator, heart: Hearts) -> tuple[np.ndarray, np.ndarray]:
-    """R peaks (ms, from before the strip to after it) and kinds; the mean interval is the state's heart rate."""
+    """R peaks in ms, from before to after the strip, and kinds of the beats; the mean interval gives heart.hr."""
     rr = 60_000 / heart.hr[0]
     count = int(10_000 / rr) + 6
     if heart.af_rhythm[0]:
@@ -73,7 +73,7 @@ def _rhythm(rng: np.random.Generator, heart: Hearts) -> tuple[np.ndarray, np.nda
 
 
 def _at_rate(peaks: np.ndarray, rr: float) -> np.ndarray:
-    """Stretched so that the beats inside the strip have the wanted mean interval."""
+    """R peaks stretched so that the beats inside the strip have the mean interval ``rr``."""
     for _ in range(4):
         inside = peaks[(peaks >= 150) & (peaks <= 9850)]
         peaks = peaks[0] + (peaks - peaks[0]) * rr * (len(inside) - 1) / (inside[-1] - inside[0])
@@ -89,12 +89,12 @@ def _ectopics(rng, peaks, rr, heart):
     kind[chosen] = 1 if heart.pvc[0] else 2
     early = rr * (rng.uniform(0.30, 0.38) if heart.pvc[0] else rng.uniform(0.18, 0.28))
     peaks = peaks.copy()
-    peaks[chosen] -= early  # the pause after it makes up for it
+    peaks[chosen] -= early  # followed by a compensatory pause
     return peaks, kind
 
 
 def _dipole(rng, waves, peaks, kind, heart) -> np.ndarray:
-    """(3, 5000): every beat added at its place, its strength swaying with the breath."""
+    """Dipole (3, 5000): sum of all beats, with amplitudes modulated by respiration."""
     out = np.zeros((3, SAMPLES + 1200))
     breath, phase = rng.uniform(0.2, 0.3), rng.uniform(0, 2 * np.pi)
     depth = rng.uniform(0.02, 0.05)
@@ -114,7 +114,7 @@ def _dipole(rng, waves, peaks, kind, heart) -> np.ndarray:
 
 
 def _in_time(waves, gap, rr, what):
-    """T follows the interval before it; the P of an early atrial beat has another shape."""
+    """Waves of one beat: T depends on the previous interval; the P of a premature atrial beat has another shape."""
     shape = waves.copy()
     stretch = np.clip(np.sqrt(gap / rr), 0.85, 1.12)
     shape[8, :3] *= stretch
@@ -125,7 +125,7 @@ def _in_time(waves, gap, rr, what):
 
 
 def _fibrillation(rng) -> np.ndarray:
-    """f waves (3, 5000): 5 to 8 per second, wandering in rate and height, largest in V1."""
+    """Fibrillatory waves (3, 5000): 5 to 8 per second with varying rate and amplitude, largest in V1."""
     t = np.arange(SAMPLES) / RATE
     rate = rng.uniform(5.0, 7.5) + 0.5 * np.sin(2 * np.pi * rng.uniform(0.1, 0.4) * t + rng.uniform(0, 6))
     angle = 2 * np.pi * np.cumsum(rate) / RATE + rng.uniform(0, 6)
@@ -135,7 +135,7 @@ def _fibrillation(rng) -> np.ndarray:
 
 
 def _noise(rng) -> np.ndarray:
-    """(8, 5000) mV of breathing, drift, muscle and mains at the electrodes; nothing here knows the heart."""
+    """Noise at the electrodes, (8, 5000) mV: respiration, drift, muscle and mains; independent of the heart."""
     t = np.arange(SAMPLES) / RATE
     breath = np.sin(2 * np.pi * rng.uniform(0.18, 0.33) * t + rng.uniform(0, 6))
     drift = sum(
@@ -153,7 +153,7 @@ def _noise(rng) -> np.ndarray:
 
 
 def _twelve(volts: np.ndarray) -> np.ndarray:
-    """(12, 5000) int16 counts. The device makes III, aVR, aVL and aVF of the counts of I and II."""
+    """Counts of 12 leads, (12, 5000) int16; like the device, III, aVR, aVL and aVF are computed from I and II."""
     counts = np.rint(volts * 1000 / STEP_UV).astype(np.int32)
     one, two = counts[0], counts[1]
     limb = [one, two, two - one, -((one + two) // 2), (2 * one - two) // 2, (2 * two - one) // 2]
@@ -161,7 +161,7 @@ def _twelve(volts: np.ndarray) -> np.ndarray:
 
 
 def _measure(waves, leads, peaks, heart) -> dict[str, float]:
-    """The device's intervals, from the noise-free beat; no P and no PQ in atrial fibrillation."""
+    """The device's measurements from the noise-free beat; without P and PQ in atrial fibrillation."""
     times = np.arange(-400, 700, _MS)
     ventricle = np.abs(electrodes(leads, trace(waves[2:8], times))).max(0)
     active = times[ventricle > 0.045]
@@ -169,21 +169,22 @@ def _measure(waves, leads, peaks, heart) -> dict[str, float]:
     t_end = waves[8, 0] + 2.2 * waves[8, 2]
     inside = peaks[(peaks >= 0) & (peaks < 10_000)]
     rr = float(np.mean(np.diff(inside)))
-    found = {
+    measurements = {
         "VentricularRate": float(round(60_000 / rr)),
         "RRInterval": float(round(rr)),
         "QRSDuration": float(offset - onset),
         "QTInterval": float(2 * round((t_end - onset) / 2)),
         "QRSNum": float(len(inside)),
     }
-    found["QTCInterval"] = float(round(found["QTInterval"] / np.sqrt(rr / 1000)))
+    measurements["QTCInterval"] = float(round(measurements["QTInterval"] / np.sqrt(rr / 1000)))
     if not heart.af_rhythm[0]:
         p_on = waves[0, 0] - 2.0 * waves[0, 1]
         p_off = waves[1, 0] + 2.0 * waves[1, 2]
-        found |= {"PQInterval": float(2 * round((onset - p_on) / 2)), "PDuration": float(2 * round((p_off - p_on) / 2))}
-        found["PPInterval"] = found["RRInterval"]
-        found["PAxis"] = _axis(waves[:2])
-    return found | {"RAxis": _axis(waves[2:8]), "TAxis": _axis(waves[8:])}
+        measurements["PQInterval"] = float(2 * round((onset - p_on) / 2))
+        measurements["PDuration"] = float(2 * round((p_off - p_on) / 2))
+        measurements["PPInterval"] = measurements["RRInterval"]
+        measurements["PAxis"] = _axis(waves[:2])
+    return measurements | {"RAxis": _axis(waves[2:8]), "TAxis": _axis(waves[8:])}
 
 
 def _axis(waves) -> float:

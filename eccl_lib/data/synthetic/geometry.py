@@ -1,7 +1,7 @@
-"""The moving contours of a heart: LV cavity, LV epicardium and RV as radii around the LV's axis.
+"""Moving contours of a heart: radii of LV cavity, LV epicardium and RV around the LV's axis.
 
-Angles run from the middle of the septum towards anterior. Muscle keeps its volume, so walls thicken as the cavity
-shrinks; every contour is scaled so that slabs of the stack add up to the state's volumes.
+Angles start at the middle of the septum and increase towards anterior. Muscle volume is constant, so walls thicken when
+the cavity shrinks. Contours are scaled so that the slices add up to the heart's volumes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from eccl_lib.data.synthetic.population import SEGMENT_ANGLE, SEGMENT_LEVEL, Hea
 
 ANGLES = np.deg2rad(np.arange(-180, 180, 3.75))  # A = 96 directions
 DENSITY = 1.05  # g/mL of muscle
-LENGTH_TO_DIAMETER = 1.85  # base to apex over the inner diameter half way
-LV_TAPER, RV_TAPER = 3.0, 1.7  # area along the axis falls as 1 - u**taper
+LENGTH_TO_DIAMETER = 1.85  # length from base to apex / inner diameter half way
+LV_TAPER, RV_TAPER = 3.0, 1.7  # the area along the axis is proportional to 1 - u**taper
 _STEP = ANGLES[1] - ANGLES[0]
 
 
 @dataclass(frozen=True)
 class Contours:
-    """Radii in mm, each (n, S, F, A): inner and outer LV wall, and the RV's outer border (outer where no RV)."""
+    """Radii in mm, each (n, S, F, A): endocardium, epicardium, and outer border of the RV (epicardium if no RV)."""
 
     inner: np.ndarray
     outer: np.ndarray
@@ -29,21 +29,21 @@ class Contours:
 
 
 def length_mm(hearts: Hearts) -> np.ndarray:
-    """Base to apex, (n,), from the cavity's volume: bullet of area 1 - u**3."""
+    """Length from base to apex in mm, (n,), from the cavity's volume and its shape (area 1 - u**3)."""
     mean = LV_TAPER / (LV_TAPER + 1) / (1 - 0.5**LV_TAPER)
     diameter = np.cbrt(1000 * hearts.edv / (mean * LENGTH_TO_DIAMETER * np.pi / 4))
     return LENGTH_TO_DIAMETER * diameter
 
 
 def slab_share(slices: int, taper: float) -> np.ndarray:
-    """(S,) mean area of each slab over the mean of all: the slabs then add up to the volume exactly."""
+    """Mean area of each slice relative to the mean of all slices, (S,), so that slices add up to the volume exactly."""
     edges = np.linspace(0, 1, slices + 1)
     integral = edges - edges ** (taper + 1) / (taper + 1)
     return np.diff(integral) / integral[-1] * slices
 
 
 def emptying(hearts: Hearts, phase: np.ndarray, delay: np.ndarray | float = 0.0) -> np.ndarray:
-    """Share of the stroke volume ejected, (n, F): 0 at the R wave, 1 at end systole, filled early and by the atrium."""
+    """Ejected share of the stroke volume, (n, F): 0 at the R wave, 1 at end systole, then early and atrial filling."""
     hr = hearts.hr_mri[:, None]
     es = np.clip(0.82 * (546 - 2.1 * hr) / (60_000 / hr), 0.24, 0.52)
     p = np.mod(phase - delay, 1.0)
@@ -63,17 +63,17 @@ def _ramp(p, start, stop):
 
 
 def end_systole(hearts: Hearts, frames: int) -> np.ndarray:
-    """(n,) frame of the smallest LV volume."""
+    """Frame of the smallest LV volume, (n,)."""
     return np.argmax(emptying(hearts, np.arange(frames) / frames), axis=1)
 
 
 def contours(hearts: Hearts, slices: int, phase: np.ndarray) -> Contours:
-    """Contours in ``slices`` equal slabs base to apex. phase: (F,) or (n, F), 0 the R wave, 1 the next."""
+    """Contours in ``slices`` equal slices, base to apex. phase: (F,) or (n, F), 0 at the R wave, 1 at the next."""
     phase = np.broadcast_to(phase, (len(hearts), np.shape(phase)[-1]))
     length = length_mm(hearts)
     at_rest = _rest(hearts, slices, length)
     motion = at_levels(hearts.motion, slices)[:, :, None, :]
-    late = 0.10 * hearts.lbbb[:, None] * np.clip(-np.cos(ANGLES), -0.4, 1)  # lateral wall after the septum
+    late = 0.10 * hearts.lbbb[:, None] * np.clip(-np.cos(ANGLES), -0.4, 1)  # delay of the lateral wall
     local = _local_emptying(hearts, phase, late)[:, None]  # (n, 1, F, A)
     ejected = emptying(hearts, phase)[:, None, :]
     share = slab_share(slices, LV_TAPER)[None, :, None]
@@ -95,7 +95,7 @@ def _local_emptying(hearts, phase, late):
 
 
 def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
-    """(n, 16) per segment to (n, S, A): smooth around each ring, linear between the three levels."""
+    """Segment values (n, 16) interpolated to (n, S, A): smooth around each ring, linear between the three levels."""
     rings = []
     for level in range(3):
         chosen = level == SEGMENT_LEVEL
@@ -113,7 +113,7 @@ def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
 
 
 def _rest(hearts, slices, length):
-    """Inner radius and wall thickness at end diastole, each (n, S, A)."""
+    """Inner radius and wall thickness at end diastole in mm, each (n, S, A)."""
     radius, _ = _cavity(hearts, slices, length)
     pattern = at_levels(hearts.thickness, slices)
     if slices == 3:
@@ -136,7 +136,7 @@ def _cavity(hearts, slices, length):
 
 
 def _shrink(r0, pull, area):
-    """r0 (1 - k pull) with k such that the area comes out: a quadratic in k, closed form."""
+    """Radii r0 (1 - k pull), with k such that the contour has the given area (a quadratic equation in k)."""
     full = (r0**2).sum(-1) * _STEP / 2
     b = (r0**2 * pull).sum(-1) * _STEP / 2
     c = (r0**2 * pull**2).sum(-1) * _STEP / 2
@@ -146,7 +146,7 @@ def _shrink(r0, pull, area):
 
 
 def _right(hearts, slices, outer, ejected, length):
-    """Outer border of the RV: a crescent on the septal side whose slabs add up to the RV's volume."""
+    """Outer border of the RV: a crescent on the septal side whose slices add up to the RV's volume."""
     reach = np.deg2rad(np.interp((np.arange(slices) + 0.5) / slices, [0.17, 0.5, 0.83], [84, 80, 66]))[:, None]
     x = (ANGLES + np.deg2rad(8)) / reach
     bump = np.where(np.abs(x) < 1, np.cos(np.clip(x, -1, 1) * np.pi / 2), 0) ** 0.55

@@ -1,4 +1,4 @@
-"""The 82 traits of a heart: what is to be seen is measured on its contours; a reader's error comes on top."""
+"""The 82 traits of a heart, measured on its contours, with measurement error."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from eccl_lib.data.synthetic.geometry import ANGLES, contours, end_systole
 from eccl_lib.data.synthetic.population import SEGMENT_ANGLE, SEGMENT_LEVEL, SEGMENTS, Hearts, generator
 
 FRAMES = 50
-# A reader's error, ours: set so that the noise-free and the measured trait correlate at about .8 to .9 on average.
+# Measurement errors; ours; the true and measured traits correlate with about .8 to .9 on average.
 VOLUME_ERROR = {"lv": 0.10, "rv": 0.12, "la": 0.14, "ra": 0.16, "aao": 0.09, "dao": 0.08}  # relative
-FRACTION_ERROR = {"lv": 3.4, "rv": 4.2, "la": 5.5, "ra": 6.5}  # points
-STIFFNESS_ERROR = {"aao": 0.45, "dao": 0.35}  # of its logarithm
+FRACTION_ERROR = {"lv": 3.4, "rv": 4.2, "la": 5.5, "ra": 6.5}  # percentage points
+STIFFNESS_ERROR = {"aao": 0.45, "dao": 0.35}  # of the logarithm
 MASS_ERROR = 0.13
-THICKNESS_ERROR, THICKNESS_SHIFT = 0.70, 0.50  # mm, per segment and common
-ECC_ERROR, ECC_SHIFT = 3.5, 1.7  # points
+THICKNESS_ERROR, THICKNESS_SHIFT = 0.70, 0.50  # mm, per segment and common to all segments
+ECC_ERROR, ECC_SHIFT = 3.5, 1.7  # percentage points
 ERR_ERROR, ERR_SHIFT = 10.0, 4.5
 ELL_ERROR, ELL_SHIFT = 2.6, 0.9
-# Longitudinal strain by segment relative to its mean: basal septal, basal lateral, mid and apical likewise.
+# Longitudinal strain of the six segments relative to its mean: septal and lateral, at the base, mid and apex.
 ELL_PATTERN = np.array([14.5, 19.5, 17.5, 18.0, 21.5, 20.0]) / 18.5
-_ELL_SEGMENTS = ((2, 3), (5, 6), (8, 9), (11, 12), (14,), (16,))  # AHA segments that each one looks along
+_ELL_SEGMENTS = ((2, 3), (5, 6), (8, 9), (11, 12), (14,), (16,))  # AHA segments of each
 
 
 def true_traits(hearts: Hearts) -> np.ndarray:
-    """(n, 82) without measurement error, in the order of TRAITS."""
+    """Traits without measurement error: (n, 82), in the order of TRAITS."""
     return _traits(
         hearts, {name: np.zeros(len(hearts)) for name in _names()}, np.zeros((len(hearts), 3 * SEGMENTS + 6))
     )
 
 
 def measured_traits(config: SyntheticConfig, hearts: Hearts) -> np.ndarray:
-    """(n, 82) as a reader measures them; SV, EF and CO agree with the measured volumes."""
+    """Traits with measurement error: (n, 82); SV, EF and CO are computed from the measured volumes."""
     names = _names()
     z = np.stack(
         [generator(config, i, "measurement").standard_normal(len(names) + 3 * SEGMENTS + 6) for i in hearts.index]
@@ -67,7 +67,7 @@ def _traits(h: Hearts, z: dict[str, np.ndarray], local: np.ndarray) -> np.ndarra
 
 
 def _walls(h: Hearts, z, local) -> np.ndarray:
-    """(n, 58): thickness, circumferential, radial and longitudinal strain, each with its mean last."""
+    """Wall thickness, circumferential, radial and longitudinal strain: (n, 58), each followed by its mean."""
     thick, ecc, err = segments(h)
     n = SEGMENTS
     thick = thick + THICKNESS_SHIFT * z["wt"][:, None] + THICKNESS_ERROR * local[:, :n]
@@ -93,10 +93,10 @@ def segments(h: Hearts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _by_segment(values: np.ndarray) -> np.ndarray:
-    """(n, 3, A) at the three levels to the mean over each of the 16 segments."""
-    found = []
+    """Means over the 16 segments, (n, 16), of values (n, 3, A) at the three levels."""
+    means = []
     for angle, level in zip(np.deg2rad(SEGMENT_ANGLE), SEGMENT_LEVEL, strict=True):
         half = np.deg2rad(30 if level < 2 else 45)
         inside = np.abs(np.angle(np.exp(1j * (ANGLES - angle)))) <= half
-        found.append(values[:, level, inside].mean(-1))
-    return np.stack(found, axis=1)
+        means.append(values[:, level, inside].mean(-1))
+    return np.stack(means, axis=1)

@@ -1,7 +1,7 @@
-"""Who the synthetic participants are: body, diseases and the state of each heart.
+"""The synthetic population: body, diseases and heart of each participant.
 
-Sizes and links follow published orders of magnitude, not any participant. Participant i hangs on (seed, i) alone: the
-disease thresholds come from a fixed reference population of the same seed.
+Sizes and effects have published orders of magnitude; no real participant's data are used. Participant i depends only on
+(seed, i): the disease thresholds are computed from a fixed reference population of the same seed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 from eccl_lib.config.schema import DISEASES, SyntheticConfig
 
 FIRST_EID = 9_000_001  # real ids start with 1 to 6
-GENERATOR = 1  # rises with every change of what a participant looks like, so that stores are built anew
+GENERATOR = 1  # version; increase it with every change of the generated data, so that stores are built again
 SEGMENTS = 16  # AHA: 6 basal, 6 mid, 4 apical
-REFERENCE = 20_000  # people who set the disease thresholds
-# One stream of random numbers per purpose: what ECG and MRI share is the heart alone.
+REFERENCE = 20_000  # size of the reference population for the disease thresholds
+# One random stream per purpose, so that ECG and MRI share only the heart.
 STREAMS = {"heart": 1, "ecg": 2, "cine": 3, "measurement": 4, "records": 5, "reference": 6}
 
-# One random number of each name a participant.
+# One random number per name and participant.
 _NORMALS = tuple(
     """
     age height bmi sbp lvd la_f rvs gc ls aos sept apx lat i21 i42 i48 i50 mass ef hr hr_mri rvedv rvef la laef ra
@@ -36,10 +36,10 @@ _UNIFORMS = tuple(
 # AHA segment angles from the middle of the septum, degrees towards anterior (6 per ring, 4 at the apex), and level.
 SEGMENT_ANGLE = np.array([90, 30, -30, -90, -150, 150] * 2 + [90, 0, -90, 180], float)
 SEGMENT_LEVEL = np.array([0] * 6 + [1] * 6 + [2] * 4)
-THICKNESS = np.array(  # relative to their mean; UK Biobank's order of magnitude
+THICKNESS = np.array(  # mm, used relative to their mean; UK Biobank's order of magnitude
     [6.0, 6.8, 7.0, 6.0, 5.6, 5.7, 5.2, 5.9, 6.4, 5.6, 5.2, 5.2, 5.2, 5.5, 5.2, 5.1]
 )
-MOTION = np.array(  # regional contraction relative to the mean: septum less, lateral wall more
+MOTION = np.array(  # regional contraction relative to the mean: smaller in the septum, larger in the lateral wall
     [1.02, 0.85, 0.84, 0.98, 1.12, 1.12, 1.04, 0.91, 0.90, 0.98, 1.07, 1.12, 1.04, 0.96, 1.02, 1.06]
 )
 TERRITORIES = ((1, 2, 7, 8, 13, 14), (3, 4, 9, 10, 15), (5, 6, 11, 12, 16))  # LAD, RCA, LCx as AHA numbers
@@ -58,10 +58,10 @@ class Hearts:
     bsa: np.ndarray  # m2
     sbp: np.ndarray  # z
     disease: np.ndarray  # (n, 4) bool, in the order of DISEASES: ever diagnosed
-    manifest: np.ndarray  # (n, 4) bool: diagnosed and to be seen in the heart
+    manifest: np.ndarray  # (n, 4) bool: diagnosed and visible in the heart
     scar: np.ndarray  # extent 0 to 1
     territory: np.ndarray  # 0 LAD, 1 RCA, 2 LCx
-    dcm: np.ndarray  # severity, 0 where absent
+    dcm: np.ndarray  # severity, 0 if absent
     hcm: np.ndarray
     hfref: np.ndarray
     af_rhythm: np.ndarray  # bool
@@ -85,11 +85,11 @@ class Hearts:
     dao_max: np.ndarray
     dao_stiff: np.ndarray
     pulse_pressure: np.ndarray  # mmHg
-    kick: np.ndarray  # share of filling by the atrium
+    kick: np.ndarray  # share of atrial contraction in the filling
     ell: np.ndarray  # global longitudinal strain, percent
     thickness: np.ndarray  # (n, 16) relative
     motion: np.ndarray  # (n, 16) relative
-    latent: dict[str, np.ndarray]  # free causes that several signs share
+    latent: dict[str, np.ndarray]  # latent factors that affect several properties
 
     def __len__(self) -> int:
         return len(self.index)
@@ -103,19 +103,19 @@ class Hearts:
         return self.rvedv * (1 - self.rvef / 100)
 
     def __getitem__(self, rows) -> Hearts:
-        """The same state for some rows (slice or index array)."""
+        """State of selected participants (slice or index array)."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         latent = {name: value[rows] for name, value in parts.pop("latent").items()}
         return Hearts(latent=latent, **{name: value[rows] for name, value in parts.items()})
 
 
 def generator(config: SyntheticConfig, index: int, stream: str) -> np.random.Generator:
-    """Random numbers of one participant for one purpose."""
+    """Random generator of one participant for one stream."""
     return np.random.Generator(np.random.SFC64([config.seed, int(index), STREAMS[stream]]))
 
 
 def draw(config: SyntheticConfig, indices) -> Hearts:
-    """The hearts of the participants with these 0-based indices; each hangs on (config.seed, index) alone."""
+    """Hearts of the participants with these 0-based indices; each depends only on (config.seed, index)."""
     indices = np.atleast_1d(np.asarray(indices, dtype=np.int64))
     normal = np.empty((len(indices), len(_NORMALS) + 2 * SEGMENTS))
     uniform = np.empty((len(indices), len(_UNIFORMS)))
@@ -128,26 +128,26 @@ def draw(config: SyntheticConfig, indices) -> Hearts:
 
 @lru_cache(maxsize=8)
 def _thresholds(seed: int, prevalence: tuple[float, ...]) -> tuple[float, ...]:
-    """Liability above which a disease is present, so that the prevalence holds in the reference population."""
+    """Liability thresholds of the diseases that give the required prevalence in the reference population."""
     rng = np.random.Generator(np.random.SFC64([seed, REFERENCE, STREAMS["reference"]]))
     z = dict(zip(_NORMALS, rng.standard_normal((len(_NORMALS), REFERENCE)), strict=True))
     u = dict(zip(_UNIFORMS, rng.random((len(_UNIFORMS), REFERENCE)), strict=True))
-    found: dict[str, float] = {}
+    thresholds: dict[str, float] = {}
     _diseases(
         _body(z, u),
         z,
-        lambda name, liability: _learn(found, name, liability, dict(zip(DISEASES, prevalence, strict=True))),
+        lambda name, liability: _learn(thresholds, name, liability, dict(zip(DISEASES, prevalence, strict=True))),
     )
-    return tuple(found[name] for name in DISEASES)
+    return tuple(thresholds[name] for name in DISEASES)
 
 
-def _learn(found: dict[str, float], name: str, liability: np.ndarray, prevalence: dict[str, float]) -> np.ndarray:
-    found[name] = float(np.quantile(liability, 1 - prevalence[name]))
-    return liability > found[name]
+def _learn(thresholds: dict[str, float], name: str, liability: np.ndarray, prevalence: dict[str, float]) -> np.ndarray:
+    thresholds[name] = float(np.quantile(liability, 1 - prevalence[name]))
+    return liability > thresholds[name]
 
 
 def _body(z, u) -> dict[str, np.ndarray]:
-    """Sex, age and size; standardised forms az, bz, lb, m as the links use them."""
+    """Sex, age and body size, with standardised forms az (age), bz (BMI), lb (log BSA) and m (sex)."""
     male = u["male"] < 0.48
     age = np.clip(64 + 7.6 * z["age"], 45, 82)
     height = 163 + 13 * male + 6.5 * z["height"]
@@ -161,7 +161,7 @@ def _body(z, u) -> dict[str, np.ndarray]:
 
 
 def _diseases(b, z, decide) -> np.ndarray:
-    """(n, 4) bool. decide(name, liability) -> bool array; order matters, as one disease feeds the next."""
+    """Diseases, (n, 4) bool. decide: (name, liability) -> bool array; the order matters, as diseases affect others."""
     az, bz, male, sbp = b["az"], b["bz"], b["male"], b["sbp"]
     mi = decide("I21", 0.24 * az + 0.34 * male + 0.25 * sbp + z["i21"])
     cm = decide("I42", 0.15 * az + 0.25 * male + z["i42"])
@@ -185,12 +185,12 @@ def _hearts(indices, normal, uniform, thresholds) -> Hearts:
     return Hearts(index=indices, disease=disease, latent=latent, **body, **kept, **v, **r)
 
 
-# Share of the diagnosed whose heart shows it: without this, disease would be far easier to see than in life.
+# Share of participants with a diagnosis whose heart shows it; with 1.0 diseases would be too easy to detect.
 MANIFEST = {"I21": 0.55, "I42": 0.58, "I48": 0.70, "I50": 0.74}
 
 
 def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
-    """What of the diseases shows, and rhythm and conduction."""
+    """Visible effects of the diseases, rhythm and conduction."""
     manifest = disease & np.stack([u[f"show_{d.lower()}"] < MANIFEST[d] for d in DISEASES], axis=-1)
     mi, cm, af, hf = (manifest[:, k].astype(float) for k in range(4))
     severity = 0.6 + 0.8 * u["severity"]
@@ -215,7 +215,7 @@ def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
 
 
 def _volumes(b, z, c) -> dict[str, np.ndarray]:
-    """Sizes and function of the chambers, heart rate, aorta."""
+    """Size and function of the chambers, heart rate and aorta."""
     left = _left_ventricle(b, z, c)
     return left | _right_ventricle(b, z, c, left["ef"]) | _atria(b, z, c, left) | _vessels(b, z)
 
@@ -285,7 +285,7 @@ def _vessels(b, z) -> dict[str, np.ndarray]:
 
 
 def _regions(z, u, c, noise) -> dict[str, np.ndarray]:
-    """Wall thickness and contraction of the 16 AHA segments relative to the heart's own mean."""
+    """Wall thickness and contraction of the 16 AHA segments relative to the heart's mean."""
     level = SEGMENT_LEVEL / 2
     to_septum = np.cos(np.deg2rad(SEGMENT_ANGLE))
     pattern = 0.07 * (z["sept"][:, None] * to_septum + 0.8 * z["apx"][:, None] * (level - 0.5) * 2)

@@ -1,4 +1,4 @@
-"""The tabular export as UK Biobank's platform names its columns: demographics, the 82 traits, diagnoses with dates."""
+"""The synthetic tabular export with UK Biobank's column names: demographics, 82 traits, diagnoses with dates."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 FIRST_OCCURRENCE = {"I21": "p131298", "I42": "p131338", "I48": "p131350", "I50": "p131354"}
 _CODES = {"I21": ("I210", "I211", "I214", "I219"), "I48": ("I480", "I481", "I489"), "I50": ("I500", "I501", "I509")}
-_OTHER = ("E780", "H269", "I10", "J459", "K219", "K573", "M170", "N390", "R074", "Z867")  # codes beside the point
-CODE_COLUMNS = 10  # fixed, so that a row does not hang on the others
+_OTHER = ("E780", "H269", "I10", "J459", "K219", "K573", "M170", "N390", "R074", "Z867")  # codes of other diseases
+CODE_COLUMNS = 10  # fixed, so that a row does not depend on other rows
 _UNKNOWN_DATE = "1900-01-01"  # coding 819
 
 
 def render_table(config: SyntheticConfig, indices) -> pandas.DataFrame:
-    """One row a participant, UK Biobank's column names; traits with a reader's error."""
+    """The table with one row per participant; traits have measurement errors."""
     import pandas as pd
 
     hearts = draw(config, indices)
@@ -32,22 +32,22 @@ def render_table(config: SyntheticConfig, indices) -> pandas.DataFrame:
     rows = []
     for k, index in enumerate(hearts.index):
         rng = generator(config, index, "records")
-        seen = datetime.date(2014, 5, 1) + datetime.timedelta(days=int(rng.integers(0, 2000)))
+        visit = datetime.date(2014, 5, 1) + datetime.timedelta(days=int(rng.integers(0, 2000)))
         row = {
             "eid": int(FIRST_EID + index),
             "p31": int(hearts.male[k]),
             "p21003_i2": int(hearts.age[k]),
             "p50_i2": round(float(hearts.height[k]), 1),
             "p21002_i2": round(float(hearts.weight[k]), 1),
-            "p53_i2": seen.isoformat(),
+            "p53_i2": visit.isoformat(),
         }
         row |= {f"p{t.field_id}_i2": float(value) for t, value in zip(TRAITS, traits[k], strict=True)}
-        rows.append(row | _diagnoses(rng, hearts, k, seen))
+        rows.append(row | _diagnoses(rng, hearts, k, visit))
     return pd.DataFrame(rows)
 
 
-def _diagnoses(rng: np.random.Generator, hearts: Hearts, k: int, seen: datetime.date) -> dict[str, str]:
-    """First-occurrence dates, and the hospital's codes with the date of each; most codes have nothing to do with it."""
+def _diagnoses(rng: np.random.Generator, hearts: Hearts, k: int, visit: datetime.date) -> dict[str, str]:
+    """First-occurrence dates, and hospital codes with their dates, which include codes of other diseases."""
     cells: dict[str, str] = {}
     hospital: dict[str, str] = {}
     for n, disease in enumerate(DISEASES):
@@ -57,12 +57,12 @@ def _diagnoses(rng: np.random.Generator, hearts: Hearts, k: int, seen: datetime.
             continue
         before = roll[0] < (0.92 if hearts.manifest[k, n] else 0.45)
         days = -int(30 + roll[1] * 4000) if before else int(20 + roll[1] * 1500)
-        date = (seen + datetime.timedelta(days=days)).isoformat()
+        date = (visit + datetime.timedelta(days=days)).isoformat()
         cells[FIRST_OCCURRENCE[disease]] = _UNKNOWN_DATE if roll[2] < 0.01 else date
-        if roll[3] < 0.85:  # the rest is known from general practice or self-report alone
+        if roll[3] < 0.85:  # the others are known only from general practice or self-report
             hospital[_code(disease, hearts, k, roll[4])] = date
     for other in rng.permutation(len(_OTHER))[: rng.integers(0, 6)]:
-        hospital[_OTHER[other]] = (seen + datetime.timedelta(days=int(rng.integers(-4000, 1500)))).isoformat()
+        hospital[_OTHER[other]] = (visit + datetime.timedelta(days=int(rng.integers(-4000, 1500)))).isoformat()
     codes = sorted(hospital)
     cells["p41270"] = json.dumps(codes) if codes else ""
     dates = [hospital[code] for code in codes] + [""] * (CODE_COLUMNS - len(codes))

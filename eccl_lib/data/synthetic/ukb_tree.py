@@ -1,4 +1,4 @@
-"""The tree that UK Biobank would send: ECG XML, DICOM zip, table; beside it the segmentation that users make of it."""
+"""Write synthetic participants as UK Biobank's files: ECG XML, DICOM zip and table, and segmentations of the cines."""
 
 from __future__ import annotations
 
@@ -33,24 +33,23 @@ def segmentation_path(folder: Path, eid: int) -> Path:
 
 
 def write_participant(config: SyntheticConfig, index: int, folder: Path) -> None:
-    """Write one participant's ECG, cine and segmentation; files that are there are complete and stay."""
+    """Write one participant's ECG, cine and segmentation; existing files are complete and are kept."""
     eid = FIRST_EID + index
-    wanted = (ecg_path(folder, eid), cine_path(folder, eid), segmentation_path(folder, eid))
-    if all(path.exists() for path in wanted):
+    ecg_file, cine_file, mask_file = ecg_path(folder, eid), cine_path(folder, eid), segmentation_path(folder, eid)
+    if all(path.exists() for path in (ecg_file, cine_file, mask_file)):
         return
     heart = draw(config, [index])
-    if not wanted[0].exists():
-        about = {"age": int(heart.age[0]), "male": bool(heart.male[0])}
-        content = xml(strip(config, heart), height=heart.height[0], weight=heart.weight[0], **about)
-        _write(wanted[0], content)
-    if not (wanted[1].exists() and wanted[2].exists()):
+    if not ecg_file.exists():
+        patient = {"age": int(heart.age[0]), "male": bool(heart.male[0])}
+        _write(ecg_file, xml(strip(config, heart), height=heart.height[0], weight=heart.weight[0], **patient))
+    if not (cine_file.exists() and mask_file.exists()):
         record = cine(config, heart)
-        _write(wanted[1], dicom_zip(record, eid))
-        _write(wanted[2], segmentation_nifti(record))
+        _write(cine_file, dicom_zip(record, eid))
+        _write(mask_file, segmentation_nifti(record))
 
 
 def write_table(config: SyntheticConfig, folder: Path) -> Path:
-    """Write the whole cohort's table; returns its path."""
+    """Write the table of the whole cohort and return its path."""
     path = folder / TABLE
     table = render_table(config, range(config.participants))
     _write(path, table.to_csv(index=False, lineterminator="\n").encode())
@@ -58,7 +57,7 @@ def write_table(config: SyntheticConfig, folder: Path) -> Path:
 
 
 def segmentation_nifti(record: CineRecord) -> bytes:
-    """Labels as ukbb_cardiac writes them: (x, y, slice, frame), RAS affine, time step in seconds."""
+    """Labels as a NIfTI in ukbb_cardiac's form: (x, y, slice, frame), RAS affine, time step in seconds."""
     import nibabel as nib
 
     along, down, apex = axes()
@@ -75,8 +74,8 @@ def segmentation_nifti(record: CineRecord) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Beside it first, then renamed: a file that exists is whole, even if the writer was killed."""
+    """Write a file atomically (temporary file, then rename), so that an existing file is always complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    beside.write_bytes(content)
-    beside.replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_bytes(content)
+    partial.replace(path)

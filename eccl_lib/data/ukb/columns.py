@@ -1,4 +1,4 @@
-"""Which field a column of a tabular export holds, whichever of UK Biobank's tools wrote its header."""
+"""Field, instance and array of a column of a tabular export, from the header styles of all UK Biobank tools."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from eccl_lib.data.traits import TRAITS
 
 SEX, AGE, VISIT_DATE = 31, 21003, 53
 IMAGING_VISIT = 2  # Sec. 3.1: first imaging assessment
-FIRST_OCCURRENCE = {"I21": 131298, "I42": 131338, "I48": 131350, "I50": 131354}  # dates
-# Hospital diagnoses and their dates, element i of one for element i of the other: all of them, main ones alone.
+FIRST_OCCURRENCE = {"I21": 131298, "I42": 131338, "I48": 131350, "I50": 131354}  # date fields
+# Field of hospital diagnoses to field of their dates, element by element: all diagnoses, and main diagnoses only.
 CODE_DATES = {41270: 41280, 41202: 41262}
-LABEL_ARRAY = 1  # of a first-occurrence field: a column named I21 and so on (authors' code), no field of UK Biobank
+LABEL_ARRAY = 1  # array number given to columns named I21 etc. (authors' code), which are not fields of UK Biobank
 
 Key = tuple[int, int, int]  # field, instance, array
 
@@ -46,17 +46,17 @@ _TITLES = {
 
 
 def plain(header: str) -> str:
-    """Lower-case words alone: the platform's title and what R makes of it (dots for all other signs) are the same."""
+    """The header's lower-case words only, so that a title and R's version of it (with dots) become equal."""
     return " ".join(re.findall(r"[a-z0-9]+", header.lower()))
 
 
 def is_eid(header: str) -> bool:
-    """Whether the column holds the participants' ids."""
+    """True if the column contains the participants' ids."""
     return plain(header) in _EID
 
 
 def field_of(header: str) -> Key | None:
-    """(field, instance, array) that a column's header names in any known style; None for another column."""
+    """(field, instance, array) of a column from its header in any known style; None if it is not a field."""
     header = header.strip()
     for pattern in _HEADERS:
         if match := pattern.fullmatch(header):
@@ -68,7 +68,7 @@ def field_of(header: str) -> Key | None:
 
 
 def _by_title(header: str) -> Key | None:
-    """The platform's titles alone, for the fields that the project reads: ``LV ejection fraction | Instance 2``."""
+    """Like ``field_of``, from the platform's titles of the fields in use: ``LV ejection fraction | Instance 2``."""
     match = _PLACE.fullmatch(plain(header[:300]))
     title = match["title"]
     if dated := re.match(r"date (i\d\d) first reported\b", title):
@@ -85,6 +85,6 @@ def _fields_by_title() -> dict[str, int]:
 
 
 def as_text(table: pd.DataFrame, field: int, instance: int = 0) -> pd.Series:
-    """One field's first array element, as text; all missing where the export lacks it."""
+    """First array element of a field as text; all values are missing if the export does not have the field."""
     key = (field, instance, 0)
     return table[key] if key in table.columns else pd.Series(np.nan, index=table.index, dtype=object)

@@ -1,4 +1,4 @@
-"""Labels out of a tabular export: hospital codes with their dates and first occurrences, before or after the visit."""
+"""Disease labels from a tabular export: hospital codes with dates and first occurrences, relative to the visit."""
 
 from __future__ import annotations
 
@@ -22,50 +22,44 @@ _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 
 def labels(table: pd.DataFrame, rule: str, until: str | None = None) -> np.ndarray:
-    """(N, 4) bool in the order of DISEASES: hospital codes and first occurrences together.
+    """Labels from hospital codes and first occurrences: (N, 4) bool in the order of DISEASES.
 
-    ``ever``: diagnosed at any time. ``prevalent``: first dated on or before the imaging visit. ``incident``: after it.
-    A diagnosis without a usable date counts for ``ever`` alone. until: ISO date at which the records end (UK Biobank
-    states it per data provider); what is dated later does not count. Raises UnreadableError where the date of the visit
-    is needed and in no row.
+    rule: ``ever`` (diagnosed at any time), ``prevalent`` (first date on or before the imaging visit) or ``incident``
+    (first date after it). A diagnosis without a usable date counts only for ``ever``. until: ISO date at which the
+    records end (published by UK Biobank for each data provider); later diagnoses do not count. Raises UnreadableError
+    if the rule needs the date of the visit and no row has one.
     """
-    dated = first_dates(table)
+    dates = first_dates(table)
     if until is not None:
-        dated = dated.where(~(dated.notna() & (dated != UNKNOWN) & (dated > until)))
+        dates = dates.where(~(dates.notna() & (dates != UNKNOWN) & (dates > until)))
     if rule == "ever":
-        return dated.notna().to_numpy()
+        return dates.notna().to_numpy()
     visit = as_text(table, VISIT_DATE, IMAGING_VISIT).astype(object).map(iso_date, na_action="ignore")
     visit = visit.where(visit != UNKNOWN)
     if visit.isna().all():
         raise UnreadableError(f"labels={rule} needs the imaging date", f"Export field {VISIT_DATE}, instance 2.")
     out = np.zeros((len(table), len(DISEASES)), dtype=bool)
     for k, disease in enumerate(DISEASES):
-        known = dated[disease].notna() & (dated[disease] != UNKNOWN) & visit.notna()
-        first, seen = dated.loc[known, disease].astype(str), visit[known].astype(str)
-        out[known.to_numpy(), k] = (first <= seen) if rule == "prevalent" else (first > seen)
+        known = dates[disease].notna() & (dates[disease] != UNKNOWN) & visit.notna()
+        first, visited = dates.loc[known, disease].astype(str), visit[known].astype(str)
+        out[known.to_numpy(), k] = (first <= visited) if rule == "prevalent" else (first > visited)
     return out
 
 
-def undated(table: pd.DataFrame) -> list[str]:
-    """What keeps a diagnosis from counting as prevalent or incident, in words."""
-    visit = as_text(table, VISIT_DATE, IMAGING_VISIT)
-    notes = [f"{visit.isna().sum()} participants have no imaging date"] if visit.isna().any() else []
-    counts = (first_dates(table) == UNKNOWN).sum()
-    notes += [f"{disease}: {n} diagnoses without a usable date" for disease, n in counts.items() if n]
-    return notes
-
-
 def first_dates(table: pd.DataFrame) -> pd.DataFrame:
-    """Per disease the earliest ISO date, ``unknown`` where diagnosed without a usable date, missing where healthy."""
-    found: dict[str, dict[str, str]] = {disease: {} for disease in DISEASES}
+    """Earliest ISO date of each disease, one column each.
+
+    ``unknown``: diagnosed without a usable date. Missing: no diagnosis.
+    """
+    earliest: dict[str, dict[str, str]] = {disease: {} for disease in DISEASES}
     for eid, disease, date in (*_first_occurrences(table), *_hospital(table)):
-        found[disease][eid] = min(found[disease].get(eid, date), date)
-    columns = {disease: pd.Series(dates, dtype=object).reindex(table.index) for disease, dates in found.items()}
+        earliest[disease][eid] = min(earliest[disease].get(eid, date), date)
+    columns = {disease: pd.Series(dates, dtype=object).reindex(table.index) for disease, dates in earliest.items()}
     return pd.DataFrame(columns, index=table.index, dtype=object)
 
 
 def _first_occurrences(table: pd.DataFrame):
-    """(eid, disease, date) of the first-occurrence fields and of columns that are named I21 and so on."""
+    """Yield (eid, disease, date) from the first-occurrence fields and from columns named I21, I42, I48, I50."""
     diseases = {field: disease for disease, field in FIRST_OCCURRENCE.items() if disease in DISEASES}
     for key in table.columns:
         if key[0] not in diseases:
@@ -78,8 +72,8 @@ def _first_occurrences(table: pd.DataFrame):
 
 
 def _hospital(table: pd.DataFrame):
-    """(eid, disease, date) of the hospital's codes; element i of the codes has element i of the dates."""
-    held = set(table.columns)
+    """Yield (eid, disease, date) from the hospital codes; element i of the codes has element i of the dates."""
+    existing = set(table.columns)
     for key in table.columns:
         if key[0] not in CODE_DATES:
             continue
@@ -89,9 +83,9 @@ def _hospital(table: pd.DataFrame):
                 if (disease := code[:3].upper()) not in DISEASES:
                     continue
                 own, first = ((CODE_DATES[key[0]], key[1], array) for array in (key[2] + k, 0))
-                date = table.at[eid, own] if own in held else None
-                if not isinstance(date, str) and first in held and isinstance(table.at[eid, first], str):
-                    dates = parse_list(table.at[eid, first])  # all of them in one cell
+                date = table.at[eid, own] if own in existing else None
+                if not isinstance(date, str) and first in existing and isinstance(table.at[eid, first], str):
+                    dates = parse_list(table.at[eid, first])  # one cell contains all dates
                     date = dates[k] if len(dates) > max(k, 1) else None
                 date = event_date(date) if isinstance(date, str) else UNKNOWN
                 if date is not None:
@@ -99,17 +93,17 @@ def _hospital(table: pd.DataFrame):
 
 
 def event_date(cell: str) -> str | None:
-    """ISO date of a diagnosis, ``unknown`` where it is one of coding 819's or no date, None for its placeholders."""
+    """ISO date of a diagnosis; ``unknown`` for unusable dates, None for coding 819's placeholders."""
     date = iso_date(cell)
-    if date in DATE_PLACEHOLDER or "future" in cell.lower():  # the platform may write the coding's meaning
+    if date in DATE_PLACEHOLDER or "future" in cell.lower():  # the platform may write the coding's text
         return None
     return UNKNOWN if date in DATE_UNUSABLE else date
 
 
 def iso_date(cell: str) -> str:
-    """YYYY-MM-DD out of ISO dates with or without time and Stata's 01may2016; ``unknown`` for anything else.
+    """YYYY-MM-DD from an ISO date with or without time, or Stata's 01may2016; ``unknown`` for anything else.
 
-    01/05/2016 is unknown: May in Britain and January in America.
+    01/05/2016 is ``unknown`` because the order of day and month is ambiguous.
     """
     cell = str(cell).strip().lower()
     if match := re.match(r"(\d{4})-(\d\d)-(\d\d)(?!\d)", cell):
@@ -122,9 +116,10 @@ def iso_date(cell: str) -> str:
 
 
 def parse_list(cell: str) -> list[str]:
-    """A cell with several codes: JSON list, Python list, or text divided by bars or commas; all texts stripped.
+    """Elements of a cell with several codes: a JSON list, a Python list, or text separated by bars or commas.
 
-    A code may bring its meaning, and that a comma: ``I21.9 Acute myocardial infarction, unspecified`` is one element.
+    A code may be followed by its meaning, which may contain a comma: ``I21.9 Acute myocardial infarction,
+    unspecified`` is one element.
     """
     cell = cell.strip()
     if cell.startswith("["):

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Masking of participant ids in text."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _MASK = re.compile(r"(?<!\d)(?<!\d\.)\d{7}(?!\.?\d)")
 
 
 def masked(text: str) -> str:
-    """The text with whatever has the shape of a participant's id replaced."""
+    """The text with each seven-digit number, the form of a participant's id, replaced by <id>."""
     return _MASK.sub("<id>", text)

@@ -1,4 +1,4 @@
-"""UK Biobank's raw files, each by its reader: the resting ECG (field 20205) and the short-axis cine (field 20209)."""
+"""Readers of UK Biobank's raw files: the resting ECG (field 20205) and the short-axis cine (field 20209)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from eccl_lib.data.segmentation import providers
 
 
 def read_ecg(path: Path) -> EcgRecord:
-    """A resting ECG in CardioSoft's XML. Raises UnreadableError."""
+    """Read a resting ECG from CardioSoft's XML. Raises UnreadableError."""
     return cardiosoft.read(Path(path))
 
 
 def open_cine(path: Path) -> CineFile:
-    """A short-axis stack: the zip, its unpacked folder or ukbb_cardiac's sa.nii.gz. Raises UnreadableError."""
+    """Open a short-axis stack: the zip, its unpacked folder, or ukbb_cardiac's sa.nii.gz. Raises UnreadableError."""
     path = Path(path)
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return nifti.open_file(path)
@@ -23,8 +23,8 @@ def open_cine(path: Path) -> CineFile:
 
 
 def read_cine(path: Path, segmentation: Path | None = None, choice: str | None = None) -> CineRecord:
-    """``open_cine`` with the labels of a given segmentation. Raises UnreadableError.
+    """Read a short-axis stack and, if given, the labels of its segmentation. Raises UnreadableError.
 
-    choice: ``StoreConfig.slice_choice`` to keep that one slice alone (needs the segmentation); None keeps all.
+    choice: ``StoreConfig.slice_choice``, to read only the chosen slice (needs the segmentation); None: all slices.
     """
     return providers.read(open_cine(path), segmentation, choice=choice)

@@ -1,4 +1,4 @@
-"""UK Biobank's tabular exports, whichever way they were made: read by column, joined by participant."""
+"""Reader of UK Biobank's tabular exports from any tool: selected columns, joined by participant."""
 
 from __future__ import annotations
 
@@ -22,61 +22,61 @@ from eccl_lib.data.ukb.columns import AGE, CODE_DATES, FIRST_OCCURRENCE, IMAGING
 
 MISSING = {"", "NA", "NaN", "nan", "None", "<NA>", "[]"}
 SEPARATORS = (",", "\t", ";")
-LONGEST_LINE = 2**26  # characters; a row of ten thousand columns has a million
+LONGEST_LINE = 2**26  # characters; a row of ten thousand columns has about a million
 LONGEST_CELL = 2**20
-ROWS_AT_ONCE = 4096  # held as Python strings; the rest is packed
-EID = re.compile(r"(\d{1,19})(?:\.0+)?")  # a spreadsheet may have made a decimal number of it
+ROWS_AT_ONCE = 4096  # rows kept as Python strings before they are converted to pandas columns
+EID = re.compile(r"(\d{1,19})(?:\.0+)?")  # spreadsheets may write ids as decimal numbers
 EXPORT_AGAIN = "Export the table again as comma- or tab-separated text."
 
 
 def needed_fields() -> set[int]:
-    """The fields that the project reads; an export may have ten thousand more."""
+    """The fields that this library uses."""
     fields = {SEX, AGE, VISIT_DATE, *CODE_DATES, *CODE_DATES.values(), *FIRST_OCCURRENCE.values()}
     return fields | {trait.field_id for trait in TRAITS}
 
 
 def read_table(path: Path, fields: set[int] | None = None) -> pd.DataFrame:
-    """One export; see ``read_tables``."""
+    """Read one export; see ``read_tables``."""
     return read_tables([path], fields)[0]
 
 
 def read_tables(
     paths: Sequence[Path], fields: set[int] | None = None, only: Collection[str] | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Tabular exports joined by participant, and what was repaired in words.
+    """Read tabular exports and join them by participant; returns the table and notes about repairs.
 
-    The table: one row per eid (str), columns (field, instance, array), cells as text, missing where empty. Comma, tab
-    or semicolon, plain or gzip, any header of ``headers.field_of``. fields: which to keep; None: ``needed_fields``.
-    only: the eids to keep; None: all. Raises UnreadableError on a file without ids, an id twice in a file, a row of
-    another length, tables that contradict each other or that have hardly a participant in common.
+    Table: one row per eid (str), columns (field, instance, array), cells as text, empty cells missing. Files: comma,
+    tab or semicolon, plain or gzip, any header of ``columns.field_of``. fields: fields to keep, by default
+    ``needed_fields``. only: eids to keep; None: all. Raises UnreadableError for a file without ids, a repeated id, a
+    row of another length, tables with contradicting values, or tables with few participants in common.
     """
-    wanted = needed_fields() if fields is None else fields
+    fields = needed_fields() if fields is None else fields
     keep = None if only is None else set(only)
     joined, notes = None, []
     for path in paths:
-        table, found = _read_one(Path(path), wanted, keep)
-        notes += found
+        table, table_notes = _read_one(Path(path), fields, keep)
+        notes += table_notes
         joined = table if joined is None else _join(joined, table)
     if joined is None:
-        raise UnreadableError("no table is given", "Name your tabular export.")
+        raise UnreadableError("no table is given", "Give the path of your tabular export.")
     joined = joined.sort_index(axis=1).sort_index()
-    return joined, notes + odd_cells(joined)
+    return joined, notes + invalid_cells(joined)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.TextIOBase]:
-    """The file as text. What it holds beyond ASCII is of no use here, so a wrong character must not stop it."""
+def _open_text(path: Path) -> Iterator[io.TextIOBase]:
+    """Open a plain or gzip file as text. Invalid characters are replaced, since only ASCII content is used."""
     try:
         with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
+            is_gzip = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            plain = gzip.GzipFile(fileobj=raw) if packed else raw
+            plain = gzip.GzipFile(fileobj=raw) if is_gzip else raw
             start = plain.read(1024)
             plain.seek(0)
-            wide = start[:2] in (b"\xff\xfe", b"\xfe\xff")
-            if b"\0" in start and not wide:
+            is_utf16 = start[:2] in (b"\xff\xfe", b"\xfe\xff")
+            if b"\0" in start and not is_utf16:
                 raise UnreadableError("the table is a binary file (Excel, Stata, R, encrypted?)", EXPORT_AGAIN)
-            encoding = "utf-16" if wide else "utf-8-sig"
+            encoding = "utf-16" if is_utf16 else "utf-8-sig"
             yield io.TextIOWrapper(plain, encoding=encoding, errors="replace", newline="")
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
@@ -86,7 +86,7 @@ def _opened(path: Path) -> Iterator[io.TextIOBase]:
 def _lines(text: io.TextIOBase) -> Iterator[str]:
     while line := text.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE:
-            raise UnreadableError("the table has a line longer than any row", EXPORT_AGAIN)
+            raise UnreadableError(f"the table has a line of more than {LONGEST_LINE:,} characters", EXPORT_AGAIN)
         yield line
 
 
@@ -98,7 +98,7 @@ def _rows(lines: Iterator[str], separator: str) -> Iterator[list[str]]:
 
 
 def _header(line: str) -> tuple[list[str], str, int]:
-    """Names, separator and the ids' column, of the separator under which a column of ids is there."""
+    """Column names, separator, and number of the id column; tries all separators. Raises UnreadableError."""
     counts = []
     csv.field_size_limit(LONGEST_CELL)
     for separator in SEPARATORS:
@@ -114,32 +114,36 @@ def _header(line: str) -> tuple[list[str], str, int]:
     raise UnreadableError(reason, "One column must be named eid (or f.eid, n_eid, participant.eid, Participant ID).")
 
 
-def _read_one(path: Path, wanted: set[int], only: set[str] | None) -> tuple[pd.DataFrame, list[str]]:
-    with _opened(path) as text:
+def _read_one(path: Path, fields: set[int], only: set[str] | None) -> tuple[pd.DataFrame, list[str]]:
+    with _open_text(path) as text:
         lines = _lines(text)
-        names, separator, id_at = _header(next(lines, ""))
-        keys = {k: key for k, name in enumerate(names) if (key := headers.field_of(name)) and key[0] in wanted}
+        names, separator, id_column = _header(next(lines, ""))
+        keys = {k: key for k, name in enumerate(names) if (key := headers.field_of(name)) and key[0] in fields}
         if not keys:
-            cure = "Headers look like p24100_i2, 24100-2.0, f.24100.2.0 or LV end diastolic volume | Instance 2."
-            raise UnreadableError("the table has none of the fields needed", cure)
-        rows = _whole_rows(_rows(lines, separator), len(names))
-        eids, columns, dropped = _pack(rows, id_at, list(keys), only)
+            cure = "Valid headers are p24100_i2, 24100-2.0, f.24100.2.0 or LV end diastolic volume | Instance 2."
+            raise UnreadableError("the table has none of the fields that are needed", cure)
+        rows = _checked_rows(_rows(lines, separator), len(names))
+        eids, columns, dropped = _pack(rows, id_column, list(keys), only)
     index = pd.Index(eids, dtype="str", name="eid")
     if not len(index) and only is None:
         raise UnreadableError("the table has no row with a participant's id", EXPORT_AGAIN)
     if index.has_duplicates:
         raise UnreadableError(f"the table has {index.duplicated().sum()} participants twice", "Keep one row for each.")
-    found: dict[Key, pd.Series] = {}
+    by_key: dict[Key, pd.Series] = {}
     for key, column in zip(keys.values(), columns, strict=True):
         series = pd.Series(column, index=index)
-        found[key] = _agreed(found[key], series, key) if key in found else series
-    table = pd.DataFrame(found)
-    table.columns = pd.MultiIndex.from_tuples(list(found), names=["field", "instance", "array"])
-    return table, [f"{path.name}: {count} rows {why} left out" for why, count in sorted(dropped.items())]
+        by_key[key] = _merge(by_key[key], series, key) if key in by_key else series
+    table = pd.DataFrame(by_key)
+    table.columns = pd.MultiIndex.from_tuples(list(by_key), names=["field", "instance", "array"])
+    return table, [f"{path.name}: skipped {count} rows {reason}" for reason, count in sorted(dropped.items())]
 
 
-def _whole_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
-    """Rows of the header's width; one more cell in every row is R's row name in front or an empty cell at the end."""
+def _checked_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
+    """Yield rows of the header's width.
+
+    If the first row has one more cell, this is R's row name in front or an empty cell at the end, and it is removed
+    from each row. Raises UnreadableError for a row of another length.
+    """
     extra = None
     for number, row in enumerate(rows, start=2):
         if not row:
@@ -147,18 +151,21 @@ def _whole_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
         if extra is None and len(row) == width + 1:
             extra = slice(0, width) if row[-1] == "" else slice(1, width + 1)
         if len(row) != width + (extra is not None):
-            reason = f"row {number} of the table has {len(row)} cells where the header has {width}"
-            raise UnreadableError(reason, "It is damaged or cut short. " + EXPORT_AGAIN)
+            reason = f"row {number} of the table has {len(row)} cells, the header has {width}"
+            raise UnreadableError(reason, "The file is damaged or truncated. " + EXPORT_AGAIN)
         yield row if extra is None else row[extra]
 
 
 def _pack(
-    rows: Iterator[list[str]], id_at: int, at: list[int], only: set[str] | None
+    rows: Iterator[list[str]], id_column: int, selected: list[int], only: set[str] | None
 ) -> tuple[list[str], list[pd.Series], Counter[str]]:
-    """Ids, the wanted columns and counts of rows left out; a block of rows at a time, so that width costs nothing."""
+    """Ids, selected columns and counts of dropped rows by reason.
+
+    Rows are read in blocks, so that memory does not depend on the number of columns in the file.
+    """
     eids: list[str] = []
     dropped: Counter[str] = Counter()
-    packed: list[list] = [[] for _ in at]
+    packed: list[list] = [[] for _ in selected]
     block: list[list[str | None]] = []
 
     def flush() -> None:
@@ -167,12 +174,12 @@ def _pack(
         block.clear()
 
     for row in rows:
-        eid = EID.fullmatch(row[id_at].strip())
+        eid = EID.fullmatch(row[id_column].strip())
         if eid is None:
             dropped["without a participant's id (withdrawn, or damaged)"] += 1
         elif only is None or eid[1] in only:
             eids.append(eid[1])
-            block.append([None if (cell := row[k].strip()) in MISSING else cell for k in at])
+            block.append([None if (cell := row[k].strip()) in MISSING else cell for k in selected])
             if len(block) == ROWS_AT_ONCE:
                 flush()
     flush()
@@ -180,56 +187,60 @@ def _pack(
     return eids, [pd.concat(parts, ignore_index=True).array if parts else empty.array for parts in packed], dropped
 
 
-def _agreed(first: pd.Series, second: pd.Series, key: Key) -> pd.Series:
-    """Two columns of one field as one. Raises UnreadableError where a participant has different cells."""
+def _merge(first: pd.Series, second: pd.Series, key: Key) -> pd.Series:
+    """Two columns of one field merged. Raises UnreadableError if the values of a participant differ."""
     differ = (first.notna() & second.notna() & (first != second)).to_numpy()
     if differ.any():
-        differ = int((_numbers(first[differ]) != _numbers(second[differ])).sum())  # 61.5 and 61.50 are one value
+        differ = int((_numbers(first[differ]) != _numbers(second[differ])).sum())  # 61.5 and 61.50 are equal
     if np.any(differ):
         reason = f"field {key[0]} is given twice and differs for {differ} participants"
-        raise UnreadableError(reason, "Leave the older export out; tables of two applications do not fit together.")
+        raise UnreadableError(reason, "Use only the newer export, and only tables of one application.")
     return first.fillna(second)
 
 
 def _join(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
-    """All participants and columns of both. Ids are pseudonyms of one application: two of them share ids by chance."""
-    shared = len(left.index.intersection(right.index))
+    """The union of the participants and columns of two tables.
+
+    Raises UnreadableError if few participants are common: ids are specific to an application, so tables of two
+    applications share ids only by chance.
+    """
+    common = len(left.index.intersection(right.index))
     same_fields = set(left.columns.get_level_values(0)) == set(right.columns.get_level_values(0))
-    if not same_fields and 2 * shared < min(len(left), len(right)):
-        reason = f"the tables have {shared} participants in common"
+    if not same_fields and 2 * common < min(len(left), len(right)):
+        reason = f"the tables have {common} participants in common"
         raise UnreadableError(reason, "Give tables of one application; ids differ between applications.")
     index = left.index.union(right.index)
     left, right = left.reindex(index), right.reindex(index)
     for key in left.columns.intersection(right.columns):
-        left[key] = _agreed(left[key], right[key], key)
+        left[key] = _merge(left[key], right[key], key)
     return pd.concat([left, right[right.columns.difference(left.columns)]], axis=1)
 
 
-def odd_cells(table: pd.DataFrame) -> list[str]:
-    """Cells of numeric fields that are no numbers, counted by field, in words."""
+def invalid_cells(table: pd.DataFrame) -> list[str]:
+    """Notes with the number of cells in each numeric field that are not numbers."""
     notes = []
     for key in table.columns:
         if key[0] == AGE or TRAITS[0].field_id <= key[0] <= TRAITS[-1].field_id:
             count = int((table[key].notna() & np.isnan(_numbers(table[key]))).sum())
             if count:
-                notes.append(f"field {key[0]}, instance {key[1]}: {count} cells are no numbers and count as missing")
+                notes.append(f"field {key[0]}, instance {key[1]}: {count} cells are not numbers and count as missing")
     return notes
 
 
 def as_number(table: pd.DataFrame, field: int, instance: int = 0) -> pd.Series:
-    """One field as float; what is no finite number is missing."""
+    """One field as float; a cell that is not a finite number is missing."""
     return pd.Series(_numbers(as_text(table, field, instance)), index=table.index)
 
 
 def _numbers(cells: pd.Series) -> np.ndarray:
-    """(N,) float64, NaN where a cell is no finite number."""
+    """Cells as (N,) float64; NaN for a cell that is not a finite number."""
     numbers = pd.to_numeric(cells.to_numpy(dtype=object), errors="coerce").astype(np.float64)
     numbers[~np.isfinite(numbers)] = np.nan
     return numbers
 
 
 def traits(table: pd.DataFrame) -> np.ndarray:
-    """The 82 traits at the imaging visit: (N, 82) float32, NaN where missing. Negative values are real (strain)."""
+    """The 82 traits at the imaging visit: (N, 82) float32, NaN if missing. Strains are negative."""
     columns = [as_number(table, trait.field_id, IMAGING_VISIT) for trait in TRAITS]
     return np.stack(columns, axis=1).astype(np.float32)
 
@@ -242,25 +253,26 @@ def labels(table: pd.DataFrame, rule: str, until: str | None = None) -> np.ndarr
 
 
 def sex(table: pd.DataFrame) -> pd.Series:
-    """``female``, ``male`` or missing."""
-    words = {"0": "female", "1": "male", "female": "female", "male": "male"}
-    return as_text(table, SEX).astype(object).map(lambda x: words.get(str(x).strip().lower().removesuffix(".0")))
+    """Sex of each participant: ``female``, ``male`` or missing."""
+    codes = {"0": "female", "1": "male", "female": "female", "male": "male"}
+    return as_text(table, SEX).astype(object).map(lambda x: codes.get(str(x).strip().lower().removesuffix(".0")))
 
 
 def read_withdrawals(path: Path) -> frozenset[str]:
-    """Ids of people who have withdrawn: UK Biobank's w<application>_<date>.csv, one id a line, with or without header.
+    """Ids of withdrawn participants from UK Biobank's w<application>_<date>.csv: one id per line, optional header.
 
-    Nothing is skipped in silence, since somebody could stay in who must not: a line that is no id raises
-    UnreadableError with its number, never with its content.
+    Raises UnreadableError with the line's number, but without its content, if a line is not an id: a skipped line could
+    keep a withdrawn participant in the data.
     """
-    found = set()
-    with _opened(Path(path)) as text:
+    eids = set()
+    with _open_text(Path(path)) as text:
         for number, line in enumerate(_lines(text), start=1):
             cell = re.split(r"[,;\t]", line.strip())[0].strip(" '\"")
             if not line.strip(' ,;\t\r\n"') or (number == 1 and headers.is_eid(cell)):
                 continue
             eid = EID.fullmatch(cell)
             if eid is None:
-                raise UnreadableError(f"line {number} of the withdrawals is no participant's id", "One id a line.")
-            found.add(eid[1])
-    return frozenset(found)
+                reason = f"line {number} of the list of withdrawals is not a participant's id"
+                raise UnreadableError(reason, "Use UK Biobank's own file, with one id per line.")
+            eids.add(eid[1])
+    return frozenset(eids)

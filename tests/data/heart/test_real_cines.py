@@ -1,6 +1,6 @@
-"""The network on real patients: boxes, Dice and volumes against the expert's contours, where the files are.
+"""The network on real patients: boxes, Dice and volumes compared with the expert's contours.
 
-Bounds lie a little under what was measured (docs/segmentation.md), not at what was aimed at.
+Bounds are slightly below the measured scores (docs/segmentation.md), not the target scores.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def patient(request) -> real_hearts.Patient:
     return real_hearts.segment(FOLDER, real_hearts.rows(FOLDER)[request.param], network.HeartNet.load())
 
 
-def test_the_heart_box_holds_all_of_the_experts_ventricle_on_every_slice(patient):
+def test_the_heart_box_contains_the_experts_ventricle_in_each_slice(patient):
     found = real_hearts.boxes(patient)
     assert len(found) == len(patient.expert) and all(holds for holds, _, _ in found)
 
 
-def test_the_left_ventricle_is_the_experts(patient):
+def test_the_left_ventricle_agrees_with_the_experts(patient):
     assert dice(patient.at(0) == LV, patient.expert[:, 0] == LV) > 0.91
     assert dice(patient.at(1) == LV, patient.expert[:, 1] == LV) > 0.88
 
 
-def test_the_wall_is_the_experts(patient):
+def test_the_wall_agrees_with_the_experts(patient):
     assert dice(patient.at(0) == WALL, patient.expert[:, 0] == WALL) > 0.61
 
 

@@ -1,4 +1,4 @@
-"""The rendered cine: volumes on its masks are the state's; its noise is its own."""
+"""The rendered cine: volumes of its masks equal the heart's, and its noise is independent of the ECG's."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ HEARTS = draw(CONFIG, range(1_500))
 
 
 def _sample() -> list[int]:
-    """The first 32 and the odd ones: every disease, blocks, fibrillation, the smallest and largest."""
+    """The first 32 participants and special ones: each disease, blocks, fibrillation, the smallest and largest."""
     h = HEARTS
     odd = [h.dcm > 0, h.hcm > 0, h.scar > 0.8, h.lbbb, h.rbbb, h.af_rhythm]
     found = list(range(32)) + [int(i) for kind in odd for i in np.flatnonzero(kind)[:2]]
@@ -36,12 +36,12 @@ def measured():
     return found
 
 
-def test_the_sample_is_forty_or_more():
+def test_the_sample_has_at_least_forty_participants():
     assert len(_sample()) >= 40
 
 
 @pytest.mark.parametrize("index", _sample())
-def test_volumes_on_the_masks_are_the_states(measured, index):
+def test_volumes_of_the_masks_equal_the_hearts_volumes(measured, index):
     lv, rv, mass, _, _ = measured[index]
     h = HEARTS[index : index + 1]
     assert lv[0] == pytest.approx(h.edv[0], rel=0.05)
@@ -52,11 +52,11 @@ def test_volumes_on_the_masks_are_the_states(measured, index):
     assert 100 * (1 - lv.min() / lv.max()) == pytest.approx(h.ef[0], abs=2)
 
 
-def test_every_heart_lies_inside_the_field(measured):
+def test_all_hearts_are_inside_the_image(measured):
     assert not any(edge for *_, edge in measured.values())
 
 
-def test_wall_thickness_on_the_masks_is_the_tables(measured):
+def test_wall_thickness_of_the_masks_equals_the_trait(measured):
     for index, (*_, labels, _) in measured.items():
         cavity, wall = (labels == 1).sum(), (labels == 2).sum()
         pixel = 380 / 208
@@ -65,7 +65,7 @@ def test_wall_thickness_on_the_masks_is_the_tables(measured):
         assert on_mask == pytest.approx(in_table, abs=0.4)
 
 
-def test_a_cine_rendered_alone_is_the_one_rendered_from_a_batch():
+def test_a_cine_does_not_depend_on_the_batch():
     for index in (0, 11):
         alone, batch = render_cine(CONFIG, index), cine(CONFIG, HEARTS[index : index + 1])
         assert np.array_equal(alone.images, batch.images) and np.array_equal(alone.labels, batch.labels)
@@ -80,7 +80,7 @@ def test_images_are_twelve_bit_and_blood_is_brighter_than_muscle_than_lung():
 
 
 @pytest.mark.parametrize(("changed", "stays"), [("ecg", "cine"), ("cine", "ecg")])
-def test_one_modalitys_noise_leaves_the_other_alone(monkeypatch, changed, stays):
+def test_the_noise_of_one_modality_does_not_affect_the_other(monkeypatch, changed, stays):
     def render():
         return {"ecg": render_ecg(CONFIG, 8).signal, "cine": render_cine(CONFIG, 8).images}
 

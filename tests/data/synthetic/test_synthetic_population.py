@@ -27,7 +27,7 @@ def traits(hearts):
     return measured_traits(CONFIG, hearts)
 
 
-def test_a_heart_drawn_alone_is_the_heart_drawn_in_a_batch(hearts):
+def test_a_heart_does_not_depend_on_the_batch(hearts):
     for index in (0, 1, 7, 599, 1_999):
         alone = draw(CONFIG, [index])
         for field in dataclasses.fields(alone):
@@ -38,33 +38,33 @@ def test_a_heart_drawn_alone_is_the_heart_drawn_in_a_batch(hearts):
                 assert np.array_equal(one[0], many[index]), field.name
 
 
-def test_traits_measured_alone_are_those_measured_in_a_batch(hearts, traits):
+def test_measured_traits_do_not_depend_on_the_batch(hearts, traits):
     for index in (0, 33, 1_234):
         assert np.array_equal(measured_traits(CONFIG, draw(CONFIG, [index]))[0], traits[index])
 
 
-def test_the_size_of_the_cohort_changes_no_participant():
+def test_participants_do_not_depend_on_the_size_of_the_cohort():
     larger = dataclasses.replace(CONFIG, participants=5_000)
     assert np.array_equal(draw(larger, range(40)).edv, draw(CONFIG, range(40)).edv)
     assert np.array_equal(draw(larger, range(40)).disease, draw(CONFIG, range(40)).disease)
 
 
-def test_another_seed_draws_other_hearts():
+def test_another_seed_gives_other_hearts():
     other = draw(dataclasses.replace(CONFIG, seed=1), range(20))
     assert not np.isin(other.edv, draw(CONFIG, range(20)).edv).any()
 
 
 @pytest.mark.parametrize("scale", ["demo", "paper"])
-def test_prevalence_is_the_configured_one(scale):
+def test_the_prevalence_equals_the_configured_prevalence(scale):
     config = load(scale).synthetic
     n = 6_000
     found = draw(config, range(n)).disease.mean(0)
     for disease, share in zip(DISEASES, found, strict=True):
-        wanted = getattr(config, f"prevalence_{disease.lower()}")
-        assert abs(share - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / n) + 0.003
+        expected = getattr(config, f"prevalence_{disease.lower()}")
+        assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / n) + 0.003
 
 
-def test_82_traits_in_uk_biobanks_order():
+def test_there_are_82_traits_in_uk_biobanks_order():
     assert [trait.field_id for trait in TRAITS] == list(range(24_100, 24_182))
 
 
@@ -83,7 +83,7 @@ def test_global_traits_are_the_mean_of_their_segments(traits):
         np.testing.assert_allclose(traits[:, parts].mean(1), traits[:, whole], atol=0.002)
 
 
-def test_aortas_shrink_in_diastole_and_strains_have_their_sign(traits):
+def test_aortic_areas_shrink_in_diastole_and_strains_have_the_correct_sign(traits):
     for name in ("AAo", "DAo"):
         assert (traits[:, COLUMN[f"{name}_max_area"]] >= traits[:, COLUMN[f"{name}_min_area"]]).all()
     assert (traits[:, COLUMN["Ecc_global"]] < 0).all()
@@ -101,13 +101,13 @@ def test_aortas_shrink_in_diastole_and_strains_have_their_sign(traits):
         ("LAV_max", 68, 22),
     ],
 )
-def test_the_undiseased_are_of_life_size(hearts, traits, name, mean, spread):
+def test_traits_without_diagnoses_have_realistic_means_and_sds(hearts, traits, name, mean, spread):
     values = traits[~hearts.disease.any(1), COLUMN[name]]
     assert abs(values.mean() / mean - 1) < 0.10
     assert 0.7 < values.std() / spread < 1.3
 
 
-def test_slabs_add_up_to_the_volume(hearts):
+def test_slices_add_up_to_the_volume(hearts):
     some = hearts[:50]
     for slices in (3, 10):
         shape = contours(some, slices, np.array([0.0]))
@@ -116,7 +116,7 @@ def test_slabs_add_up_to_the_volume(hearts):
         assert slab_share(slices, 3.0).mean() == pytest.approx(1)
 
 
-def test_a_scar_is_thin_and_hardly_moves(hearts):
+def test_scarred_segments_are_thin_and_nearly_akinetic(hearts):
     anterior = hearts[np.flatnonzero((hearts.scar > 0.8) & (hearts.territory == 0))]
     thick, ecc, _ = segments(anterior)
     inside, outside = np.array([7, 8]) - 1, np.array([10, 11]) - 1  # mid anterior, mid inferior and inferolateral
@@ -124,26 +124,26 @@ def test_a_scar_is_thin_and_hardly_moves(hearts):
     assert (np.abs(ecc[:, inside]).mean(1) < 0.6 * np.abs(ecc[:, outside]).mean(1)).all()
 
 
-def test_a_readers_error_leaves_most_of_each_trait(hearts, traits):
+def test_measurement_error_keeps_a_high_correlation_with_the_true_traits(hearts, traits):
     truth = true_traits(hearts)
     r = [np.corrcoef(truth[:, k], traits[:, k])[0, 1] for k in range(len(TRAITS))]
     assert 0.75 < np.mean(r) < 0.90
     assert min(r) > 0.4
 
 
-def test_a_table_row_does_not_hang_on_the_others():
+def test_a_table_row_does_not_depend_on_other_rows():
     table = render_table(CONFIG, range(40))
     assert (render_table(CONFIG, [17]).iloc[0] == table.iloc[17]).all()
     assert list(table["eid"]) == list(range(FIRST_EID, FIRST_EID + 40))
 
 
-def test_first_occurrence_dates_are_the_diagnoses(hearts):
+def test_first_occurrence_dates_match_the_diagnoses(hearts):
     table = render_table(CONFIG, range(600))
     for k, column in enumerate(("p131298", "p131338", "p131350", "p131354")):
         assert np.array_equal(table[column] != "", hearts.disease[:600, k])
 
 
-def test_hospital_codes_come_with_a_date_each():
+def test_each_hospital_code_has_a_date():
     table = render_table(CONFIG, range(200))
     for _, row in table.iterrows():
         codes = json.loads(row["p41270"]) if row["p41270"] else []

@@ -1,4 +1,4 @@
-"""The written tree decodes, by other people's readers, to exactly what was rendered."""
+"""Independent readers decode the written files to exactly the rendered data."""
 
 import io
 import re
@@ -57,7 +57,7 @@ def test_dicom_decodes_to_the_rendered_cine(frames):
     assert float(frames[0].SpacingBetweenSlices) == record.slice_step_mm
 
 
-def test_slices_run_base_to_apex_to_the_left_the_front_and_down(frames):
+def test_slices_are_ordered_base_to_apex_towards_left_front_and_feet(frames):
     positions = np.array([frames[k].ImagePositionPatient for k in (0, 50, 100)], float)
     steps = np.diff(positions, axis=0)
     assert (steps @ [1, -1, -1] > 0).all()
@@ -66,13 +66,13 @@ def test_slices_run_base_to_apex_to_the_left_the_front_and_down(frames):
     assert abs(along @ down) < 1e-6 and abs(along @ steps[0]) < 1e-3
 
 
-def test_files_carry_unique_names_and_no_person(frames):
+def test_files_have_unique_uids_and_no_personal_data(frames):
     assert len({d.SOPInstanceUID for d in frames}) == len(frames) == 150
     assert {str(d.PatientID) for d in frames} == {"SYNTHETIC"}
     assert all(d.file_meta.MediaStorageSOPInstanceUID == d.SOPInstanceUID for d in frames)
 
 
-def test_segmentation_lies_on_the_dicom(folder, frames):
+def test_the_segmentation_is_aligned_with_the_dicom_images(folder, frames):
     image = nibabel.load(ukb_tree.segmentation_path(folder, FIRST_EID + 2))
     record = render_cine(CONFIG, 2)
     assert np.array_equal(np.asarray(image.dataobj).transpose(2, 3, 1, 0), record.labels)
@@ -82,7 +82,7 @@ def test_segmentation_lies_on_the_dicom(folder, frames):
     assert image.header.get_zooms()[3] == pytest.approx(record.frame_ms / 1000)
 
 
-def test_writing_again_changes_nothing_and_leaves_nothing_half_done(folder, tmp_path):
+def test_writing_again_changes_nothing_and_leaves_no_partial_files(folder, tmp_path):
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     before = [(p.stat().st_mtime_ns, p.read_bytes()) for p in files]
     write_participant(CONFIG, 2, folder)
@@ -92,7 +92,7 @@ def test_writing_again_changes_nothing_and_leaves_nothing_half_done(folder, tmp_
     assert not list(folder.rglob("*.part"))
 
 
-def test_what_is_missing_is_written_and_the_rest_stays(tmp_path):
+def test_missing_files_are_written_and_others_are_kept(tmp_path):
     write_participant(CONFIG, 4, tmp_path)
     lost, kept = ukb_tree.ecg_path(tmp_path, FIRST_EID + 4), ukb_tree.cine_path(tmp_path, FIRST_EID + 4)
     content, stamp = lost.read_bytes(), kept.stat().st_mtime_ns
@@ -101,7 +101,7 @@ def test_what_is_missing_is_written_and_the_rest_stays(tmp_path):
     assert lost.read_bytes() == content and kept.stat().st_mtime_ns == stamp
 
 
-def test_nothing_looks_like_a_real_participant(folder):
+def test_no_file_contains_a_real_looking_id(folder):
     table = write_table(CONFIG, folder).read_text()
     assert not REAL_ID.search(table)
     for path in folder.rglob("*"):

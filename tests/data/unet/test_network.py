@@ -1,4 +1,4 @@
-"""The packaged network on generated stacks: any type, field of view, spacing, number of frames; the same each time."""
+"""The packaged network on generated stacks of different types, fields of view, spacings and numbers of frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from eccl_lib.io import files  # noqa: E402
 from tools.segmentation import images  # noqa: E402
 
 FRAMES = 20
-SEED = 2_000_013  # a heart with time, wholly in the picture, that no training chunk reaches
+SEED = 2_000_013  # a heart with time, completely in the image, and not in the training data
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def net() -> network.HeartNet:
 
 @pytest.fixture(scope="module")
 def beating() -> tuple[np.ndarray, np.ndarray, float]:
-    """A generated heart over a beat (F, H, W) uint16, its labels at frames 0 and 8, and its pixels' size in mm."""
+    """A generated heart over a beat (F, H, W) uint16, its labels at frames 0 and 8, and its pixel size in mm."""
     drawn = images.draw(SEED, 1)
     phases = drawn.inputs[0, :, 0].numpy()
     level = np.clip(np.sin(np.pi * np.arange(FRAMES) / 16), 0, 1) ** 2
@@ -42,7 +42,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * float((a & b).sum()) / max(float(a.sum() + b.sum()), 1.0)
 
 
-def test_a_generated_beat_is_labelled(net, beating):
+def test_a_generated_beat_is_segmented(net, beating):
     frames, truth, pixel = beating
     found = net.segment(frames[None], (pixel, pixel), None)
     assert found.shape == (1, *frames.shape) and found.dtype == np.uint8
@@ -58,7 +58,7 @@ def test_the_same_stack_gives_the_same_labels(net, beating):
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.int16, np.uint16])
-def test_type_and_window_of_the_grey_values_do_not_count(net, beating, kind):
+def test_labels_do_not_depend_on_type_and_window_of_the_grey_values(net, beating, kind):
     frames, _, pixel = beating
     usual = net.segment(frames[None, :10], (pixel, pixel))
     other = net.segment((frames[None, :10] // 2 + 100).astype(kind), (pixel, pixel))
@@ -73,7 +73,7 @@ def test_pixels_need_not_be_square(net, beating):
     assert dice(found[0, 0] == 1, truth[0][:, ::2] == 1) > 0.8
 
 
-def test_a_heart_is_found_in_a_wide_field_of_view(net, beating):
+def test_a_heart_in_a_wide_field_of_view_is_segmented(net, beating):
     frames, truth, pixel = beating
     wide = np.random.default_rng(0).normal(frames.min(), 30, (FRAMES, 220, 200)).clip(0)
     wide[:, 20:116, 90:186] = frames
@@ -81,7 +81,7 @@ def test_a_heart_is_found_in_a_wide_field_of_view(net, beating):
     assert dice(found[0, 0, 20:116, 90:186] == 1, truth[0] == 1) > 0.8
 
 
-def test_few_frames_are_segmented_each_on_its_own(net, beating):
+def test_few_frames_are_segmented_without_mean_and_harmonic(net, beating):
     frames, _, pixel = beating
     both = net.segment(frames[None, [0, 8]], (pixel, pixel))
     inputs, _ = network.planes(frames[[0, 8]], (pixel, pixel))
@@ -90,7 +90,7 @@ def test_few_frames_are_segmented_each_on_its_own(net, beating):
     assert not inputs[:, 2].any()
 
 
-def test_the_harmonic_is_the_first_cosine_of_the_beat(beating):
+def test_the_harmonic_equals_the_first_cosine_of_the_beat(beating):
     frames, _, _ = beating
     inputs, size = network.planes(frames, (2.0, 2.0))
     assert size == (96, 96)
@@ -102,7 +102,7 @@ def test_the_harmonic_is_the_first_cosine_of_the_beat(beating):
     np.testing.assert_allclose(inputs[5, 1].numpy(), (seen.mean(0) - seen.mean()) / seen.std(ddof=1), atol=2e-3)
 
 
-def test_a_picture_without_anything_has_no_heart_and_breaks_nothing(net):
+def test_an_empty_image_has_no_heart_and_a_wrong_shape_raises_an_error(net):
     flat = np.zeros((1, 10, 64, 64))
     assert net.segment(flat, (1.5, 1.5)).shape == flat.shape
     with pytest.raises(ValueError, match=r"\(S, F, H, W\)"):
@@ -122,14 +122,14 @@ def test_a_clip_of_fifty_frames_takes_at_most_five_seconds(net, beating):
     assert seconds <= 5
 
 
-def test_the_packaged_weights_are_those_that_were_trained_and_small(net):
-    assert files.sha256(network.WEIGHTS) == net.facts["sha256"] == network.facts_of()["sha256"]
+def test_the_packaged_weights_match_their_checksum_and_are_small(net):
+    assert files.sha256(network.WEIGHTS) == net.facts["sha256"] == network.weights_metadata()["sha256"]
     assert network.WEIGHTS.stat().st_size < 5e6
     assert "heart.training" in net.facts["command"]
     assert net.facts["generated"]["with the beat"]["lv_ed"] > 0.88
 
 
-def test_volumes_come_out_of_labels(net, beating):
+def test_volumes_are_computed_from_labels(net, beating):
     frames, truth, pixel = beating
     found = volumes.measure(net.segment(np.stack([frames] * 2), (pixel, pixel), 8.0), (pixel, pixel), 8.0)
     expected = 2 * (truth[0] == 1).sum() * pixel**2 * 8 / 1000

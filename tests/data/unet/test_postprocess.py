@@ -1,4 +1,4 @@
-"""What belongs to one heart in space and time stays; specks, other organs and holes do not."""
+"""Postprocessing keeps one heart connected in space and time, and removes specks, other structures and holes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def heart(frames: int = 6, slices: int = 2) -> np.ndarray:
     return out
 
 
-def test_a_clean_heart_is_left_as_it_is():
+def test_a_clean_heart_is_not_changed():
     np.testing.assert_array_equal(postprocess.labels(certain(heart()), SPACING), heart())
 
 
-def test_specks_and_other_round_organs_go():
+def test_specks_and_other_round_structures_are_removed():
     noisy = heart()
     noisy[0, 2, disc((56, 8), 4)] = 2
-    noisy[0, 2, disc((56, 8), 3)] = 1  # an aorta, even where it stays all the time
+    noisy[0, 2, disc((56, 8), 3)] = 1  # an aorta in all frames
     noisy[1, :, disc((8, 56), 5)] = 1
     noisy[0, 1, 60:62, 60:62] = 3
     np.testing.assert_array_equal(postprocess.labels(certain(noisy), SPACING), heart())
@@ -48,16 +48,16 @@ def test_a_papillary_muscle_belongs_to_the_cavity_and_a_hole_in_the_wall_to_the_
     np.testing.assert_array_equal(postprocess.labels(certain(noisy), SPACING), heart())
 
 
-def test_a_papillary_muscle_that_lies_against_the_wall_belongs_to_the_cavity():
+def test_a_papillary_muscle_that_touches_the_wall_belongs_to_the_cavity():
     noisy = heart()
     noisy[:, :, 29:32, 34:] = np.where(noisy[:, :, 29:32, 34:] == 1, 2, noisy[:, :, 29:32, 34:])
     found = postprocess.labels(certain(noisy), SPACING)
-    bulge = (heart() == 1) & (found != 1)  # a chord where the muscle meets the wall
+    bulge = (heart() == 1) & (found != 1)  # a chord at the base of the muscle
     assert bulge.sum((2, 3)).max() <= 3
     assert not ((found == 1) & (heart() != 1)).any()
 
 
-def test_a_cavity_of_few_pixels_or_in_a_line_stays():
+def test_a_cavity_of_few_or_collinear_pixels_is_kept():
     small = heart(frames=8, slices=1)
     small[small == 1] = 2
     small[0, :, 30, 32:36] = 1
@@ -67,8 +67,8 @@ def test_a_cavity_of_few_pixels_or_in_a_line_stays():
     np.testing.assert_array_equal(postprocess.labels(certain(small), SPACING), small)
 
 
-def test_the_last_frame_leads_to_the_first():
-    """The cavity of frames 4, 5, 0, 1 is one ventricle although its parts lie at the clip's two ends."""
+def test_components_are_cyclic_in_time():
+    """The cavity of frames 4, 5, 0, 1 is one component, since time is cyclic."""
     mask = np.zeros((6, 8, 8), dtype=bool)
     mask[[0, 1, 4, 5], 2:5, 2:5] = True
     parts, _ = postprocess._parts(mask)
@@ -78,22 +78,22 @@ def test_the_last_frame_leads_to_the_first():
     assert len(np.unique(parts[mask])) == 2
 
 
-def test_the_axis_follows_a_heart_that_leans():
+def test_the_axis_follows_a_tilted_heart():
     stack = np.concatenate([np.roll(heart(slices=1), s, axis=2) for s in range(4)])
     found = postprocess.axis(certain(stack), SPACING)
     np.testing.assert_allclose(found[:, 0], 30 + np.arange(4), atol=2)
     np.testing.assert_allclose(found[:, 1], 34, atol=1.5)
 
 
-def test_an_organ_that_stands_still_is_no_right_ventricle():
+def test_a_still_structure_is_not_right_ventricle():
     noisy = heart(slices=1)
-    noisy[0, :, 24:38, 51:60] = 3  # as near and as large as the RV, all the time
+    noisy[0, :, 24:38, 51:60] = 3  # as near and as large as the RV, in all frames
     change = np.full((1, 64, 64), 5.0)
     change[0, 20:42, 8:50] = 30.0
     np.testing.assert_array_equal(postprocess.labels(certain(noisy), SPACING, change), heart(slices=1))
     np.testing.assert_array_equal(postprocess.labels(certain(noisy), SPACING), noisy)
 
 
-def test_nothing_in_gives_nothing_out():
+def test_an_empty_input_gives_an_empty_output():
     empty = np.zeros((2, 3, 32, 32), dtype=np.uint8)
     np.testing.assert_array_equal(postprocess.labels(certain(empty), SPACING), empty)

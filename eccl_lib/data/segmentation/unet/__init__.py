@@ -1,1 +1,1 @@
-"""A small network of our own that finds the heart, taught by generated pictures alone: no foreign weights, no data."""
+"""A small U-Net that segments the heart, trained only on generated images."""

@@ -1,4 +1,4 @@
-"""A plain U-Net of under a million parameters: enough for 2 mm pixels, quick on one core."""
+"""A plain U-Net with fewer than a million parameters, for 2 mm pixels and fast inference on one core."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from torch.nn import functional
 WIDTHS = (16, 32, 64, 96, 128)
 PLANES = 3  # frame, mean, harmonic
 CLASSES = 4  # background, LV cavity, LV myocardium, RV
-STRIDE = 2 ** (len(WIDTHS) - 1)  # a picture's sides must be multiples of it
+STRIDE = 2 ** (len(WIDTHS) - 1)  # the image's sides must be multiples of it
 
 
-def double(inside: int, outside: int) -> nn.Sequential:
-    """Twice: convolution 3 x 3, group normalisation, leaky ReLU."""
+def double_conv(inputs: int, outputs: int) -> nn.Sequential:
+    """Two blocks of 3 x 3 convolution, group normalisation and leaky ReLU."""
     layers: list[nn.Module] = []
-    for width in (inside, outside):
+    for width in (inputs, outputs):
         layers += [
-            nn.Conv2d(width, outside, 3, padding=1, bias=False),
-            nn.GroupNorm(4, outside),
+            nn.Conv2d(width, outputs, 3, padding=1, bias=False),
+            nn.GroupNorm(4, outputs),
             nn.LeakyReLU(0.1, inplace=True),
         ]
     return nn.Sequential(*layers)
 
 
 class UNet(nn.Module):
-    """Labels' logits of pictures: (B, 3, H, W) -> (B, 4, H, W); H and W are multiples of 16."""
+    """Label logits of images: (B, 3, H, W) -> (B, 4, H, W); H and W are multiples of 16."""
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS):
         super().__init__()
-        self.down = nn.ModuleList(double(a, b) for a, b in zip((PLANES, *widths[:-1]), widths, strict=True))
-        self.up = nn.ModuleList(double(a + b, a) for a, b in pairwise(widths))
+        self.down = nn.ModuleList(double_conv(a, b) for a, b in zip((PLANES, *widths[:-1]), widths, strict=True))
+        self.up = nn.ModuleList(double_conv(a + b, a) for a, b in pairwise(widths))
         self.out = nn.Conv2d(widths[0], CLASSES, 1)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        kept = []
-        x = picture.contiguous(memory_format=torch.channels_last)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        skips = []
+        x = images.contiguous(memory_format=torch.channels_last)
         for k, block in enumerate(self.down):
             x = block(x if k == 0 else functional.max_pool2d(x, 2))
-            kept.append(x)
+            skips.append(x)
         for k in reversed(range(len(self.up))):
-            wider = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = self.up[k](torch.cat([kept[k], wider], dim=1))
+            upsampled = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = self.up[k](torch.cat([skips[k], upsampled], dim=1))
         return self.out(x)

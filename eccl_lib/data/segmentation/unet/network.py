@@ -1,11 +1,11 @@
-"""Where the heart is, by our own network: labels 0 background, 1 LV cavity, 2 LV myocardium, 3 RV.
+"""Segmentation by the library's own network: labels 0 background, 1 LV cavity, 2 LV myocardium, 3 RV.
 
     HeartNet.load().segment(images, spacing_mm, slice_step_mm)
 
-Each slice is brought to 2 mm pixels. Where the field of view is wider than the pictures the network learned from, a
-first look at few frames finds the heart in the whole stack and the second look sees 192 mm round it. Frame, mean and
-signed first harmonic over the beat go in (see ``pictures``); the harmonic needs the whole beat and a first frame near
-end-diastole (R wave), so that fewer than eight frames are segmented each on its own.
+Each slice is resampled to 2 mm pixels. If the field of view is wider than in training, a first pass over a few frames
+locates the heart, and a second pass segments 192 mm around it. The inputs are the frame, the mean and the signed first
+harmonic over the beat (see ``planes``). The harmonic needs the whole beat with its first frame near end diastole (R
+wave); with fewer than eight frames each frame is segmented without it.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 PIXEL_MM = 2.0
-FIELD = 96  # pixels of the second look: what the network learned from
-WIDEST = 112  # up to so many pixels one look is enough
+FIELD = 96  # pixels of the field of view in training and in the second pass
+WIDEST = 112  # pixels of the widest field of view that needs only one pass
 FEWEST_FRAMES = 8  # of a beat, for its mean and harmonic
-FIRST_LOOK = 4  # frames
-FIRST_SLICES = 6  # at most, evenly spread
-DARK, WHITE = 0.01, 0.98  # quantiles of the clip
-AT_ONCE = 10  # frames
+FIRST_FRAMES = 4  # frames in the first pass
+FIRST_SLICES = 6  # largest number of slices in the first pass, evenly spaced
+DARK, WHITE = 0.01, 0.98  # quantiles of the clip that map to 0 and 1
+BATCH = 10  # frames
 
 
 @dataclass(frozen=True)
 class HeartNet:
-    """The network with its weights. facts: what weights.json says about them."""
+    """The network with its weights. facts: content of weights.json."""
 
     model: UNet
     facts: dict[str, object]
 
     @classmethod
     def load(cls, path: Path | None = None) -> HeartNet:
-        """The packaged weights, or others. Raises DamagedError where they are not what their .json says."""
+        """Load the packaged weights, or those at ``path``. Raises DamagedError if their checksum is wrong."""
         from safetensors.torch import load_file
 
         from eccl_lib.data.segmentation.unet.model import UNet
@@ -73,58 +73,57 @@ class HeartNet:
     ) -> np.ndarray:
         """Labels of a stack (S, F, H, W), uint8. spacing_mm: between rows, between columns.
 
-        frames: label these alone, (S, frames, H, W); all that are given still tell what beats.
+        frames: numbers of the frames to label, (S, frames, H, W); the mean and harmonic use all frames of ``images``.
         """
         images = np.asarray(images)
         if images.ndim != 4 or not images.size:
-            raise ValueError(f"a stack of slices is (S, F, H, W), not {images.shape}")
-        place = self.place(images, spacing_mm)
-        rows, columns = place
+            raise ValueError(f"the images must have the shape (S, F, H, W), not {images.shape}")
+        rows, columns = self.region(images, spacing_mm)
         part = images[:, :, rows, columns]
-        some = None if frames is None else np.asarray(frames, dtype=int)
-        probability = np.stack([self.probabilities(clip, spacing_mm, some) for clip in part])
+        selected = None if frames is None else np.asarray(frames, dtype=int)
+        probability = np.stack([self.probabilities(clip, spacing_mm, selected) for clip in part])
         labels = np.zeros((len(images), probability.shape[1], *images.shape[2:]), dtype=np.uint8)
         whole_beat = images.shape[1] >= FEWEST_FRAMES
         change = part.astype(np.float32).std(axis=1) if whole_beat else None
         labels[:, :, rows, columns] = postprocess.labels(probability, spacing_mm, change)
         return labels
 
-    def place(self, images: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[slice, slice]:
-        """The part of the picture for the second look: rows, columns."""
+    def region(self, images: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[slice, slice]:
+        """Rows and columns of the region for the second pass, centred on the LV; the whole image if it is small."""
         whole = slice(0, images.shape[2]), slice(0, images.shape[3])
         sizes = [n * step / PIXEL_MM for n, step in zip(images.shape[2:], spacing_mm, strict=True)]
         if max(sizes) <= WIDEST:
             return whole
-        few = np.unique(np.linspace(0, images.shape[1], FIRST_LOOK, endpoint=False).astype(int))
-        spread = np.unique(np.linspace(0, len(images) - 1, FIRST_SLICES).round().astype(int))
-        maps = np.stack([self.probabilities(clip, spacing_mm, few) for clip in images[spread]])
+        frames = np.unique(np.linspace(0, images.shape[1], FIRST_FRAMES, endpoint=False).astype(int))
+        slices = np.unique(np.linspace(0, len(images) - 1, FIRST_SLICES).round().astype(int))
+        maps = np.stack([self.probabilities(clip, spacing_mm, frames) for clip in images[slices]])
         center = postprocess.center(maps, spacing_mm)
-        found = []
+        part = []
         for middle, n, step in zip(center, images.shape[2:], spacing_mm, strict=True):
             side = min(round(FIELD * PIXEL_MM / step), n)
             first = min(max(round(middle - side / 2), 0), n - side)
-            found.append(slice(first, first + side))
-        return found[0], found[1]
+            part.append(slice(first, first + side))
+        return part[0], part[1]
 
     def probabilities(
         self, clip: np.ndarray, spacing_mm: tuple[float, float], frames: np.ndarray | None = None
     ) -> np.ndarray:
-        """Of one slice (F, H, W), at its own pixels: (frames, 4, H, W) float32."""
+        """Label probabilities of one slice (F, H, W) at its own pixels: (frames, 4, H, W) float32."""
         import torch
         from torch.nn import functional
 
         with torch.inference_mode():
             inputs, size = planes(clip, spacing_mm)
             inputs = inputs if frames is None else inputs[torch.as_tensor(frames)]
-            outputs = torch.cat([self.model(some) for some in inputs.split(AT_ONCE)])
+            outputs = torch.cat([self.model(batch) for batch in inputs.split(BATCH)])
             outputs = outputs[..., : size[0], : size[1]].softmax(1)
             return functional.interpolate(outputs, clip.shape[1:], mode="bilinear").contiguous().numpy()
 
 
 def planes(clip: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[torch.Tensor, tuple[int, int]]:
-    """What the network sees of a slice (F, H, W): (F, 3, h, w) at 2 mm, padded to multiples of 16; and h, w before.
+    """The network's input for a slice (F, H, W): (F, 3, h, w) at 2 mm, padded to multiples of 16; and h, w unpadded.
 
-    Normalised like the generated pictures: quantiles 0.01 and 0.98 of the clip to 0 and 1, then mean 0 and SD 1.
+    It is normalised like the generated images: the clip's quantiles 0.01 and 0.98 map to 0 and 1, then to mean 0, SD 1.
     """
     import torch
     from torch.nn import functional
@@ -153,6 +152,6 @@ def planes(clip: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[torch.Ten
     return functional.pad(stacked - levels, pad) + levels, (size[0], size[1])
 
 
-def facts_of(path: Path = WEIGHTS) -> dict[str, object]:
-    """What is known about the packaged weights: command, seed, seconds, numbers on generated pictures."""
+def weights_metadata(path: Path = WEIGHTS) -> dict[str, object]:
+    """Metadata of the packaged weights: training command, seed, seconds, and scores on generated images."""
     return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""From probabilities to labels of one heart: what belongs together in space and time stays, all else goes."""
+"""Convert probabilities to labels of one heart, keeping only parts that are connected in space and time."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import numpy as np
 
 LV, WALL, RV = 1, 2, 3
 BLUR_MM = 8.0
-NEAR_MM = 25.0  # from the heart's axis, one SD of what is believed to be the same ventricle
-RV_GAP_MM = 6.0  # the RV lies so close to the LV
-SMALL_PART = 0.2  # of the largest; lesser parts are specks
-STILL = 0.7  # of the LV's change over the beat; of generated RVs 98 in 100 change more, of false ones about half less
+NEAR_MM = 25.0  # SD of the weight around the LV's axis, by which the LV's component is chosen
+RV_GAP_MM = 6.0  # largest distance between RV and LV
+SMALL_PART = 0.2  # of the largest component; smaller components are removed
+STILL = 0.7  # of the LV's change over the beat; 98% of generated RVs change more, about half of false ones change less
 
 
 def center(probability: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[float, float]:
-    """Row and column of the LV in a stack. probability: (S, F, 4, H, W)."""
+    """Row and column of the LV's centre in a stack. probability: (S, F, 4, H, W)."""
     maps = _evidence(probability, spacing_mm).sum(0)
     row, column = np.unravel_index(int(maps.argmax()), maps.shape)
     return float(row), float(column)
 
 
 def _evidence(probability: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
-    """Mean LV probability, more where it comes and goes with the beat, blurred: (S, H, W)."""
+    """Blurred mean LV probability, with more weight on pixels that change over the beat: (S, H, W)."""
     from scipy.ndimage import gaussian_filter
 
     ventricle = probability[:, :, LV]
@@ -31,19 +31,19 @@ def _evidence(probability: np.ndarray, spacing_mm: tuple[float, float]) -> np.nd
 
 
 def axis(probability: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
-    """The LV's centre in each slice, walked from the surest slice to both ends: (S, 2) row, column."""
+    """Centre of the LV in each slice, (S, 2) row and column, tracked from the most certain slice to both ends."""
     maps = _evidence(probability, spacing_mm)
-    together = maps.sum(0)
-    start = np.array(np.unravel_index(int(together.argmax()), together.shape))
-    surest = int(maps[:, start[0], start[1]].argmax())
+    total = maps.sum(0)
+    start = np.array(np.unravel_index(int(total.argmax()), total.shape))
+    best = int(maps[:, start[0], start[1]].argmax())
     centers = np.zeros((len(maps), 2))
-    for order in (range(surest, len(maps)), range(surest, -1, -1)):
-        here = start.astype(float)
+    for order in (range(best, len(maps)), range(best, -1, -1)):
+        current = start.astype(float)
         for s in order:
-            near = maps[s] * _gaussian(maps.shape[1:], here, 12.0, spacing_mm)
+            near = maps[s] * _gaussian(maps.shape[1:], current, 12.0, spacing_mm)
             if near.max() > 0.02:
-                here = np.array(np.unravel_index(int(near.argmax()), near.shape), dtype=float)
-            centers[s] = here
+                current = np.array(np.unravel_index(int(near.argmax()), near.shape), dtype=float)
+            centers[s] = current
     return centers
 
 
@@ -54,26 +54,26 @@ def _gaussian(shape: tuple[int, int], at: np.ndarray, sigma_mm: float, spacing_m
 
 
 def labels(probability: np.ndarray, spacing_mm: tuple[float, float], change: np.ndarray | None = None) -> np.ndarray:
-    """(S, F, 4, H, W) -> (S, F, H, W) uint8: per slice one LV with its wall, and the RV beside it.
+    """Labels from probabilities, (S, F, 4, H, W) -> (S, F, H, W) uint8: one LV with wall and one RV per slice.
 
-    change: SD of each pixel's grey value over the beat, (S, H, W); what stands still is then no RV.
+    change: SD of each pixel's grey value over the beat, (S, H, W); if given, parts that do not move are not RV.
     """
     centers = axis(probability, spacing_mm)
     raw = probability.argmax(2).astype(np.uint8)
-    out = np.stack([_one_slice(clip, at, spacing_mm) for clip, at in zip(raw, centers, strict=True)])
+    out = np.stack([_clean_slice(clip, at, spacing_mm) for clip, at in zip(raw, centers, strict=True)])
     if change is not None:
-        for one, spread in zip(out, change, strict=True):
-            _drop_still(one, spread)
+        for slice_labels, slice_change in zip(out, change, strict=True):
+            _drop_still(slice_labels, slice_change)
     return out
 
 
-def _one_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
-    """(F, H, W) raw labels to tidy ones."""
+def _clean_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
+    """Cleaned labels of one slice from raw labels (F, H, W). at: the LV's centre."""
     out = np.zeros_like(raw)
     left = _main_part((raw == LV) | (raw == WALL), _gaussian(raw.shape[1:], at, NEAR_MM, spacing_mm))
     if not left.any():
         return out
-    filled = np.stack([_filled(frame) for frame in left])
+    filled = np.stack([_fill_holes(frame) for frame in left])
     cavity = np.stack([_convex(_large_parts(frame[None])[0]) for frame in (raw == LV) & filled]) & filled
     out[filled] = WALL
     out[cavity] = LV
@@ -84,7 +84,7 @@ def _one_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float])
 
 
 def _parts(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Connected parts in space and time, (F, H, W); the last frame leads to the first."""
+    """Components connected in space and time, (F, H, W), and their number; time is cyclic."""
     from scipy.ndimage import label
 
     parts, count = label(mask)
@@ -98,7 +98,7 @@ def _parts(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _main_part(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The part with the most weight, and in frames in which it is absent nothing."""
+    """Mask of the component with the largest total weight."""
     parts, count = _parts(mask)
     if not count:
         return mask
@@ -108,7 +108,7 @@ def _main_part(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _large_parts(mask: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:
-    """The largest part, with others that are not much smaller; with ``near`` only of those that come near."""
+    """Mask of the components larger than SMALL_PART of the largest; with ``near`` only components that overlap it."""
     parts, count = _parts(mask)
     if not count:
         return mask
@@ -120,7 +120,7 @@ def _large_parts(mask: np.ndarray, near: np.ndarray | None = None) -> np.ndarray
 
 
 def _drop_still(labels: np.ndarray, change: np.ndarray) -> None:
-    """Take from a slice (F, H, W) the parts of the RV that change much less over the beat than the LV and its wall."""
+    """Remove from a slice (F, H, W) the RV components that change much less over the beat than the LV and its wall."""
     from scipy.ndimage import label
 
     ventricle = ((labels == LV) | (labels == WALL)).any(0)
@@ -132,20 +132,20 @@ def _drop_still(labels: np.ndarray, change: np.ndarray) -> None:
     labels[(labels == RV) & np.isin(parts, still[still > 0])] = 0
 
 
-def _filled(mask: np.ndarray) -> np.ndarray:
+def _fill_holes(mask: np.ndarray) -> np.ndarray:
     from scipy.ndimage import binary_fill_holes
 
     return binary_fill_holes(mask) if mask.any() else mask
 
 
 def _convex(mask: np.ndarray) -> np.ndarray:
-    """The pixels between those of a mask: experts draw on through papillary muscles, whose gaps the network leaves."""
+    """Convex hull of a mask: experts include papillary muscles in the cavity, but the network leaves them out."""
     from scipy.spatial import ConvexHull, QhullError
 
     points = np.argwhere(mask)
     try:
         sides = ConvexHull(points).equations  # outward normal and offset of each side
-    except (QhullError, ValueError):  # fewer than three points, or all on a line
+    except (QhullError, ValueError):  # fewer than three points, or collinear points
         return mask
     (top, left), (bottom, right) = points.min(0), points.max(0) + 1
     rows, columns = np.mgrid[top:bottom, left:right]
@@ -156,7 +156,7 @@ def _convex(mask: np.ndarray) -> np.ndarray:
 
 
 def _within(mask: np.ndarray, distance_mm: float, spacing_mm: tuple[float, float]) -> np.ndarray:
-    """Pixels of each frame up to a distance from its mask."""
+    """Pixels of each frame within a distance of its mask."""
     from scipy.ndimage import distance_transform_edt
 
     out = np.zeros_like(mask)
