@@ -1,4 +1,4 @@
-"""Fig. 2b: the method with other ECG encoders, by number of patches and by size."""
+"""Fig. 2b: ECCL with other ECG encoders, by number of patches and by model size."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from eccl_lib.pipeline import dependencies
 
 
 def plan(config: Config) -> list[tuple[str, Config]]:
-    """Panel ("patches" or "size") and parameters of each point; the chosen encoder is a point of either."""
+    """Panel ("patches" or "size") and config of each point; the configured encoder is a point of both panels."""
     base = replace(config, disease="traits")
     leads = config.variants.patch_leads
     sizes = dict.fromkeys([*zip(config.variants.widths, config.variants.heads, strict=True), _size(base)])
-    cuts = [replace(base.ecg, patch_leads=leads, patch_samples=length) for length in config.variants.patch_samples]
-    points = [("patches", encoder) for encoder in dict.fromkeys([*cuts, base.ecg])]
+    lengths = [replace(base.ecg, patch_leads=leads, patch_samples=length) for length in config.variants.patch_samples]
+    points = [("patches", encoder) for encoder in dict.fromkeys([*lengths, base.ecg])]
     points += [("size", replace(base.ecg, width=width, heads=heads)) for width, heads in sizes]
     return [(panel, replace(base, ecg=encoder)) for panel, encoder in points]
 
@@ -34,13 +34,13 @@ def _size(config: Config) -> tuple[int, int]:
 
 
 def compare(config: Config, log: Log = print) -> pd.DataFrame:
-    """Run what is missing of every point, then a row a point: panel, tokens, parameters, seconds, r, low, high.
+    """Train missing runs and return one row per point: panel, tokens, parameters, seconds, r, low, high.
 
-    seconds: processor time of both stages of the ECG. low, high: 95 % interval over test participants.
+    seconds: CPU time of both stages of the ECG encoder. low, high: 95 % interval over test participants.
     """
     points = plan(config)
-    different = list(dict.fromkeys(point for _, point in points))
-    scheduling.run_jobs(scheduling.waves([Job("eccl", point) for point in different]), config, log, epochs=log)
+    unique = list(dict.fromkeys(point for _, point in points))
+    scheduling.run_jobs(scheduling.waves([Job("eccl", point) for point in unique]), config, log, epochs=log)
     data = open_cohort.load(config, log)
     return pd.DataFrame([_point(panel, point, data) for panel, point in points])
 

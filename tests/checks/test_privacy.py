@@ -74,7 +74,7 @@ def test_the_place_is_named_and_what_was_found_is_not_repeated(tmp_path, capsys)
     assert str(finding) == "run.log:2: a participant's id"
     (tmp_path / f"{ID}_20205_2_0.txt").write_text("")
     found = privacy.check_tree(tmp_path)
-    assert "<id>_20205_2_0.txt: a participant's id in the file's name" in map(str, found)
+    assert "<id>_20205_2_0.txt: a participant's id in the file name" in map(str, found)
     assert privacy.main([str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert ID not in said.out + said.err

@@ -43,7 +43,7 @@ def test_the_interval_draws_the_same_queries_for_all_seeds():
     pairs, draws = hearts(), 200
     found = retrieval.table(pairs, draws).set_index(["direction", "metric"])
     weights = np.concatenate(list(bootstrap.draws(60, draws)), axis=1)
-    ranks = [scores.ranks_of_own(*pair)[0] for pair in pairs]
+    ranks = [scores.matching_ranks(*pair)[0] for pair in pairs]
     people = [np.repeat(np.arange(60), column.astype(int)) for column in weights.T]
     literal = {
         "recall at 5": [np.mean([(rank[who] <= 5).mean() for rank in ranks]) for who in people],

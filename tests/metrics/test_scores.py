@@ -56,7 +56,7 @@ def test_retrieval_of_identical_embeddings_is_perfect_and_of_strangers_at_chance
 
 def test_ranks_without_ties_are_positions_in_a_sorted_list():
     query, gallery = unit(np.random.default_rng(6), (2, 60, 4))
-    ranks, recalls = scores.ranks_of_own(query, gallery)
+    ranks, recalls = scores.matching_ranks(query, gallery)
     for i in range(60):
         order = sorted(range(60), key=lambda j, i=i: -float(query[i] @ gallery[j]))
         assert ranks[i] == order.index(i) + 1
