@@ -72,8 +72,10 @@ def training_figure(run: Run) -> Figure:
         losses = [name for name in ("loss", "contrastive", "task") if name in history]
         panels = {"training loss": losses, metric: ["validation"]}
     else:
-        history = history.assign(validation=-history["score"]).rename(columns={"loss": "training (augmented)"})
-        panels = {metric: ["training (augmented)", "validation"], "learning rate": ["lr"]}
+        history = history.assign(validation=-history["score"]).rename(
+            columns={"loss": "training (augmented)", "lr": "learning rate"}
+        )
+        panels = {metric: ["training (augmented)", "validation"], "learning rate": ["learning rate"]}
     return figures.training_curves(history, panels, best_epoch=run.metrics["best_epoch"])
 
 

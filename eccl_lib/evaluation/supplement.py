@@ -19,7 +19,7 @@ from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.training.runs import Run
 
 ROC_ROWS = ("CMR_Sup", "ECCL", "CMAE", "W/O SSL; W/O CL")  # reference, ECCL, baseline, ablation
-KINDS = {"raw": ("as trained, 1 : 2", "brier_raw"), "shifted": ("after the prior shift", "brier_shifted")}
+KINDS = {"raw": ("before the prior shift", "brier_raw"), "shifted": ("after the prior shift", "brier_shifted")}
 ALIGNED = {key: m for key, m in METHODS.items() if m.arm and m.arm.teacher}
 TUNED = {key: m for key, m in METHODS.items() if m.arm and not m.arm.teacher}
 SCORE, ERROR = "AUC, mean r", "\N{MINUS SIGN}error"

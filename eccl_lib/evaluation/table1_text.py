@@ -71,7 +71,8 @@ def retrieval_table(frame: pd.DataFrame) -> pd.DataFrame:
     text = [f"{mean:.2f} ({low:.2f} to {high:.2f})" for mean, low, high in frame[["mean", "low", "high"]].to_numpy()]
     frame = frame.assign(value=text, chance=frame["chance"].round(3))
     index = ["task", "direction", "metric", "chance"]
-    return frame.pivot(index=index, columns="when", values="value")[["before", "after"]]
+    order = pd.MultiIndex.from_frame(frame[index].drop_duplicates())
+    return frame.pivot(index=index, columns="when", values="value").loc[order, ["before", "after"]]
 
 
 def wins_table(differences: pd.DataFrame) -> pd.DataFrame:

@@ -162,14 +162,13 @@ def retrieval_examples(
     for query, row in enumerate(axes):
         _short_ecg(row[0], ecgs[query], rate)
         positions = np.flatnonzero(candidates["query"] == query)
-        for place, (ax, position) in enumerate(zip(row[1:], positions, strict=True)):
+        for ax, position in zip(row[1:], positions, strict=True):
             candidate = candidates.iloc[position]
             _cmr_frame(ax, images[position], matching=bool(candidate["matching"]))
-            rank = f"match: rank {candidate['rank']:,}" if place == 0 else f"rank {candidate['rank']:,}"
             note = [candidate["note"]] if "note" in candidates else []
-            facts = [rank, f"cos {signed(candidate['similarity'])}", *note]
-            ax.set_title("\n".join(facts), fontsize=7)
-    footer(fig, f"{len(ecgs)} query ECGs, n = {n:,} test CMRs searched; blue frame: matching CMR")
+            facts = [f"rank {candidate['rank']:,}", f"cos {signed(candidate['similarity'])}", *note]
+            ax.set_title("\n".join(facts), fontsize=7, color=BLUE if candidate["matching"] else BLACK)
+    footer(fig, f"{len(ecgs)} query ECGs, n = {n:,} test CMRs searched; blue (first image): matching CMR")
     return fig
 
 

@@ -29,7 +29,7 @@ MOST_SHOWN = 600  # rows and columns of a matrix; more would be smaller than a p
 def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Cosine similarity of every ECG with every CMR.
 
-    pairs: panel title to (z_ecg, z_cmr), both (n, D); row i of both is the same participant.
+    pairs: "before" and "after" to (z_ecg, z_cmr), both (n, D); row i of both is the same participant.
     """
     fig = new_figure(height=3.5)
     axes = np.atleast_1d(fig.subplots(1, len(pairs)))
@@ -39,7 +39,9 @@ def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Fig
         others = cosine[~np.eye(len(cosine), dtype=bool)]
         shown = np.unique(np.linspace(0, len(cosine) - 1, min(len(cosine), MOST_SHOWN)).astype(int))
         image = ax.imshow(cosine[np.ix_(shown, shown)], cmap="PuOr_r", vmin=-reach, vmax=reach, interpolation="nearest")
-        ax.set_title(f"{title}\nmean: matching {signed(np.diag(cosine).mean())}, other {signed(others.mean())}")
+        ax.set_title(
+            f"{title} alignment\nmean: matching {signed(np.diag(cosine).mean())}, other {signed(others.mean())}"
+        )
         ax.set(xlabel="CMR of test participant", ylabel="ECG of test participant")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
@@ -131,7 +133,10 @@ def _before_after(axes, before, after, positive, scores: Mapping[str, str], *, n
     for ax, when, xy in zip(axes, ("before", "after"), (before, after), strict=True):
         controls = {"color": VERMILION, "marker": "o", "s": 14, "alpha": 0.55, "linewidth": 0}
         cases = {"color": BLUE, "marker": "D", "s": 30, "edgecolor": "white", "linewidth": 0.5}
-        for chosen, name, style in ((~positive, "without the diagnosis", controls), (positive, "with it", cases)):
+        for chosen, name, style in (
+            (~positive, "without the diagnosis", controls),
+            (positive, "with the diagnosis", cases),
+        ):
             sns.scatterplot(x=xy[chosen, 0], y=xy[chosen, 1], label=name, legend=False, ax=ax, **style)
         lines = [f"{when} alignment" if named else "", scores.get(when, "")]
         ax.set_title("\n".join(line for line in lines if line))

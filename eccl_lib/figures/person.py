@@ -242,6 +242,8 @@ def risk_panel(scores: Mapping[str, float], cohort: Mapping[str, tuple[np.ndarra
         ax.set_title(f"{task_title(code)}: {score:.2f}, {above}; {int(cases.sum())} cases")
         ax.set(ylabel="share (%)", xlim=(0, 1))
     axes[-1].set_xlabel("score (not a probability)")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
+    names = ("controls", "cases", "this ECG")
+    fig.legend([handles[name] for name in names], names, loc="outside upper left", ncols=3)
     footer(fig, f"one ECG; n = {len(cases):,} test participants; shares within cases and within controls")
     return fig

@@ -16,6 +16,7 @@ from eccl_lib.figures.style import (
     BLUE,
     CYCLE,
     GREY,
+    METHOD_COLOURS,
     SMALL,
     VERMILION,
     footer,
@@ -70,7 +71,7 @@ def roc_panels(panels: Mapping[str, Mapping[str, Curve]], *, banded: str | None 
         ax.set_title(f"{task_title(code)}\n{positives} cases")
         legend.legend(*ax.get_legend_handles_labels(), loc="upper left", fontsize=SMALL, labelspacing=0.25, borderpad=0)
     note = _sample_size(panels.values())
-    footer(fig, f"{note}; band of {banded}: 95 % pointwise" if banded else note)
+    footer(fig, f"{note}; 95 %: brackets, band of {banded}" if banded else note)
     return fig
 
 
@@ -78,6 +79,7 @@ def _roc(ax, curves: Mapping[str, Curve], banded: str | None) -> None:
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="chance")
     marks = ((colour, line) for line in LINE_STYLES for colour in CYCLE)
     for (colour, line), (name, (labels, scores, text)) in zip(marks, curves.items(), strict=False):
+        colour = METHOD_COLOURS.get(name, colour)
         if name == banded and 0 < np.sum(labels) < len(labels):
             rates, low, high = roc.band(labels, scores)
             ax.fill_between(rates, low, high, color=colour, alpha=0.15, linewidth=0)

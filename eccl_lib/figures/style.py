@@ -43,6 +43,19 @@ CHAMBER_NAMES = {
 }
 # A task has the same colour in every figure.
 TASK_COLOURS = {"I21": BLUE, "I42": ORANGE, "I48": GREEN, "I50": VERMILION, "traits": PURPLE}
+# A method or modality has the same colour in every figure.
+METHOD_COLOURS = {
+    "ECCL": BLUE,
+    "CMR_Sup": ORANGE,
+    "CMAE": GREEN,
+    "W/O SSL; W/O CL": VERMILION,
+    "Triplet": PURPLE,
+    "ResNet50": SKY,
+    "ViT": BLACK,
+    "W/ SSL; W/O CL": "#8C510A",
+    "W/O SSL; W/ CL": "#999933",
+    "CMR, supervised": ORANGE,
+}
 WIDTH = 6.9  # inches; two columns of a paper, one of a notebook
 SMALL = 7.5  # points; smallest type at this width
 STAMP = "synthetic cohort"

@@ -27,7 +27,7 @@ def training_curves(
 
     history: one row per epoch, with a column epoch. panels: y label to the columns drawn in that panel.
     """
-    fig = new_figure(height=2.6)
+    fig = new_figure(height=2.9)
     epochs = history["epoch"]
     for ax, (label, columns) in zip(np.atleast_1d(fig.subplots(1, len(panels))), panels.items(), strict=True):
         for column in columns:
@@ -39,7 +39,7 @@ def training_curves(
             ax.axvline(best_epoch, color=GREY, linewidth=1, linestyle="--", label=f"best epoch ({best_epoch})")
         ax.set(xlabel="epoch", ylabel=label)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        ax.legend()
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1.2)
     footer(fig, f"n = {len(history)} epochs")
     return fig
 

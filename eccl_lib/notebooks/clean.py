@@ -54,9 +54,7 @@ def _outputs(cell: Any, count: int) -> list[dict[str, Any]]:
     kept: list[dict[str, Any]] = []
     for output in cell.outputs:
         if output["output_type"] == "error":
-            raise ValueError(
-                f"cell [{count}] ended in {output['ename']}: {output['evalue']}; run it again first"
-            )
+            raise ValueError(f"cell [{count}] ended in {output['ename']}: {output['evalue']}; run it again first")
         if output["output_type"] == "stream":
             if output["name"] == "stderr":
                 continue

@@ -92,7 +92,7 @@ def test_training_figure_shows_scores_or_errors_and_a_rising_loss_is_detected(la
     score = Finished("I42", pd.DataFrame(), {"metric": "AUC", "best_epoch": 3}, history)
     training, rate = curves(run_summary.training_figure(error))
     assert training == {"training (augmented)": [3.0, 2.0, last], "validation": [0.5, 0.3, 0.2]}
-    assert rate == {"lr": [0.1] * 3}
+    assert rate == {"learning rate": [0.1] * 3}
     assert curves(run_summary.training_figure(score)) == [{"loss": [3, 2, last]}, {"validation": [-0.5, -0.3, -0.2]}]
     assert run_summary.loss_decreased(score) == decreased
 

@@ -57,7 +57,7 @@ def test_umaps_of_all_diseases_have_one_row_each_with_their_scores(generator):
     figure = figures.umap_diseases({code: (*points[code], cases[code]) for code in DISEASES}, scores)
     for k, code in enumerate(DISEASES):
         for side, ax in enumerate(figure.axes[2 * k : 2 * k + 2]):
-            np.testing.assert_array_equal(offsets(ax, "with it"), points[code][side][cases[code]])
+            np.testing.assert_array_equal(offsets(ax, "with the diagnosis"), points[code][side][cases[code]])
             np.testing.assert_array_equal(offsets(ax, "without the diagnosis"), points[code][side][~cases[code]])
             assert ax.get_title(loc="left").splitlines()[-1] == scores[code][("before", "after")[side]]
     titles = [page.get_suptitle() for page in figure.subfigs]
@@ -284,6 +284,6 @@ def test_retrieval_frames_the_matching_cmr_at_every_position(generator):
         blue = {mpl.colors.to_hex(spine.get_edgecolor()).upper() == BLUE for spine in ax.spines.values()}
         assert thick == blue == {row[3]}
     titles = [ax.get_title(loc="left") for ax in panes]
-    assert titles[:2] == ["match: rank 2\ncos +0.30", "rank 1\ncos +0.40"]
-    assert titles[3] == "match: rank 9\ncos \N{MINUS SIGN}0.10"
+    assert titles[:2] == ["rank 2\ncos +0.30", "rank 1\ncos +0.40"]
+    assert titles[3] == "rank 9\ncos \N{MINUS SIGN}0.10"
     assert f"n = {N} test CMRs searched" in note(figure)
