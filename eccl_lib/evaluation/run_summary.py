@@ -73,9 +73,9 @@ def training_figure(run: Run) -> Figure:
         panels = {"training loss": losses, metric: ["validation"]}
     else:
         history = history.assign(validation=-history["score"]).rename(
-            columns={"loss": "training (augmented)", "lr": "learning rate"}
+            columns={"loss": "training", "lr": "learning rate"}
         )
-        panels = {metric: ["training (augmented)", "validation"], "learning rate": ["learning rate"]}
+        panels = {metric: ["training", "validation"], "learning rate": ["learning rate"]}
     return figures.training_curves(history, panels, best_epoch=run.metrics["best_epoch"])
 
 

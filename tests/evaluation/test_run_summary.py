@@ -91,7 +91,7 @@ def test_training_figure_shows_scores_or_errors_and_a_rising_loss_is_detected(la
     error = Finished("ecg", pd.DataFrame(), {"metric": "masked MSE", "best_epoch": 3}, history)
     score = Finished("I42", pd.DataFrame(), {"metric": "AUC", "best_epoch": 3}, history)
     training, rate = curves(run_summary.training_figure(error))
-    assert training == {"training (augmented)": [3.0, 2.0, last], "validation": [0.5, 0.3, 0.2]}
+    assert training == {"training": [3.0, 2.0, last], "validation": [0.5, 0.3, 0.2]}
     assert rate == {"learning rate": [0.1] * 3}
     assert curves(run_summary.training_figure(score)) == [{"loss": [3, 2, last]}, {"validation": [-0.5, -0.3, -0.2]}]
     assert run_summary.loss_decreased(score) == decreased

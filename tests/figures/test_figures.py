@@ -40,8 +40,10 @@ def _traits() -> pd.DataFrame:
 
 
 def _curves() -> Figure:
-    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "score": [0.1, 0.2, 0.15]})
-    return figures.training_curves(history, {"loss": ["loss"], "mean r": ["score"]}, best_epoch=2)
+    history = pd.DataFrame({"epoch": range(1, 201), "contrastive": 2e-4, "task": 1e-4, "learning rate": 8e-5})
+    history = history.assign(loss=3e-4)
+    panels = {"training loss": ["loss", "contrastive", "task"], "learning rate": ["learning rate"]}
+    return figures.training_curves(history, panels, best_epoch=198)
 
 
 def _fig2b() -> Figure:
