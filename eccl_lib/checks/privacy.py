@@ -68,33 +68,33 @@ def without_digests(text: str) -> str:
 
 def check_text(text: str, place: str) -> list[Finding]:
     """Findings in a text by line; names and dates may span lines, as in XML."""
-    found, text = [], without_digests(_EMBEDDED.sub("", text))
+    findings, text = [], without_digests(_EMBEDDED.sub("", text))
     for what, patterns in KINDS.items():
         for pattern in patterns:
             lines = sorted({text.count("\n", 0, match.start()) + 1 for match in pattern.finditer(text)})
-            found += [Finding(f"{place}:{line}", what) for line in lines]
-    return found
+            findings += [Finding(f"{place}:{line}", what) for line in lines]
+    return findings
 
 
 def check_file(path: Path, name: str) -> list[Finding]:
     """Findings in the name and content of a file; of a notebook also in outputs. name: the name to report."""
     place = masked(name)
-    found = [Finding(place, f"{what} in the file name") for what in _in_name(name)]
+    findings = [Finding(place, f"{what} in the file name") for what in _in_name(name)]
     if name == WEIGHTS and _has_recorded_digest(path):
-        return found
+        return findings
     if path.suffix.lower() in _DATA or name.lower().endswith((".nii.gz", ".csv.gz")):
-        return [*found, Finding(place, f"a data file ({path.suffix}); data files must not be committed")]
+        return [*findings, Finding(place, f"a data file ({path.suffix}); data files must not be committed")]
     content = path.read_bytes()
     if content[128:132] == b"DICM":
-        return [*found, Finding(place, "a DICOM file")]
+        return [*findings, Finding(place, "a DICOM file")]
     if b"\0" in content[:8192]:
         content = b"\n".join(_png_texts(content))
     text = content.decode("utf-8", errors="replace")
     if path.suffix == ".svg":
         text = _svg_text(text)
     if path.suffix == ".ipynb":
-        return found + _check_notebook(text, place)
-    return found + check_text(text, place)
+        return findings + _check_notebook(text, place)
+    return findings + check_text(text, place)
 
 
 def _has_recorded_digest(path: Path) -> bool:
@@ -130,11 +130,11 @@ def _check_notebook(text: str, place: str) -> list[Finding]:
         cells = json.loads(text).get("cells", [])
     except (ValueError, AttributeError):
         return check_text(text, place)
-    found = []
+    findings = []
     for number, cell in enumerate(cells, start=1):
         for part in _strings({key: value for key, value in cell.items() if key != "id"}):
-            found += [Finding(f"{place}, cell {number}", finding.what) for finding in check_text(part, "")]
-    return list(dict.fromkeys(found))
+            findings += [Finding(f"{place}, cell {number}", finding.what) for finding in check_text(part, "")]
+    return list(dict.fromkeys(findings))
 
 
 def _strings(value: Any, key: str = "") -> Iterator[str]:
@@ -170,11 +170,11 @@ def check_tree(folder: Path) -> list[Finding]:
 
 def check_history(root: Path = ROOT) -> list[Finding]:
     """Findings in messages and added lines of every commit of every branch."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     commit, lines = "", []
 
     def check_commit() -> None:
-        found.extend(Finding(f"commit {commit[:12]}", finding.what) for finding in check_text("\n".join(lines), ""))
+        findings.extend(Finding(f"commit {commit[:12]}", finding.what) for finding in check_text("\n".join(lines), ""))
         lines.clear()
 
     log = _git(root, "log", "--all", "-p", "--no-color", "--format=\1%H%n%B")
@@ -188,7 +188,7 @@ def check_history(root: Path = ROOT) -> list[Finding]:
         added = "\n".join(line[1:] for line in body.split("\n") if line.startswith("+"))
         lines += [head.split("\n")[0], _text_of_file(head.split("\n")[0], added)]
     check_commit()
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(findings))
 
 
 def _text_of_file(name: str, text: str) -> str:

@@ -107,9 +107,9 @@ def footer(fig: Figure, note: str, size: float = 8.0) -> None:
 def stamp_synthetic(fig: Figure) -> None:
     """Write "synthetic cohort" at the right end of the footer; a second call changes nothing."""
     if all(text.get_text() != STAMP for text in fig.texts):
-        note = next(text for text in fig.texts if text.get_gid() == "footer")
-        style = {"ha": "right", "va": "bottom", "fontsize": note.get_fontsize(), "fontweight": "bold"}
-        fig.text(0.99, note.get_position()[1], STAMP, color=VERMILION, **style)
+        size = next((text.get_fontsize() for text in fig.texts if text.get_gid() == "footer"), 8.0)
+        style = {"ha": "right", "va": "bottom", "fontsize": size, "fontweight": "bold", "color": VERMILION}
+        fig.text(0.99, 0.07 / fig.get_figheight(), STAMP, **style)
 
 
 def task_title(task: str) -> str:
