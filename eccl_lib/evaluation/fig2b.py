@@ -29,6 +29,12 @@ def plan(config: Config) -> list[tuple[str, Config]]:
     return [(panel, replace(base, ecg=encoder)) for panel, encoder in points]
 
 
+def plan_table(config: Config) -> pd.DataFrame:
+    """One row per point of Fig. 2b: panel, patch (leads x samples) and width of the ECG encoder."""
+    rows = [(panel, f"{p.ecg.patch_leads} x {p.ecg.patch_samples}", p.ecg.width) for panel, p in plan(config)]
+    return pd.DataFrame(rows, columns=["panel", "patch", "width"])
+
+
 def _size(config: Config) -> tuple[int, int]:
     return config.ecg.width, config.ecg.heads
 

@@ -126,6 +126,8 @@ def test_papers_variants_have_600_240_and_120_patches():
     config = load("paper")
     counts = [np.prod(grid(point.ecg, 5000)) for panel, point in fig2b.plan(config) if panel == "patches"]
     assert counts == [600, 240, 120]
+    table = fig2b.plan_table(config).query("panel == 'patches'")
+    assert table["patch"].tolist() == ["1 x 100", "1 x 250", "1 x 500"]
 
 
 @pytest.mark.parametrize("scale", ["demo", "study", "paper"])
