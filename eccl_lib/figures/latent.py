@@ -46,8 +46,8 @@ def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Fig
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     fig.colorbar(image, ax=axes, label="cosine similarity", shrink=0.8)
-    part = f" ({len(shown)} shown, evenly spaced)" if len(shown) < len(cosine) else ""
-    footer(fig, f"n = {len(cosine)} test participants{part}; diagonal: ECG and CMR of the same participant")
+    part = f" ({len(shown)} shown)" if len(shown) < len(cosine) else ""
+    footer(fig, f"n = {len(cosine):,} test participants{part}; diagonal: ECG and CMR of the same participant")
     return fig
 
 

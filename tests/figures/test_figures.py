@@ -19,6 +19,7 @@ from eccl_lib.data.traits import TRAITS
 from eccl_lib.figures.style import CHAMBER_COLOURS, CHAMBER_NAMES, CYCLE, STAMP, TASK_COLOURS, stamp_synthetic
 
 N = 40
+PAPER_N = 8308  # test participants of the paper
 
 
 def _generator() -> np.random.Generator:
@@ -46,11 +47,11 @@ def _curves() -> Figure:
     return figures.training_curves(history, panels, best_epoch=198)
 
 
-def _fig2b() -> Figure:
+def _fig2b(n: int = N) -> Figure:
     columns = ["panel", "tokens", "parameters", "seconds", "r", "low", "high"]
     rows = [("patches", 50, 9e5, 40, 0.3, 0.2, 0.4), ("patches", 100, 9e5, 80, 0.32, 0.2, 0.4)]
     rows += [("size", 50, 2e5, 20, 0.28, 0.2, 0.4), ("size", 50, 9e5, 40, 0.3, 0.2, 0.4)]
-    return figures.fig2b_patches_and_size(pd.DataFrame(rows, columns=columns), n=N)
+    return figures.fig2b_patches_and_size(pd.DataFrame(rows, columns=columns), n=n)
 
 
 def _flat(points: int = N) -> np.ndarray:
@@ -90,11 +91,12 @@ def _attention(rows: int) -> Figure:
     return figures.attention_maps(_ecg(100), maps, change, 100, output="decrease of the I21 logit")
 
 
-def _retrieval() -> Figure:
+def _retrieval(n: int = N) -> Figure:
     rows = [(e, rank, 0.5 - 0.1 * rank, rank == 3, "LVM 104 g") for e in range(2) for rank in (3, 1, 2, 3, 4, 5)]
     candidates = pd.DataFrame(rows, columns=["query", "rank", "similarity", "matching", "note"])
     images = _generator().random((len(candidates), 8, 8))
-    return figures.retrieval_examples(np.stack([_ecg(100)] * 2), images, candidates, 100, n=N)
+    candidates.loc[0, "rank"] = n - 1
+    return figures.retrieval_examples(np.stack([_ecg(100)] * 2), images, candidates, 100, n=n)
 
 
 def _differences() -> pd.DataFrame:
@@ -106,11 +108,11 @@ def _differences() -> pd.DataFrame:
     return frame.assign(p_holm=np.where(frame["low"] > 0, 0.0004, 0.5))
 
 
-def _reliability() -> Figure:
+def _reliability(n: int = N) -> Figure:
     bins = pd.DataFrame({"predicted": [0.1, 0.3, 0.6], "observed": [0.05, 0.1, 0.3], "n": N // 3})
     bins["low"], bins["high"] = bins["observed"] - 0.05, bins["observed"] + 0.1
     panels = {code: {"as trained: Brier 0.200": bins, "after the prior shift: Brier 0.100": bins} for code in DISEASES}
-    return figures.reliability_curves(panels, n=N)
+    return figures.reliability_curves(panels, n=n)
 
 
 def _roc_panels(rows: int = 4) -> Figure:
@@ -170,6 +172,28 @@ DRAWINGS = {
         {f"ECG, aligned ({k})": (np.arange(8308) < 183, np.arange(8308), "AUC 0.65 (0.62 to 0.68)") for k in "abc"},
         title="myocardial infarction (I21)",
         banded="ECG, aligned (a)",
+    ),
+    "retrieval_examples (paper)": lambda: _retrieval(PAPER_N),
+    "reliability_curves (paper)": lambda: _reliability(PAPER_N),
+    "fig2b_patches_and_size (paper)": lambda: _fig2b(PAPER_N),
+    "differences_forest (paper)": lambda: figures.differences_forest(_differences(), n=PAPER_N, seeds=5),
+    "traits_by_chamber (paper)": lambda: figures.traits_by_chamber(_all_traits(), n=PAPER_N),
+    "fig2c_traits (paper)": lambda: figures.fig2c_traits(
+        _traits(), {"LV_trait": (np.arange(N * 1.0), np.arange(N * 1.0))}, n=PAPER_N
+    ),
+    "similarity_matrix (paper)": lambda: figures.similarity_matrix(
+        {when: _generator().standard_normal((2, PAPER_N, 3)) for when in ("before", "after")}
+    ),
+    "fig2a_latent (paper)": lambda: figures.fig2a_latent(*[_flat(PAPER_N)] * 4),
+    "umap_diseases (paper)": lambda: figures.umap_diseases(
+        {code: (_flat(PAPER_N), _flat(PAPER_N), np.arange(PAPER_N) < 324) for code in DISEASES}
+    ),
+    "roc_panels (paper)": lambda: figures.roc_panels(
+        {
+            code: {"ECCL": (np.arange(PAPER_N) < 33 + k, np.arange(PAPER_N), "AUC 0.81 (0.75 to 0.86)")}
+            for k, code in enumerate(DISEASES)
+        },
+        banded="ECCL",
     ),
     "trait_panel": lambda: figures.trait_panel(
         _traits().assign(value=1.0), _generator().standard_normal((N, len(CHAMBER_NAMES)))
