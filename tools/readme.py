@@ -1,4 +1,4 @@
-"""The README's table, generated from the committed demo results between two markers; a test holds the two equal."""
+"""Table 1 in README.md, generated between two markers from the committed demo results."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ README = paths.ROOT / "README.md"
 
 
 def section() -> str:
-    """Table 1 of the committed demo beside the published values, in Markdown. Reads figures/demo and figures/paper."""
+    """Markdown of Table 1 with demo and published values. Reads figures/demo and figures/paper."""
     return table1_text.section(paths.DEMO_FIGURES)
 
 
 def with_section(text: str) -> str:
-    """The README's text with a fresh table between its markers. Raises ValueError where a marker is gone."""
+    """README text with a new table between its markers. Raises ValueError if a marker is missing."""
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md has lost a marker; put back the two lines {BEGIN!r} and {END!r}")
+        raise ValueError(f"README.md lacks a marker; restore the two lines {BEGIN!r} and {END!r}")
     return f"{head}{BEGIN}\n{section()}\n{END}{tail}"
 
 
 def update() -> None:
     """Write the table into README.md."""
     write_text(README, with_section(README.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    update()

@@ -1,4 +1,4 @@
-"""Check the runs trained on a cohort for leakage: ``eccl leakage``."""
+"""Check a cohort and its runs for eight kinds of data leakage: ``eccl leakage``."""
 
 from __future__ import annotations
 
@@ -23,27 +23,29 @@ from eccl_lib.tasks import TASKS, build_targets
 
 
 def check_runs(config: Config, data: Cohort) -> list[Leak]:
-    """What training and its finished runs show: how traits are scaled, whom runs predicted, which epoch they kept."""
+    """Leaks in training and finished runs: trait standardization, predicted participants, selected epoch."""
     train = data.index("train")
 
     def fit(values: np.ndarray) -> Iterable[np.ndarray]:
         targets = build_targets(TASKS["traits"], data.labels, values, train)
         return targets.centre, targets.spread
 
-    measured = np.isfinite(data.traits[train]).any()  # ECGs alone have no traits to scale
-    found = scaler_fitted_beyond_train(fit, np.asarray(data.traits, dtype=np.float64), train) if measured else []
+    measured = np.isfinite(data.traits[train]).any()  # a store of ECGs alone has no traits
+    leaks = scaler_fitted_beyond_train(fit, np.asarray(data.traits, dtype=np.float64), train) if measured else []
     for manifest in sorted(paths.scale_root(config.scale, config.cohort).glob("*/*/*/seed*/manifest.json")):
         run, metrics = manifest.parent, read_json(manifest.parent / "metrics.json")
-        leaks = _check_run(run, metrics, data.table)
-        found += [Leak(leak.kind, leak.level, f"{leak.message} ({'/'.join(run.parts[-4:])})") for leak in leaks]
-    return found
+        name = "/".join(run.parts[-4:])
+        of_run = _check_run(run, metrics, data.table)
+        leaks += [Leak(leak.kind, leak.level, f"{leak.message} ({name})") for leak in of_run]
+    return leaks
 
 
 def _check_run(run: Path, metrics: dict[str, Any], table: pd.DataFrame) -> list[Leak]:
-    found = []
+    """Leaks in the predictions and the history of one finished run."""
+    leaks = []
     if (run / "predictions.parquet").is_file():
-        found += predictions_outside_test(pd.read_parquet(run / "predictions.parquet", columns=["eid"])["eid"], table)
+        leaks += predictions_outside_test(pd.read_parquet(run / "predictions.parquet", columns=["eid"])["eid"], table)
     history = pd.read_csv(run / "history.csv") if (run / "history.csv").is_file() else pd.DataFrame()
     if "score" in history and "best_epoch" in metrics:
-        found += epoch_not_best_on_validation(int(metrics["best_epoch"]), history["score"].to_numpy())
-    return found
+        leaks += epoch_not_best_on_validation(int(metrics["best_epoch"]), history["score"].to_numpy())
+    return leaks

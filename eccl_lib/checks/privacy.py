@@ -1,7 +1,7 @@
-"""No participant in the repository: ids, names, birth dates, home paths and data files, in all that git tracks.
+"""Search the repository for participant data: ids, names, birth dates, home paths and data files.
 
-``eccl privacy`` checks the tracked files, with ``--history`` every commit, and given paths (a report, logs, executed
-notebooks). A finding names its place and never repeats the content.
+``eccl privacy`` checks the tracked files; ``--history`` also checks every commit. Further paths (a
+report, logs, executed notebooks) may be given. A finding states its location and never repeats the content.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from eccl_lib.data.ukb.masking import masked
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# UK Biobank's; ids of the embedded cohort start with 9. A full stop may end the sentence, but not be a decimal point.
+# UK Biobank ids; ids of the synthetic cohort start with 9. A number with a decimal point is not an id.
 _ID = re.compile(r"(?<!\d)(?<!\d\.)[1-6]\d{6}(?!\.?\d)")
-# Digests of runs, commits and files, as the suite and git write them: eight of their letters may look like an id.
+# Digests of runs, commits and files; seven of their digits may look like an id.
 _DIGEST = re.compile(r"\b(?=[0-9a-f]*[a-f])(?:[0-9a-f]{8}|[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64})\b")
 _NAMED = r"FamilyName|GivenName|PID|PatientID|PatientName"
 _NAMES = (
@@ -35,9 +35,9 @@ _BIRTHS = (
 )
 _HOMES = re.compile(r"(?:/home|/Users|[A-Za-z]:\\{1,2}Users)[/\\]{1,2}(?!<|\$|\{)[\w.-]+|(?<![\w.])/root/[\w.-]+")
 _DATA = {".dcm", ".nii", ".parquet", ".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pt", ".safetensors", ".zip", ".xml"}
-# The heart network, taught by generated pictures: the one binary that belongs here, if its digest is the recorded one.
+# Weights of the segmentation network, trained on synthetic images: the only binary file allowed, with this digest.
 WEIGHTS = "eccl_lib/data/segmentation/unet/weights.safetensors"
-_TAG = re.compile(r"<(?!!--)[^>]*>")  # of a drawing; its comments repeat the text that is drawn
+_TAG = re.compile(r"<(?!!--)[^>]*>")  # SVG tags; SVG comments repeat the visible text
 _EMBEDDED = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]*")
 
 KINDS = {
@@ -50,7 +50,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that must not be there. place: file and line, or cell; it repeats nothing of what was found."""
+    """One finding. place: file and line, or notebook cell; what: the kind of data, never the data itself."""
 
     place: str
     what: str
@@ -60,43 +60,43 @@ class Finding:
 
 
 def without_digests(text: str) -> str:
-    """The text without its hexadecimal digests: 8, 12, 40 or 64 places, a letter among them."""
+    """The text without hexadecimal digests of 8, 12, 40 or 64 digits."""
     return _DIGEST.sub("", text)
 
 
 def check_text(text: str, place: str) -> list[Finding]:
-    """Findings line by line; names and dates also across lines, as XML breaks them."""
-    found, text = [], without_digests(_EMBEDDED.sub("", text))
+    """Findings in a text by line; names and dates may span lines, as in XML."""
+    findings, text = [], without_digests(_EMBEDDED.sub("", text))
     for what, patterns in KINDS.items():
         for pattern in patterns:
             lines = sorted({text.count("\n", 0, match.start()) + 1 for match in pattern.finditer(text)})
-            found += [Finding(f"{place}:{line}", what) for line in lines]
-    return found
+            findings += [Finding(f"{place}:{line}", what) for line in lines]
+    return findings
 
 
 def check_file(path: Path, name: str) -> list[Finding]:
-    """A file by its name and its content; of a notebook the cells and what they printed. name: how to call it."""
+    """Findings in the name and content of a file; of a notebook also in outputs. name: the name to report."""
     place = masked(name)
-    found = [Finding(place, f"{what} in the file's name") for what in _in_name(name)]
-    if name == WEIGHTS and _recorded(path):
-        return found
+    findings = [Finding(place, f"{what} in the file name") for what in _in_name(name)]
+    if name == WEIGHTS and _has_recorded_digest(path):
+        return findings
     if path.suffix.lower() in _DATA or name.lower().endswith((".nii.gz", ".csv.gz")):
-        return [*found, Finding(place, f"a data file ({path.suffix}); nothing recorded belongs here")]
+        return [*findings, Finding(place, f"a data file ({path.suffix}); data files must not be committed")]
     content = path.read_bytes()
     if content[128:132] == b"DICM":
-        return [*found, Finding(place, "a DICOM file")]
+        return [*findings, Finding(place, "a DICOM file")]
     if b"\0" in content[:8192]:
         content = b"\n".join(_png_texts(content))
     text = content.decode("utf-8", errors="replace")
     if path.suffix == ".svg":
-        text = _drawn(text)
+        text = _svg_text(text)
     if path.suffix == ".ipynb":
-        return found + _check_notebook(text, place)
-    return found + check_text(text, place)
+        return findings + _check_notebook(text, place)
+    return findings + check_text(text, place)
 
 
-def _recorded(path: Path) -> bool:
-    """Whether the file is what the .json beside it says was trained."""
+def _has_recorded_digest(path: Path) -> bool:
+    """Whether the file has the SHA-256 digest in the .json file beside it."""
     facts = path.with_suffix(".json")
     if not facts.is_file():
         return False
@@ -105,7 +105,7 @@ def _recorded(path: Path) -> bool:
 
 
 def _png_texts(content: bytes) -> Iterator[bytes]:
-    """What a PNG carries beside pixels: its text chunks."""
+    """Text chunks of a PNG file."""
     place = 8
     while place + 8 <= len(content):
         length, kind = int.from_bytes(content[place : place + 4], "big"), content[place + 4 : place + 8]
@@ -114,8 +114,8 @@ def _png_texts(content: bytes) -> Iterator[bytes]:
         place += 12 + length
 
 
-def _drawn(svg: str) -> str:
-    """The text of a drawing, line for line, without coordinates and the names that shapes are given."""
+def _svg_text(svg: str) -> str:
+    """Visible text of an SVG file with its line breaks, without tags."""
     return _TAG.sub(lambda tag: "\n" * tag[0].count("\n"), svg)
 
 
@@ -128,20 +128,20 @@ def _check_notebook(text: str, place: str) -> list[Finding]:
         cells = json.loads(text).get("cells", [])
     except (ValueError, AttributeError):
         return check_text(text, place)
-    found = []
+    findings = []
     for number, cell in enumerate(cells, start=1):
         for part in _strings({key: value for key, value in cell.items() if key != "id"}):
-            found += [Finding(f"{place}, cell {number}", finding.what) for finding in check_text(part, "")]
-    return list(dict.fromkeys(found))
+            findings += [Finding(f"{place}, cell {number}", finding.what) for finding in check_text(part, "")]
+    return list(dict.fromkeys(findings))
 
 
 def _strings(value: Any, key: str = "") -> Iterator[str]:
-    """All text in a notebook's cell, lines joined; pictures as base64 are none."""
+    """All text in a notebook cell, lines joined, without base64 images."""
     if isinstance(value, str):
         if not key.startswith("image/"):
             yield value
         elif key == "image/svg+xml":
-            yield _drawn(value)
+            yield _svg_text(value)
     elif isinstance(value, list) and all(isinstance(line, str) for line in value):
         yield from _strings("".join(value), key)
     elif isinstance(value, dict):
@@ -153,46 +153,46 @@ def _strings(value: Any, key: str = "") -> Iterator[str]:
 
 
 def check_tracked(root: Path = ROOT) -> list[Finding]:
-    """Everything that git tracks or would track, with the list of files from git itself."""
+    """Findings in all files that git tracks, or would track."""
     listed = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     names = sorted({name for name in listed if name and (root / name).is_file()})
     return [finding for name in names for finding in check_file(root / name, name)]
 
 
 def check_tree(folder: Path) -> list[Finding]:
-    """All files below a folder: a report, logs, executed notebooks."""
+    """Findings in all files below a folder, or in one file."""
     files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
     base = folder.parent if folder.is_file() else folder
     return [finding for path in files for finding in check_file(path, path.relative_to(base).as_posix())]
 
 
 def check_history(root: Path = ROOT) -> list[Finding]:
-    """Messages and added lines of every commit of every branch, since what was once committed is still there."""
-    found: list[Finding] = []
+    """Findings in messages and added lines of every commit of every branch."""
+    findings: list[Finding] = []
     commit, lines = "", []
 
-    def close() -> None:
-        found.extend(Finding(f"commit {commit[:12]}", finding.what) for finding in check_text("\n".join(lines), ""))
+    def check_commit() -> None:
+        findings.extend(Finding(f"commit {commit[:12]}", finding.what) for finding in check_text("\n".join(lines), ""))
         lines.clear()
 
     log = _git(root, "log", "--all", "-p", "--no-color", "--format=\1%H%n%B")
     for part in re.split(r"^(?=\x01)|^(?=diff --git )", log, flags=re.MULTILINE):
         if part.startswith("\1"):
-            close()
+            check_commit()
             commit, part = part[1:].split("\n", 1)
             lines.append(part)
             continue
         head, _, body = part.partition("\n@@")
         added = "\n".join(line[1:] for line in body.split("\n") if line.startswith("+"))
-        lines += [head.split("\n")[0], _as_file(head.split("\n")[0], added)]
-    close()
-    return list(dict.fromkeys(found))
+        lines += [head.split("\n")[0], _text_of_file(head.split("\n")[0], added)]
+    check_commit()
+    return list(dict.fromkeys(findings))
 
 
-def _as_file(name: str, text: str) -> str:
-    """Added lines as ``check_file`` would see them: a drawing without tags, no pictures in base64."""
+def _text_of_file(name: str, text: str) -> str:
+    """Added lines as ``check_file`` reads them: SVG without tags, no base64 images."""
     if name.endswith(".svg"):
-        return _drawn(text)
+        return _svg_text(text)
     return "\n".join(line for line in text.split("\n") if '"image/png"' not in line)
 
 

@@ -1,1 +1,1 @@
-"""From finished runs to the numbers, tables and arrays that notebooks show."""
+"""Numbers, tables and arrays computed from finished runs."""

@@ -1,4 +1,4 @@
-"""Where an ECG encoder looks: attention weights, their rollout, and what each piece of the ECG is worth."""
+"""Attention weights, attention rollout and occlusion maps of an ECG encoder."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from eccl_lib import figures
 from eccl_lib.config.method_schema import ECCL, Arm
 from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.models.ecg_vit import EcgEncoder, grid
 from eccl_lib.pipeline import models
 from eccl_lib.training.datasets import EcgDataset
+from eccl_lib.training.runs import Run
 
-IDENTITY_SHARE = 0.5  # of the residual path; Abnar and Zuidema (2020)
+IDENTITY_SHARE = 0.5  # weight of the residual path; Abnar and Zuidema (2020)
 
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """What a finished ECG model makes of one ECG.
+    """Attention and occlusion maps of one ECG.
 
-    ecg: (12, T) as the model sees it. last_block, rollout: (rows, columns) of the token grid, shares that sum to 1.
-    occlusion: (12, columns): of a disease the fall of its logit where that lead x stretch is zeroed, of the traits the
-    root mean square change of the 82, in standard deviations.
+    ecg: (12, T), model input. last_block, rollout: (rows, columns) of the token grid, sum 1. occlusion: (12, columns),
+    effect of setting that segment to zero: decrease of the logit for a disease; root mean square change of the 82
+    standardized outputs for the traits.
     """
 
     ecg: np.ndarray
@@ -34,28 +37,43 @@ class AttentionMaps:
     occlusion: np.ndarray
 
 
-def of_ecg(config: Config, data: Cohort, row: int, arm: Arm = ECCL) -> AttentionMaps:
-    """Attention and occlusion of one participant's ECG in an arm's finished model (a ViT). row: of the cohort."""
+def attention_of_ecg(config: Config, data: Cohort, row: int, arm: Arm = ECCL) -> AttentionMaps:
+    """Attention and occlusion maps of one participant's ECG in an arm's finished ViT. row: cohort row."""
     model = models.ecg_model(config, arm, data)
     ecg = EcgDataset(data, config).of(np.array([row]))
-    blocks, shape = all_weights(model.encoder, ecg), grid(config.ecg, ecg.shape[2])
-    last, through = (share[0].reshape(shape).cpu().numpy() for share in (of_class_token(blocks[-1]), rollout(blocks)))
-    fallen = occlusion(model, ecg[0], config.ecg.patch_samples)  # (12, columns, outputs)
-    worth = fallen.square().mean(dim=-1).sqrt() if config.disease == "traits" else fallen[..., 0]
-    return AttentionMaps(ecg[0].cpu().numpy(), last, through, worth.cpu().numpy())
+    blocks, shape = attention_of_all_blocks(model.encoder, ecg), grid(config.ecg, ecg.shape[2])
+    both = class_token_attention(blocks[-1]), rollout(blocks)
+    last_block, through_all = (attention[0].reshape(shape).cpu().numpy() for attention in both)
+    change = occlusion(model, ecg[0], config.ecg.patch_samples)  # (12, columns, outputs)
+    effect = change.square().mean(dim=-1).sqrt() if config.disease == "traits" else change[..., 0]
+    return AttentionMaps(ecg[0].cpu().numpy(), last_block, through_all, effect.cpu().numpy())
 
 
-def weights(block: nn.Module, tokens: Tensor) -> Tensor:
-    """Attention of one of timm's blocks, softmax(q k^T / sqrt d), computed anew: its fused kernel gives none out.
+def example_row(run: Run) -> int:
+    """Cohort row of the test participant with the highest disease score; of the traits the first test participant."""
+    predictions = run.predictions.set_index("row")
+    return int(predictions.index[0] if run.task == "traits" else predictions[f"score_{run.task}"].idxmax())
 
-    tokens: (B, L, D) as they enter the block. Returns (B, heads, L, L); a row is what one token takes from each.
+
+def attention_figure(maps: AttentionMaps, config: Config) -> Figure:
+    """Figure of the attention and occlusion maps of one ECG."""
+    traits = config.disease == "traits"
+    output = "RMS change of 82 traits (SD)" if traits else f"decrease of the {config.disease} logit"
+    attention = {"last block": maps.last_block, "rollout": maps.rollout}
+    return figures.attention_maps(maps.ecg, attention, maps.occlusion, config.view.ecg_rate, output=output)
+
+
+def attention_weights(block: nn.Module, tokens: Tensor) -> Tensor:
+    """Attention softmax(q k^T / sqrt d) of a timm block, recomputed because the fused kernel does not return it.
+
+    tokens: (B, L, D), input of the block. Returns (B, heads, L, L); each row sums to 1.
     """
     q, k, _ = queries_keys_values(block, tokens)
     return (block.attn.scale * q @ k.transpose(-2, -1)).softmax(dim=-1)
 
 
 def queries_keys_values(block: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """tokens: (B, L, D) as they enter the block. Each (B, heads, L, D / heads)."""
+    """q, k, v of a timm block, each (B, heads, L, D / heads). tokens: (B, L, D), input of the block."""
     batch, length, _ = tokens.shape
     packed = block.attn.qkv(block.norm1(tokens)).reshape(batch, length, 3, block.attn.num_heads, -1)
     q, k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
@@ -63,59 +81,59 @@ def queries_keys_values(block: nn.Module, tokens: Tensor) -> tuple[Tensor, Tenso
 
 
 @torch.no_grad()
-def all_weights(encoder: EcgEncoder, ecg: Tensor) -> list[Tensor]:
-    """Attention of every block, first to last. ecg: (B, 12, T). Each (B, heads, 1 + L, 1 + L), class token first."""
+def attention_of_all_blocks(encoder: EcgEncoder, ecg: Tensor) -> list[Tensor]:
+    """Attention of every block in order, each (B, heads, 1 + L, 1 + L), class token first. ecg: (B, 12, T)."""
     tokens = encoder.tokens(ecg)
     x = torch.cat([(encoder.cls_token + encoder.pos_embed[:, :1]).expand(len(ecg), -1, -1), tokens], dim=1)
-    found = []
+    attention = []
     for block in encoder.blocks:
-        found.append(weights(block, x))
+        attention.append(attention_weights(block, x))
         x = block(x)
-    return found
+    return attention
 
 
-def of_class_token(last: Tensor) -> Tensor:
-    """What the class token takes from each patch in a block, mean over heads; shares that sum to 1.
+def class_token_attention(block: Tensor) -> Tensor:
+    """Attention of the class token to each patch, averaged over heads and normalized to sum 1.
 
-    last: (B, heads, 1 + L, 1 + L). Returns (B, L), the class token's look at itself left out.
+    block: (B, heads, 1 + L, 1 + L). Returns (B, L), without the class token itself.
     """
-    share = last.mean(dim=1)[:, 0, 1:]
+    share = block.mean(dim=1)[:, 0, 1:]
     return share / share.sum(dim=1, keepdim=True)
 
 
 def rollout(all_blocks: list[Tensor]) -> Tensor:
-    """How much of each patch reaches the class token through all blocks (Abnar and Zuidema 2020, attention rollout).
+    """Attention rollout (Abnar and Zuidema 2020): contribution of each patch to the class token through all blocks.
 
-    A block passes on half of its input as it is and half by attention, mean over heads: the product of these
-    matrices, last block leftmost. all_blocks: each (B, heads, 1 + L, 1 + L). Returns (B, L), shares that sum to 1.
+    Product over blocks of (identity + head-averaged attention) / 2, last block leftmost.
+    all_blocks: each (B, heads, 1 + L, 1 + L). Returns (B, L), sum 1.
     """
     length = all_blocks[0].shape[-1]
-    same = torch.eye(length, device=all_blocks[0].device)
-    reach = same.expand(len(all_blocks[0]), length, length)
+    identity = torch.eye(length, device=all_blocks[0].device)
+    product = identity.expand(len(all_blocks[0]), length, length)
     for block in all_blocks:
-        reach = (IDENTITY_SHARE * same + (1 - IDENTITY_SHARE) * block.mean(dim=1)) @ reach
-    share = reach[:, 0, 1:]
+        product = (IDENTITY_SHARE * identity + (1 - IDENTITY_SHARE) * block.mean(dim=1)) @ product
+    share = product[:, 0, 1:]
     return share / share.sum(dim=1, keepdim=True)
 
 
 @torch.no_grad()
-def occlusion(outputs: Callable[[Tensor], Tensor], ecg: Tensor, stretch: int, batch: int = 64) -> Tensor:
-    """What each lead x stretch of time is worth: outputs of the whole ECG minus outputs with that piece at zero.
+def occlusion(outputs: Callable[[Tensor], Tensor], ecg: Tensor, segment: int, batch: int = 64) -> Tensor:
+    """Occlusion map: outputs for the whole ECG minus outputs with one segment of one lead set to zero.
 
-    Zero is what the training's random crop shows of a part that is not there. outputs: (B, 12, T) to (B, K);
-    ecg: (12, T); stretch: samples, a divisor of T. Returns (12, T / stretch, K).
+    Zero is also the value that the random crop of the training leaves outside the crop. outputs: (B, 12, T) to (B, K).
+    ecg: (12, T). segment: samples, a divisor of T. Returns (12, T / segment, K). Raises ValueError otherwise.
     """
     leads, samples = ecg.shape
-    if samples % stretch:
-        raise ValueError(f"{samples} samples cannot be cut into stretches of {stretch}; take a divisor")
-    columns = samples // stretch
+    if samples % segment:
+        raise ValueError(f"{samples} samples cannot be divided into segments of {segment}; choose a divisor")
+    columns = samples // segment
     whole = outputs(ecg[None])
-    fallen = []
+    changes = []
     for first in range(0, leads * columns, batch):
-        pieces = torch.arange(first, min(first + batch, leads * columns))
-        changed = ecg.repeat(len(pieces), 1, 1)  # (B, 12, T)
-        for k, piece in enumerate(pieces.tolist()):
-            lead, column = divmod(piece, columns)
-            changed[k, lead, column * stretch : (column + 1) * stretch] = 0
-        fallen.append(whole - outputs(changed))
-    return torch.cat(fallen).reshape(leads, columns, -1)
+        positions = range(first, min(first + batch, leads * columns))
+        occluded = ecg.repeat(len(positions), 1, 1)  # (B, 12, T)
+        for k, position in enumerate(positions):
+            lead, column = divmod(position, columns)
+            occluded[k, lead, column * segment : (column + 1) * segment] = 0
+        changes.append(whole - outputs(occluded))
+    return torch.cat(changes).reshape(leads, columns, -1)

@@ -1,4 +1,7 @@
-"""What sex and age alone predict: an ECG betrays both, so an ECG model has to beat this line to show more."""
+"""Baseline from sex and age alone.
+
+Sex and age can be inferred from an ECG, so an ECG model adds information only where it exceeds this baseline.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +21,27 @@ ROW = "sex and age alone"
 
 
 def features(table: pd.DataFrame) -> np.ndarray:
-    """(N, 4) float64: male, age, age squared, male x age, age in decades from 60. table: a cohort's."""
+    """Predictors (N, 4) float64: male, age, age squared, male x age; age in decades from 60. table: cohort table."""
     male = (table["sex"].to_numpy() == "male").astype(np.float64)
     age = np.nan_to_num((table["age"].to_numpy(np.float64) - 60) / 10)
     return np.column_stack([male, age, age**2, male * age])
 
 
 def predict(data: Cohort, targets: Targets) -> np.ndarray:
-    """A linear model on the training participants, outputs for the test participants: (n, outputs)."""
+    """Outputs (n, outputs) for the test participants of a linear model fitted on the training participants."""
     from sklearn.linear_model import LogisticRegression, Ridge
 
     x, train, test = features(data.table), data.index("train"), data.index("test")
     if targets.task.is_disease:
         model = LogisticRegression().fit(x[train], targets.values[train, 0] > 0.5)
         return model.decision_function(x[test])[:, None]
-    # A missing trait stands at its mean, which is 0 once scaled.
+    # A missing trait is set to its mean, which is 0 after standardization.
     model = Ridge().fit(x[train], np.nan_to_num(targets.standardize().numpy()[train]))
     return targets.to_units(model.predict(x[test]))
 
 
 def table(data: Cohort, tasks: Sequence[str] = TASK_KEYS, draws: int = bootstrap.DRAWS) -> pd.DataFrame:
-    """One row per task as ``results.cells`` has them; the fit has no seed, hence no spread."""
+    """One row per task, columns as in ``table1.cells``. The fit has no seed, so std is missing."""
     records = []
     for key in tasks:
         targets = build_targets(TASKS[key], data.labels, data.traits, data.index("train"))
@@ -50,6 +53,6 @@ def table(data: Cohort, tasks: Sequence[str] = TASK_KEYS, draws: int = bootstrap
 def _cell(data: Cohort, targets: Targets, draws: int) -> dict[str, float]:
     predicted, measured = predict(data, targets), targets.values[data.index("test")].astype(np.float64)
     if targets.task.is_disease:
-        prevalence = float(targets.values[data.index("train")].mean())  # every training participant is seen: no shift
+        prevalence = float(targets.values[data.index("train")].mean())  # all participants are seen: no shift
         return table_cell.of_disease(predicted.T, measured[:, 0] > 0.5, Prior(prevalence, prevalence))
     return table_cell.of_traits(predicted[None], measured, bootstrap.r_draws(predicted[None], measured, draws))

@@ -1,4 +1,4 @@
-"""Fig. 2b: the method with other ECG encoders, by number of patches and by size."""
+"""Fig. 2b: ECCL with other ECG encoders, by number of patches and by model size."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from eccl_lib.pipeline.stages import RunSpec, expected, spec
 
 
 def plan(config: Config) -> list[tuple[str, Config]]:
-    """Panel ("patches" or "size") and parameters of each point; the chosen encoder is a point of either."""
+    """Panel ("patches" or "size") and config of each point; the configured encoder is a point of both panels."""
     base = replace(config, disease="traits")
     leads = config.variants.patch_leads
     sizes = dict.fromkeys([*zip(config.variants.widths, config.variants.heads, strict=True), _size(base)])
-    cuts = [replace(base.ecg, patch_leads=leads, patch_samples=length) for length in config.variants.patch_samples]
-    points = [("patches", encoder) for encoder in dict.fromkeys([*cuts, base.ecg])]
+    lengths = [replace(base.ecg, patch_leads=leads, patch_samples=length) for length in config.variants.patch_samples]
+    points = [("patches", encoder) for encoder in dict.fromkeys([*lengths, base.ecg])]
     points += [("size", replace(base.ecg, width=width, heads=heads)) for width, heads in sizes]
     return [(panel, replace(base, ecg=encoder)) for panel, encoder in points]
+
+
+def plan_table(config: Config) -> pd.DataFrame:
+    """One row per point of Fig. 2b: panel, patch (leads x samples) and width of the ECG encoder."""
+    rows = [(panel, f"{p.ecg.patch_leads} x {p.ecg.patch_samples}", p.ecg.width) for panel, p in plan(config)]
+    return pd.DataFrame(rows, columns=["panel", "patch", "width"])
 
 
 def _size(config: Config) -> tuple[int, int]:

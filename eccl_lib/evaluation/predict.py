@@ -1,4 +1,4 @@
-"""One ECG file in, cardiac traits and disease scores out.
+"""Cardiac traits and disease scores of one ECG file.
 
 Command: ``eccl predict ECG``.
 """
@@ -14,7 +14,7 @@ import torch
 
 from eccl_lib.config.method_schema import ECCL
 from eccl_lib.config.schema import DISEASES, Config
-from eccl_lib.data import cohort, ecg, open_cohort
+from eccl_lib.data import cohort, ecg, open_cohort, original
 from eccl_lib.data.formats import detect
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.traits import TRAITS
@@ -24,19 +24,19 @@ from eccl_lib.pipeline import models, stages
 from eccl_lib.tasks import DISEASE_NAMES, TASKS, build_targets
 
 WARNING = (
-    "The weights come from a synthetic cohort. Traits and scores show that the software works on this file; "
-    "they say nothing about this person."
+    "The models were trained on a synthetic cohort. The traits and scores show that the software runs on this file; "
+    "they have no meaning for this person."
 )
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the aligned ECG models say of one recording.
+    """Predictions of the aligned ECG models for one recording.
 
-    signal: (12, 5000) mV at 500 Hz as recorded; stored: (12, 5000) int16 uV without baseline, what the models read.
-    traits: a row per trait: field_id, name, short_name, unit, group, value, cohort_mean, cohort_sd, z, test_r.
-    diseases: a row per disease: code, name, score (0 to 1, not a probability), percentile among the cohort's test
-    participants, test_auc. cohort_scores: code to (scores, labels) of those participants.
+    signal: (12, 5000) mV at 500 Hz as recorded. stored: (12, 5000) int16 uV after baseline removal, the model input.
+    traits: one row per trait: field_id, name, short_name, unit, group, value, cohort_mean, cohort_sd, z, test_r.
+    diseases: one row per disease: code, name, score (0 to 1, not a probability), percentile among the test
+    participants, test_auc, test_n, test_positives. cohort_scores: code to (scores, labels) of the test participants.
     """
 
     signal: np.ndarray
@@ -50,17 +50,24 @@ class Prediction:
 
 
 def predict(config: Config, path: Path | str, log: Log = print) -> Prediction:
-    """Read one ECG file of any known format and predict with the ECCL models of ``config``'s scale and seed.
+    """Read one ECG file and predict with the ECCL models of this config.
 
-    Models that are missing are trained first where the scale allows. Raises UnreadableError on a file that is no
-    usable ECG, MissingError with the command where a model is missing.
+    Missing models are trained first if the scale allows it; otherwise MissingError names the command. Raises
+    UnreadableError if the file is not a usable ECG.
     """
-    record = detect.read_ecg(Path(path))
-    return predict_record(config, record, log)
+    return predict_record(config, detect.read_ecg(Path(path)), log)
+
+
+def read_or_example(config: Config, path: str, log: Log = print) -> tuple[EcgRecord, str]:
+    """The ECG of a file, or of the first test participant if path is empty; and its name for a figure title."""
+    if path:
+        return detect.read_ecg(Path(path)), Path(path).name
+    data = open_cohort.load(config, log)
+    return original.ecg_of(config, data, data.index("test")[0]), "first test participant"
 
 
 def predict_record(config: Config, record: EcgRecord, log: Log = print) -> Prediction:
-    """As ``predict``, for a recording that has been read."""
+    """As ``predict``, for a recording in memory."""
     signal = ecg.standardise(record)
     stored, heart_rate, flags = ecg.preprocess(record)
     data = open_cohort.load(config, log)
@@ -79,7 +86,7 @@ def predict_record(config: Config, record: EcgRecord, log: Log = print) -> Predi
 
 
 def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) -> np.ndarray:
-    """For one ECG, traits in their units, a disease as its logit. stored: (12, 5000) int16. Returns (outputs,)."""
+    """Model outputs (outputs,) of one ECG: traits in their units, or the logit. stored: (12, 5000) int16."""
     stages.require(stages.spec(config, "eccl"), log)
     model = models.ecg_model(config, ECCL, data)
     view = torch.from_numpy(ecg.to_view(stored, config.view.ecg_rate)[None]).to(device(config))
@@ -90,12 +97,12 @@ def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) 
 
 
 def _traits(config: Config, data: cohort.Cohort, values: np.ndarray) -> pd.DataFrame:
-    """Predicted values beside the training participants' mean and spread and the test participants' r."""
+    """Predicted values, mean and standard deviation of the training participants, and r on the test participants."""
     measured = data.traits[data.index("train")]
     mean, spread = np.nanmean(measured, axis=0), np.nanstd(measured, axis=0)
-    found = stages.expected(config, "eccl", data).predictions
+    test = stages.expected(config, "eccl", data).predictions
     columns = [str(trait.field_id) for trait in TRAITS]
-    r = [found[f"score_{c}"].corr(found[f"target_{c}"]) for c in columns]
+    r = [test[f"score_{c}"].corr(test[f"target_{c}"]) for c in columns]
     frame = pd.DataFrame(
         [{k: getattr(t, k) for k in ("field_id", "name", "short_name", "unit", "group")} for t in TRAITS]
     )
@@ -105,12 +112,12 @@ def _traits(config: Config, data: cohort.Cohort, values: np.ndarray) -> pd.DataF
 
 def _test_scores(config: Config, data: cohort.Cohort) -> tuple[np.ndarray, np.ndarray]:
     """Scores in 0 to 1 and labels of the test participants, both (n,)."""
-    found = stages.expected(config, "eccl", data).predictions
-    return _sigmoid(found[f"score_{config.disease}"].to_numpy()), found[f"target_{config.disease}"].to_numpy() > 0.5
+    test = stages.expected(config, "eccl", data).predictions
+    return _sigmoid(test[f"score_{config.disease}"].to_numpy()), test[f"target_{config.disease}"].to_numpy() > 0.5
 
 
 def _disease(
-    code: str, logit: np.ndarray, others: np.ndarray, sick: np.ndarray, config: Config, data: cohort.Cohort
+    code: str, logit: np.ndarray, others: np.ndarray, positive: np.ndarray, config: Config, data: cohort.Cohort
 ) -> dict[str, object]:
     score = float(_sigmoid(logit)[0])
     return {
@@ -119,8 +126,8 @@ def _disease(
         "score": score,
         "percentile": 100 * float((others < score).mean()),
         "test_auc": stages.expected(replace(config, disease=code), "eccl", data).metrics["test"],
-        "test_n": len(sick),
-        "test_positives": int(sick.sum()),
+        "test_n": len(positive),
+        "test_positives": int(positive.sum()),
     }
 
 

@@ -1,4 +1,4 @@
-"""What finished runs predict for the test participants, as arrays: one task, several rows and seeds."""
+"""Predictions of finished runs for the test participants as arrays: one task, several rows and seeds."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from eccl_lib.training.runs import Run
 
 @dataclass(frozen=True)
 class Scores:
-    """One column of Table 1 before any averaging: R rows (keys of METHODS), S seeds, the same n test participants.
+    """Predictions of one task: R rows (keys of METHODS), S seeds, the same n test participants.
 
-    measured: (n, outputs), 0 or 1 for a disease, traits in their units, NaN missing. predicted: (R, S, n, outputs),
-    logits or units. runs: R times S finished runs.
+    measured: (n, outputs), 0 or 1 for a disease, traits in their units, NaN if missing. predicted: (R, S, n, outputs),
+    logits, or traits in their units. runs: R times S finished runs.
     """
 
     task: Task
@@ -35,32 +35,32 @@ class Scores:
 
     @property
     def positive(self) -> np.ndarray:
-        """Who has the disease. (n,) bool."""
+        """Whether a participant has the diagnosis, (n,) bool."""
         return self.measured[:, 0] > 0.5
 
     @property
     def logits(self) -> np.ndarray:
-        """Of a disease. (R, S, n)."""
+        """Logits of a disease, (R, S, n)."""
         return self.predicted[..., 0]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The rows as the paper calls them."""
+        """Names of the rows in the paper."""
         return tuple(METHODS[key].row for key in self.rows)
 
 
 def gather(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> dict[str, Scores]:
-    """The finished runs of these cells, by task. Trains nothing.
+    """Predictions of finished runs, by task; no run is trained.
 
-    Raises MissingError with the command where a run is not there, DamagedError where two runs scored other people.
+    Raises MissingError with the command if a run is missing, DamagedError if runs scored different participants.
     """
     reading = replace(config, runtime=replace(config.runtime, build_missing=False))
-    data, found = open_cohort.load(reading, silent), {}
+    data, gathered = open_cohort.load(reading, silent), {}
     for task in tasks:
         cells = [replace(reading, disease=task, seed=seed) for seed in seeds]
         runs = tuple(tuple(_finished(cell, key, data) for cell in cells) for key in rows)
-        found[task] = of_runs(TASKS[task], tuple(rows), tuple(seeds), runs)
-    return found
+        gathered[task] = scores_of_runs(TASKS[task], tuple(rows), tuple(seeds), runs)
+    return gathered
 
 
 def _finished(config: Config, key: str, data: cohort.Cohort) -> Run:
@@ -69,15 +69,17 @@ def _finished(config: Config, key: str, data: cohort.Cohort) -> Run:
     return run
 
 
-def of_runs(task: Task, rows: tuple[str, ...], seeds: tuple[int, ...], runs: tuple[tuple[Run, ...], ...]) -> Scores:
-    """Predictions of the runs of one task, held to be of the same participants in the same order."""
+def scores_of_runs(
+    task: Task, rows: tuple[str, ...], seeds: tuple[int, ...], runs: tuple[tuple[Run, ...], ...]
+) -> Scores:
+    """Predictions of the runs of one task. Raises DamagedError unless all runs scored the same participants."""
     first = runs[0][0]
-    people, measured = first.predictions["row"].to_numpy(), measured_and_predicted(first)[0]
+    participants, measured = first.predictions["row"].to_numpy(), measured_and_predicted(first)[0]
     predicted = []
     for run in (run for row in runs for run in row):
-        here, scores = measured_and_predicted(run)
-        same = np.array_equal(run.predictions["row"], people) and np.array_equal(here, measured, equal_nan=True)
-        if not same:
+        targets, scores = measured_and_predicted(run)
+        same = np.array_equal(run.predictions["row"], participants)
+        if not (same and np.array_equal(targets, measured, equal_nan=True)):
             raise DamagedError(
                 f"{run.name} and {first.name} were scored on different participants. "
                 "Remove the folder of the older one and run the same command again."
@@ -88,8 +90,8 @@ def of_runs(task: Task, rows: tuple[str, ...], seeds: tuple[int, ...], runs: tup
 
 
 def measured_and_predicted(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Of every test participant: measured (NaN: missing) and predicted, both (n, outputs)."""
-    found = run.predictions
-    names = [column.removeprefix("target_") for column in found if column.startswith("target_")]
-    measured, predicted = (found[[f"{kind}_{name}" for name in names]] for kind in ("target", "score"))
+    """Measured (NaN: missing) and predicted values of the test participants, both (n, outputs)."""
+    frame = run.predictions
+    names = [column.removeprefix("target_") for column in frame if column.startswith("target_")]
+    measured, predicted = (frame[[f"{kind}_{name}" for name in names]] for kind in ("target", "score"))
     return measured.to_numpy(np.float64), predicted.to_numpy(np.float64)

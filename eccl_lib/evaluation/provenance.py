@@ -1,4 +1,4 @@
-"""Where a table comes from: cohort, runs, code, versions, processor time. Nothing of a participant, no host."""
+"""Provenance of Table 1: cohort, runs, code, versions, CPU time; no participant data and no host name."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from eccl_lib.pipeline.stages import spec, waves
 PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision")
 
 
-def facts(config: Config, data: Cohort, found: Mapping[str, Scores]) -> dict[str, Any]:
-    """What ``table1.json`` holds. found: the scores by task that the table is made of."""
-    first = next(iter(found.values()))
-    runs = sorted((run for scores in found.values() for row in scores.runs for run in row), key=lambda run: run.name)
+def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) -> dict[str, Any]:
+    """Content of ``table1.json``. scores_by_task: the predictions of the table."""
+    first = next(iter(scores_by_task.values()))
+    runs = [run for scores in scores_by_task.values() for row in scores.runs for run in row]
+    runs.sort(key=lambda run: run.name)
     prevalence = data.labels.mean(axis=0).round(4).tolist()
     positives = data.labels[data.index("test")].sum(axis=0).tolist()
     return {
@@ -41,7 +42,7 @@ def facts(config: Config, data: Cohort, found: Mapping[str, Scores]) -> dict[str
         "runs": [run.name for run in runs],
         "runs_sha256": digest(run.fingerprint for run in runs),
         "made_with": _distinct(run.manifest()["made_with"] for run in runs),
-        "cpu_seconds": cpu_seconds(config, data, found),
+        "cpu_seconds": cpu_seconds(config, data, scores_by_task),
         "commit": commit(),
         "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "machine": {"cores": os.cpu_count(), "architecture": platform.machine(), "system": platform.system()},
@@ -49,20 +50,20 @@ def facts(config: Config, data: Cohort, found: Mapping[str, Scores]) -> dict[str
 
 
 def digest(fingerprints: Iterable[str]) -> str:
-    """SHA-256 of the runs' full fingerprints, one a line: the list of names holds their first eight digits."""
+    """SHA-256 of the full fingerprints, one per line; run names contain only their first eight digits."""
     return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
 
 
 def _distinct(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each different record once."""
+    """The records without duplicates."""
     return list({tuple(sorted(record.items())): record for record in records}.values())
 
 
-def cpu_seconds(config: Config, data: Cohort, found: Mapping[str, Scores]) -> dict[str, Any]:
-    """Processor time of all runs and of what they share, each counted once: in total, by stage, by kind of job."""
+def cpu_seconds(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) -> dict[str, Any]:
+    """CPU time of all runs and their parent runs, each counted once: in total, by stage, by kind of job."""
     cells = [
         spec(replace(config, disease=task, seed=seed), key)
-        for task, scores in found.items()
+        for task, scores in scores_by_task.items()
         for key in scores.rows
         for seed in scores.seeds
     ]
@@ -84,7 +85,7 @@ def _counted(groups: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
 
 
 def commit() -> dict[str, Any] | None:
-    """Of the checkout this code is in, and whether its code has changed since; None where there is no checkout."""
+    """Commit of this checkout and whether eccl_lib has uncommitted changes; None without a git checkout."""
     try:
         name = _git("rev-parse", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", "eccl_lib")

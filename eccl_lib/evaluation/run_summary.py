@@ -1,4 +1,4 @@
-"""From a finished run to what a notebook shows: score with interval, ROC curve, r per trait."""
+"""Summaries of finished runs: scores with intervals, training curves, r per trait."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.metrics import bootstrap, delong, scores
 from eccl_lib.training.runs import Run
 
-DRAWS = 2000  # of participants, for one run's intervals; ours
-# One whole-heart trait beside its segments: what fits on a page and is read first.
+DRAWS = 2000  # bootstrap draws of participants for one run; ours
+SCORES = ("AUC", "mean r")  # metrics of which more is better; the others are errors
+# Global traits, without the values of single segments.
 OVERVIEW = tuple(t.short_name for t in TRAITS if "_AHA_" not in t.short_name and not t.short_name[-1].isdigit())
 
 
 def interval(run: Run, draws: int = DRAWS) -> tuple[float, float, float]:
-    """The run's test score with its 95 % interval over participants.
+    """Test score of a run with its 95 % interval over participants: score, low, high.
 
-    An AUC's is DeLong's on the logit scale; that of mean r is a bootstrap of ``draws`` draws.
+    AUC: DeLong on the logit scale. Mean r: bootstrap with ``draws`` draws.
     """
     measured, predicted = measured_and_predicted(run)
     if run.task != "traits":
@@ -32,7 +33,7 @@ def interval(run: Run, draws: int = DRAWS) -> tuple[float, float, float]:
 
 
 def summary(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """A row a run: what was scored, on how many, with its 95 % interval. runs: name to finished run."""
+    """One row per run: metric, test score, 95 % interval, counts, best epoch. runs: name to finished run."""
     rows = []
     for name, run in runs.items():
         score, low, high = interval(run)
@@ -50,7 +51,7 @@ def summary(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def traits(run: Run, draws: int = DRAWS) -> pd.DataFrame:
-    """A row a trait: short_name, group, unit, r, low, high (95 % interval over test participants), n."""
+    """One row per trait: short_name, group, unit, r, low, high (95 % interval over test participants), n."""
     measured, predicted = measured_and_predicted(run)
     low, high = bootstrap.percentile(bootstrap.r_draws(predicted[None], measured, draws))
     columns = {key: [getattr(t, key) for t in TRAITS] for key in ("short_name", "group", "unit")}
@@ -58,19 +59,42 @@ def traits(run: Run, draws: int = DRAWS) -> pd.DataFrame:
     return pd.DataFrame({**columns, "r": r, "low": low, "high": high, "n": (~np.isnan(measured)).sum(axis=0)})
 
 
-def score_figure(runs: Mapping[str, Run], synthetic: bool) -> Figure:
+def overview(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a frame of traits that are global traits, without single segments."""
+    return frame[frame["short_name"].isin(OVERVIEW)]
+
+
+def training_figure(run: Run) -> Figure:
+    """Training curves of a run: loss terms, and the validation score (or error and learning rate of an autoencoder)."""
+    metric, history = run.metrics["metric"], run.history
+    if metric in SCORES:
+        history = history.rename(columns={"score": "validation"})
+        losses = [name for name in ("loss", "contrastive", "task") if name in history]
+        panels = {"training loss": losses, metric: ["validation"]}
+    else:
+        history = history.assign(validation=-history["score"]).rename(
+            columns={"loss": "training", "lr": "learning rate"}
+        )
+        panels = {metric: ["training", "validation"], "learning rate": ["learning rate"]}
+    return figures.training_curves(history, panels, best_epoch=run.metrics["best_epoch"])
+
+
+def loss_decreased(run: Run) -> bool:
+    """Whether the training loss of the last epoch is below that of the first."""
+    return bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+
+
+def score_figure(runs: Mapping[str, Run]) -> Figure:
     """ROC curves of a disease, or r per trait of the first run. runs: name to finished run of one task."""
     first = next(iter(runs.values()))
     if first.task == "traits":
-        chosen = traits(first)
-        chosen = chosen[chosen["short_name"].isin(OVERVIEW)]
-        return figures.fig2c_traits(chosen, n=first.metrics["n"]["test"], synthetic=synthetic)
+        return figures.fig2c_traits(overview(traits(first)), n=first.metrics["n"]["test"])
     curves = {}
     for name, run in runs.items():
         measured, predicted = measured_and_predicted(run)
         auc, low, high = interval(run)
         curves[name] = (measured[:, 0] > 0.5, predicted[:, 0], f"AUC {auc:.2f} (95 % interval {low:.2f} to {high:.2f})")
-    return figures.roc_curves(curves, synthetic=synthetic)
+    return figures.roc_curves(curves)
 
 
 def scatter(run: Run, names: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -80,17 +104,17 @@ def scatter(run: Run, names: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.
     return {name: (measured[:, position[name]], predicted[:, position[name]]) for name in names}
 
 
-def modality_gap(features: np.ndarray, group: np.ndarray, person: np.ndarray) -> str:
-    """How far two modalities lie apart, in words for a picture's title: silhouette, 0 where mixed, 1 where apart."""
+def modality_gap(features: np.ndarray, group: np.ndarray, participant: np.ndarray) -> str:
+    """Silhouette of two modalities with its interval, as text: 0 if they are mixed, 1 if they are separated."""
     from eccl_lib.metrics import embedding
 
-    mean, low, high = embedding.balanced_interval(embedding.silhouette(features, group), group, person)
-    return f"silhouette {mean:.2f} ({low:.2f} to {high:.2f}); 0 is mixed"
+    mean, low, high = embedding.balanced_interval(embedding.silhouette(features, group), group, participant)
+    return f"silhouette {mean:.2f} ({low:.2f} to {high:.2f}); 0 = mixed"
 
 
 def separation(features: np.ndarray, group: np.ndarray) -> str:
-    """How far the sick and the others lie apart, in words: 5-NN purity, each alike, 0.5 where mixed, 1 where apart."""
+    """5-NN purity of cases and controls with its interval, as text: 0.5 if they are mixed, 1 if they are separated."""
     from eccl_lib.metrics import embedding
 
     mean, low, high = embedding.balanced_interval(embedding.purity(features, group), group)
-    return f"5-NN purity {mean:.2f} ({low:.2f} to {high:.2f}); 0.50 is mixed"
+    return f"5-NN purity {mean:.2f} ({low:.2f} to {high:.2f}); 0.50 = mixed"

@@ -1,4 +1,4 @@
-"""The supplement's pages from finished runs and the frames of Table 1: ROC, calibration, differences, training."""
+"""Supplementary figures from finished runs and the tables of Table 1: ROC, calibration, differences, training."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from eccl_lib.figures import StageCurves
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.stages import spec, waves
 
-ROC_ROWS = ("CMR_Sup", "ECCL", "CMAE", "W/O SSL; W/O CL")  # the ceiling, the method, the published rival, the floor
-KINDS = {"raw": ("as trained, 1 : 2", "brier_raw"), "shifted": ("after the prior shift", "brier_shifted")}
+ROC_ROWS = ("CMR_Sup", "ECCL", "CMAE", "W/O SSL; W/O CL")  # reference, ECCL, baseline, ablation
+KINDS = {"raw": ("before the prior shift", "brier_raw"), "shifted": ("after the prior shift", "brier_shifted")}
 SCORE, ERROR = "AUC, mean r", "\N{MINUS SIGN}error"
 # Of the figure of all trainings: title, loss and score of each stage; names of the variants.
 STAGE_TITLES = {
     "pretrain_ecg": ("ECG encoder: masked autoencoder", "masked MSE", ERROR),
     "pretrain_cmr": ("CMR encoder: {}", "task loss", SCORE),
-    "autoencode": ("CMAE: autoencoder of the {}", "error", ERROR),
-    "pretrain_pair": ("CMAE: both, one latent", "loss", ERROR),
+    "autoencode": ("CMAE: {} autoencoder", "error", ERROR),
+    "pretrain_pair": ("CMAE: joint autoencoders", "loss", ERROR),
     "align": ("alignment: {}", "loss", SCORE),
     "finetune": ("fine-tuning: {}", "loss", SCORE),
     "third_stage": ("third stage: {}", "loss", SCORE),
@@ -33,48 +33,48 @@ VARIANTS = {"swin": "Swin", "ecg": "ECG", "cmr": "CMR"} | {key: method.row for k
 ORDER = list(VARIANTS)
 
 
-def roc(
-    found: Mapping[str, Scores], cells: pd.DataFrame, rows: Sequence[str] = ROC_ROWS, *, synthetic: bool = False
-) -> Figure:
-    """ROC curves of some rows for each disease, mean over seeds, with the AUC's interval; ECCL with its band.
+def roc(scores_by_task: Mapping[str, Scores], cells: pd.DataFrame, rows: Sequence[str] = ROC_ROWS) -> Figure:
+    """ROC curves of some rows for each disease, mean over seeds, with AUC and interval; ECCL with its band.
 
-    found: task to the test participants' scores. cells: row, task, mean, low, high. rows: names of Table 1, those left
-    out that are not there.
+    scores_by_task: predictions of the test participants. cells: row, task, mean, low, high. rows: names in Table 1;
+    missing rows are left out.
     """
     numbers, panels = cells.set_index(["row", "task"]), {}
-    for task in (task for task in found if found[task].task.is_disease):
-        scores, panels[task] = found[task], {}
+    for task, scores in scores_by_task.items():
+        if not scores.task.is_disease:
+            continue
+        panels[task] = {}
         for name in (name for name in rows if name in scores.names):
             cell = numbers.loc[(name, task)]
             text = f"AUC {cell['mean']:.2f} ({cell['low']:.2f} to {cell['high']:.2f})"
             panels[task][name] = (scores.positive, scores.logits[scores.names.index(name)], text)
-    return figures.roc_panels(panels, banded="ECCL" if "ECCL" in rows else None, synthetic=synthetic)
+    return figures.roc_panels(panels, banded="ECCL" if "ECCL" in rows else None)
 
 
-def reliability(curves: pd.DataFrame, cells: pd.DataFrame, row: str = "ECCL", *, synthetic: bool = False) -> Figure:
-    """Reliability curves of one row, raw and after the prior shift, with the Brier scores.
+def reliability(curves: pd.DataFrame, cells: pd.DataFrame, row: str = "ECCL") -> Figure:
+    """Reliability curves of one row before and after the prior shift, with Brier scores.
 
     curves: row, task, kind ("raw", "shifted"), predicted, observed, low, high, n. cells: row, task, brier_raw,
-    brier_shifted, n. row: its name in Table 1.
+    brier_shifted, n. row: name in Table 1.
     """
-    mine, numbers, panels = curves[curves["row"] == row], cells[cells["row"] == row].set_index("task"), {}
-    for task in (task for task in DISEASES if task in set(mine["task"])):
-        of_task = mine[mine["task"] == task]
+    of_row, numbers, panels = curves[curves["row"] == row], cells[cells["row"] == row].set_index("task"), {}
+    for task in (task for task in DISEASES if task in set(of_row["task"])):
+        of_task = of_row[of_row["task"] == task]
         panels[task] = {
             f"{name}: Brier {numbers.loc[task, brier]:.3f}": of_task[of_task["kind"] == kind]
             for kind, (name, brier) in KINDS.items()
         }
-    return figures.reliability_curves(panels, n=int(numbers["n"].iloc[0]), synthetic=synthetic)
+    return figures.reliability_curves(panels, n=int(numbers["n"].iloc[0]))
 
 
-def forest(differences: pd.DataFrame, cells: pd.DataFrame, *, synthetic: bool = False) -> Figure:
-    """ECCL minus each row. differences: other, task, difference, low, high, p_holm; cells: n, seeds."""
+def forest(differences: pd.DataFrame, cells: pd.DataFrame) -> Figure:
+    """Forest plot of ECCL minus each row. differences: other, task, difference, low, high, p_holm; cells: n, seeds."""
     n, seeds = int(cells["n"].iloc[0]), int(cells["seeds"].iloc[0])
-    return figures.differences_forest(differences, n=n, seeds=seeds, synthetic=synthetic)
+    return figures.differences_forest(differences, n=n, seeds=seeds)
 
 
-def training(config: Config, data: Cohort, seeds: Sequence[int], *, synthetic: bool = False) -> Figure:
-    """Training curves of every stage that has finished runs, all tasks and these seeds on one page."""
+def training(config: Config, data: Cohort, seeds: Sequence[int]) -> Figure:
+    """Training curves of all finished runs of these seeds, one panel pair per stage."""
     cells = [replace(config, disease=task, seed=seed) for task in TASKS for seed in seeds]
     panels: dict[tuple[str, str], dict[str, list[pd.DataFrame]]] = {}
     for own in (own for wave in waves([spec(cell, key) for key in METHODS for cell in cells]) for own in wave):
@@ -85,4 +85,4 @@ def training(config: Config, data: Cohort, seeds: Sequence[int], *, synthetic: b
     for stage, variant in sorted(panels, key=lambda panel: (list(STAGE_TITLES).index(panel[0]), ORDER.index(panel[1]))):
         title, loss, score = STAGE_TITLES[stage]
         curves.append(StageCurves(title.format(VARIANTS[variant]), loss, score, panels[stage, variant]))
-    return figures.training_stages(curves, synthetic=synthetic)
+    return figures.training_stages(curves)

@@ -1,6 +1,6 @@
-"""From finished runs to the numbers of Table 1: cells with intervals, differences, traits, reliability, retrieval.
+"""Numbers of Table 1 from finished runs: cells with intervals, differences, traits, reliability, retrieval.
 
-``write`` makes all files; every frame has a function of its own. No participant is in any of them.
+``write`` writes all files; one function computes each frame. No file contains data of single participants.
 """
 
 from __future__ import annotations
@@ -15,32 +15,30 @@ import pandas as pd
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import demographic_baseline, provenance, table1_text
+from eccl_lib.evaluation import demographic_baseline, provenance, table1_text, table_cell
 from eccl_lib.evaluation import features as latent
-from eccl_lib.evaluation import table_cell as numbers
 from eccl_lib.evaluation.predictions import Scores, gather
 from eccl_lib.io.files import write_atomically, write_json, write_text
 from eccl_lib.io.progress import Log
 from eccl_lib.metrics import bootstrap, calibration, comparison
-from eccl_lib.metrics import retrieval as finding
+from eccl_lib.metrics import retrieval as retrieval_metrics
 from eccl_lib.metrics import scores as evaluate
 from eccl_lib.metrics.calibration import Prior
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import targets_of
 from eccl_lib.training.sampling import task_batches
 
-BASE = "eccl"  # the row that all others are compared with
+BASE = "eccl"  # the row that is compared with all others
 STEMS = {"I21": "mi_auc", "I42": "cm_auc", "I48": "af_auc", "I50": "hf_auc", "traits": "mean_r"}  # figures/paper
 KINDS = ("raw", "shifted")
-PARTIAL = {"table1_traits.csv", "retrieval.csv"}  # not made where the traits or ECCL are left out
+OPTIONAL = {"table1_traits.csv", "retrieval.csv"}  # only with the traits, only with ECCL
 
 
 @dataclass(frozen=True)
 class Column:
-    """One task: its scores, their draws of participants, and the prior of each row.
+    """One task: scores, bootstrap draws, and the prior of each row.
 
-    drawn: (R, B) AUCs or (R, B, traits) r, averaged over seeds, NaN without a value. priors: a row each, none for
-    traits.
+    drawn: (R, B) AUC or (R, B, traits) r, averaged over seeds, NaN if undefined. priors: one per row, empty for traits.
     """
 
     scores: Scores
@@ -49,11 +47,11 @@ class Column:
 
 
 def column(config: Config, data: cohort.Cohort, scores: Scores, draws: int = bootstrap.DRAWS) -> Column:
-    """Draw the participants once for all rows and seeds of a task."""
-    people, parts = bootstrap.draws(len(scores.measured), draws), []
-    for weights in people:
+    """Bootstrap a task; the same draws of participants serve all rows and seeds."""
+    parts = []
+    for weights in bootstrap.draws(len(scores.measured), draws):
         if scores.task.is_disease:
-            drawn = [[bootstrap.resampled_auc(one, scores.positive, weights) for one in row] for row in scores.logits]
+            drawn = [[bootstrap.resampled_auc(seed, scores.positive, weights) for seed in row] for row in scores.logits]
             parts.append(np.mean(drawn, axis=1))
         else:
             parts.append(np.stack([bootstrap.resampled_r(row, scores.measured, weights) for row in scores.predicted]))
@@ -61,7 +59,7 @@ def column(config: Config, data: cohort.Cohort, scores: Scores, draws: int = boo
 
 
 def _priors(config: Config, data: cohort.Cohort, scores: Scores) -> tuple[Prior, ...]:
-    """Prevalence among the training participants, and the share of positives that an epoch shows each row."""
+    """Prevalence in the training set, and the share of cases in one epoch of each row."""
     if not scores.task.is_disease:
         return ()
     targets, train = targets_of(replace(config, disease=scores.task.key), data), data.index("train")
@@ -74,35 +72,35 @@ def _priors(config: Config, data: cohort.Cohort, scores: Scores) -> tuple[Prior,
 
 
 def cells(columns: Mapping[str, Column]) -> pd.DataFrame:
-    """A row a cell: row, task, column, metric, then ``cells.of_disease`` or ``cells.of_traits``."""
+    """One row per cell: row, task, column, metric, then ``table_cell.of_disease`` or ``table_cell.of_traits``."""
     records = []
-    for one in columns.values():
-        scores, task = one.scores, one.scores.task
+    for column in columns.values():
+        scores, task = column.scores, column.scores.task
         for k, name in enumerate(scores.names):
             if task.is_disease:
-                found = numbers.of_disease(scores.logits[k], scores.positive, one.priors[k])
+                cell = table_cell.of_disease(scores.logits[k], scores.positive, column.priors[k])
             else:
-                found = numbers.of_traits(scores.predicted[k], scores.measured, one.drawn[k])
-            records.append({"row": name, "task": task.key, "column": task.column, "metric": task.metric} | found)
+                cell = table_cell.of_traits(scores.predicted[k], scores.measured, column.drawn[k])
+            records.append({"row": name, "task": task.key, "column": task.column, "metric": task.metric} | cell)
     return _in_order(pd.DataFrame(records))
 
 
 def _in_order(records: pd.DataFrame) -> pd.DataFrame:
-    """By row of Table 1, then by task; positives without a decimal point."""
+    """Sort by row of Table 1, then by task; positives as integers."""
     place = {method.row: k for k, method in enumerate(METHODS.values())}
     ordered = records.sort_values("row", key=lambda row: row.map(place), kind="stable", ignore_index=True)
     return ordered.astype({"positives": "Int64"}) if "positives" in ordered else ordered
 
 
 def wide(long: pd.DataFrame) -> pd.DataFrame:
-    """Cells as figures/paper/table1.csv has them, with limits: row, mi_auc_mean, mi_auc_std, mi_auc_low ..."""
+    """Cells in the format of figures/paper/table1.csv with limits: row, mi_auc_mean, mi_auc_std, mi_auc_low ..."""
     records = []
     for name in dict.fromkeys(long["row"]):
-        mine = long[long["row"] == name].set_index("task")
+        of_row = long[long["row"] == name].set_index("task")
         values = {
-            f"{stem}_{part}": mine.loc[task, part]
+            f"{stem}_{part}": of_row.loc[task, part]
             for task, stem in STEMS.items()
-            if task in mine.index
+            if task in of_row.index
             for part in ("mean", "std", "low", "high")
         }
         records.append({"row": name} | values)
@@ -110,78 +108,79 @@ def wide(long: pd.DataFrame) -> pd.DataFrame:
 
 
 def single_scores(columns: Mapping[str, Column]) -> pd.DataFrame:
-    """Every run's own score: row, task, seed, metric, test, validation, best_epoch, epochs, run."""
+    """Score of every single run: row, task, seed, metric, test, validation, best_epoch, epochs, run."""
     records = []
-    for one in columns.values():
-        for name, runs in zip(one.scores.names, one.scores.runs, strict=True):
-            for seed, run in zip(one.scores.seeds, runs, strict=True):
-                found = run.metrics
-                facts = {"row": name, "task": one.scores.task.key, "seed": seed, "metric": found["metric"]}
-                facts |= {"test": found["test"], "validation": found["val"], "best_epoch": found["best_epoch"]}
-                records.append(facts | {"epochs": found["epochs"], "run": run.name})
+    for scores in (column.scores for column in columns.values()):
+        for name, runs in zip(scores.names, scores.runs, strict=True):
+            for seed, run in zip(scores.seeds, runs, strict=True):
+                metrics = run.metrics
+                facts = {"row": name, "task": scores.task.key, "seed": seed, "metric": metrics["metric"]}
+                facts |= {"test": metrics["test"], "validation": metrics["val"], "best_epoch": metrics["best_epoch"]}
+                records.append(facts | {"epochs": metrics["epochs"], "run": run.name})
     return _in_order(pd.DataFrame(records))
 
 
 def differences(columns: Mapping[str, Column]) -> pd.DataFrame:
-    """ECCL minus each other row on each task: difference, std, low, high (95 %), p, p_holm (over all of them), draws.
+    """ECCL minus each other row on each task: difference, std, low, high (95 %), p, p_holm (over all rows), draws.
 
-    Metrics are averaged over seeds; participants are drawn once for both rows and all seeds. So interval and p are
-    about these trained models on other participants; std, of the differences seed by seed, is about other seeds.
+    Metrics are averaged over seeds, and both rows share the draws of participants. Interval and p describe the
+    variation over participants for the trained models; std describes the variation over seeds.
     """
     records = []
-    for one in columns.values():
-        scores = one.scores
+    for column in columns.values():
+        scores = column.scores
         if BASE not in scores.rows:
             continue
         single = np.array([[run.metrics["test"] for run in row] for row in scores.runs])  # (R, S)
-        drawn = one.drawn if scores.task.is_disease else bootstrap.mean_over_traits(one.drawn)  # (R, B)
+        drawn = column.drawn if scores.task.is_disease else bootstrap.mean_over_traits(column.drawn)  # (R, B)
         base = scores.rows.index(BASE)
         for k, name in enumerate(scores.names):
             if k != base:
-                by_seed, strayed = single[base] - single[k], drawn[base] - drawn[k]
+                by_seed, resampled = single[base] - single[k], drawn[base] - drawn[k]
                 difference = float(by_seed.mean())
-                low, high = comparison.symmetric_interval(difference, strayed)
+                low, high = comparison.symmetric_interval(difference, resampled)
                 facts = {"row": scores.names[base], "other": name, "task": scores.task.key}
                 facts |= {"metric": scores.task.metric, "difference": difference, "std": evaluate.deviation(by_seed)}
                 facts |= {"low": low, "high": high}
-                records.append(facts | {"p": comparison.p_value(difference, strayed), "draws": drawn.shape[1]})
+                records.append(facts | {"p": comparison.p_value(difference, resampled), "draws": drawn.shape[1]})
     names = ["row", "other", "task", "metric", "difference", "std", "low", "high", "p", "draws"]
-    found = pd.DataFrame(records, columns=names)
-    found.insert(names.index("p") + 1, "p_holm", comparison.holm(found["p"]))
-    return found
+    frame = pd.DataFrame(records, columns=names)
+    frame.insert(names.index("p") + 1, "p_holm", comparison.holm(frame["p"]))
+    return frame
 
 
-def traits(one: Column) -> pd.DataFrame:
-    """r of each row and trait over seeds: row, field_id, short_name, group, unit, r, std, low, high, n."""
-    scores, parts = one.scores, []
-    everybody = np.ones((len(scores.measured), 1))
+def traits(column: Column) -> pd.DataFrame:
+    """Seed-averaged r of each row and trait: row, field_id, short_name, group, unit, r, std, low, high, n."""
+    scores, parts = column.scores, []
+    no_resampling = np.ones((len(scores.measured), 1))
     for k, name in enumerate(scores.names):
-        single = [bootstrap.resampled_r(seed[None], scores.measured, everybody)[0] for seed in scores.predicted[k]]
-        low, high = bootstrap.percentile(one.drawn[k])
+        single = [bootstrap.resampled_r(seed[None], scores.measured, no_resampling)[0] for seed in scores.predicted[k]]
+        low, high = bootstrap.percentile(column.drawn[k])
         facts = {key: [getattr(trait, key) for trait in TRAITS] for key in ("field_id", "short_name", "group", "unit")}
-        found = {"r": np.mean(single, axis=0), "std": evaluate.deviation(single), "low": low, "high": high}
-        parts.append(pd.DataFrame({"row": name, **facts, **found, "n": (~np.isnan(scores.measured)).sum(axis=0)}))
+        values = {"r": np.mean(single, axis=0), "std": evaluate.deviation(single), "low": low, "high": high}
+        parts.append(pd.DataFrame({"row": name, **facts, **values, "n": (~np.isnan(scores.measured)).sum(axis=0)}))
     return pd.concat(parts, ignore_index=True)
 
 
 def reliability(columns: Mapping[str, Column], bins: int = calibration.BINS) -> pd.DataFrame:
-    """Reliability of each disease and row, raw and after the prior shift: row, task, kind, then the curve's columns."""
+    """Reliability of each disease and row before and after the prior shift: row, task, kind, then the curve."""
     parts = [pd.DataFrame(columns=["row", "task", "kind", "bin", "predicted", "observed", "low", "high", "n"])]
-    for one in columns.values():
-        for name, logits, prior in zip(one.scores.names, one.scores.logits, one.priors, strict=False):
+    for column in columns.values():
+        scores = column.scores
+        for name, logits, prior in zip(scores.names, scores.logits, column.priors, strict=False):
             for kind, shift in zip(KINDS, (0.0, prior.shift), strict=True):
-                curve = calibration.reliability(calibration.risk(logits + shift), one.scores.positive, bins)
-                parts.append(curve.assign(row=name, task=one.scores.task.key, kind=kind)[list(parts[0])])
+                curve = calibration.reliability(calibration.risk(logits + shift), scores.positive, bins)
+                parts.append(curve.assign(row=name, task=scores.task.key, kind=kind)[list(parts[0])])
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
 def retrieval(config: Config, data: cohort.Cohort, tasks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
-    """ECCL's retrieval among the test participants before and after alignment: task, when, then ``retrieval.table``."""
+    """Retrieval of ECCL before and after alignment among the test participants: task, when, ``retrieval.table``."""
     rows, parts = data.index("test"), []
     for task in tasks:
         for when, features in (("before", latent.before_alignment), ("after", latent.after_alignment)):
-            found = [features(replace(config, disease=task, seed=seed), data, rows) for seed in seeds]
-            table = finding.table([(z.z_ecg, z.z_cmr) for z in found])
+            embeddings = [features(replace(config, disease=task, seed=seed), data, rows) for seed in seeds]
+            table = retrieval_metrics.table([(pair.z_ecg, pair.z_cmr) for pair in embeddings])
             table.insert(0, "when", when)
             table.insert(0, "task", task)
             parts.append(table)
@@ -191,28 +190,28 @@ def retrieval(config: Config, data: cohort.Cohort, tasks: Sequence[str], seeds: 
 def write(
     config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequence[int], folder: Path, log: Log = print
 ) -> pd.DataFrame:
-    """All files of Table 1 from finished runs, into ``folder``. rows: keys of METHODS. Returns ``cells``.
+    """Write all files of Table 1 from finished runs into ``folder``. rows: keys of METHODS. Returns ``cells``.
 
-    Raises MissingError with the command where a run is not there.
+    Raises MissingError with the command if a run is missing.
     """
     rows = [key for key in METHODS if key in rows]
-    found = gather(config, rows, tasks, seeds)
+    scores_by_task = gather(config, rows, tasks, seeds)
     data = open_cohort.load(config, log)
-    columns = {task: column(config, data, scores) for task, scores in found.items()}
-    long, alone = cells(columns), demographic_baseline.table(data, tasks)
+    columns = {task: column(config, data, scores) for task, scores in scores_by_task.items()}
+    long, reference = cells(columns), demographic_baseline.table(data, tasks)
     frames = {
         "table1.csv": wide(long),
-        "reference.csv": wide(alone),
-        "table1_cells.csv": pd.concat([long, alone], ignore_index=True),
+        "reference.csv": wide(reference),
+        "table1_cells.csv": pd.concat([long, reference], ignore_index=True),
         "table1_seeds.csv": single_scores(columns),
         "table1_differences.csv": differences(columns),
         "reliability.csv": reliability(columns),
     }
     frames |= {"table1_traits.csv": traits(columns["traits"])} if "traits" in columns else {}
     frames |= {"retrieval.csv": retrieval(config, data, tasks, seeds)} if BASE in rows else {}
-    facts = provenance.facts(config, data, found)
+    facts = provenance.facts(config, data, scores_by_task)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in PARTIAL - set(frames):  # of an earlier, fuller table
+    for name in OPTIONAL - set(frames):  # left from an earlier call with more rows or tasks
         (folder / name).unlink(missing_ok=True)
     for name, frame in frames.items():
         _save(frame, folder / name)

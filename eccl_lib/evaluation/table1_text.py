@@ -1,6 +1,6 @@
-"""Table 1 in words: cells for a notebook, Markdown for README and figures/demo, published values beside our own.
+"""Table 1 as text: tables for notebooks, Markdown for README and figures/demo, published values beside our own.
 
-Everything is read from the files that ``results.write`` makes, so that text and numbers cannot part.
+All numbers are read from the files that ``table1.write`` writes, so text and numbers always agree.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pandas as pd
 
 from eccl_lib.config.schema import TASKS as TASK_KEYS
 from eccl_lib.io import paths
+from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import TASKS
 
 PAPER = "paper (UK Biobank, n = 8,308)"
@@ -26,9 +27,9 @@ def published() -> pd.DataFrame:
 
 
 def shown(wide: pd.DataFrame, separator: str = " ") -> pd.DataFrame:
-    """Rows by headings as text: mean ± standard deviation over seeds, then the 95 % interval where there is one.
+    """Cells as text: mean ± standard deviation over seeds, then the 95 % interval if there is one.
 
-    wide: as table1.csv or the published table.
+    wide: columns as in table1.csv or in the published table.
     """
     stems = {stem: heading for stem, heading in STEMS.items() if f"{stem}_mean" in wide}
     cells = {heading: [_cell(line, stem, separator) for _, line in wide.iterrows()] for stem, heading in stems.items()}
@@ -44,27 +45,56 @@ def _cell(line: pd.Series, stem: str, separator: str) -> str:
 
 
 def here(facts: Mapping[str, Any], prevalence: bool = True) -> str:
-    """What our own numbers are of. facts: table1.json."""
+    """Label of our own numbers: cohort, n, prevalence. facts: table1.json."""
     cohort = "synthetic cohort" if facts["cohort"] == "synthetic" else f"cohort {facts['cohort']}"
-    words = [cohort, f"n = {facts['test']:,}"]
+    parts = [cohort, f"n = {facts['test']:,}"]
     if prevalence:
         shares = (f"{TASKS[code].column} {share:.1%}" for code, share in facts["prevalence"].items())
-        words.append("prevalence " + ", ".join(shares))
-    return f"here ({', '.join(words)})"
+        parts.append("prevalence " + ", ".join(shares))
+    return f"here ({', '.join(parts)})"
+
+
+def methods_table() -> pd.DataFrame:
+    """The nine rows of Table 1: encoder, pre-training, objective and frozen encoder of each method key."""
+    rows = {key: {"row": method.row, **method.facts} for key, method in METHODS.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def published_cell(row: str, task: str) -> str:
+    """One cell of the published Table 1 as text, with its source."""
+    heading = dict(zip(TASK_KEYS, STEMS.values(), strict=True))[task]
+    return f"{PAPER}: {row}, {heading} {shown(published()).loc[row, heading]}"
+
+
+def retrieval_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """retrieval.csv as a table with one column each for before and after alignment: mean (95 % interval)."""
+    text = [f"{mean:.2f} ({low:.2f} to {high:.2f})" for mean, low, high in frame[["mean", "low", "high"]].to_numpy()]
+    frame = frame.assign(value=text, chance=frame["chance"].round(3))
+    index = ["task", "direction", "metric", "chance"]
+    order = pd.MultiIndex.from_frame(frame[index].drop_duplicates())
+    return frame.pivot(index=index, columns="when", values="value").loc[order, ["before", "after"]]
+
+
+def wins_table(differences: pd.DataFrame) -> pd.DataFrame:
+    """Per compared row: tasks on which ECCL has the higher score, and tasks where that is significant after Holm."""
+    higher = differences["difference"] > 0
+    counts = differences.assign(higher=higher, significant=higher & (differences["p_holm"] < 0.05))
+    table = counts.groupby("other", sort=False)[["higher", "significant"]].sum()
+    return table.set_axis(["tasks with ECCL higher", "of these p < 0.05 (Holm)"], axis=1)
 
 
 def section(folder: Path) -> str:
-    """Table 1 with the published values below each row, in Markdown. folder: of table1.csv and its companions."""
+    """Markdown of Table 1 with the published values below each row. folder: contains table1.csv and table1.json."""
     facts = json.loads((folder / "table1.json").read_text(encoding="utf-8"))
-    wide, alone = (pd.read_csv(folder / name) for name in ("table1.csv", "reference.csv"))
-    ours, theirs = shown(pd.concat([wide, alone], ignore_index=True), "<br>"), shown(published())
+    wide, reference = (pd.read_csv(folder / name) for name in ("table1.csv", "reference.csv"))
+    ours, theirs = shown(pd.concat([wide, reference], ignore_index=True), "<br>"), shown(published())
     seeds, counts = len(facts["seeds"]), facts["test_positives"]
     cases = ", ".join(f"{count} {TASKS[code].column}" for code, count in counts.items())
     lines = [
         f"*{here(facts)}*: mean{' ± standard deviation' if seeds > 1 else ''} over {seeds} seed{'s' * (seeds > 1)}, "
-        f"in brackets the 95 % interval over test participants; cases among them: {cases}.",
+        f"in brackets the 95 % interval over test participants. Cases in the test set: {cases}.",
         f"*{PAPER}*: mean ± standard deviation over five seeds, as printed. "
-        "Other people, sizes and models: read the order within each.",
+        "The cohorts and model sizes differ: compare the order of rows within each source, not values between them.",
         "",
         _line(["row", "", *ours.columns]),
         _line(["---"] * (len(ours.columns) + 2)),
@@ -77,60 +107,60 @@ def section(folder: Path) -> str:
 
 
 def page(folder: Path) -> str:
-    """table1.md: the table, ECCL against the other rows, retrieval, and where it all comes from."""
+    """Content of table1.md: the table, ECCL minus the other rows, retrieval, provenance."""
     facts = json.loads((folder / "table1.json").read_text(encoding="utf-8"))
     parts = ["# Table 1", section(folder)]
     differences = pd.read_csv(folder / "table1_differences.csv")
     if len(differences):
         parts += ["## ECCL minus each other row", _differences(differences)]
     if (folder / "retrieval.csv").is_file():
-        parts += ["## Finding one's own heart among all", _retrieval(pd.read_csv(folder / "retrieval.csv"))]
-    return "\n\n".join([*parts, "## Where it comes from", _origin(facts)]) + "\n"
+        parts += ["## Retrieval of the matching CMR or ECG", _retrieval(pd.read_csv(folder / "retrieval.csv"))]
+    return "\n\n".join([*parts, "## Provenance", _provenance(facts)]) + "\n"
 
 
-def _differences(found: pd.DataFrame) -> str:
-    tasks = [task for task in TASK_KEYS if task in set(found["task"])]
+def _differences(frame: pd.DataFrame) -> str:
+    tasks = [task for task in TASK_KEYS if task in set(frame["task"])]
     lines = [
-        "Mean difference ± standard deviation over seeds; in brackets its 95 % interval over test participants, who "
-        f"are drawn {found['draws'].max():,} times, the same for both rows and all seeds; p after Holm over "
-        f"{len(found)} comparisons. Interval and p are about these trained models on other participants, the deviation "
-        "is about other seeds.",
+        "Mean difference ± standard deviation over seeds. In brackets: 95 % bootstrap interval over test participants "
+        f"({frame['draws'].max():,} draws, shared by both rows and all seeds). p: Holm-corrected for {len(frame)} "
+        "comparisons. Interval and p describe the variation over participants for these trained models; the standard "
+        "deviation describes the variation over seeds.",
         "",
         _line(["ECCL minus", *(_heading(task) for task in tasks)]),
         _line(["---"] * (len(tasks) + 1)),
     ]
-    for other in dict.fromkeys(found["other"]):
-        mine = found[found["other"] == other].set_index("task")
-        lines.append(_line([other, *(_difference(mine.loc[task]) for task in tasks)]))
+    for other in dict.fromkeys(frame["other"]):
+        of_row = frame[frame["other"] == other].set_index("task")
+        lines.append(_line([other, *(_difference(of_row.loc[task]) for task in tasks)]))
     return "\n".join(lines)
 
 
-def _difference(one: pd.Series) -> str:
-    p = "p < 0.001" if one["p_holm"] < 0.001 else f"p = {one['p_holm']:.2g}"
-    low, high = _signed(one["low"], 2), _signed(one["high"], 2)
-    spread = "" if pd.isna(one["std"]) else f" ± {one['std']:.3f}"
-    return f"{_signed(one['difference'], 3)}{spread}<br>({low} to {high})<br>{p}"
+def _difference(row: pd.Series) -> str:
+    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
+    low, high = _signed(row["low"], 2), _signed(row["high"], 2)
+    spread = "" if pd.isna(row["std"]) else f" ± {row['std']:.3f}"
+    return f"{_signed(row['difference'], 3)}{spread}<br>({low} to {high})<br>{p}"
 
 
 def _signed(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:+.{digits}f}"  # -0.0 + 0.0 is 0.0
 
 
-def _retrieval(found: pd.DataFrame) -> str:
-    metrics = list(dict.fromkeys(found["metric"]))
-    chance = found.drop_duplicates("metric").set_index("metric")["chance"]
+def _retrieval(frame: pd.DataFrame) -> str:
+    metrics = list(dict.fromkeys(frame["metric"]))
+    chance = frame.drop_duplicates("metric").set_index("metric")["chance"]
     lines = [
-        f"ECCL, {found['n'].max():,} test participants, mean over seeds with 95 % interval; ties count as in a random "
-        "order.",
+        f"ECCL, {frame['n'].max():,} test participants, mean over seeds with 95 % interval. Tied similarities count as "
+        "in a random order.",
         "",
         _line(["task", "alignment", "direction", *metrics]),
         _line(["---"] * (len(metrics) + 3)),
-        _line(["a guess", "", "", *(_plain(chance[metric], metric) for metric in metrics)]),
+        _line(["chance", "", "", *(_plain(chance[metric], metric) for metric in metrics)]),
     ]
-    for (task, when, direction), mine in found.groupby(["task", "when", "direction"], sort=False):
-        mine = mine.set_index("metric")
+    for (task, when, direction), group in frame.groupby(["task", "when", "direction"], sort=False):
+        group = group.set_index("metric")
         texts = [
-            f"{_plain(mine.loc[m, 'mean'], m)} ({_plain(mine.loc[m, 'low'], m)} to {_plain(mine.loc[m, 'high'], m)})"
+            f"{_plain(group.loc[m, 'mean'], m)} ({_plain(group.loc[m, 'low'], m)} to {_plain(group.loc[m, 'high'], m)})"
             for m in metrics
         ]
         lines.append(_line([TASKS[task].column if task != "traits" else "traits", when, direction, *texts]))
@@ -141,7 +171,7 @@ def _plain(value: float, metric: str) -> str:
     return f"{value:.1f}" if metric == "median rank" else f"{value:.3f}"
 
 
-def _origin(facts: Mapping[str, Any]) -> str:
+def _provenance(facts: Mapping[str, Any]) -> str:
     time, code = facts["cpu_seconds"], facts["commit"]
     stages = ", ".join(
         f"{name} {part['seconds']:,.0f} s ({part['runs']} runs)" for name, part in time["stages"].items()
@@ -149,14 +179,14 @@ def _origin(facts: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
     lines = [
         f"- scale {facts['scale']}, cohort {facts['cohort']} `{facts['cohort_fingerprint'][:8]}`: "
-        f"{facts['participants']:,} participants, {facts['test']:,} of them test",
+        f"{facts['participants']:,} participants, {facts['test']:,} in the test set",
         f"- {len(facts['runs'])} runs of {len(facts['rows'])} rows with seeds {', '.join(map(str, facts['seeds']))}; "
-        f"sum over their fingerprints `{facts['runs_sha256'][:8]}`",
-        f"- processor time {time['total']:,.0f} s: {stages}",
+        f"SHA-256 of their fingerprints `{facts['runs_sha256'][:8]}`",
+        f"- CPU time {time['total']:,.0f} s: {stages}",
         f"- {packages}; {facts['machine']['cores']} cores, {facts['machine']['architecture']}",
     ]
     if code:
-        changed = ", with changes to the code" if code["code_changed_since"] else ""
+        changed = ", with uncommitted code changes" if code["code_changed_since"] else ""
         lines.insert(2, f"- commit `{code['hash'][:12]}`{changed}")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""All numbers of one cell of Table 1, from the predictions of its seeds. Arrays in, numbers out."""
+"""All numbers of one cell of Table 1, computed from the predictions of its seeds."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from eccl_lib.metrics.calibration import Prior
 def of_disease(logits: np.ndarray, positive: np.ndarray, prior: Prior) -> dict[str, float]:
     """AUC with both intervals, average precision, Brier score and calibration. logits: (seeds, n); positive: (n,).
 
-    mean, std: over seeds. low, high: DeLong's 95 % interval of the mean on the logit scale; plain_low, plain_high: the
-    plain one. brier_shifted: after the prior shift; brier_prevalence: of giving everybody the training prevalence.
-    slope, intercept: of a logistic regression on the shifted logit, 1 and 0 where calibrated.
+    mean, std: over seeds. low, high: DeLong 95 % interval of the mean on the logit scale; plain_low, plain_high: on the
+    AUC scale. brier_shifted: after the prior shift; brier_prevalence: of predicting the training prevalence for all.
+    slope, intercept: of a logistic regression on the shifted logit (1 and 0 if calibrated).
     """
-    found = delong.estimate(logits, positive)
-    low, high = found.interval()
-    plain_low, plain_high = found.interval(scale="plain")
+    estimate = delong.estimate(logits, positive)
+    low, high = estimate.interval()
+    plain_low, plain_high = estimate.interval(scale="plain")
     raw, shifted = calibration.risk(logits), calibration.risk(logits + prior.shift)
-    slopes = np.array([calibration.slope(one + prior.shift, positive) for one in logits])
-    everybody = np.full(logits.shape[1], prior.prevalence)
+    slopes = np.array([calibration.slope(seed + prior.shift, positive) for seed in logits])
+    constant = np.full(logits.shape[1], prior.prevalence)
     return {
-        **_over_seeds([evaluate.auc(one, positive) for one in logits]),
+        **_over_seeds([evaluate.auc(seed, positive) for seed in logits]),
         "low": low,
         "high": high,
         "plain_low": plain_low,
         "plain_high": plain_high,
-        "average_precision": float(np.mean([evaluate.average_precision(one, positive) for one in logits])),
+        "average_precision": float(np.mean([evaluate.average_precision(seed, positive) for seed in logits])),
         "brier_raw": calibration.brier(raw, positive),
         "brier_shifted": calibration.brier(shifted, positive),
-        "brier_prevalence": calibration.brier(everybody, positive),
+        "brier_prevalence": calibration.brier(constant, positive),
         "prior_shift": prior.shift,
         "slope": float(slopes[:, 0].mean()),
         "intercept": float(slopes[:, 1].mean()),
@@ -41,9 +41,9 @@ def of_disease(logits: np.ndarray, positive: np.ndarray, prior: Prior) -> dict[s
 
 
 def of_traits(predicted: np.ndarray, measured: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
-    """Mean r with its bootstrap interval. predicted: (seeds, n, traits); drawn: (B, traits), r over seeds per draw."""
+    """Mean r with bootstrap interval. predicted: (seeds, n, traits); drawn: (B, traits), seed-averaged r per draw."""
     low, high = bootstrap.percentile(bootstrap.mean_over_traits(drawn))
-    scores = [evaluate.mean_r(one, measured) for one in predicted]
+    scores = [evaluate.mean_r(seed, measured) for seed in predicted]
     return {**_over_seeds(scores), "low": float(low), "high": float(high), "n": len(measured)}
 
 

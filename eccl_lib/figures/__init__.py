@@ -1,15 +1,15 @@
-"""Every figure under one name: ``figures.fig2a_latent(...)``. Arrays and frames in, Figure out, no disk touched.
+"""All figure functions: arrays and data frames in, matplotlib Figure out. They read and write no files.
 
-| module | pictures |
+| module | figures |
 |---|---|
-| person | one participant: ECG paper, baseline, cine, crop, predicted traits and risks |
-| hearts | where the heart is, by everyone who can say so |
-| examples | what a model does with single ECGs: reconstruction, attention, retrieval |
-| training | training curves of a run, and of every stage |
-| latent | the shared space: similarity, Fig. 2a, Fig. 2d |
-| scores | ROC, calibration, differences between the rows of Table 1 |
+| person | one participant: ECG, baseline, cine, crop, predicted traits and disease scores |
+| hearts | heart location by each provider |
+| examples | single ECGs: reconstruction, attention, retrieval |
+| training | training curves of one run, and of all stages |
+| latent | shared embedding space: similarity, Fig. 2a, Fig. 2d |
+| scores | ROC, calibration, differences between rows of Table 1 |
 | traits | Fig. 2b, Fig. 2c, all 82 traits |
-| style | how they all look |
+| style | shared style |
 """
 
 from eccl_lib.figures.examples import attention_maps, mae_reconstructions, retrieval_examples

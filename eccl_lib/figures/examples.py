@@ -1,4 +1,4 @@
-"""Pictures of what a model does with single ECGs: reconstruction, attention, retrieval. Arrays in, Figure out."""
+"""Figures of single ECGs: reconstruction, attention, retrieval."""
 
 from __future__ import annotations
 
@@ -18,42 +18,40 @@ from eccl_lib.figures.style import (
     PALE,
     SMALL,
     VERMILION,
-    bare,
     footer,
+    hide_ticks,
     new_figure,
     signed,
     styled,
 )
 
 FEW_LEADS = ("II", "V2", "V5")
-Reconstruction = tuple[np.ndarray, np.ndarray, np.ndarray]  # original, reconstructed, mask (1 is removed): (12, T)
+Reconstruction = tuple[np.ndarray, np.ndarray, np.ndarray]  # original, reconstructed, mask (1: masked); (12, T)
 
 
 @styled
 def mae_reconstructions(
-    pictures: Sequence[Reconstruction],
+    examples: Sequence[Reconstruction],
     rate: float,
     leads: Sequence[str] = ("I", "II", "V2", "V5"),
     *,
     seconds: float = 4.0,
-    synthetic: bool = False,
 ) -> Figure:
-    """What the masked autoencoder makes of ECGs that it sees a fifth of: a column an ECG, a row a lead.
+    """Original and reconstructed ECGs of the masked autoencoder: one column per ECG, one row per lead.
 
-    pictures: an ECG as the model sees it, its guess and the mask (1 is removed, 0 is kept), each (12, T). rate: Hz.
-    The first seconds are drawn; the error in a title counts all leads and all of the ECG's masked samples, beside that
-    of a line at each lead's own mean.
+    examples: model input, reconstruction and mask (1 masked, 0 visible), each (12, T). rate: Hz. seconds: how much is
+    drawn. The titles give the MSE over all masked samples of all 12 leads, and that of each lead's mean value.
     """
     fig = new_figure(height=0.85 * len(leads) + 1.1)
-    axes = fig.subplots(len(leads), len(pictures), sharex=True, sharey=True, squeeze=False)
-    for column, (original, guess, mask) in zip(axes.T, pictures, strict=True):
-        removed = np.asarray(mask, dtype=bool)
-        level = np.broadcast_to(original.mean(axis=1, keepdims=True), original.shape)
-        error, flat = (float(np.square(drawn - original)[removed].mean()) for drawn in (guess, level))
-        column[0].set_title(f"masked MSE {error:.3f}\n(a flat line: {flat:.3f})", fontsize=8.5)
+    axes = fig.subplots(len(leads), len(examples), sharex=True, sharey=True, squeeze=False)
+    for column, (original, reconstructed, mask) in zip(axes.T, examples, strict=True):
+        masked = np.asarray(mask, dtype=bool)
+        mean = np.broadcast_to(original.mean(axis=1, keepdims=True), original.shape)
+        error, baseline = (float(np.square(signal - original)[masked].mean()) for signal in (reconstructed, mean))
+        column[0].set_title(f"masked MSE {error:.3f}\n(lead's mean: {baseline:.3f})", fontsize=8.5)
         for ax, lead in zip(column, leads, strict=True):
             row = LEADS.index(lead)
-            _reconstructed_lead(ax, original[row], guess[row], removed[row], rate)
+            _reconstructed_lead(ax, original[row], reconstructed[row], masked[row], rate)
             ax.set_xlim(0, min(seconds, original.shape[1] / rate))
         column[-1].set_xlabel("time (s)")
     for ax, lead in zip(axes[:, 0], leads, strict=True):
@@ -61,23 +59,23 @@ def mae_reconstructions(
     fig.supylabel("amplitude (each lead scaled to \N{MINUS SIGN}1 ... 1)", fontsize=9)
     handles, names = axes[0, 0].get_legend_handles_labels()
     handles.append(Rectangle((0, 0), 1, 1, color=PALE))
-    fig.legend(handles, [*names, "what the encoder saw"], loc="outside upper left", ncols=3)
-    shares = np.mean([np.mean(mask) for _, _, mask in pictures])
-    footer(fig, f"n = {len(pictures)} test ECGs, a column each; {shares:.0%} of the patches masked", synthetic)
+    fig.legend(handles, [*names, "visible to the encoder"], loc="outside upper left", ncols=3)
+    shares = np.mean([np.mean(mask) for _, _, mask in examples])
+    footer(fig, f"n = {len(examples)} test ECGs, one per column; {shares:.0%} of the patches masked")
     return fig
 
 
-def _reconstructed_lead(ax, original: np.ndarray, guess: np.ndarray, removed: np.ndarray, rate: float) -> None:
+def _reconstructed_lead(ax, original: np.ndarray, reconstructed: np.ndarray, masked: np.ndarray, rate: float) -> None:
     t = np.arange(len(original)) / rate
-    for start, stop in _stretches(~removed):
+    for start, stop in _intervals(~masked):
         ax.axvspan(start / rate, stop / rate, color=PALE, linewidth=0)
-    ax.plot(t, original, color=BLACK, linewidth=0.8, label="recorded")
-    ax.plot(t, np.where(removed, guess, np.nan), color=VERMILION, linewidth=1.2, label="reconstructed where masked")
+    ax.plot(t, original, color=BLACK, linewidth=0.8, label="original")
+    ax.plot(t, np.where(masked, reconstructed, np.nan), color=VERMILION, linewidth=1.2, label="reconstruction (masked)")
 
 
-def _stretches(kept: np.ndarray) -> list[tuple[int, int]]:
-    """Starts and ends (excluded) of the runs of True. kept: (T,)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], kept.astype(int), [0]])))
+def _intervals(visible: np.ndarray) -> list[tuple[int, int]]:
+    """Start and end (exclusive) of each run of True. visible: (T,)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], visible.astype(int), [0]])))
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
@@ -89,34 +87,32 @@ def attention_maps(
     rate: float,
     *,
     output: str = "change of the output",
-    synthetic: bool = False,
 ) -> Figure:
-    """Where the class token looks in one ECG, and below it what each lead and stretch of time is worth.
+    """Attention of the class token over one ECG, and an occlusion map of the same ECG.
 
-    ecg: (12, T) as the model sees it; rate: Hz. attention: panel title to the share of each token, (rows, columns) of
-    the token grid; one row means that a token spans all leads, so attention has no lead axis. occlusion: (12, columns),
-    how much the output falls (signed) or changes (not negative) where that piece is zeroed; output: what that is.
-    Colours go with the square root, so that small shares are seen beside a large one.
+    ecg: (12, T), model input. rate: Hz. attention: panel title to the attention of each token (rows, columns), sum 1;
+    one row means that each token spans all leads. occlusion: (12, columns), change of the output when this segment is
+    set to zero, signed or not negative. output: label of that change. Colours have a square-root scale.
     """
-    one = next(iter(attention.values())).shape[0] == 1
-    heights = [1.0 if one else 2.2] * len(attention) + [3.0]
+    all_leads = next(iter(attention.values())).shape[0] == 1
+    heights = [1.0 if all_leads else 2.2] * len(attention) + [3.0]
     fig = new_figure(height=sum(heights) + 0.42 * len(heights) + 0.6)
     axes = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     for ax, (title, share) in zip(axes, attention.items(), strict=False):
-        _over_traces(ax, ecg, FEW_LEADS if one else LEADS, share, rate).set_label("share of attention", fontsize=8)
-        spans = "all leads" if one else "one lead"
-        facts = f"a token spans {spans}; largest share {share.max():.2g}, if all were equal {1 / share.size:.2g}"
+        _over_traces(ax, ecg, FEW_LEADS if all_leads else LEADS, share, rate).set_label("attention", fontsize=8)
+        spans = "all leads" if all_leads else "one lead"
+        facts = f"each token spans {spans}; maximum {share.max():.2g}, uniform {1 / share.size:.2g}"
         ax.set_title(f"{title}: {facts}", fontsize=8.5)
     _over_traces(axes[-1], ecg, LEADS, occlusion, rate).set_label(output, fontsize=8)
-    axes[-1].set_title("occlusion, not attention: one lead x one stretch of time set to zero", fontsize=8.5)
+    axes[-1].set_title("occlusion: effect of setting one segment of one lead to zero", fontsize=8.5)
     axes[-1].set_xlabel("time (s)")
-    pieces = f"{occlusion.shape[0]} x {occlusion.shape[1]} pieces"
-    footer(fig, f"n = 1 test ECG, occluded in {pieces}; colours on a square-root scale", synthetic)
+    segments = f"{occlusion.shape[0]} leads x {occlusion.shape[1]} segments"
+    footer(fig, f"n = 1 test ECG; occlusion of {segments}; square-root colour scale")
     return fig
 
 
 def _over_traces(ax, ecg: np.ndarray, leads: Sequence[str], values: np.ndarray, rate: float):
-    """Leads one below the other over coloured pieces. values: (rows, columns); one row spans all leads."""
+    """Draw leads below each other on a colour map of values (rows, columns); one row spans all leads."""
     across, seconds = len(leads), ecg.shape[1] / rate
     rows = values if values.shape[0] == 1 else values[[LEADS.index(lead) for lead in leads]]
     reach = float(np.abs(values).max()) or 1.0
@@ -151,33 +147,33 @@ def _between_0_and_1(trace: np.ndarray) -> np.ndarray:
 
 @styled
 def retrieval_examples(
-    ecgs: np.ndarray, hearts: Sequence[np.ndarray], found: pd.DataFrame, rate: float, *, n: int, synthetic: bool = False
+    ecgs: np.ndarray, images: Sequence[np.ndarray], candidates: pd.DataFrame, rate: float, *, n: int
 ) -> Figure:
-    """ECGs and the hearts that the shared space calls most alike: a row an ECG, its own heart, then the nearest.
+    """Query ECGs with their matching CMR and the most similar CMRs in the shared space: one row per ECG.
 
-    ecgs: (m, 12, T) as the model sees them; rate: Hz. found: a row a picture: example (0 ... m - 1), rank (1 is
-    nearest), similarity, own, and perhaps note; of each example the own heart comes first, then the nearest from
-    rank 1. hearts: one picture (H, W) for each row of found. n: how many hearts were searched.
+    ecgs: (m, 12, T), model input. rate: Hz. candidates: one row per image: query (0 ... m - 1), rank (1: most
+    similar), similarity, matching, optional note; per query the matching CMR first, then ranks 1, 2 ... images: one
+    frame (H, W) per row of candidates. n: number of CMRs searched.
     """
-    most = int(found.groupby("example").size().max())
-    lines = 3 if "note" in found else 2
+    most = int(candidates.groupby("query").size().max())
+    lines = 3 if "note" in candidates else 2
     fig = new_figure(height=(1.12 + 0.15 * lines) * len(ecgs) + 0.5)
     axes = fig.subplots(len(ecgs), most + 1, squeeze=False, width_ratios=[2.1, *[1] * most])
-    for example, row in enumerate(axes):
-        _short_ecg(row[0], ecgs[example], rate)
-        places = np.flatnonzero(found["example"] == example)
-        for place, (ax, position) in enumerate(zip(row[1:], places, strict=True)):
-            heart = found.iloc[position]
-            _heart(ax, hearts[position], own=bool(heart["own"]))
-            rank = f"own: rank {heart['rank']:,}" if place == 0 else f"rank {heart['rank']:,}"
-            facts = [rank, f"cos {signed(heart['similarity'])}", *([heart["note"]] if "note" in found else [])]
-            ax.set_title("\n".join(facts), fontsize=7)
-    footer(fig, f"{len(ecgs)} test ECGs, each searched among n = {n:,} hearts; blue frame: its own heart", synthetic)
+    for query, row in enumerate(axes):
+        _short_ecg(row[0], ecgs[query], rate)
+        positions = np.flatnonzero(candidates["query"] == query)
+        for ax, position in zip(row[1:], positions, strict=True):
+            candidate = candidates.iloc[position]
+            _cmr_frame(ax, images[position], matching=bool(candidate["matching"]))
+            note = [candidate["note"]] if "note" in candidates else []
+            facts = [f"rank {candidate['rank']:,}", f"cos {signed(candidate['similarity'])}", *note]
+            ax.set_title("\n".join(facts), fontsize=7, color=BLUE if candidate["matching"] else BLACK)
+    footer(fig, f"{len(ecgs)} query ECGs, n = {n:,} test CMRs searched; blue (first image): matching CMR")
     return fig
 
 
 def _short_ecg(ax, ecg: np.ndarray, rate: float, seconds: float = 3.0) -> None:
-    """A few leads, each stretched to its own height, the first seconds."""
+    """Draw the first seconds of three leads, each scaled to the same height."""
     stop, across = min(round(seconds * rate), ecg.shape[1]), len(FEW_LEADS)
     for place, lead in enumerate(FEW_LEADS):
         trace = _between_0_and_1(ecg[LEADS.index(lead), :stop])
@@ -189,10 +185,10 @@ def _short_ecg(ax, ecg: np.ndarray, rate: float, seconds: float = 3.0) -> None:
     ax.set_xlabel("time (s)", fontsize=8)
 
 
-def _heart(ax, picture: np.ndarray, own: bool) -> None:
-    low, high = np.percentile(picture, (0.5, 99.5))
-    ax.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
+def _cmr_frame(ax, image: np.ndarray, matching: bool) -> None:
+    low, high = np.percentile(image, (0.5, 99.5))
+    ax.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
     ax.set_anchor("S")  # room for the caption above
-    bare(ax)
+    hide_ticks(ax)
     for spine in ax.spines.values():
-        spine.set(color=BLUE if own else GREY, linewidth=2.5 if own else 0.5)
+        spine.set(color=BLUE if matching else GREY, linewidth=2.5 if matching else 0.5)

@@ -1,10 +1,11 @@
-"""Pictures of the space that ECG and CMR share: Fig. 2a, 2d, similarity. Arrays in, Figure out, no disk touched."""
+"""Figures of the shared embedding space: cosine similarity, Fig. 2a and Fig. 2d."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -13,22 +14,22 @@ from eccl_lib.figures.style import (
     ORANGE,
     PALE,
     VERMILION,
-    bare,
     footer,
+    hide_ticks,
     new_figure,
     signed,
     styled,
     task_title,
 )
 
-MOST_SHOWN = 600  # participants a side of a matrix: more are finer than a page can print, and take minutes to draw
+MOST_SHOWN = 600  # rows and columns of a matrix; more would be smaller than a printed dot
 
 
 @styled
-def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, synthetic: bool = False) -> Figure:
+def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Cosine similarity of every ECG with every CMR.
 
-    pairs: panel title to (z_ecg, z_cmr), both (n, D); row i and column i are one heart.
+    pairs: "before" and "after" to (z_ecg, z_cmr), both (n, D); row i of both is the same participant.
     """
     fig = new_figure(height=3.5)
     axes = np.atleast_1d(fig.subplots(1, len(pairs)))
@@ -38,13 +39,15 @@ def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, syn
         others = cosine[~np.eye(len(cosine), dtype=bool)]
         shown = np.unique(np.linspace(0, len(cosine) - 1, min(len(cosine), MOST_SHOWN)).astype(int))
         image = ax.imshow(cosine[np.ix_(shown, shown)], cmap="PuOr_r", vmin=-reach, vmax=reach, interpolation="nearest")
-        ax.set_title(f"{title}\nmean: own heart {signed(np.diag(cosine).mean())}, others {signed(others.mean())}")
+        ax.set_title(
+            f"{title} alignment\nmean: matching {signed(np.diag(cosine).mean())}, other {signed(others.mean())}"
+        )
         ax.set(xlabel="CMR of test participant", ylabel="ECG of test participant")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     fig.colorbar(image, ax=axes, label="cosine similarity", shrink=0.8)
-    part = f" ({len(shown)} shown, evenly spaced)" if len(shown) < len(cosine) else ""
-    footer(fig, f"n = {len(cosine)} test participants{part}; the diagonal is one heart's own pair", synthetic)
+    part = f" ({len(shown)} shown)" if len(shown) < len(cosine) else ""
+    footer(fig, f"n = {len(cosine):,} test participants{part}; diagonal: ECG and CMR of the same participant")
     return fig
 
 
@@ -59,27 +62,24 @@ def fig2a_latent(
     after_ecg: np.ndarray,
     after_cmr: np.ndarray,
     scores: Mapping[str, str] | None = None,
-    *,
-    synthetic: bool = False,
 ) -> Figure:
-    """t-SNE of ECG and CMR features before and after alignment (Fig. 2a). All (n, 2); row i of each is one heart.
+    """t-SNE of ECG and CMR embeddings before and after alignment (Fig. 2a).
 
-    scores: a line under the title of "before" and of "after", such as a separation with its interval.
+    All arrays (n, 2); row i of each is the same participant. scores: optional text below the titles "before", "after".
     """
     scores = scores or {}
     fig = new_figure(height=3.5)
     panels = {"before alignment": (before_ecg, before_cmr), "after alignment": (after_ecg, after_cmr)}
     for ax, (title, (ecg, cmr)) in zip(fig.subplots(1, 2), panels.items(), strict=True):
         ax.plot([ecg[:, 0], cmr[:, 0]], [ecg[:, 1], cmr[:, 1]], color=PALE, linewidth=0.5, zorder=1)
-        ax.scatter(*ecg.T, s=14, color=BLUE, marker="o", linewidths=0, label="ECG", zorder=2)
-        ax.scatter(
-            *cmr.T, s=26, facecolors="none", edgecolors=ORANGE, marker="^", linewidths=1.0, label="CMR", zorder=2
-        )
+        for xy, colour, marker, name in ((ecg, BLUE, "o", "ECG"), (cmr, ORANGE, "^", "CMR")):
+            style = {"color": colour, "marker": marker, "s": 20, "alpha": 0.75, "linewidth": 0, "zorder": 2}
+            sns.scatterplot(x=xy[:, 0], y=xy[:, 1], label=name, legend=False, ax=ax, **style)
         ax.set_title(_with_score(title, scores.get(title.split()[0])))
         ax.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
-        bare(ax)
+        hide_ticks(ax)
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    footer(fig, f"n = {len(ecg):,} test participants; a line joins one heart's ECG and CMR", synthetic)
+    footer(fig, f"n = {len(ecg):,} test participants; grey line: ECG and CMR of the same participant")
     return fig
 
 
@@ -94,18 +94,16 @@ def fig2d_umap(
     positive: np.ndarray,
     disease: str,
     scores: Mapping[str, str] | None = None,
-    *,
-    synthetic: bool = False,
 ) -> Figure:
-    """UMAP of ECG features of one disease before and after alignment (Fig. 2d); blue with it, red without.
+    """UMAP of ECG features before and after alignment (Fig. 2d); blue: with the diagnosis, red: without.
 
-    before, after: (n, 2). positive: (n,) bool. scores: a line under the title of "before" and of "after".
+    before, after: (n, 2). positive: (n,) bool. scores: optional text below the titles "before", "after".
     """
     fig = new_figure(height=3.5)
     _before_after(fig.subplots(1, 2), before, after, positive, scores or {})
     fig.suptitle(task_title(disease), x=0.01, ha="left", fontsize=9.5, fontweight="bold")
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    footer(fig, f"n = {len(positive):,} test participants, {int(np.sum(positive))} with the diagnosis", synthetic)
+    footer(fig, f"n = {len(positive):,} test participants, {int(np.sum(positive))} with the diagnosis")
     return fig
 
 
@@ -113,31 +111,34 @@ def fig2d_umap(
 def umap_diseases(
     diseases: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
     scores: Mapping[str, Mapping[str, str]] | None = None,
-    *,
-    synthetic: bool = False,
 ) -> Figure:
-    """``fig2d_umap`` of all diseases on one page (the paper's supplement), a row a disease.
+    """``fig2d_umap`` of all diseases in one figure (the paper's supplement), one row per disease.
 
-    diseases: code to before (n, 2), after (n, 2), positive (n,). scores: code to the lines of "before" and "after".
+    diseases: code to before (n, 2), after (n, 2), positive (n,). scores: code to the texts of "before" and "after".
     """
     fig = new_figure(height=2.05 * len(diseases) + 0.7)
     rows = fig.subfigures(len(diseases), 1, squeeze=False)[:, 0]
     for row, (code, (before, after, positive)) in zip(rows, diseases.items(), strict=True):
-        title = f"{task_title(code)}, {int(np.sum(positive))} with it"
+        title = f"{task_title(code)}, {int(np.sum(positive))} cases"
         row.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
         _before_after(row.subplots(1, 2), before, after, positive, (scores or {}).get(code, {}), named=row is rows[0])
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    footer(fig, f"n = {len(positive):,} test participants; each row with its own disease's encoders", synthetic)
+    footer(fig, f"n = {len(positive):,} test participants; each row uses the encoders trained for its disease")
     return fig
 
 
 def _before_after(axes, before, after, positive, scores: Mapping[str, str], *, named: bool = True) -> None:
-    """Two clouds side by side. before, after: (n, 2); positive: (n,). named: say which is which."""
+    """Scatter plots before and after alignment. before, after: (n, 2); positive: (n,). named: show panel titles."""
     positive = np.asarray(positive, bool)
     for ax, when, xy in zip(axes, ("before", "after"), (before, after), strict=True):
-        ax.scatter(*xy[~positive].T, s=12, color=VERMILION, marker="o", alpha=0.55, linewidths=0, label="without")
-        ax.scatter(*xy[positive].T, s=30, color=BLUE, marker="D", edgecolors="white", linewidths=0.5, label="with")
+        controls = {"color": VERMILION, "marker": "o", "s": 14, "alpha": 0.55, "linewidth": 0}
+        cases = {"color": BLUE, "marker": "D", "s": 30, "edgecolor": "white", "linewidth": 0.5}
+        for chosen, name, style in (
+            (~positive, "without the diagnosis", controls),
+            (positive, "with the diagnosis", cases),
+        ):
+            sns.scatterplot(x=xy[chosen, 0], y=xy[chosen, 1], label=name, legend=False, ax=ax, **style)
         lines = [f"{when} alignment" if named else "", scores.get(when, "")]
         ax.set_title("\n".join(line for line in lines if line))
         ax.set(xlabel="UMAP 1", ylabel="UMAP 2")
-        bare(ax)
+        hide_ticks(ax)

@@ -1,4 +1,4 @@
-"""Pictures of one participant: ECG paper, cine, crop, predictions. Arrays in, Figure out."""
+"""Figures of one participant: ECG, baseline, cine, crop, predicted traits and disease scores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,46 +15,44 @@ from eccl_lib.config.schema import LEADS
 from eccl_lib.figures.style import (
     BLACK,
     BLUE,
+    CHAMBER_COLOURS,
     GREEN,
     ORANGE,
-    ORGAN_COLOURS,
     PALE,
     SKY,
     VERMILION,
-    bare,
     footer,
+    hide_ticks,
     new_figure,
     pretty_unit,
     styled,
     task_title,
 )
 
-MM_PER_SECOND, MM_PER_MV = 25.0, 10.0  # the clinical standard
+MM_PER_SECOND, MM_PER_MV = 25.0, 10.0  # clinical standard
 COLUMN_SECONDS = 2.5
 LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 RHYTHM = "II"
-PULSE_MM = 9.0  # room left of the traces for the calibration pulse
-LARGE = 10.5  # points; a page this wide is often printed at two thirds
-LABEL_MM = 9.0  # width of a lead's name
+PULSE_MM = 9.0  # space for the calibration pulse left of the traces
+LARGE = 10.5  # points; a figure this wide is often printed at two thirds of its size
+LABEL_MM = 9.0  # width of a lead label
 LEAD_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
 PAPER_THIN, PAPER_THICK = "#F6D5D5", "#E8A9A9"
-LABELS = {2: ("LV wall", GREEN), 3: ("RV cavity", SKY), 1: ("LV cavity", VERMILION)}  # drawn in this order
+LABELS = {2: ("LV wall", GREEN), 3: ("RV cavity", SKY), 1: ("LV cavity", VERMILION)}  # in drawing order
 
 
 @styled
-def ecg_paper(
-    signal_mv: np.ndarray, rate: float, title: str = "", flags: Sequence[str] = (), *, synthetic: bool = False
-) -> Figure:
-    """A 12-lead ECG on millimetre paper, 25 mm/s and 10 mm/mV, 3 x 4 leads over a rhythm strip.
+def ecg_paper(signal_mv: np.ndarray, rate: float, title: str = "", flags: Sequence[str] = ()) -> Figure:
+    """A 12-lead ECG on millimetre paper at 25 mm/s and 10 mm/mV: 3 x 4 leads of 2.5 s above a 10 s rhythm strip.
 
-    signal_mv: (12, T) in mV, leads in the order of LEADS, NaN where absent. rate: Hz. flags: quality remarks, in words.
-    The first 10 s are shown; all four columns are of the same beats, 2.5 s each.
+    signal_mv: (12, T) in mV, leads in the order of LEADS, NaN if absent; the first 10 s are drawn. rate: Hz.
+    flags: quality warnings.
     """
     signal = np.asarray(signal_mv, dtype=float)[:, : round(10 * rate)]
     rows = [list(row) for row in LAYOUT] + [[RHYTHM]]
     baselines, height = _baselines(signal, rate, rows)
     width = PULSE_MM + 10 * MM_PER_SECOND
-    # True to size: placed by hand, since a layout engine would shrink it to fit.
+    # Fixed positions keep the scale in mm; a layout engine would shrink the axes.
     page = (width + 6, height + 16 + 5 * bool(flags))  # mm
     fig = Figure(figsize=(page[0] / 25.4, page[1] / 25.4))
     ax = fig.add_axes((3 / page[0], 7 / page[1], width / page[0], height / page[1]))
@@ -64,15 +63,15 @@ def ecg_paper(
         for column, lead in enumerate(row):
             _trace(ax, signal[LEADS.index(lead)], rate, lead, column * seconds, seconds, base)
     if flags:
-        ax.set_title(f"flags: {', '.join(flags)}", color=VERMILION, fontsize=LARGE)
+        ax.set_title(f"quality: {', '.join(flags)}", color=VERMILION, fontsize=LARGE)
     fig.text(0.01, 1 - 1.5 / page[1], title, ha="left", va="top", fontsize=LARGE)
     note = f"25 mm/s, 10 mm/mV; large square 0.2 s x 0.5 mV; {signal.shape[1] / rate:.3g} s at {rate:g} Hz"
-    footer(fig, note, synthetic, size=LARGE)
+    footer(fig, note, size=LARGE)
     return fig
 
 
 def _baselines(signal: np.ndarray, rate: float, rows: list[list[str]]) -> tuple[list[float], float]:
-    """Where each row's 0 mV lies, mm from the bottom, so that rows do not run into each other; the paper's height."""
+    """Position of 0 mV of each row (mm from the bottom) so that rows do not overlap, and the total height in mm."""
     above, below = [], []
     for row in rows:
         shown = signal[[LEADS.index(lead) for lead in row]] * MM_PER_MV
@@ -94,11 +93,11 @@ def _millimetres(ax, width: float, height: float) -> None:
         horizontal = [((0, y), (width, y)) for y in np.arange(0, height + 0.1, step)]
         ax.add_collection(LineCollection(vertical + horizontal, colors=colour, linewidths=line, zorder=0))
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
-    bare(ax)
+    hide_ticks(ax)
 
 
 def _pulse(ax, base: float) -> None:
-    """1 mV for 0.2 s, as a recorder draws it before each row."""
+    """Draw the calibration pulse: 1 mV for 0.2 s."""
     x = np.array([1, 2, 2, 7, 7, 8])
     y = np.array([0, 0, 1, 1, 0, 0]) * MM_PER_MV
     ax.plot(x, base + y, color=BLACK, linewidth=0.9)
@@ -111,37 +110,33 @@ def _trace(ax, lead_mv: np.ndarray, rate: float, name: str, start: float, second
     ax.plot(x0 + np.arange(len(piece)) / rate * MM_PER_SECOND, base + piece * MM_PER_MV, color=BLACK, linewidth=0.75)
     if start > 0:
         ax.plot([x0, x0], [base - 2, base + 2], color=BLACK, linewidth=0.9)
-    under = piece[: round(LABEL_MM / MM_PER_SECOND * rate)]  # a beat may begin there: the name stands above it
+    under = piece[: round(LABEL_MM / MM_PER_SECOND * rate)]  # the label is placed above the trace
     peak = np.nanmax(under) * MM_PER_MV if np.isfinite(under).any() else 0.0
     ax.text(x0 + 1, base + max(6.2, peak + 0.8), label, fontsize=LARGE, fontweight="bold", va="bottom", bbox=LEAD_BOX)
 
 
 @styled
-def baseline(
-    recorded_mv: np.ndarray, cleaned_mv: np.ndarray, rate: float, lead: str = "II", *, synthetic: bool = False
-) -> Figure:
-    """One lead before and after its trend is taken off. recorded_mv, cleaned_mv: (12, T) in mV."""
+def baseline(recorded_mv: np.ndarray, cleaned_mv: np.ndarray, rate: float, lead: str = "II") -> Figure:
+    """One lead before and after baseline removal. recorded_mv, cleaned_mv: (12, T) in mV; rate: Hz."""
     row = LEADS.index(lead)
     t = np.arange(recorded_mv.shape[1]) / rate
     fig = new_figure(height=3.4)
     top, bottom = fig.subplots(2, 1, sharex=True)
     top.plot(t, recorded_mv[row], color=BLACK, linewidth=0.7, label="recorded")
-    top.plot(t, recorded_mv[row] - cleaned_mv[row], color=VERMILION, label="trend over one beat")
+    top.plot(t, recorded_mv[row] - cleaned_mv[row], color=VERMILION, label="trend (mean over one beat)")
     bottom.plot(t, cleaned_mv[row], color=BLACK, linewidth=0.7)
     bottom.axhline(0, color=VERMILION, linewidth=0.8)
-    for ax, title in ((top, f"lead {lead} as recorded"), (bottom, "without its trend, as the store keeps it")):
-        ax.set(ylabel="mV", title=title, xlim=(0, len(t) / rate))
+    for ax, title in ((top, f"lead {lead} as recorded"), (bottom, "after removal of the trend, as stored")):
+        ax.set(ylabel="amplitude (mV)", title=title, xlim=(0, len(t) / rate))
     bottom.set_xlabel("time (s)")
     fig.legend(*top.get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    footer(fig, f"one participant, {len(t) / rate:g} s at {rate:g} Hz", synthetic)
+    footer(fig, f"one participant, {len(t) / rate:g} s at {rate:g} Hz")
     return fig
 
 
 @styled
-def cine_frames(
-    clip: np.ndarray, n: int = 6, title: str = "", *, frame_ms: float | None = None, synthetic: bool = False
-) -> Figure:
-    """n frames of a cine, evenly spaced over the cycle. clip: (H, W, F); frame_ms: time between frames, if known."""
+def cine_frames(clip: np.ndarray, n: int = 6, title: str = "", *, frame_ms: float | None = None) -> Figure:
+    """n evenly spaced frames of a cine. clip: (H, W, F); frame_ms: time between frames in ms, if known."""
     frames = np.linspace(0, clip.shape[2], n, endpoint=False).astype(int)
     fig = new_figure(height=1.9)
     low, high = np.percentile(clip, (0.5, 99.5))
@@ -149,12 +144,12 @@ def cine_frames(
         ax.imshow(clip[:, :, frame], cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
         when = f"frame {frame}" if frame_ms is None else f"{frame * frame_ms:.0f} ms"
         ax.set_title(when, loc="center")
-        bare(ax)
+        hide_ticks(ax)
         if position == 0:
             ax.set_ylabel(f"{clip.shape[0]} px")
             ax.set_xlabel(f"{clip.shape[1]} px")
     fig.suptitle(title, x=0.01, ha="left", fontsize=9.5)
-    footer(fig, f"{n} of {clip.shape[2]} frames of one heart beat, frame 0 at the R wave", synthetic)
+    footer(fig, f"{n} of {clip.shape[2]} frames of one heartbeat; frame 0 is at the R wave")
     return fig
 
 
@@ -164,13 +159,11 @@ def crop_overlay(
     labels: np.ndarray | None,
     box: tuple[int, int, int, int],
     cropped: np.ndarray | None = None,
-    *,
-    synthetic: bool = False,
 ) -> Figure:
-    """The heart found in a slice and the rectangle cut around it; beside it what the store keeps.
+    """Segmentation and crop box of one slice, and the stored crop beside it.
 
-    image, labels: (H, W), one frame; labels None where the heart was not drawn.
-    box: (top, left, bottom, right) in pixels, ends excluded. cropped: (h, w), same frame.
+    image, labels: (H, W), one frame; labels is None without a segmentation. box: (top, left, bottom, right) in pixels,
+    ends exclusive. cropped: (h, w), the same frame.
     """
     panels = 1 if cropped is None else 2
     fig = new_figure(height=3.9)
@@ -183,36 +176,39 @@ def crop_overlay(
     top, left, bottom, right = box
     corner = (left - 0.5, top - 0.5)
     axes[0].add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=ORANGE, linewidth=1.6))
-    whole = "smallest rectangle over all frames" if labels is not None else "rectangle of fixed size"
-    axes[0].plot([], [], color=ORANGE, label=whole)
+    box_name = "smallest rectangle over all frames" if labels is not None else "rectangle of fixed size"
+    axes[0].plot([], [], color=ORANGE, label=box_name)
     axes[0].set(title=f"middle slice, {image.shape[0]} x {image.shape[1]} px", xlabel="column (px)", ylabel="row (px)")
     if cropped is not None:
         axes[1].imshow(cropped, cmap="gray", interpolation="nearest")
-        axes[1].set(title=f"kept: {cropped.shape[0]} x {cropped.shape[1]} px", xlabel="column (px)", ylabel="row (px)")
+        axes[1].set(
+            title=f"stored crop: {cropped.shape[0]} x {cropped.shape[1]} px", xlabel="column (px)", ylabel="row (px)"
+        )
     fig.legend(loc="outside upper left", ncols=4)
-    footer(fig, "frame 0 of one participant", synthetic)
+    footer(fig, "frame 0 of one participant")
     return fig
 
 
 @styled
-def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray, *, synthetic: bool = False) -> Figure:
-    """One ECG's predicted traits beside the cohort's measured ones.
+def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
+    """Predicted traits of one ECG, and the distribution of the measured traits in the cohort.
 
-    predicted: one row a trait, columns short_name, unit, group, value.
-    cohort: (N, len(predicted)) measured, NaN missing.
+    predicted: one row per trait, columns short_name, unit, group, value. cohort: (N, traits) measured, NaN if missing.
     """
     mean, spread = np.nanmean(cohort, axis=0), np.nanstd(cohort, axis=0)
-    scaled = (np.nanpercentile(cohort, (5, 25, 50, 75, 95), axis=0) - mean) / spread
     rows = np.arange(len(predicted))
+    standardized = pd.DataFrame((cohort - mean) / spread, columns=rows)
     fig = new_figure(height=0.21 * len(predicted) + 0.95)
     ax = fig.add_subplot()
-    ax.hlines(rows, scaled[0], scaled[4], color=PALE, linewidth=7, label="cohort: 5 to 95 %")
-    ax.hlines(rows, scaled[1], scaled[3], color="#AFAFAF", linewidth=7, label="25 to 75 %")
-    ax.plot(scaled[2], rows, "|", color=BLACK, markersize=7, label="median")
+    style = {"inner": "quart", "density_norm": "width", "cut": 0, "width": 0.85, "linewidth": 0.7, "color": PALE}
+    sns.violinplot(standardized, orient="h", ax=ax, **style)
     z = (predicted["value"].to_numpy(float) - mean) / spread
-    colours = [ORGAN_COLOURS.get(group, BLACK) for group in predicted["group"]]
-    ax.scatter(z, rows, c=colours, s=30, zorder=3, edgecolors=BLACK, linewidths=0.6, label="this ECG")
-    ax.set_yticks(rows, [f"{name.replace('_', ' ')}" for name in predicted["short_name"]])
+    colours = [CHAMBER_COLOURS.get(group, BLACK) for group in predicted["group"]]
+    ax.scatter(z, rows, c=colours, s=30, zorder=3, edgecolors=BLACK, linewidths=0.6, label="predicted from this ECG")
+    ax.plot([], [], "s", color=PALE, markersize=8, label="measured in the cohort (lines: quartiles)")
+    reach = max(4.0, float(np.nanmax(np.abs(z))) + 0.3)  # outliers beyond 4 standard deviations are cut off
+    ax.set_xlim(-reach, reach)
+    ax.set_yticks(rows, [name.replace("_", " ") for name in predicted["short_name"]])
     pairs = zip(predicted["value"], predicted["unit"], strict=True)
     values = [f"{value:.3g} {pretty_unit(unit)}" for value, unit in pairs]
     right = ax.secondary_yaxis("right")
@@ -220,18 +216,16 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray, *, synthetic: bool 
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
     ax.set_ylim(len(predicted) - 0.4, -0.6)
-    ax.set_xlabel("standard deviations from the cohort's mean")
-    fig.legend(loc="outside upper left", ncols=4)
+    ax.set_xlabel("deviation from the cohort mean (standard deviations)")
+    fig.legend(loc="outside upper left", ncols=2)
     n = int(np.isfinite(cohort).any(axis=1).sum())
-    footer(fig, f"one ECG beside the traits measured in n = {n:,} training participants", synthetic)
+    footer(fig, f"one ECG; cohort: n = {n:,} training participants")
     return fig
 
 
 @styled
-def risk_panel(
-    scores: Mapping[str, float], cohort: Mapping[str, tuple[np.ndarray, np.ndarray]], *, synthetic: bool = False
-) -> Figure:
-    """One ECG's disease scores beside the test participants'.
+def risk_panel(scores: Mapping[str, float], cohort: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Disease scores of one ECG, and the score distributions of the test participants.
 
     scores: code to score in 0 ... 1. cohort: code to (scores (N,), labels (N,) bool).
     """
@@ -239,17 +233,17 @@ def risk_panel(
     axes = np.atleast_1d(fig.subplots(len(scores), 1, sharex=True))
     bins = np.linspace(0, 1, 26)
     for ax, (code, score) in zip(axes, scores.items(), strict=True):
-        others, sick = np.asarray(cohort[code][0], float), np.asarray(cohort[code][1], bool)
-        shares = [np.full(group.sum(), 100 / max(group.sum(), 1)) for group in (~sick, sick)]
-        ax.hist(others[~sick], bins, weights=shares[0], color=ORANGE, alpha=0.55, label="without the diagnosis")
-        ax.hist(others[sick], bins, weights=shares[1], histtype="step", color=BLUE, linewidth=1.6, label="with it")
+        others, cases = np.asarray(cohort[code][0], float), np.asarray(cohort[code][1], bool)
+        style = {"bins": bins, "stat": "percent", "ax": ax}
+        sns.histplot(x=others[~cases], color=ORANGE, alpha=0.55, linewidth=0, label="controls", **style)
+        sns.histplot(x=others[cases], element="step", fill=False, color=BLUE, label="cases", **style)
         ax.axvline(score, color=BLACK, linewidth=2, label="this ECG")
-        ax.set_title(
-            f"{task_title(code)}: {score:.2f}, above {np.mean(others < score):.0%} of them "
-            f"(n = {len(sick):,}, {int(sick.sum())} with it)"
-        )
+        above = f"above {np.mean(others < score):.0%} of the test participants"
+        ax.set_title(f"{task_title(code)}: {score:.2f}, {above}; {int(cases.sum())} cases")
         ax.set(ylabel="share (%)", xlim=(0, 1))
-    axes[-1].set_xlabel("score, not a probability")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
-    footer(fig, "one ECG beside the cohort's test participants", synthetic)
+    axes[-1].set_xlabel("score (not a probability)")
+    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
+    names = ("controls", "cases", "this ECG")
+    fig.legend([handles[name] for name in names], names, loc="outside upper left", ncols=3)
+    footer(fig, f"one ECG; n = {len(cases):,} test participants; shares within cases and within controls")
     return fig

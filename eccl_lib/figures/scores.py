@@ -1,4 +1,4 @@
-"""Pictures of scores: ROC, calibration, differences between rows. Arrays and frames in, Figure out, no disk touched."""
+"""Figures of scores: ROC curves, calibration, differences between rows of Table 1."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from eccl_lib.figures.style import (
     BLUE,
     CYCLE,
     GREY,
+    METHOD_COLOURS,
     SMALL,
     VERMILION,
     footer,
@@ -26,39 +27,35 @@ from eccl_lib.figures.style import (
 )
 from eccl_lib.metrics import roc
 
-LINES = ("-", "--", ":")  # a second mark beside colour, once the colours are used up
+LINE_STYLES = ("-", "--", ":")  # used after the colours are exhausted
 ALPHA = 0.05
-BEHIND_P = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.2}
-Curve = tuple[np.ndarray, np.ndarray, str]  # labels (n,) bool, scores (n,) or (seeds, n), text of AUC and interval
+P_VALUE_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.2}
+Curve = tuple[np.ndarray, np.ndarray, str]  # labels (n,) bool, scores (n,) or (seeds, n), legend text
 
 
 @styled
-def roc_curves(
-    curves: Mapping[str, Curve], *, title: str = "", banded: str | None = None, synthetic: bool = False
-) -> Figure:
-    """ROC curves of several scores of one disease.
+def roc_curves(curves: Mapping[str, Curve], *, title: str = "", banded: str | None = None) -> Figure:
+    """ROC curves of one disease.
 
-    curves: name to labels (n,), scores (n,) or (seeds, n), text of AUC and interval. banded: the name that gets its
-    pointwise band. Of several seeds the mean curve is drawn.
+    curves: name to labels (n,), scores (n,) or (seeds, n) and legend text (AUC with interval); of several seeds the
+    mean curve is drawn. banded: the curve that is drawn with its 95 % pointwise band.
     """
-    fig = new_figure(height=3.5 + 0.17 * len(curves), width=4.2)  # for one column of a paper, 3.5 inches
+    fig = new_figure(height=3.5 + 0.17 * len(curves), width=4.2)  # fits one column of a paper (3.5 inches)
     ax = fig.add_subplot()
     _roc(ax, curves, banded)
     ax.set_title(title)
     fig.legend(loc="outside upper left")
     if banded:
-        ax.text(1.0, 0.02, f"band of {banded}:\n95 %, pointwise", ha="right", fontsize=8.5, color=GREY)
-    footer(fig, _counted([curves]), synthetic, size=8.5)
+        ax.text(1.0, 0.02, f"band of {banded}:\n95 % pointwise", ha="right", fontsize=8.5, color=GREY)
+    footer(fig, _sample_size([curves]), size=8.5)
     return fig
 
 
 @styled
-def roc_panels(
-    panels: Mapping[str, Mapping[str, Curve]], *, banded: str | None = None, synthetic: bool = False
-) -> Figure:
-    """ROC curves of several rows of Table 1, a panel a disease, each legend with AUC and interval.
+def roc_panels(panels: Mapping[str, Mapping[str, Curve]], *, banded: str | None = None) -> Figure:
+    """ROC curves of several rows of Table 1, one panel per disease; the legends give AUC and interval.
 
-    panels: disease's code to what ``roc_curves`` takes. banded: the row whose 95 % pointwise band is drawn.
+    panels: disease code to the curves of ``roc_curves``. banded: the row that is drawn with its pointwise band.
     """
     most = max(len(curves) for curves in panels.values())
     rows = -(-len(panels) // 2)
@@ -71,17 +68,18 @@ def roc_panels(
         ax, legend = grid[2 * (k // 2) : 2 * (k // 2) + 2, k % 2]
         _roc(ax, curves, banded)
         positives = int(np.sum(next(iter(curves.values()))[0]))
-        ax.set_title(f"{task_title(code)}\n{positives} with the diagnosis")
+        ax.set_title(f"{task_title(code)}\n{positives} cases")
         legend.legend(*ax.get_legend_handles_labels(), loc="upper left", fontsize=SMALL, labelspacing=0.25, borderpad=0)
-    note = _counted(panels.values())
-    footer(fig, f"{note}; band of {banded}: 95 %, pointwise" if banded else note, synthetic)
+    note = _sample_size(panels.values())
+    footer(fig, f"{note}; 95 %: brackets, band of {banded}" if banded else note)
     return fig
 
 
 def _roc(ax, curves: Mapping[str, Curve], banded: str | None) -> None:
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="chance")
-    marks = ((colour, line) for line in LINES for colour in CYCLE)
+    marks = ((colour, line) for line in LINE_STYLES for colour in CYCLE)
     for (colour, line), (name, (labels, scores, text)) in zip(marks, curves.items(), strict=False):
+        colour = METHOD_COLOURS.get(name, colour)
         if name == banded and 0 < np.sum(labels) < len(labels):
             rates, low, high = roc.band(labels, scores)
             ax.fill_between(rates, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -95,19 +93,20 @@ def _roc(ax, curves: Mapping[str, Curve], banded: str | None) -> None:
     )
 
 
-def _counted(panels: Iterable[Mapping[str, Curve]]) -> str:
+def _sample_size(panels: Iterable[Mapping[str, Curve]]) -> str:
+    """Footer text: number of test participants and of cases."""
     labels = [curve[0] for curves in panels for curve in curves.values()]
     fewest, most = min(map(np.sum, labels)), max(map(np.sum, labels))
     spread = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    return f"n = {len(labels[0]):,} tested, {spread} with the diagnosis"
+    return f"n = {len(labels[0]):,} test participants, {spread} cases"
 
 
 @styled
-def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: int, synthetic: bool = False) -> Figure:
-    """How many have the diagnosis among those given a probability, a panel a disease (raw and after the prior shift).
+def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: int) -> Figure:
+    """Reliability curves (observed share of cases against predicted probability), one panel per disease.
 
-    panels: disease's code to {legend: frame}; a frame has a row a bin: predicted (mean probability), observed (share
-    with the diagnosis), low, high (its 95 % interval), n. n: test participants.
+    panels: disease code to {legend: frame}; one row per bin: predicted (mean probability), observed (share of cases),
+    low, high (95 % interval of observed), n. n: number of test participants.
     """
     rows = -(-len(panels) // 2)
     fig = new_figure(height=rows * 2.9 + 0.3)
@@ -115,7 +114,7 @@ def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: i
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
     for ax, (code, curves) in zip(axes, panels.items(), strict=False):
-        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="as predicted")
+        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="perfect calibration")
         for colour, marker, (name, bins) in zip((VERMILION, BLUE, *CYCLE), "oDs^vP", curves.items(), strict=False):
             bins = bins.sort_values("predicted")
             observed = bins["observed"].to_numpy(float)
@@ -124,20 +123,20 @@ def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: i
             ax.errorbar(bins["predicted"], observed, yerr=reach, **style, label=name)
         most = min(1.0, max(float(bins[["predicted", "high"]].to_numpy().max()) for bins in curves.values()))
         low, high, above_legend = -0.02 * most, 1.04 * most, 1.38 * most
-        ax.set(xlabel="predicted probability", ylabel="share with the diagnosis", xlim=(low, high))
+        ax.set(xlabel="predicted probability", ylabel="observed share of cases", xlim=(low, high))
         ax.set_ylim(low, above_legend)
         ax.set_title(task_title(code))
         ax.legend(loc="upper left", fontsize=SMALL, labelspacing=0.3)
-    footer(fig, f"n = {n:,} test participants; a point: one bin of predictions; bars: 95 % interval", synthetic)
+    footer(fig, f"n = {n:,} test participants; point: one bin of predictions; bars: 95 % interval")
     return fig
 
 
 @styled
-def differences_forest(differences: pd.DataFrame, *, n: int, seeds: int, synthetic: bool = False) -> Figure:
-    """ECCL's score minus each other row's, with 95 % interval, and whether that stands after Holm's correction.
+def differences_forest(differences: pd.DataFrame, *, n: int, seeds: int) -> Figure:
+    """Score of ECCL minus the score of each other row, with 95 % interval and Holm-corrected p-value.
 
-    differences: a row a comparison: task, other (the row's name in the paper), difference, low, high, p_holm.
-    n: test participants. Right of 0, ECCL is better; a filled mark has p_holm below 0.05.
+    differences: one row per comparison: task, other (row name in the paper), difference, low, high, p_holm.
+    n: number of test participants. Right of 0 ECCL is better; filled marks have p_holm below 0.05.
     """
     tasks = [task for task in TASKS if task in set(differences["task"])]
     others = list(dict.fromkeys(differences["other"]))
@@ -145,8 +144,8 @@ def differences_forest(differences: pd.DataFrame, *, n: int, seeds: int, synthet
     axes = fig.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for ax, task in zip(axes, tasks, strict=True):
         ax.axvline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
-        for found in differences[differences["task"] == task].itertuples():
-            _comparison(ax, found, others.index(found.other))
+        for comparison in differences[differences["task"] == task].itertuples():
+            _draw_comparison(ax, comparison, others.index(comparison.other))
         ax.set_title(task_title(task).replace(" ", "\n"), fontsize=8)
         ax.set_xlabel(f"difference\nin {score_name(task).replace('Pearson ', '')}", fontsize=8)
         ax.tick_params(axis="x", labelsize=SMALL)
@@ -157,20 +156,20 @@ def differences_forest(differences: pd.DataFrame, *, n: int, seeds: int, synthet
     marks = {f"p < {ALPHA:g}": (BLUE, BLUE), f"p \N{GREATER-THAN OR EQUAL TO} {ALPHA:g}": (BLACK, "white")}
     handles = [Line2D([], [], marker="o", color=c, markerfacecolor=face, label=p) for p, (c, face) in marks.items()]
     fig.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=8)
-    fig.suptitle("ECCL minus the row at the left; right of 0, ECCL is better", x=0.01, ha="left", fontsize=8.5)
+    fig.suptitle("ECCL minus the row named at the left; right of 0: ECCL is better", x=0.01, ha="left", fontsize=8.5)
     note = f"n = {n:,} test participants, {seeds} seed{'s' * (seeds > 1)}; 95 % intervals"
-    footer(fig, f"{note}; number: p after Holm, {len(differences)} tests", synthetic)
+    footer(fig, f"{note}; numbers: p, Holm-corrected for {len(differences)} tests")
     return fig
 
 
-def _comparison(ax, found, y: int) -> None:
-    """One difference with its interval, its corrected p above it. found: a row of ``differences``."""
-    colour, face = (BLUE, BLUE) if found.p_holm < ALPHA else (BLACK, "white")
-    ax.plot([found.low, found.high], [y, y], color=colour, linewidth=1.1)
-    ax.plot(found.difference, y, "o", markersize=4.5, color=colour, markerfacecolor=face)
-    above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "bbox": BEHIND_P, "zorder": 1.5}
-    ax.annotate(_p(found.p_holm), (found.difference, y), fontsize=7, **above)
+def _draw_comparison(ax, row, y: int) -> None:
+    """Draw one difference with its interval and its corrected p-value. row: a row of ``differences``."""
+    colour, face = (BLUE, BLUE) if row.p_holm < ALPHA else (BLACK, "white")
+    ax.plot([row.low, row.high], [y, y], color=colour, linewidth=1.1)
+    ax.plot(row.difference, y, "o", markersize=4.5, color=colour, markerfacecolor=face)
+    above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "bbox": P_VALUE_BOX, "zorder": 1.5}
+    ax.annotate(_p_text(row.p_holm), (row.difference, y), fontsize=7, **above)
 
 
-def _p(p: float) -> str:
+def _p_text(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"

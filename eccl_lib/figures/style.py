@@ -1,4 +1,4 @@
-"""How every figure looks: colours that colour-blind readers tell apart, one type size, a footer with n and origin."""
+"""Style shared by all figures: colour-blind-safe colours, type sizes, and a footer with n and the data source."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY, PALE = "#6B6B6B", "#D9D9D9"
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
-# Related organs share a hue; each group carries its name as well.
-ORGAN_COLOURS = {
+# Related chambers share a hue; each group is also labelled by name.
+CHAMBER_COLOURS = {
     "LV": BLUE,
     "RV": SKY,
     "LA": GREEN,
@@ -29,7 +29,7 @@ ORGAN_COLOURS = {
     "Err": "#E8C9D9",
     "Ell": "#A8A8A8",
 }
-ORGAN_NAMES = {
+CHAMBER_NAMES = {
     "LV": "left ventricle",
     "RV": "right ventricle",
     "LA": "left atrium",
@@ -41,10 +41,23 @@ ORGAN_NAMES = {
     "Err": "radial strain",
     "Ell": "longitudinal strain",
 }
-# Tasks keep their colour on every page.
+# A task has the same colour in every figure.
 TASK_COLOURS = {"I21": BLUE, "I42": ORANGE, "I48": GREEN, "I50": VERMILION, "traits": PURPLE}
+# A method or modality has the same colour in every figure.
+METHOD_COLOURS = {
+    "ECCL": BLUE,
+    "CMR_Sup": ORANGE,
+    "CMAE": GREEN,
+    "W/O SSL; W/O CL": VERMILION,
+    "Triplet": PURPLE,
+    "ResNet50": SKY,
+    "ViT": BLACK,
+    "W/ SSL; W/O CL": "#8C510A",
+    "W/O SSL; W/ CL": "#999933",
+    "CMR, supervised": ORANGE,
+}
 WIDTH = 6.9  # inches; two columns of a paper, one of a notebook
-SMALL = 7.5  # points; the smallest type that a page of this width carries
+SMALL = 7.5  # points; smallest type at this width
 STAMP = "synthetic cohort"
 
 STYLE = {
@@ -61,14 +74,14 @@ STYLE = {
     "axes.prop_cycle": mpl.cycler(color=CYCLE),
     "lines.linewidth": 1.4,
     "savefig.dpi": 150,
-    # Text stays text and ids stay the same, so that a figure drawn again differs only where its data do.
+    # Text stays text and ids are fixed, so the same data give the same SVG file.
     "svg.fonttype": "none",
     "svg.hashsalt": "eccl",
 }
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw under the project's style and leave matplotlib's own settings as they were."""
+    """Decorator: draw with the project's style without changing matplotlib's global settings."""
 
     @functools.wraps(draw)
     def wrapped(*args: Any, **kwargs: Any) -> Figure:
@@ -79,43 +92,48 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure, inches, that keeps a band at the bottom free for the footer."""
+    """Empty figure with space for the footer at the bottom. height, width: inches."""
     fig = Figure(figsize=(width, height), layout="constrained")
     band = 0.24 / height
     fig.get_layout_engine().set(rect=(0.0, band, 1.0, 1.0 - band), w_pad=0.05, h_pad=0.05)
     return fig
 
 
-def footer(fig: Figure, note: str, synthetic: bool, size: float = 8.0) -> None:
-    """One line under the panels: what was counted on the left, where the data come from on the right."""
-    y = 0.07 / fig.get_figheight()
-    fig.text(0.01, y, note, ha="left", va="bottom", fontsize=size, color=GREY)
-    if synthetic:
-        fig.text(0.99, y, STAMP, ha="right", va="bottom", fontsize=size, color=VERMILION, fontweight="bold")
+def footer(fig: Figure, note: str, size: float = 8.0) -> None:
+    """Write a note, usually the sample size, under the panels on the left."""
+    fig.text(0.01, 0.07 / fig.get_figheight(), note, ha="left", va="bottom", fontsize=size, color=GREY, gid="footer")
+
+
+def stamp_synthetic(fig: Figure) -> None:
+    """Write "synthetic cohort" at the right end of the footer; a second call changes nothing."""
+    if all(text.get_text() != STAMP for text in fig.texts):
+        size = next((text.get_fontsize() for text in fig.texts if text.get_gid() == "footer"), 8.0)
+        style = {"ha": "right", "va": "bottom", "fontsize": size, "fontweight": "bold", "color": VERMILION}
+        fig.text(0.99, 0.07 / fig.get_figheight(), STAMP, **style)
 
 
 def task_title(task: str) -> str:
-    """A task's name for a panel: the disease with its code, or the traits."""
+    """Panel title of a task: disease name and ICD-10 code, or "82 cardiac traits"."""
     return f"{DISEASE_NAMES[task]} ({task})" if task in DISEASE_NAMES else "82 cardiac traits"
 
 
 def score_name(task: str) -> str:
-    """What a task is scored by, for an axis."""
+    """Axis label of a task's metric."""
     return "AUC" if TASKS[task].is_disease else "mean Pearson r"
 
 
 def signed(value: float) -> str:
-    """With its sign, to two places, as printed: a true minus, no minus before zero."""
+    """Signed number with two decimals, a true minus sign, and no minus before 0.00."""
     return f"{round(value, 2) + 0.0:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def pretty_unit(unit: str) -> str:
-    """``10^-3 mmHg^-1`` and ``mm2`` as people write them."""
+    """Unit with superscripts: ``mm2`` becomes mm²."""
     return unit.replace("^-3", "⁻³").replace("^-1", "⁻¹").replace("mm2", "mm²")
 
 
-def bare(ax: Any) -> None:
-    """Take the ticks off axes whose numbers mean nothing (an embedding, an image)."""
+def hide_ticks(ax: Any) -> None:
+    """Remove ticks from axes without a meaningful scale (an embedding, an image)."""
     ax.set_xticks([])
     ax.set_yticks([])
     for side in ("top", "right"):

@@ -1,4 +1,4 @@
-"""Pictures of trainings: one run, or every stage on a page. Frames in, Figure out, no disk touched."""
+"""Figures of training curves: one run, or all stages in one figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from eccl_lib.figures.style import BLACK, GREY, SMALL, TASK_COLOURS, footer, new_figure, styled, task_title
 
-ACROSS = 2  # stages side by side, each with its loss and its score
+COLUMNS = 2  # stages side by side, each with loss and score
 
 
 @styled
@@ -22,32 +22,34 @@ def training_curves(
     panels: Mapping[str, Sequence[str]],
     *,
     best_epoch: int | None = None,
-    synthetic: bool = False,
 ) -> Figure:
-    """How a training went. history: one row an epoch, column epoch; panels: y label to the columns drawn in it."""
-    fig = new_figure(height=2.6)
+    """Training curves of one run.
+
+    history: one row per epoch, with a column epoch. panels: y label to the columns drawn in that panel.
+    """
+    fig = new_figure(height=2.9)
     epochs = history["epoch"]
     for ax, (label, columns) in zip(np.atleast_1d(fig.subplots(1, len(panels))), panels.items(), strict=True):
         for column in columns:
             ax.plot(epochs, history[column], marker="o", markersize=2.5, label=column.replace("_", " "))
         if history[list(columns)].isna().all(axis=None):
-            ax.text(0.5, 0.5, "not defined: one class in validation", ha="center", transform=ax.transAxes)
+            ax.text(0.5, 0.5, "undefined: validation set has one class", ha="center", transform=ax.transAxes)
         ax.set_xlim(0.5, len(epochs) + 0.5)
         if best_epoch is not None:
-            ax.axvline(best_epoch, color=GREY, linewidth=1, linestyle="--", label=f"best epoch, {best_epoch}")
+            ax.axvline(best_epoch, color=GREY, linewidth=1, linestyle="--", label=f"best epoch ({best_epoch})")
         ax.set(xlabel="epoch", ylabel=label)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        ax.legend()
-    footer(fig, f"n = {len(history)} epochs", synthetic)
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1, handlelength=1.5, fontsize=8)
+    footer(fig, f"n = {len(history)} epochs")
     return fig
 
 
 @dataclass(frozen=True)
 class StageCurves:
-    """The trainings of one stage.
+    """Training histories of one stage.
 
-    loss, score: what the histories' columns of these names are, as y labels.
-    histories: task ("I21" ... "traits", or "" where the stage has none) to one history a seed.
+    loss, score: y labels of the history columns loss and score. histories: task ("I21" ... "traits", or "" for a stage
+    without a task) to one history per seed.
     """
 
     title: str
@@ -57,38 +59,36 @@ class StageCurves:
 
 
 @styled
-def training_stages(stages: Sequence[StageCurves], *, synthetic: bool = False) -> Figure:
-    """Every stage's training loss and validation score on one page, a thin line a run, a dot where its weights stop."""
-    rows = -(-len(stages) // ACROSS)
+def training_stages(stages: Sequence[StageCurves]) -> Figure:
+    """Training loss and validation score of all stages: one thin line per run, a dot at the best epoch."""
+    rows = -(-len(stages) // COLUMNS)
     fig = new_figure(height=1.24 * rows + 0.7)
-    pages = np.atleast_1d(fig.subfigures(rows, ACROSS, wspace=0.04)).ravel()
+    pages = np.atleast_1d(fig.subfigures(rows, COLUMNS, wspace=0.04)).ravel()
     for page, stage in zip(pages, stages, strict=False):
         page.suptitle(stage.title, x=0.02, ha="left", fontsize=8.5, fontweight="bold")
         left, right = page.subplots(1, 2)
         for task, histories in stage.histories.items():
             for history in histories:
-                _course(left, right, history, TASK_COLOURS.get(task, BLACK))
+                _run_curves(left, right, history, TASK_COLOURS.get(task, BLACK))
         for ax, label in ((left, stage.loss), (right, stage.score)):
             ax.set_ylabel(label, fontsize=SMALL)
             ax.tick_params(labelsize=SMALL)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
             ax.yaxis.set_major_locator(MaxNLocator(nbins=4))
     tasks = dict.fromkeys(task for stage in stages for task in stage.histories)
-    names = {task: task_title(task).replace("82 cardiac ", "") if task else "no task" for task in tasks}
+    names = {task: task_title(task).replace("82 cardiac ", "") if task else "no label" for task in tasks}
     lines = [Line2D([], [], color=TASK_COLOURS.get(task, BLACK)) for task in tasks]
     fig.legend(lines, names.values(), loc="outside upper left", ncols=3, fontsize=8)
-    for page in pages[max(0, len(stages) - ACROSS) : len(stages)]:  # the last of each column
+    for page in pages[max(0, len(stages) - COLUMNS) : len(stages)]:  # the bottom row
         for ax in page.axes:
             ax.set_xlabel("epoch", fontsize=SMALL)
     runs = sum(len(histories) for stage in stages for histories in stage.histories.values())
-    footer(
-        fig, f"n = {runs} trainings, a line each; left training, right validation; dot: epoch that is kept", synthetic
-    )
+    footer(fig, f"n = {runs} trainings, one line each; left: training; right: validation; dot: best epoch")
     return fig
 
 
-def _course(left, right, history: pd.DataFrame, colour: str) -> None:
-    """One run: its loss, its score, and the best epoch by that score, as the run itself chose it."""
+def _run_curves(left, right, history: pd.DataFrame, colour: str) -> None:
+    """Draw loss and score of one run and mark the epoch with the best score (the last epoch if there is none)."""
     epochs, score = history["epoch"].to_numpy(), history["score"].to_numpy(float)
     left.plot(epochs, history["loss"], color=colour, linewidth=0.8, alpha=0.8)
     right.plot(epochs, score, color=colour, linewidth=0.8, alpha=0.8)

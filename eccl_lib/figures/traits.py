@@ -1,4 +1,4 @@
-"""Pictures of the 82 traits: Fig. 2b, Fig. 2c and all of them on a page. Arrays and frames in, Figure out."""
+"""Figures of the 82 cardiac traits: Fig. 2b, Fig. 2c, and all traits in one figure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from eccl_lib.figures.style import (
     BLACK,
     BLUE,
+    CHAMBER_COLOURS,
+    CHAMBER_NAMES,
     GREY,
-    ORGAN_COLOURS,
-    ORGAN_NAMES,
     PALE,
     SMALL,
     footer,
@@ -26,10 +27,10 @@ INTERVAL = "lines: 95 % interval over participants"
 
 
 @styled
-def fig2b_patches_and_size(points: pd.DataFrame, *, n: int, synthetic: bool = False) -> Figure:
+def fig2b_patches_and_size(points: pd.DataFrame, *, n: int) -> Figure:
     """Mean Pearson r against the number of ECG patches and against the ViT's size (Fig. 2b).
 
-    points: one row a run, columns panel ("patches" or "size"), tokens, parameters, seconds, r, low, high.
+    points: one row per run, columns panel ("patches" or "size"), tokens, parameters, seconds, r, low, high.
     n: test participants.
     """
     fig = new_figure(height=2.9)
@@ -41,16 +42,16 @@ def fig2b_patches_and_size(points: pd.DataFrame, *, n: int, synthetic: bool = Fa
         ax.errorbar(x, rows["r"], yerr=reach, fmt="o-", color=BLUE, ecolor=GREY, capsize=3, markersize=5)
         ax.set_xticks(x, [_run_label(row, panel) for row in rows.itertuples()], fontsize=8)
         ax.set_xlim(-0.5, len(rows) - 0.5)
-        order = "patches, weights" if panel == "patches" else "weights, patches"
-        ax.set_xlabel(f"{order} and training time")
+        order = "patches, parameters" if panel == "patches" else "parameters, patches"
+        ax.set_xlabel(f"{order}, training time")
         ax.set_title(title)
     axes[0].set_ylabel("mean Pearson r, 82 traits")
-    footer(fig, f"n = {n:,} test participants; {INTERVAL}; time: processor, both stages", synthetic)
+    footer(fig, f"n = {n:,} test participants; {INTERVAL}; time: CPU, both stages")
     return fig
 
 
 def _run_label(row, panel: str) -> str:
-    """What a run varies first, then what it costs."""
+    """Tick label: first the quantity that varies, then the other one and the training time."""
     millions = row.parameters / 1e6
     weights = f"{millions:,.0f} M" if millions >= 10 else f"{millions:.2g} M"
     first, second = (f"{row.tokens:,}", weights) if panel == "patches" else (weights, f"{row.tokens:,}")
@@ -58,7 +59,7 @@ def _run_label(row, panel: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """As one reads it off a watch: 38 s, 2.5 min, 7.1 h."""
+    """Duration as text: 38 s, 2.5 min, 7.1 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -70,13 +71,12 @@ def fig2c_traits(
     scatter: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     *,
     n: int,
-    synthetic: bool = False,
 ) -> Figure:
-    """Pearson r per trait, grouped by organ, and predicted against measured for chosen traits (Fig. 2c).
+    """Pearson r per trait, grouped by chamber, and predicted against measured values of some traits (Fig. 2c).
 
     traits: columns short_name, group, unit, r, low, high. scatter: short_name to (measured (n,), predicted (n,)).
     """
-    rows = by_organ(traits)
+    rows = by_chamber(traits)
     fig = new_figure(height=max(0.155 * len(rows) + 1.0, 1.75 * len(scatter or ()) + 0.3))
     left, right = fig.subfigures(1, 2, width_ratios=(1.45, 1)) if scatter else (fig, None)
     _bars(left.add_subplot(), rows)
@@ -87,43 +87,44 @@ def fig2c_traits(
         for ax, (name, (measured, predicted)) in zip(axes, scatter.items(), strict=True):
             _agreement(ax, name, units[name], scores[name], measured, predicted)
     note = f"n = {n:,} test participants; {INTERVAL}"
-    footer(fig, f"{note}; dashes: predicted = measured" if scatter else note, synthetic)
+    footer(fig, f"{note}; dashes: predicted = measured" if scatter else note)
     return fig
 
 
-def by_organ(traits: pd.DataFrame) -> pd.DataFrame:
-    """Traits in the order they are drawn: organ by organ, the best first."""
-    order = {group: k for k, group in enumerate(ORGAN_NAMES)}
-    return traits.assign(organ=traits["group"].map(order)).sort_values(["organ", "r"], ascending=[True, False])
+def by_chamber(traits: pd.DataFrame) -> pd.DataFrame:
+    """Traits in drawing order: by chamber, then by decreasing r."""
+    order = {group: k for k, group in enumerate(CHAMBER_NAMES)}
+    return traits.assign(order=traits["group"].map(order)).sort_values(["order", "r"], ascending=[True, False])
 
 
 def _bars(ax, rows: pd.DataFrame) -> None:
-    """One horizontal bar a trait, a gap between organs."""
+    """Draw one horizontal bar per trait, with a gap between chambers."""
     groups = rows["group"].to_numpy()
     y = np.arange(len(rows)) + 0.7 * np.concatenate([[0], np.cumsum(groups[1:] != groups[:-1])])
     r = rows["r"].to_numpy(float)
     reach = np.abs(rows[["low", "high"]].to_numpy(float).T - r)
-    ax.barh(y, r, color=[ORGAN_COLOURS[group] for group in groups], height=0.8)
+    ax.barh(y, r, color=[CHAMBER_COLOURS[group] for group in groups], height=0.8)
     ax.errorbar(r, y, xerr=reach, fmt="none", ecolor=BLACK, elinewidth=0.8)
     ax.set_yticks(y, [readable(name) for name in rows["short_name"]], fontsize=SMALL)
     ax.set_ylim(y[-1] + 0.8, -0.8)
     edge = max(float(np.nanmax(rows["high"])), 0.05)
     for group in dict.fromkeys(groups):
         middle = y[groups == group].mean()
-        ax.text(1.02, middle, ORGAN_NAMES[group], transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL)
+        ax.text(1.02, middle, CHAMBER_NAMES[group], transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL)
     ax.axvline(0, color=BLACK, linewidth=0.8)
     ax.set_xlim(min(0.0, 1.05 * float(np.nanmin(rows["low"]))), edge * 1.02)
     ax.set_xlabel("Pearson r")
 
 
 def readable(short_name: str) -> str:
-    """``LAV_max`` as people write it."""
+    """Label of a trait: ``LAV_max`` becomes ``LAV max``."""
     return short_name.replace("_", " ")
 
 
 def _agreement(ax, name: str, unit: str, r: float, measured: np.ndarray, predicted: np.ndarray) -> None:
     both = np.isfinite(measured) & np.isfinite(predicted)
-    ax.scatter(measured[both], predicted[both], s=6, color=BLUE, alpha=0.6, linewidths=0)
+    style = {"s": 8, "color": BLUE, "alpha": 0.6, "linewidth": 0, "legend": False}
+    sns.scatterplot(x=measured[both], y=predicted[both], ax=ax, **style)
     low = min(measured[both].min(), predicted[both].min())
     high = max(measured[both].max(), predicted[both].max())
     ax.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle="--")
@@ -134,12 +135,12 @@ def _agreement(ax, name: str, unit: str, r: float, measured: np.ndarray, predict
 
 
 @styled
-def traits_by_chamber(traits: pd.DataFrame, *, n: int, synthetic: bool = False) -> Figure:
-    """r of every trait with its interval on one page, grouped by organ, best first; for the supplement.
+def traits_by_chamber(traits: pd.DataFrame, *, n: int) -> Figure:
+    """Pearson r of all traits with intervals, grouped by chamber, best first (supplement).
 
     traits: columns short_name, group, r, low, high.
     """
-    rows = by_organ(traits)
+    rows = by_chamber(traits)
     halves = _halves(rows["group"].tolist())
     columns = [rows[rows["group"].isin(half)] for half in halves if half]
     longest = max(len(column) + 1.4 * column["group"].nunique() for column in columns)
@@ -149,12 +150,12 @@ def traits_by_chamber(traits: pd.DataFrame, *, n: int, synthetic: bool = False) 
         _dots(ax, column, longest)
         ax.set_xlim(min(0.0, edges[0]) - 0.03, max(0.05, edges[1]) + 0.03)
     note = f"n = {n:,} test participants; {INTERVAL}"
-    footer(fig, f"{note}; mean r of {len(rows)}: {rows['r'].mean():.3f}", synthetic)
+    footer(fig, f"{note}; mean r over {len(rows)} traits: {rows['r'].mean():.3f}")
     return fig
 
 
 def _halves(groups: list[str]) -> tuple[list[str], list[str]]:
-    """The organs in two columns, whole and in order, lengths as equal as can be."""
+    """Split the groups into two columns of nearly equal length, keeping their order."""
     names = list(dict.fromkeys(groups))
     above = [sum(groups.count(name) for name in names[:k]) for k in range(len(names) + 1)]
     cut = int(np.argmin([abs(2 * count - len(groups)) for count in above]))
@@ -162,22 +163,23 @@ def _halves(groups: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _dots(ax, rows: pd.DataFrame, longest: float) -> None:
-    """One dot with its interval a trait, below the organ's name."""
+    """Draw one point with its interval per trait, below the name of the chamber."""
     y, places, labels = 0.0, [], []
     for group in dict.fromkeys(rows["group"]):
-        organ = rows[rows["group"] == group]
-        place = y + 1 + np.arange(len(organ))
-        ax.hlines(place, organ["low"], organ["high"], color=ORGAN_COLOURS[group], linewidth=2.2)
-        ax.plot(organ["r"], place, "o", color=BLACK, markersize=2.8)
+        chamber = rows[rows["group"] == group]
+        place = y + 1 + np.arange(len(chamber))
+        ax.hlines(place, chamber["low"], chamber["high"], color=CHAMBER_COLOURS[group], linewidth=2.2)
+        style = {"orient": "h", "jitter": False, "native_scale": True, "color": BLACK, "size": 3}
+        sns.stripplot(x=chamber["r"], y=place, ax=ax, **style)
         places += [y, *place]
-        labels += [ORGAN_NAMES[group], *(readable(name) for name in organ["short_name"])]
+        labels += [CHAMBER_NAMES[group], *(readable(name) for name in chamber["short_name"])]
         y = place[-1] + 1.4
     ax.axvline(0, color=BLACK, linewidth=0.8)
     ax.grid(axis="x", color=PALE, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.set_yticks(places, labels, fontsize=7)
     for label in ax.get_yticklabels():
-        if label.get_text() in ORGAN_NAMES.values():
+        if label.get_text() in CHAMBER_NAMES.values():
             label.set(fontweight="bold", fontsize=SMALL)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(longest + 0.3, -0.7)

@@ -80,6 +80,11 @@ def run_jobs(
     grid.close()
 
 
+def train_all(specs: Sequence[RunSpec], config: Config, log: Log = print) -> None:
+    """Train these runs and their prerequisites on this machine, as far as they are not finished. Raises GridError."""
+    run_jobs(waves(specs), config, log, epochs=log)
+
+
 def predict(waves: Waves, config: Config, log: Log = print, workers: Workers | None = None) -> Forecast:
     """Log what ``run_jobs`` would run and for how long, without running it."""
     workers = workers or Workers(jobs=config.runtime.workers)

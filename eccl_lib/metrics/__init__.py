@@ -1,1 +1,1 @@
-"""How sure a score is: intervals, comparisons, calibration, retrieval. Arrays in, numbers out."""
+"""Scores and their uncertainty: intervals, comparisons, calibration, retrieval. Arrays in, numbers out."""

@@ -1,4 +1,4 @@
-"""Participants drawn with replacement, as weights: one set of draws for all rows and seeds that are compared."""
+"""Bootstrap over participants, with draws as weights; compared rows and seeds share the same draws."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import csr_array
 
-# Holm over 40 comparisons needs p <= .05 / 40; 10,000 draws give p down to 2 / 10,001.
+# Holm over 40 comparisons needs p <= .05 / 40; the smallest p of 10,000 draws is 1 / 10,001.
 DRAWS = 10_000
-ROUNDING = 1e-12  # a variance below this, of values of spread 1, is rounding
-BLOCK = 500  # draws at a time: 33 MB of weights at the paper's 8,308 participants
+ROUNDING = 1e-12  # smaller variances of standardized values are rounding errors
+BLOCK = 500  # draws per block: 33 MB of weights at the paper's 8,308 participants
 
 
 def draws(n: int, count: int = DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
-    """How often each of n participants is in each of ``count`` draws of n with replacement. Yields (n, <= BLOCK)."""
+    """Counts of each of n participants in ``count`` draws of n with replacement. Yields (n, <= BLOCK) float64."""
     generator = np.random.default_rng(seed)
     for start in range(0, count, BLOCK):
         counts = generator.multinomial(n, np.full(n, 1 / n), size=min(BLOCK, count - start))
@@ -24,18 +24,18 @@ def draws(n: int, count: int = DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
 def resampled_auc(score: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """AUC of each draw. score: (n,); positive: (n,) bool; weights: (n, B). Returns (B,), NaN without both classes.
 
-    Negatives are sorted once into the gaps between the positives' scores; a draw then only adds weights.
+    The order of the scores is computed once; each draw only sums weights.
     """
     positive = np.asarray(positive, dtype=bool)
     edges, edge = np.unique(score[positive], return_inverse=True)
     negatives = score[~positive]
-    # Gap 2e lies below edge e, gap 2e + 1 is a tie with it.
+    # Gap 2e: below edge e; gap 2e + 1: equal to edge e.
     gap = np.searchsorted(edges, negatives, "left") + np.searchsorted(edges, negatives, "right")
     mass = _sums(gap, 2 * len(edges) + 1, weights[~positive])  # (gaps, B)
     cases = _sums(edge, len(edges), weights[positive])  # (edges, B)
-    right = np.cumsum(mass, axis=0)[:-1:2] + mass[1::2] / 2
+    below = np.cumsum(mass, axis=0)[:-1:2] + mass[1::2] / 2
     pairs = cases.sum(axis=0) * mass.sum(axis=0)
-    wins = (cases * right).sum(axis=0)
+    wins = (cases * below).sum(axis=0)
     return np.divide(wins, pairs, out=np.full(weights.shape[1], np.nan), where=pairs > 0)
 
 
@@ -48,8 +48,8 @@ def _sums(group: np.ndarray, groups: int, weights: np.ndarray) -> np.ndarray:
 def resampled_r(predicted: np.ndarray, measured: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Pearson r of each draw and trait, averaged over seeds.
 
-    predicted: (seeds, n, traits); measured: (n, traits), NaN is missing; weights: (n, B). Returns (B, traits), a
-    constant prediction as 0, NaN where the measurement does not vary in a draw.
+    predicted: (seeds, n, traits); measured: (n, traits), NaN if missing; weights: (n, B). Returns (B, traits): 0 for a
+    constant prediction, NaN if the measurement does not vary in a draw.
     """
     present = ~np.isnan(measured)
     weights = weights.T
@@ -58,8 +58,8 @@ def resampled_r(predicted: np.ndarray, measured: np.ndarray, weights: np.ndarray
     mean_y = _divide(weights @ y, count)
     var_y = _divide(weights @ (y * y), count) - mean_y**2
     total = np.zeros_like(count)
-    for one in predicted:
-        x = _standard(one, present)
+    for seed in predicted:
+        x = _standard(seed, present)
         mean_x = _divide(weights @ x, count)
         var_x = _divide(weights @ (x * x), count) - mean_x**2
         product = _divide(weights @ (x * y), count) - mean_x * mean_y
@@ -69,7 +69,7 @@ def resampled_r(predicted: np.ndarray, measured: np.ndarray, weights: np.ndarray
 
 
 def _standard(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Mean 0 and spread 1 over those present, the others 0, so that moments keep their digits; constants become 0."""
+    """Standardized values for numerical accuracy; missing values and constant columns become 0."""
     values = np.where(present, values, np.nan).astype(np.float64)
     count = np.maximum(present.sum(axis=0), 1)
     centred = np.nan_to_num(values - np.nansum(values, axis=0) / count)
@@ -93,19 +93,19 @@ def mean_r_draws(predicted: np.ndarray, measured: np.ndarray, count: int = DRAWS
 
 
 def mean_over_traits(r: np.ndarray) -> np.ndarray:
-    """Mean over the traits that have a value. r: (..., traits), NaN without. Returns (...), NaN where none has."""
-    there = ~np.isnan(r)
+    """Mean over the traits that are not NaN. r: (..., traits). Returns (...), NaN if all are NaN."""
+    present = ~np.isnan(r)
     total = np.nan_to_num(r).sum(axis=-1)
-    return np.divide(total, there.sum(axis=-1), out=np.full(total.shape, np.nan), where=there.any(axis=-1))
+    return np.divide(total, present.sum(axis=-1), out=np.full(total.shape, np.nan), where=present.any(axis=-1))
 
 
 def auc_draws(score: np.ndarray, positive: np.ndarray, count: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """AUC averaged over seeds in each draw. score: (seeds, n). Returns (count,), NaN where a draw has one class."""
-    parts = draws(len(positive), count, seed)
-    return np.concatenate([np.mean([resampled_auc(one, positive, w) for one in score], axis=0) for w in parts])
+    """AUC averaged over seeds in each draw. score: (seeds, n). Returns (count,), NaN if a draw has one class."""
+    blocks = draws(len(positive), count, seed)
+    return np.concatenate([np.mean([resampled_auc(s, positive, w) for s in score], axis=0) for w in blocks])
 
 
 def percentile(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval over draws, those without a value left out. values: (B, ...). Returns two (...)."""
+    """Percentile interval over draws, ignoring NaN. values: (B, ...). Returns low and high, each (...)."""
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high

@@ -1,4 +1,4 @@
-"""How sure an AUC is: structural components, covariance and intervals after DeLong et al. (Biometrics 44, 1988)."""
+"""Confidence interval of an AUC after DeLong et al. (Biometrics 44, 1988)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ Scale = Literal["logit", "plain"]
 
 
 def placements(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The share of the other class against which each participant is placed rightly, ties half.
+    """Placement of each participant: share of the other class that is ordered correctly, ties count half.
 
-    score: (..., n), one or several scores of the same participants; positive: (n,) bool.
-    Returns (..., m) of the m positives and (..., n - m) of the negatives. The mean of either is the AUC.
-    From ranks, O(n log n) (Sun & Xu, IEEE Signal Processing Letters 21, 2014).
+    score: (..., n); positive: (n,) bool. Returns (..., m) for the m positives and (..., n - m) for the negatives; the
+    mean of either is the AUC. Computed from ranks in O(n log n) (Sun & Xu, IEEE Signal Processing Letters 21, 2014).
     """
     score, positive = np.asarray(score, dtype=np.float64), np.asarray(positive, dtype=bool)
     positives, negatives = int(positive.sum()), int((~positive).sum())
@@ -33,24 +32,23 @@ def _ranks(score: np.ndarray) -> np.ndarray:
 
 
 def covariance(of_positives: np.ndarray, of_negatives: np.ndarray) -> np.ndarray:
-    """Covariance of k correlated AUCs from their placements. (k, m) and (k, n - m) to (k, k)."""
+    """Covariance (k, k) of k correlated AUCs from their placements (k, m) and (k, n - m)."""
     return sum(np.atleast_2d(np.cov(part)) / part.shape[-1] for part in (of_positives, of_negatives))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An AUC and its standard error. smaller: members of the smaller class."""
+    """AUC and its standard error. smaller: size of the smaller class."""
 
     auc: float
     error: float
     smaller: int
 
     def interval(self, level: float = 0.95, scale: Scale = "logit") -> tuple[float, float]:
-        """Limits over participants. scale: ``logit`` stays within 0 and 1; ``plain`` is AUC +- z standard errors.
+        """Confidence limits over participants. scale: ``logit`` (within 0 and 1), ``plain`` (AUC ± z standard errors).
 
-        At an AUC of 0 or 1 all placements are alike and the error says nothing: there the logit interval's open end is
-        the exact binomial limit of as many successes in a row as the smaller class has members. NaN where a class has
-        fewer than two members.
+        At an AUC of 0 or 1 the standard error is 0; the logit interval then uses the exact binomial limit for as many
+        successes as the smaller class has members. NaN if a class has fewer than two members.
         """
         if self.smaller < 2:
             return float("nan"), float("nan")
@@ -61,15 +59,15 @@ class Estimate:
             reach = 1 - ((1 - level) / 2) ** (1 / self.smaller)
             return (0.0, reach) if self.auc == 0 else (1 - reach, 1.0)
         middle = np.log(self.auc / (1 - self.auc))
-        reach = z * self.error / (self.auc * (1 - self.auc))  # the logit's slope is 1 / (A (1 - A))
+        reach = z * self.error / (self.auc * (1 - self.auc))  # derivative of the logit: 1 / (A (1 - A))
         low, high = 1 / (1 + np.exp(-(middle + np.array([-reach, reach]))))
         return float(low), float(high)
 
 
 def estimate(score: np.ndarray, positive: np.ndarray) -> Estimate:
-    """Of one score, or of the mean AUC of several scores of the same participants, such as seeds.
+    """AUC and standard error of one score, or of the mean AUC over seeds (placements are averaged over seeds).
 
-    score: (n,) or (seeds, n); positive: (n,) bool. The mean's placements are the means of the placements.
+    score: (n,) or (seeds, n); positive: (n,) bool.
     """
     positive = np.asarray(positive, dtype=bool)
     smaller = int(min(positive.sum(), (~positive).sum()))
@@ -85,6 +83,6 @@ def estimate(score: np.ndarray, positive: np.ndarray) -> Estimate:
 def interval(
     score: np.ndarray, positive: np.ndarray, level: float = 0.95, scale: Scale = "logit"
 ) -> tuple[float, float, float]:
-    """AUC, or mean AUC over seeds, with its limits: ``estimate`` and ``Estimate.interval`` in one."""
-    found = estimate(score, positive)
-    return found.auc, *found.interval(level, scale)
+    """AUC (mean over seeds) with its confidence limits. score: (n,) or (seeds, n); positive: (n,) bool."""
+    result = estimate(score, positive)
+    return result.auc, *result.interval(level, scale)

@@ -1,4 +1,4 @@
-"""From features to two dimensions, and a number for what the eye then sees."""
+"""t-SNE, UMAP, and separation scores in the full feature space."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NEIGHBOURS = 5
 
 
 def tsne(*groups: np.ndarray, seed: int = 0) -> list[np.ndarray]:
-    """t-SNE of several groups of features in one plane. groups: each (n_k, D); returns each (n_k, 2)."""
+    """Joint t-SNE of several groups of features. groups: each (n_k, D). Returns each (n_k, 2)."""
     from sklearn.manifold import TSNE
 
     features = np.concatenate(groups).astype(np.float64)
@@ -19,20 +19,20 @@ def tsne(*groups: np.ndarray, seed: int = 0) -> list[np.ndarray]:
 
 def umap(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """UMAP of features. (n, D) to (n, 2)."""
-    from umap import UMAP  # compiled anew in each process, 10 to 18 s: hence here and not at the top
+    from umap import UMAP  # compiles in each process for 10 to 18 s, so it is imported late
 
     neighbours = min(15, len(features) - 1)
     return UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(_standard(features))
 
 
 def _standard(features: np.ndarray) -> np.ndarray:
-    """Each dimension at mean 0; one scale for all, so that small dimensions stay small."""
+    """Centred features, divided by one common scale so that relative sizes of dimensions are kept."""
     centred = np.asarray(features, dtype=np.float64) - np.mean(features, axis=0)
     return centred / max(float(centred.std()), 1e-12)
 
 
 def purity(features: np.ndarray, group: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """Share of each point's nearest neighbours, itself left out, that are of its own group.
+    """Share of each point's nearest neighbours (without the point itself) that belong to its group.
 
     features: (n, D); group: (n,). Returns (n,).
     """
@@ -44,7 +44,7 @@ def purity(features: np.ndarray, group: np.ndarray, neighbours: int = NEIGHBOURS
 
 
 def silhouette(features: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Each point's silhouette: 1 deep in its own group, 0 between two, -1 in the other. (n, D), (n,) to (n,)."""
+    """Silhouette of each point: 1 inside its group, 0 between groups, -1 in another group. (n, D), (n,) to (n,)."""
     from sklearn.metrics import silhouette_samples
 
     return silhouette_samples(features, group)
@@ -53,10 +53,10 @@ def silhouette(features: np.ndarray, group: np.ndarray) -> np.ndarray:
 def balanced_interval(
     values: np.ndarray, group: np.ndarray, unit: np.ndarray | None = None, *, seed: int = 0, draws: int = 1000
 ) -> tuple[float, float, float]:
-    """Mean of the groups' means with a 95 % bootstrap interval, so that a rare group counts as much as a common one.
+    """Mean of the group means, so that groups have equal weight, with a 95 % bootstrap interval: mean, low, high.
 
-    values: (n,), one of ``purity`` or ``silhouette``; group: (n,). unit: (n,) what is drawn anew (a
-    participant may have two points); each point by default.
+    values: (n,), from ``purity`` or ``silhouette``; group: (n,). unit: (n,), resampling unit such as the participant;
+    each point by default.
     """
     values, group = np.asarray(values, float), np.asarray(group)
     unit = np.arange(len(values)) if unit is None else np.unique(np.asarray(unit), return_inverse=True)[1]

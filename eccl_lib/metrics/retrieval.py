@@ -1,4 +1,4 @@
-"""Finding one's own heart among all others: an ECG's among the MRIs and the reverse, with interval and chance."""
+"""Cross-modal retrieval of the matching CMR for an ECG and the reverse, with intervals and chance level."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ import pandas as pd
 from eccl_lib.metrics import bootstrap, scores
 
 DRAWS = 2000
-Pair = tuple[np.ndarray, np.ndarray]  # z_ecg, z_cmr, both (n, D), unit norm, row i of both is one heart
+Pair = tuple[np.ndarray, np.ndarray]  # z_ecg, z_cmr, both (n, D), unit norm; row i of both is one participant
 
 
 def table(pairs: Sequence[Pair], draws: int = DRAWS) -> pd.DataFrame:
-    """Recall at 1, 5, 10 and median rank in both directions, averaged over seeds. pairs: one a seed, the same n hearts.
+    """Recall at 1, 5, 10 and median rank in both directions, averaged over seeds.
 
-    Columns direction, metric, mean, std (over seeds), low, high (95 %), chance, seeds, n. The interval is over the
-    hearts that are looked for, drawn once for all seeds; what they are looked for among stays the same n.
+    pairs: one per seed, the same n participants. Columns: direction, metric, mean, std (over seeds), low, high (95 %),
+    chance, seeds, n. The bootstrap resamples the queries, with the same draws for all seeds; the gallery is fixed.
     """
     parts = []
     for direction, order in (("ECG to CMR", 1), ("CMR to ECG", -1)):
-        found = [scores.ranks_of_own(*pair[::order]) for pair in pairs]
-        parts.append(_direction(found, draws).assign(direction=direction))
+        ranked = [scores.matching_ranks(*pair[::order]) for pair in pairs]
+        parts.append(_direction(ranked, draws).assign(direction=direction))
     whole = pd.concat(parts, ignore_index=True)
     return whole[["direction", *(name for name in whole if name != "direction")]]
 
 
-def _direction(found: list[tuple[np.ndarray, dict[str, np.ndarray]]], draws: int) -> pd.DataFrame:
-    n = len(found[0][0])
+def _direction(ranked: list[tuple[np.ndarray, dict[str, np.ndarray]]], draws: int) -> pd.DataFrame:
+    """Metrics of one direction. ranked: ``matching_ranks`` of each seed."""
+    n = len(ranked[0][0])
     drawn = {name: [] for name in scores.retrieval_chance(n)}
     for weights in bootstrap.draws(n, draws):  # (n, B)
-        drawn["median_rank"].append(np.mean([weighted_median(ranks, weights) for ranks, _ in found], axis=0))
-        for name in found[0][1]:
-            drawn[name].append(np.mean([recalls[name] @ weights / n for _, recalls in found], axis=0))
+        drawn["median_rank"].append(np.mean([weighted_median(ranks, weights) for ranks, _ in ranked], axis=0))
+        for name in ranked[0][1]:
+            drawn[name].append(np.mean([recalls[name] @ weights / n for _, recalls in ranked], axis=0))
     rows = []
     for name, chance in scores.retrieval_chance(n).items():
-        seeds = [np.median(ranks) if name == "median_rank" else recalls[name].mean() for ranks, recalls in found]
+        seeds = [np.median(ranks) if name == "median_rank" else recalls[name].mean() for ranks, recalls in ranked]
         low, high = bootstrap.percentile(np.concatenate(drawn[name]))
         facts = {"metric": name.replace("_", " "), "mean": np.mean(seeds), "std": scores.deviation(seeds)}
         rows.append(facts | {"low": low, "high": high, "chance": chance, "seeds": len(seeds), "n": n})
@@ -44,7 +45,7 @@ def _direction(found: list[tuple[np.ndarray, dict[str, np.ndarray]]], draws: int
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Median of values that occur ``weights`` times, in each draw. values: (n,); weights: (n, B). Returns (B,)."""
+    """Median of values with integer weights in each draw. values: (n,); weights: (n, B). Returns (B,)."""
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order], axis=0)  # (n, B)
     total = reached[-1]

@@ -1,4 +1,4 @@
-"""ROC curves as points, of one training or averaged over seeds, with a pointwise band."""
+"""ROC curves of one run or averaged over seeds, and a pointwise confidence band."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ DRAWS = 500
 
 
 def curve(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates from (0, 0) to (1, 1); equal scores move in one step.
+    """False and true positive rates from (0, 0) to (1, 1), each (k,), increasing; tied scores form one step.
 
-    positive: (n,) bool; score: (n,) or (seeds, n), higher is sicker. Of several seeds the sensitivities are averaged at
-    each false positive rate, so that the area below is the mean of the seeds' AUCs. Both results (k,), rising.
+    positive: (n,) bool; score: (n,) or (seeds, n), higher means more likely positive. Over seeds the sensitivity is
+    averaged at each false positive rate, so the area under the curve is the mean AUC.
     """
-    curves = [_weighted(*_ranked(positive, one), np.ones(len(one))) for one in np.atleast_2d(score)]
+    curves = [_weighted(*_ranked(positive, seed), np.ones(len(seed))) for seed in np.atleast_2d(score)]
     if len(curves) == 1:
         return curves[0]
     rates = np.unique(np.concatenate([false for false, _ in curves]))
-    limits = [np.mean([_at(*one, rates, side) for one in curves], axis=0) for side in ("left", "right")]
+    limits = [
+        np.mean([_sensitivity_at(*points, rates, side) for points in curves], axis=0) for side in ("left", "right")
+    ]
     return np.repeat(rates, 2), np.stack(limits, axis=1).ravel()
 
 
 def band(
     positive: np.ndarray, score: np.ndarray, *, seed: int = 0, draws: int = DRAWS, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pointwise interval of the sensitivity at each false positive rate: participants drawn anew, each class alone.
+    """Pointwise bootstrap interval of the sensitivity at each false positive rate, stratified by class.
 
     positive: (n,) bool; score: (n,) or (seeds, n). Returns rates, low, high, each (101,).
     """
-    ranked = [_ranked(positive, one) for one in np.atleast_2d(score)]
+    ranked = [_ranked(positive, of_seed) for of_seed in np.atleast_2d(score)]
     cases, controls = np.flatnonzero(positive), np.flatnonzero(~np.asarray(positive, bool))
     generator = np.random.default_rng(seed)
     rates = np.linspace(0, 1, 101)
-    found = []
+    drawn = []
     for _ in range(draws):
         weight = np.zeros(len(positive))
         for group in (cases, controls):
             weight[group] = np.bincount(generator.integers(0, len(group), len(group)), minlength=len(group))
-        found.append(np.mean([_at(*_weighted(*one, weight), rates, "right") for one in ranked], axis=0))
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        curves = [_sensitivity_at(*_weighted(*order, weight), rates, "right") for order in ranked]
+        drawn.append(np.mean(curves, axis=0))
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return rates, low, high
 
 
@@ -46,7 +49,7 @@ Ranked = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _ranked(positive: np.ndarray, score: np.ndarray) -> Ranked:
-    """Order from the highest score down, labels in it, and the last place of each different score."""
+    """Order by decreasing score, labels in that order, and the last position of each distinct score."""
     order = np.argsort(-np.asarray(score, float), kind="stable")
     values = np.asarray(score, float)[order]
     last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
@@ -54,7 +57,7 @@ def _ranked(positive: np.ndarray, score: np.ndarray) -> Ranked:
 
 
 def _weighted(order: np.ndarray, ranked: np.ndarray, last: np.ndarray, weight: np.ndarray):
-    """Rates where participants count ``weight`` (n,) times."""
+    """False and true positive rates with participants counted ``weight`` (n,) times."""
     rates = []
     for group in (~ranked, ranked):
         counted = np.cumsum(weight[order] * group)
@@ -62,8 +65,8 @@ def _weighted(order: np.ndarray, ranked: np.ndarray, last: np.ndarray, weight: n
     return rates[0], rates[1]
 
 
-def _at(false: np.ndarray, true: np.ndarray, rates: np.ndarray, side: str) -> np.ndarray:
-    """Sensitivity at false positive rates: below (left) or above (right) a vertical step, between points a line."""
+def _sensitivity_at(false: np.ndarray, true: np.ndarray, rates: np.ndarray, side: str) -> np.ndarray:
+    """Sensitivity at given false positive rates, interpolated linearly; side: lower or upper end of a vertical step."""
     first, after = np.searchsorted(false, rates - 1e-9), np.searchsorted(false, rates + 1e-9)
     vertex = true[first if side == "left" else after - 1]
     before, behind = np.clip(first - 1, 0, None), np.clip(after, None, len(false) - 1)

@@ -1,4 +1,4 @@
-"""Scores, from saved predictions: AUC, average precision, Pearson r, retrieval."""
+"""Scores from predictions: AUC, average precision, Pearson r, retrieval."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 RECALLS = (1, 5, 10)
-TIE = 1e-6  # cosines of float32 features differ by rounding below this
+TIE = 1e-6  # smaller differences of float32 cosines are rounding errors
 
 
 def auc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve: how often a positive scores above a negative, ties half.
+    """Area under the ROC curve: probability that a positive scores above a negative, ties count half.
 
-    score, positive: (n,). NaN where there is one class only.
+    score, positive: (n,). NaN with only one class.
     """
     positive = np.asarray(positive, dtype=bool)
     positives, negatives = int(positive.sum()), int((~positive).sum())
@@ -24,7 +24,7 @@ def auc(score: np.ndarray, positive: np.ndarray) -> float:
 
 
 def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
-    """Mean precision at the recall of each positive, equal scores taken together; a guess has the prevalence.
+    """Average precision, tied scores taken together; its chance level is the prevalence.
 
     score, positive: (n,). NaN without a positive.
     """
@@ -32,24 +32,23 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
     if not positive.any():
         return float("nan")
     order = np.argsort(-np.asarray(score, dtype=np.float64), kind="stable")
-    found = np.cumsum(positive[order])
-    last = np.append(np.flatnonzero(np.diff(np.asarray(score)[order])), len(order) - 1)  # of each run of equal scores
-    gained = np.diff(found[last], prepend=0)
-    return float((gained * found[last] / (last + 1)).sum() / found[-1])
+    positives = np.cumsum(positive[order])
+    last = np.append(np.flatnonzero(np.diff(np.asarray(score)[order])), len(order) - 1)  # end of ties
+    gained = np.diff(positives[last], prepend=0)
+    return float((gained * positives[last] / (last + 1)).sum() / positives[-1])
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, equal values sharing the mean of theirs. values: (n,)."""
+    """Ranks from 1; tied values get their mean rank. values: (n,)."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return ((last - counts + 1 + last) / 2)[inverse]
 
 
 def pearson(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Pearson r per column over the rows where the measurement is there.
+    """Pearson r of each column over the rows with a measurement.
 
-    predicted, measured: (n, k), NaN in measured is missing.
-    Returns (k,), NaN where nothing varies.
+    predicted, measured: (n, k), NaN in measured if missing. Returns (k,), NaN for a constant column.
     """
     present = ~np.isnan(measured)
     count = present.sum(axis=0)
@@ -64,50 +63,50 @@ def _centred(values: np.ndarray, present: np.ndarray, count: np.ndarray) -> np.n
 
 
 def mean_r(predicted: np.ndarray, measured: np.ndarray) -> float:
-    """Mean of the traits' Pearson r (the paper's Mean R). Both (n, k).
+    """Mean Pearson r over traits (the paper's Mean R). Both (n, k).
 
-    A constant prediction counts as 0; a trait that nobody here has, or that is the same for all, does not count.
+    A constant prediction counts as 0; traits without two different measurements are left out.
     """
     counts = scorable(measured)
     return float(np.nan_to_num(pearson(predicted, measured))[counts].mean()) if counts.any() else float("nan")
 
 
 def scorable(measured: np.ndarray) -> np.ndarray:
-    """Traits with at least two different measurements. measured: (n, k). Returns (k,) bool."""
+    """Whether each trait has at least two different measurements. measured: (n, k). Returns (k,) bool."""
     present = ~np.isnan(measured)
     low = np.where(present, measured, np.inf).min(axis=0)
     return low < np.where(present, measured, -np.inf).max(axis=0)
 
 
 def retrieval(z_query: np.ndarray, z_gallery: np.ndarray) -> dict[str, float]:
-    """How well each query finds its own partner. Both (n, D), unit norm, row i belongs to row i.
+    """Retrieval of the matching row: median rank (1 is best) and recall at 1, 5 and 10.
 
-    Returns the median rank (1 is best) and the recall at 1, 5 and 10; ``retrieval_chance`` gives those of a guess.
+    Both (n, D), unit norm; row i of the query matches row i of the gallery. Chance levels: ``retrieval_chance``.
     """
-    ranks, recalls = ranks_of_own(z_query, z_gallery)
+    ranks, recalls = matching_ranks(z_query, z_gallery)
     return {"median_rank": float(np.median(ranks))} | {name: float(hit.mean()) for name, hit in recalls.items()}
 
 
-def ranks_of_own(z_query: np.ndarray, z_gallery: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Each query's rank of its own partner (n,), and its recall at 1, 5 and 10, each (n,) from 0 to 1.
+def matching_ranks(z_query: np.ndarray, z_gallery: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Rank of each query's matching row (n,), and its recall at 1, 5 and 10, each (n,) from 0 to 1.
 
-    Cosines closer than float rounding are ties, and ties count as in a random order: the rank is the middle of the tied
-    ones, the recall the chance to be among the first k. So features that are the same for all score as a guess.
+    Ties (differences within rounding) count as in a random order: the mean rank, and the probability of being among the
+    first k. Constant features therefore score at chance level.
     """
     scores = np.asarray(z_query, dtype=np.float64) @ np.asarray(z_gallery, dtype=np.float64).T
     ahead = scores - np.diagonal(scores)[:, None]
     better = (ahead > TIE).sum(axis=1)
-    tied = (np.abs(ahead) <= TIE).sum(axis=1)  # itself among them
+    tied = (np.abs(ahead) <= TIE).sum(axis=1)  # including the matching row itself
     recalls = {f"recall_at_{k}": np.clip((k - better) / tied, 0, 1) for k in RECALLS}
     return better + (tied + 1) / 2, recalls
 
 
 def retrieval_chance(n: int) -> dict[str, float]:
-    """What a guess among n scores in ``retrieval``."""
+    """Chance levels of ``retrieval`` among n candidates."""
     return {"median_rank": (n + 1) / 2} | {f"recall_at_{k}": min(1.0, k / n) for k in RECALLS}
 
 
 def deviation(scores: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Standard deviation over seeds, the first axis; NaN of one seed."""
+    """Standard deviation over seeds (first axis); NaN for one seed."""
     scores = np.asarray(scores, dtype=np.float64)
     return np.std(scores, axis=0, ddof=1) if len(scores) > 1 else np.full(scores.shape[1:], np.nan)[()]

@@ -1,1 +1,1 @@
-"""What the notebooks call: checked parameters, figures, progress; and running them headless."""
+"""Functions called by the notebooks, and their execution without a browser."""

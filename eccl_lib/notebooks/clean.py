@@ -1,4 +1,4 @@
-"""An executed notebook made fit to commit: outputs stay; times, machine paths and what papermill adds go."""
+"""Normalise an executed notebook for committing: keep outputs, remove times, machine paths and papermill data."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ LANGUAGE = {
     "pygments_lexer": "ipython3",
 }
 ADDED_BY_PAPERMILL = {"injected-parameters", "papermill-error-cell-tag"}
-PROGRESS = "progress"  # tag of cells that show how a long computation goes
+PROGRESS = "progress"  # tag of cells that print progress lines
 MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def normalise(notebook: Any) -> Any:
-    """The same notebook without what changes from run to run. Pure; twice is the same as once.
+    """A copy of the notebook without content that changes from run to run; idempotent.
 
-    Numbers, pictures and cell ids stay. Standard error is dropped. Raises ValueError where a cell ended in an error.
+    Numbers, figures and cell ids are kept, standard error is dropped. Raises ValueError if a cell ended in an error.
     """
     import nbformat
 
     clean = nbformat.from_dict(notebook)
-    # The kernel's version stays: without it JupyterLab adds it on opening and marks the notebook as changed.
+    # Keep the kernel's version: JupyterLab would otherwise add it and mark the notebook as changed.
     version = notebook["metadata"].get("language_info", {}).get("version")
     language = LANGUAGE | ({"version": version} if version else {})
     clean.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": language})
@@ -44,13 +44,13 @@ def normalise(notebook: Any) -> Any:
         count += 1
         cell.execution_count = count
         outputs = _outputs(cell, count)
-        # A reused run and a new one leave the same notebook: lines of progress tell the two apart, so they go.
+        # Progress lines differ between new and reused runs, so they are removed.
         cell.outputs = [] if PROGRESS in cell.metadata.get("tags", []) else [nbformat.from_dict(o) for o in outputs]
     return clean
 
 
 def _outputs(cell: Any, count: int) -> list[dict[str, Any]]:
-    """A code cell's outputs: streams joined, no standard error, paths relative."""
+    """Outputs of a code cell: streams joined, no standard error, relative paths."""
     kept: list[dict[str, Any]] = []
     for output in cell.outputs:
         if output["output_type"] == "error":
@@ -73,7 +73,7 @@ def _outputs(cell: Any, count: int) -> list[dict[str, Any]]:
 
 
 def _portable(text: str) -> str:
-    """Folders of this machine as a reader of the repository knows them; no memory addresses."""
+    """Replace absolute paths of this machine by relative ones and remove memory addresses."""
     for folder, name in ((paths.runs_root(), "runs"), (paths.ROOT, "."), (Path.home(), "~")):
         if len(folder.parts) > 1:
             text = text.replace(f"{folder}/", f"{name}/" if name != "." else "").replace(str(folder), name)

@@ -1,7 +1,7 @@
-"""All that knows it runs in Jupyter: checked parameters, live source, figures, progress.
+"""Functions for use in Jupyter: parameter checks, source display, figures, tables, progress.
 
-papermill only warns on an unknown ``-p``, hands ``true`` over as text and ``1e3`` as a float. Its injected cell is part
-of the kernel's input history, so ``start`` reads it there and raises on what the notebook does not declare.
+papermill only warns about an unknown ``-p``, passes ``true`` as text and ``1e3`` as a float. Its injected cell is part
+of the kernel's input history; ``start`` reads it there and raises on undeclared names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +22,39 @@ from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import Config
 from eccl_lib.io import paths
 
-INJECTED = "# Parameters"  # how papermill begins the cell that it adds
-PROGRESS_FILE = "ECCL_PROGRESS"  # environment: progress lines are appended to this file
+INJECTED = "# Parameters"  # first line of the cell that papermill injects
+PROGRESS_FILE = "ECCL_PROGRESS"  # environment variable: progress lines are appended to this file
+REAL = "real_"  # prefix of figures of a recording from a person; these are never committed
 
 
 def start(*, scale: str, cohort: str, disease: str, seed: int, overrides: dict[str, Any], **more: Any) -> Config:
-    """The notebook's parameters as a Config.
+    """Check the notebook's parameters and return them as a Config.
 
-    more: parameters that this notebook alone has (05: method, 06: seeds, 09: ecg), the last checked where it is used.
-    Raises ConfigError on an unknown name, a wrong type or a wrong value, however it was given.
+    more: parameters of this notebook only (05: method, 06: seeds, 09: ecg; ecg is checked when it is read).
+    Raises ConfigError on an unknown name, a wrong type or a wrong value.
     """
     declared = ("scale", "cohort", "disease", "seed", "overrides", *more)
     try:
         _refuse_unknown(_history(), declared)
         loaded = config_module.load(scale, cohort=cohort, disease=disease, seed=seed, overrides=overrides)
-        _check_own(more)
+        _check_additional(more)
     except ConfigError as error:
-        raise ConfigError(str(error)) from None  # the reader needs the message, not the way to it
+        raise ConfigError(str(error)) from None  # short traceback: the message is enough
     return loaded
 
 
-def _check_own(more: dict[str, Any]) -> None:
+def _check_additional(more: dict[str, Any]) -> None:
     if "method" in more:
         from eccl_lib.pipeline.methods import METHODS
 
         if more["method"] not in METHODS:
             raise ConfigError(f"method is {more['method']!r}; choose one of {', '.join(METHODS)}")
     if "seeds" in more and (type(more["seeds"]) is not int or more["seeds"] < 1):
-        raise ConfigError(f"seeds is {more['seeds']!r}; give how many, 1 or more")
+        raise ConfigError(f"seeds is {more['seeds']!r}; give a number of repetitions, 1 or more")
 
 
 def _history() -> list[str]:
-    """Sources of the cells run so far, this one last; empty outside IPython."""
+    """Sources of the executed cells, the current one last; empty outside IPython."""
     shell = _shell()
     return [] if shell is None else list(shell.user_ns.get("In", []))
 
@@ -64,7 +65,7 @@ def _shell() -> Any:
 
 
 def _refuse_unknown(history: list[str], declared: tuple[str, ...]) -> None:
-    """Look at the newest parameters cell and the newest injected cell after it. Raises ConfigError on other names."""
+    """Check the latest parameters cell and the latest injected cell after it. Raises ConfigError on other names."""
     position = {"declaring": -1, "injected": -1}
     assigned = [_literal_names(source) for source in history]
     for k, (source, names) in enumerate(zip(history, assigned, strict=True)):
@@ -78,7 +79,7 @@ def _refuse_unknown(history: list[str], declared: tuple[str, ...]) -> None:
 
 
 def _literal_names(source: str) -> set[str]:
-    """Names that a cell binds at its top level to plain literals; empty where it does anything else."""
+    """Names that a cell assigns at top level; empty if the cell contains any other statement."""
     try:
         body = ast.parse(source).body
     except SyntaxError:
@@ -101,16 +102,24 @@ def _nearest(name: str, declared: tuple[str, ...]) -> str:
 
 
 def show_source(function: Callable[..., Any]) -> None:
-    """Show the library's own source of a function or class, as it runs now, highlighted."""
+    """Display the source code of a library function or class."""
     from IPython.display import Markdown, display
 
     source = inspect.getsource(inspect.unwrap(function))
     display(Markdown(f"`{function.__module__}`\n```python\n{source}```"))
 
 
-def save_figure(figure: Any, name: str, config: Config) -> None:
-    """Write a figure as PNG and SVG among the run's figures and show it."""
-    folder = paths.figures_dir(config.scale, config.cohort)
+def save_figure(figure: Any, name: str, config: Config, *, real: bool = False, stamp: bool = True) -> None:
+    """Write a figure as PNG and SVG to the run's figures folder and display it.
+
+    A figure of the synthetic cohort is stamped as such. real: the figure shows a recording from a person; its file gets
+    the prefix ``real_``. stamp: False if the figure shows no data of the cohort.
+    """
+    from eccl_lib.figures.style import stamp_synthetic
+
+    if stamp and config.cohort == "synthetic":
+        stamp_synthetic(figure)
+    folder, name = paths.figures_dir(config.scale, config.cohort), (REAL if real else "") + name
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in ("png", "svg"):
         target = folder / f"{name}.{suffix}"
@@ -120,19 +129,54 @@ def save_figure(figure: Any, name: str, config: Config) -> None:
     show_figure(figure)
 
 
+def save_figures(figures: Mapping[str, Any], config: Config) -> None:
+    """``save_figure`` for several figures by name."""
+    for name, figure in figures.items():
+        save_figure(figure, name, config)
+
+
+def save_table(frame: Any, name: str, config: Config) -> Path:
+    """Write a data frame as CSV with four decimals to the run's figures folder. Returns the path."""
+    path = paths.figures_dir(config.scale, config.cohort) / f"{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(path, index=False, float_format="%.4f")
+    return path
+
+
+def show_training(run: Any, name: str, config: Config) -> Any:
+    """Save and display the training curves of a finished run. Returns the last three epochs as a data frame."""
+    from eccl_lib.evaluation import run_summary
+
+    save_figure(run_summary.training_figure(run), name, config)
+    return run.history.drop(columns="lr").round(4).tail(3)
+
+
+def show_scores(runs: Mapping[str, Any], name: str, config: Config) -> Any:
+    """Save and display the scores of finished runs of one task. runs: label to run. Returns a table of the scores."""
+    from eccl_lib.evaluation import run_summary
+
+    save_figure(run_summary.score_figure(runs), name, config)
+    return run_summary.summary(runs)
+
+
+def show_files(run: Any) -> None:
+    """Print the folder of a finished run and its files."""
+    print(run.name, *run.manifest()["files"], sep="\n  ")
+
+
 def _write(figure: Any, target: Path) -> None:
     import matplotlib as mpl
 
     from eccl_lib.figures.style import STYLE
 
-    # Without a date and a version in it, a figure drawn again from the same data is the same file.
+    # No date and no version: the same data give the same file.
     metadata = {"Date": None} if target.suffix == ".svg" else {"Software": None}
     with mpl.rc_context(STYLE):
         figure.savefig(target, metadata=metadata)
 
 
 def show_figure(figure: Any, dpi: int = 100) -> None:
-    """Show a figure in the notebook without writing it."""
+    """Display a figure in the notebook without writing a file."""
     from IPython.display import Image, display
 
     buffer = io.BytesIO()
@@ -141,38 +185,38 @@ def show_figure(figure: Any, dpi: int = 100) -> None:
 
 
 def _alternative(figure: Any) -> str:
-    """What the picture says, for those who cannot see it: its titles and notes."""
+    """Alternative text of a figure: its titles and notes."""
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
     notes = [text.get_text() for text in figure.texts]
     return "; ".join(text for text in (*titles, *notes) if text).replace("\n", ", ")
 
 
 def progress() -> Callable[[str], None]:
-    """A ``log`` for the library's long functions: each line goes to the cell, and to whoever waits at a terminal.
+    """A ``log`` function for long computations: it prints each line in the cell and, under papermill, in the terminal.
 
-    Under papermill that is the kernel's own standard error, which the terminal shows; JupyterLab shows the cell, so
-    there it stays silent. ECCL_PROGRESS names a file to append to instead.
+    The terminal output goes to the kernel's standard error. If ECCL_PROGRESS names a file, the line is appended there
+    instead. In JupyterLab only the cell shows the line.
     """
 
     def log(line: str) -> None:
         print(line, flush=True)
-        _tell_outside(line)
+        _write_outside(line)
 
     return log
 
 
-def _tell_outside(line: str) -> None:
+def _write_outside(line: str) -> None:
     path = os.environ.get(PROGRESS_FILE)
     if path:
         with Path(path).open("a") as out:
             out.write(line + "\n")
     elif _shell() is not None and "JPY_SESSION_NAME" not in os.environ:
-        with contextlib.suppress(OSError):  # nobody listens
+        with contextlib.suppress(OSError):  # standard error is closed
             os.write(_first_stderr(), (line + "\n").encode())
 
 
 def _first_stderr() -> int:
-    """The descriptor that the kernel was started with; ipykernel keeps it where it puts its own in its place."""
+    """File descriptor of the standard error that the kernel was started with."""
     try:
         return sys.stderr.fileno()
     except (OSError, ValueError, AttributeError):

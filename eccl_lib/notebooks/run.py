@@ -1,7 +1,7 @@
-"""Run the notebooks headless, in order: what ``make demo`` and ``make refresh`` do.
+"""Run the notebooks in order without a browser, as ``make demo`` and ``make refresh`` do.
 
-``eccl demo`` writes under ``runs/`` alone. With ``--refresh`` the executed
-notebooks and the figures are copied, normalised, to ``notebooks/`` and ``figures/demo``.
+``eccl demo`` writes only under ``runs/``. With ``--refresh`` the executed notebooks and the figures are normalised and
+copied to ``notebooks/`` and ``figures/demo``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.io import paths
 from eccl_lib.notebooks.clean import normalise
+from eccl_lib.notebooks.notebook import REAL
 
 ORDER = (
     "01_preprocess",
@@ -27,22 +28,22 @@ ORDER = (
     "08_patches_traits",
     "09_predict",
 )
-# More runs of a notebook, never copied to notebooks/: on a recording from a person; and, for the committed figures and
-# tables, with all seeds of Table 1 and the patches of Fig. 2b, which take an hour where nothing is there yet.
+# Additional runs that are never copied to notebooks/: 09 on a recording from a person; for the committed figures and
+# tables also 06 with all seeds and 08 with the patches of Fig. 2b (one hour if no run exists yet).
 REAL_ECG = "09_predict_real_ecg"
 FIVE_SEEDS = "06_table1_five_seeds"
 ALL_PATCHES = "08_patches_traits_as_fig2b"
 PATCHES = {"variants.patch_leads": 1, "variants.patch_samples": [20, 50, 100]}  # 600, 240 and 120 at 100 Hz
-# The kernel's own remarks (transport, interrupt at the end) would stand between the progress lines.
+# Kernel messages would interrupt the progress lines.
 QUIET = {"progress_bar": False, "extra_arguments": ["--log-level=50"]}
 
 
 class NotebookError(RuntimeError):
-    """A notebook stopped; the message names the notebook, the cell and the error."""
+    """A notebook failed; the message names the notebook, the cell and the error."""
 
 
 def execute(source: Path, target: Path, parameters: dict[str, Any]) -> float:
-    """Run one notebook; returns its seconds. Raises NotebookError."""
+    """Run one notebook. Returns the duration in seconds. Raises NotebookError."""
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -54,12 +55,12 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> float:
     except PapermillExecutionError as error:
         raise NotebookError(
             f"{source.stem} stopped in cell [{error.exec_count}]: {error.ename}: {error.evalue}\n"
-            f"  the cell begins: {_first_line(error.source)}\n  everything up to there: {target}"
+            f"  first line of the cell: {_first_line(error.source)}\n  output up to this cell: {target}"
         ) from None
     except DeadKernelError as error:
         raise NotebookError(
-            f"{source.stem}: its kernel died ({error}), most often for lack of memory. Run the same command again: "
-            f"what is done is kept."
+            f"{source.stem}: the kernel died ({error}), usually because memory ran out. Run the same command again: "
+            f"finished runs are reused."
         ) from None
     return time.perf_counter() - began
 
@@ -73,7 +74,7 @@ def run_all(names: Sequence[str], parameters: dict[str, Any], folder: Path, say:
     executed = []
     for k, name in enumerate(names, start=1):
         say(f"[{k}/{len(names)}] {name}")
-        source, more = _again(name)
+        source, more = _source_and_parameters(name)
         target = folder / f"{name}.ipynb"
         seconds = execute(paths.NOTEBOOKS / f"{source}.ipynb", target, {**parameters, **more})
         say(f"[{k}/{len(names)}] {name}: done in {seconds:.0f} s")
@@ -81,23 +82,23 @@ def run_all(names: Sequence[str], parameters: dict[str, Any], folder: Path, say:
     return executed
 
 
-def _again(name: str) -> tuple[str, dict[str, Any]]:
-    """The notebook that a run is made from, and what that run alone is given."""
+def _source_and_parameters(name: str) -> tuple[str, dict[str, Any]]:
+    """Notebook that a run executes, and the additional parameters of this run."""
     if name == REAL_ECG:
         return "09_predict", {"ecg": real_ecg()}
-    again = {FIVE_SEEDS: ("06_table1", {"seeds": 5}), ALL_PATCHES: ("08_patches_traits", {"overrides": PATCHES})}
-    return again.get(name, (name, {}))
+    additional = {FIVE_SEEDS: ("06_table1", {"seeds": 5}), ALL_PATCHES: ("08_patches_traits", {"overrides": PATCHES})}
+    return additional.get(name, (name, {}))
 
 
 def real_ecg() -> str:
-    """The 12-lead recording of a person that pydicom carries, 10 s at 1000 Hz."""
+    """Path of the 12-lead test recording in pydicom: a person's ECG, 10 s at 1000 Hz."""
     from pydicom.data import get_testdata_file
 
     return str(get_testdata_file("waveform_ecg.dcm", download=False))
 
 
-def refresh(executed: Sequence[Path], made: Sequence[Path]) -> None:
-    """Copy executed notebooks and figures into the checkout, normalised: a second refresh changes next to nothing."""
+def refresh(executed: Sequence[Path], written: Sequence[Path]) -> None:
+    """Normalise executed notebooks and copy them and the figures into the checkout."""
     import nbformat
 
     for path in executed:
@@ -105,21 +106,21 @@ def refresh(executed: Sequence[Path], made: Sequence[Path]) -> None:
             target = paths.NOTEBOOKS / path.name
             nbformat.write(normalise(nbformat.read(path, as_version=4)), target)
     paths.DEMO_FIGURES.mkdir(parents=True, exist_ok=True)
-    for path in made:
-        if not path.name.startswith("real_"):
+    for path in written:
+        if not path.name.startswith(REAL):
             shutil.copyfile(path, paths.DEMO_FIGURES / path.name)
 
 
 def written_since(folder: Path, moment: float) -> list[Path]:
-    """Figures and tables that the notebooks wrote after a moment (seconds since the epoch)."""
+    """Visible files of a folder that were changed since a moment (seconds since the epoch)."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     return [path for path in files if path.is_file() and path.name[0] != "." and path.stat().st_mtime >= moment]
 
 
-def report(made: Sequence[Path], executed: Sequence[Path], say: Callable[[str], None]) -> None:
+def report(written: Sequence[Path], executed: Sequence[Path], say: Callable[[str], None]) -> None:
     for title, suffixes in (("tables", {".csv"}), ("figures, each also as SVG", {".png"})):
         say(f"{title}:")
-        for path in made:
+        for path in written:
             if path.suffix in suffixes:
                 say(f"  {_shown(path)}")
     say("executed notebooks:")
@@ -137,6 +138,6 @@ def chosen(only: Sequence[str] | None, refresh: bool) -> list[str]:
         return everything
     for wish in only:
         if not any(wish in (name, name.split("_")[0]) for name in everything):
-            raise ConfigError(f"no notebook is called {wish}; there are {', '.join(everything)}")
+            raise ConfigError(f"there is no notebook {wish}; choose from {', '.join(everything)}")
     names = [name for name in everything if name in only or name.split("_")[0] in only]
     return names

@@ -22,7 +22,7 @@ CONFIG = load("demo")
 
 @pytest.fixture
 def data(tmp_path) -> Cohort:
-    """A clean cohort of 2,000 whose facts hang on nothing."""
+    """A clean cohort of 2,000 participants with independent variables."""
     rng = np.random.default_rng(0)
     n = 2000
     eids = [str(9_000_001 + k) for k in range(n)]
@@ -42,12 +42,12 @@ def kinds(found: list[leaks.Leak]) -> set[tuple[str, str]]:
 EVER = ("3.1", "warning")  # of the default labels, always
 
 
-def test_a_clean_cohort_shows_nothing_but_the_warning_of_its_default_labels(data):
+def test_a_clean_cohort_has_only_the_warning_about_its_default_labels(data):
     assert kinds(leaks.check(CONFIG, data)) == {EVER}
     assert leaks.check(load("demo", overrides={"store.labels": "prevalent"}), data) == []
 
 
-def test_the_table_has_the_eight_kinds_and_says_which_can_only_warn():
+def test_the_table_has_the_eight_kinds_and_their_levels():
     assert [kind.number for kind in leaks.KINDS] == ["1.1", "1.2", "1.3", "1.4", "2", "3.1", "3.2", "3.3"]
     assert [kind.number for kind in leaks.KINDS if kind.level == "warning"] == ["2", "3.3"]
     assert "`ever`: warning" in next(kind.level for kind in leaks.KINDS if kind.number == "3.1")
@@ -58,7 +58,7 @@ def test_1_1_no_test_set(data):
     assert ("1.1", "error") in kinds(leaks.check(CONFIG, data))
 
 
-def test_1_1_predictions_of_people_who_were_trained_on(data):
+def test_1_1_predictions_of_training_participants(data):
     test = data.table.loc[data.table["split"] == "test", "eid"]
     assert leaks.predictions_outside_test(test, data.table) == []
     (found,) = leaks.predictions_outside_test(data.table["eid"].iloc[:100], data.table)
@@ -66,7 +66,7 @@ def test_1_1_predictions_of_people_who_were_trained_on(data):
     assert "9000" not in str(found)  # counts, never people
 
 
-def test_1_2_a_scaler_that_saw_the_test_set(data):
+def test_1_2_a_scaler_fitted_with_the_test_set(data):
     train = data.index("train")
 
     def fair(values):
@@ -79,12 +79,12 @@ def test_1_2_a_scaler_that_saw_the_test_set(data):
     assert kinds(leaks.scaler_fitted_beyond_train(greedy, data.traits, train)) == {("1.2", "error")}
 
 
-def test_1_2_the_librarys_own_scaler_is_fitted_on_train(data, tmp_path, monkeypatch):
+def test_1_2_the_scaler_of_the_library_is_fitted_on_train(data, tmp_path, monkeypatch):
     monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
     assert leakage.check_runs(CONFIG, data) == []
 
 
-def test_1_3_an_epoch_chosen_by_something_else_than_validation():
+def test_1_3_an_epoch_not_selected_by_validation():
     assert leaks.epoch_not_best_on_validation(2, np.array([0.1, 0.7, 0.7, 0.3])) == []
     assert kinds(leaks.epoch_not_best_on_validation(3, np.array([0.1, 0.7, 0.7, 0.3]))) == {("1.3", "error")}
     assert leaks.epoch_not_best_on_validation(2, np.array([np.nan, np.nan])) == []
@@ -97,36 +97,36 @@ def test_1_4_the_same_recording_in_train_and_test(data, name):
     assert ("1.4", "error") in kinds(leaks.check(CONFIG, data))
 
 
-def test_1_4_people_without_any_trait_are_no_duplicates(data):
+def test_1_4_participants_without_traits_are_no_duplicates(data):
     data.traits[:300] = np.nan
     assert kinds(leaks.check(CONFIG, data)) == {EVER}
 
 
-def test_2_a_fact_that_gives_the_answer_away(data):
+def test_2_a_feature_that_contains_the_label(data):
     data.table["notes"] = np.where(data.labels[:, 2], "atrial fibrillation", "")
     found = [leak for leak in leaks.check(CONFIG, data) if leak.kind == "2"]
     assert [leak.level for leak in found] == ["warning"]
     assert "notes alone predicts I48 with an AUC of 1.00" in found[0].message
 
 
-def test_3_1_a_diagnosis_on_both_sides_of_the_visit(data):
+def test_3_1_diagnoses_before_and_after_the_visit(data):
     before, after = data.labels, np.zeros_like(data.labels)
     assert leaks.temporal_leakage("incident", before, after) == []
     after[np.flatnonzero(before[:, 0])[:3], 0] = True
     assert kinds(leaks.temporal_leakage("incident", before, after)) == {("3.1", "error")}
 
 
-def test_3_2_one_person_on_both_sides(data):
+def test_3_2_one_participant_in_two_splits(data):
     data.table.loc[data.index("test")[0], "eid"] = data.table["eid"].iloc[data.index("train")[0]]
     assert ("3.2", "error") in kinds(leaks.check(CONFIG, data))
 
 
-def test_3_2_a_stage_that_split_otherwise(data):
+def test_3_2_a_stage_with_another_split(data):
     data.table["split"] = [split_of(eid, "another salt") for eid in data.table["eid"]]
     assert kinds(leaks.check(CONFIG, data)) == {EVER, ("3.2", "error")}
 
 
-def test_3_3_a_test_set_of_the_old(data):
+def test_3_3_a_test_set_with_another_age_distribution(data):
     order = np.argsort(-data.table["age"].to_numpy())
     data.table["split"] = "train"
     data.table.loc[order[:400], "split"] = "test"
@@ -134,7 +134,7 @@ def test_3_3_a_test_set_of_the_old(data):
     assert ("3.3", "warning") in kinds(leaks.check(CONFIG, data))
 
 
-def test_finished_runs_are_held_against_the_cohort(data, tmp_path, monkeypatch):
+def test_finished_runs_are_checked_against_the_cohort(data, tmp_path, monkeypatch):
     monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
     run = tmp_path / "demo-synthetic" / "align" / "eccl" / "I48" / "seed0-0123abcd"
     run.mkdir(parents=True)
@@ -157,7 +157,7 @@ def test_the_documentation_has_the_same_table():
         assert f"| {kind.number} | {kind.name} | {kind.check} | {kind.level} |" in text
 
 
-def test_the_documentation_names_the_commands_words():
+def test_the_documentation_contains_the_command():
     text = (paths.ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     known = set(
         re.findall(r"--[a-z-]+", ingest.ukb.get_help(ingest.ukb.make_context("ukb", [], resilient_parsing=True)))

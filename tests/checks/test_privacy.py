@@ -1,4 +1,4 @@
-"""The check that no participant is in the repository: each kind is planted and found, and nothing else is."""
+"""Privacy check: each kind of participant data is planted and found; harmless text is accepted."""
 
 from __future__ import annotations
 
@@ -65,17 +65,17 @@ def test_each_kind_is_found(text, kind):
         f'<img src="data:image/png;base64,iVBOR/{ID}/x">',
     ],
 )
-def test_what_only_looks_like_it_is_let_pass(text):
+def test_similar_harmless_text_is_accepted(text):
     assert kinds(text) == set()
 
 
-def test_the_place_is_named_and_what_was_found_is_not_repeated(tmp_path, capsys):
+def test_a_finding_names_the_place_and_never_repeats_the_content(tmp_path, capsys):
     (tmp_path / "run.log").write_text(f"line one\nfailed for {ID}\n")
     (finding,) = privacy.check_tree(tmp_path)
     assert str(finding) == "run.log:2: a participant's id"
     (tmp_path / f"{ID}_20205_2_0.txt").write_text("")
     found = privacy.check_tree(tmp_path)
-    assert "<id>_20205_2_0.txt: a participant's id in the file's name" in map(str, found)
+    assert "<id>_20205_2_0.txt: a participant's id in the file name" in map(str, found)
     assert eccl("privacy", str(tmp_path)) == 1
     said = capsys.readouterr()
     assert ID not in said.out + said.err
@@ -97,7 +97,7 @@ def notebook(output: dict) -> str:
         ({"data": {"image/png": f"iVBOR/{ID}/x"}}, set()),
     ],
 )
-def test_notebook_outputs_are_looked_through_and_pictures_are_no_text(tmp_path, output, expected):
+def test_notebook_outputs_are_checked_without_base64_images(tmp_path, output, expected):
     (tmp_path / "n.ipynb").write_text(notebook(output))
     found = privacy.check_tree(tmp_path)
     assert {finding.what for finding in found} == expected
@@ -115,7 +115,7 @@ def png(**texts: str) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + words + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b"")
 
 
-def test_a_pictures_text_counts_and_its_pixels_do_not(tmp_path):
+def test_text_chunks_of_a_png_are_checked_and_pixels_are_not(tmp_path):
     (tmp_path / "a.png").write_bytes(png(Title=f"participant {ID}"))
     (tmp_path / "b.png").write_bytes(png(Title="ten hearts") + ID.encode())
     assert [str(finding) for finding in privacy.check_tree(tmp_path)] == ["a.png:1: a participant's id"]
@@ -127,7 +127,7 @@ def test_a_data_file_is_found_by_its_kind(tmp_path, name):
     assert "data file" in privacy.check_tree(tmp_path)[0].what
 
 
-def test_of_weights_only_the_recorded_ones_of_the_heart_network_belong_here(tmp_path):
+def test_only_the_recorded_segmentation_weights_are_accepted(tmp_path):
     path = tmp_path / privacy.WEIGHTS
     path.parent.mkdir(parents=True)
     path.write_bytes(b"weights")
@@ -139,8 +139,8 @@ def test_of_weights_only_the_recorded_ones_of_the_heart_network_belong_here(tmp_
     assert privacy.check_file(path, privacy.WEIGHTS)
 
 
-def test_dicom_under_another_name_is_found(tmp_path):
-    (tmp_path / "picture.bin").write_bytes(bytes(128) + b"DICM")
+def test_a_dicom_file_with_another_name_is_found(tmp_path):
+    (tmp_path / "image.bin").write_bytes(bytes(128) + b"DICM")
     assert privacy.check_tree(tmp_path)[0].what == "a DICOM file"
 
 
@@ -157,7 +157,7 @@ def git(root: Path, *words: str) -> None:
     subprocess.run(["git", "-C", str(root), *who, *words], check=True, capture_output=True)
 
 
-def test_what_git_ignores_is_not_looked_at_and_what_it_would_take_is(repository):
+def test_ignored_files_are_skipped_and_untracked_files_are_checked(repository):
     (repository / ".gitignore").write_text("runs\n")
     (repository / "runs").mkdir()
     (repository / "runs" / "x.log").write_text(ID)
@@ -166,7 +166,7 @@ def test_what_git_ignores_is_not_looked_at_and_what_it_would_take_is(repository)
     assert [str(finding) for finding in privacy.check_tracked(repository)] == ["x.log:1: a participant's id"]
 
 
-def test_what_was_committed_once_is_found_after_it_was_deleted(repository):
+def test_a_deleted_commit_content_is_found_in_the_history(repository):
     (repository / "a.txt").write_text(f"fine\n{ID}\n")
     git(repository, "add", ".")
     git(repository, "commit", "-qm", "One")
@@ -178,17 +178,17 @@ def test_what_was_committed_once_is_found_after_it_was_deleted(repository):
     assert len(privacy.check_history(repository)) == 2
 
 
-def test_this_repository_holds_no_participant():
+def test_this_repository_contains_no_participant_data():
     if not (privacy.ROOT / ".git").exists():
         pytest.skip("no git checkout")
     assert [str(finding) for finding in privacy.check_tracked()] == []
 
 
-def test_masking_takes_ids_and_leaves_other_numbers():
+def test_masking_replaces_ids_and_keeps_other_numbers():
     assert masked(f"{ID}_20205_2_0.xml has 5000 samples, 0.{ID}") == f"<id>_20205_2_0.xml has 5000 samples, 0.{ID}"
 
 
-def test_a_digest_is_no_id_and_hides_none_beside_it():
+def test_a_digest_is_no_id_and_does_not_hide_an_id_beside_it():
     eid = "4" + "123456"  # put together, so that this file holds no such number
     assert not privacy.check_text(f"seed0-{eid}a and {eid}{'0' * 32}f", "x")
     for text in (eid, f"seed0-{eid}", f"{eid} 0a1b2c3d", f"{eid}a9", f"{eid}00"[:7]):

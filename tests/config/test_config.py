@@ -59,7 +59,7 @@ def test_every_scale_loads_and_its_delta_names_real_fields(scale):
         ({"overrides": {"cmr.depths": [2, 2, 2]}}, "as many as cmr.depths"),
         ({"overrides": {"ecg.patch_samples": 33}}, "a divisor of"),
         ({"overrides": "align.epochs=3"}, "fields and values"),
-        ({"overrides": {"scale": "paper"}}, "a parameter of its own"),
+        ({"overrides": {"scale": "paper"}}, "a parameter, not an override"),
         ({"overrides": {"ecg.width": 66}}, "a multiple of"),
         ({"overrides": {"view.ecg_rate": 0}}, "1 or more"),
         ({"overrides": {"ecg.dropout": 2.0}}, "between 0 and 1"),

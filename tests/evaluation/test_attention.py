@@ -1,4 +1,4 @@
-"""Attention is what the blocks themselves use; rollout and occlusion against literal loops."""
+"""Attention equals what the blocks compute; rollout and occlusion equal literal loops."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SAMPLES = 100
 def encoder() -> EcgEncoder:
     torch.manual_seed(0)
     config = EcgEncoderConfig(patch_leads=1, patch_samples=20, width=24, depth=3, heads=3, dropout=0.0)
-    made = EcgEncoder(config, SAMPLES).eval()
-    for parameter in made.parameters():  # first weights attend almost evenly
+    encoder = EcgEncoder(config, SAMPLES).eval()
+    for parameter in encoder.parameters():  # initial weights give almost uniform attention
         torch.nn.init.normal_(parameter, std=0.3)
-    return made
+    return encoder
 
 
 @pytest.fixture(scope="module")
@@ -38,35 +38,35 @@ def test_attention_times_values_is_the_blocks_own_output(encoder, ecg):
     x = torch.randn(2, 7, 24, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         values = attention.queries_keys_values(block, x)[2]
-        mixed = (attention.weights(block, x) @ values).transpose(1, 2).reshape(2, 7, 24)
+        mixed = (attention.attention_weights(block, x) @ values).transpose(1, 2).reshape(2, 7, 24)
         torch.testing.assert_close(block.attn.proj(mixed), block.attn(block.norm1(x)))
 
 
-def test_every_block_is_looked_at_with_the_tokens_that_reach_it(encoder, ecg):
-    """What enters each block in the encoder's own forward pass gives the same weights."""
+def test_attention_is_computed_from_the_tokens_that_enter_each_block(encoder, ecg):
+    """The block inputs recorded in the encoder's forward pass give the same attention."""
     entered = []
     handles = [block.register_forward_pre_hook(lambda _, x: entered.append(x[0])) for block in encoder.blocks]
     with torch.no_grad():
         encoder(ecg)
     for handle in handles:
         handle.remove()
-    found = attention.all_weights(encoder, ecg)
+    found = attention.attention_of_all_blocks(encoder, ecg)
     assert len(found) == len(entered) == 3
     for share, block, x in zip(found, encoder.blocks, entered, strict=True):
-        torch.testing.assert_close(share, attention.weights(block, x))
+        torch.testing.assert_close(share, attention.attention_weights(block, x))
         torch.testing.assert_close(share.sum(dim=-1), torch.ones(2, 3, 61))
-    assert found[0].std() > 1e-4  # not even, or the test could not fail
+    assert found[0].std() > 1e-4  # uniform attention would make this test pass always
 
 
-def test_shares_of_the_patches_sum_to_one(encoder, ecg):
-    found = attention.all_weights(encoder, ecg)
-    for share in (attention.of_class_token(found[-1]), attention.rollout(found)):
+def test_attention_over_patches_sums_to_one(encoder, ecg):
+    found = attention.attention_of_all_blocks(encoder, ecg)
+    for share in (attention.class_token_attention(found[-1]), attention.rollout(found)):
         assert share.shape == (2, 60)
         torch.testing.assert_close(share.sum(dim=1), torch.ones(2))
 
 
-def test_rollout_equals_a_literal_walk_over_all_paths():
-    """Through two blocks of three tokens: each step stays (one half) or goes by attention (one half)."""
+def test_rollout_equals_a_sum_over_all_paths():
+    """Two blocks, three tokens: each step is the identity (weight one half) or attention (one half)."""
     blocks = [torch.rand(1, 2, 3, 3, generator=torch.Generator().manual_seed(k)).softmax(dim=-1) for k in range(2)]
     first, second = (block[0].mean(dim=0) for block in blocks)
 
@@ -78,13 +78,13 @@ def test_rollout_equals_a_literal_walk_over_all_paths():
     torch.testing.assert_close(attention.rollout(blocks)[0], wanted)
 
 
-def test_rollout_of_even_attention_is_even():
-    even = [torch.full((1, 1, 5, 5), 0.2)] * 3
-    torch.testing.assert_close(attention.rollout(even), torch.full((1, 4), 0.25))
+def test_rollout_of_uniform_attention_is_uniform():
+    uniform = [torch.full((1, 1, 5, 5), 0.2)] * 3
+    torch.testing.assert_close(attention.rollout(uniform), torch.full((1, 4), 0.25))
 
 
 def test_occlusion_equals_a_literal_loop(encoder, ecg):
-    found = attention.occlusion(encoder, ecg[0], stretch=20, batch=7)
+    found = attention.occlusion(encoder, ecg[0], segment=20, batch=7)
     assert found.shape == (12, 5, 24)
     with torch.no_grad():
         whole = encoder(ecg[:1])
@@ -94,33 +94,42 @@ def test_occlusion_equals_a_literal_loop(encoder, ecg):
             torch.testing.assert_close(found[lead, column], (whole - encoder(changed))[0])
 
 
-def test_occlusion_finds_the_one_piece_that_counts():
-    fallen = attention.occlusion(lambda x: x[:, 4, 40:60].sum(dim=1, keepdim=True), torch.ones(12, 100), stretch=20)
-    assert fallen[4, 2, 0] == 20
-    assert fallen.count_nonzero() == 1
+def test_occlusion_detects_the_only_segment_with_an_effect():
+    change = attention.occlusion(lambda x: x[:, 4, 40:60].sum(dim=1, keepdim=True), torch.ones(12, 100), segment=20)
+    assert change[4, 2, 0] == 20
+    assert change.count_nonzero() == 1
 
 
-def test_stretches_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="100 samples cannot be cut into stretches of 30"):
-        attention.occlusion(lambda x: x, torch.ones(12, 100), stretch=30)
+def test_segments_that_do_not_divide_the_ecg_raise():
+    with pytest.raises(ValueError, match="100 samples cannot be divided into segments of 30"):
+        attention.occlusion(lambda x: x, torch.ones(12, 100), segment=30)
 
 
 @pytest.mark.usefixtures("shared_runs")
 @pytest.mark.parametrize("disease", ["I48", "traits"])
-def test_looks_are_those_of_the_finished_model(shared_runs, disease):
+def test_maps_are_those_of_the_finished_model(shared_runs, disease):
     config = tiny_config(disease)
     stages.train(config, "eccl", lambda line: None)
     data = open_cohort.load(config, lambda line: None)
     row = int(data.index("test")[1])
-    looks = attention.of_ecg(config, data, row)
-    columns = looks.ecg.shape[1] // config.ecg.patch_samples
-    assert looks.last_block.shape == looks.rollout.shape == (12 // config.ecg.patch_leads, columns)
-    assert looks.occlusion.shape == (12, columns)
-    np.testing.assert_array_equal(looks.ecg, EcgDataset(data, config).of(np.array([row]))[0].numpy())
-    model, changed = models.ecg_model(config, ECCL, data), torch.from_numpy(looks.ecg.copy())[None]
+    maps = attention.attention_of_ecg(config, data, row)
+    columns = maps.ecg.shape[1] // config.ecg.patch_samples
+    assert maps.last_block.shape == maps.rollout.shape == (12 // config.ecg.patch_leads, columns)
+    assert maps.occlusion.shape == (12, columns)
+    np.testing.assert_array_equal(maps.ecg, EcgDataset(data, config).of(np.array([row]))[0].numpy())
+    model, changed = models.ecg_model(config, ECCL, data), torch.from_numpy(maps.ecg.copy())[None]
     whole = model(changed)
     changed[0, 6, : config.ecg.patch_samples] = 0
     fall = (whole - model(changed))[0]
     wanted = fall.square().mean().sqrt() if disease == "traits" else fall[0]
-    assert looks.occlusion[6, 0] == pytest.approx(wanted.item(), abs=1e-5)
-    assert (looks.occlusion >= 0).all() or disease != "traits"
+    assert maps.occlusion[6, 0] == pytest.approx(wanted.item(), abs=1e-5)
+    assert (maps.occlusion >= 0).all() or disease != "traits"
+
+
+@pytest.mark.usefixtures("shared_runs")
+def test_the_example_of_a_disease_is_the_participant_with_the_highest_score(shared_runs):
+    run = stages.train(tiny_config("I48"), "eccl", lambda line: None)
+    best = run.predictions.sort_values("score_I48").iloc[-1]
+    assert attention.example_row(run) == best["row"]
+    traits = stages.train(tiny_config("traits"), "eccl", lambda line: None)
+    assert attention.example_row(traits) == traits.predictions["row"].iloc[0]

@@ -1,4 +1,4 @@
-"""The demographics line sees sex and age of training participants, and nothing else."""
+"""The demographic baseline uses sex and age of training participants only."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ import pandas as pd
 from eccl_lib.evaluation import demographic_baseline
 
 
-def people(seed=0, n=600):
+def cohort(seed=0, n=600):
     generator = np.random.default_rng(seed)
     sex, age = np.where(generator.random(n) < 0.5, "male", "female"), generator.normal(64, 7.6, n)
     split = np.repeat(["train", "test"], [400, 200])
@@ -22,14 +22,14 @@ def people(seed=0, n=600):
     return SimpleNamespace(table=table, traits=traits.astype(np.float32), labels=labels, index=index.__getitem__)
 
 
-def test_what_age_and_sex_decide_is_found_and_what_they_do_not_is_not():
-    scores = demographic_baseline.table(people()).set_index("task")["mean"]
+def test_only_targets_that_depend_on_sex_and_age_are_predicted():
+    scores = demographic_baseline.table(cohort()).set_index("task")["mean"]
     assert scores["I21"] > 0.95 and abs(scores["I42"] - 0.5) < 0.12
     assert 0.95 < scores["traits"] < 1
 
 
-def test_test_participants_do_not_shape_the_fit():
-    data, other = people(), people()
+def test_test_participants_do_not_change_the_fit():
+    data, other = cohort(), cohort()
     other.labels[400:] = ~other.labels[400:]
     other.traits[400:] *= -3
     from eccl_lib.tasks import TASKS, build_targets

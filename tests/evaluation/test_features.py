@@ -1,4 +1,4 @@
-"""What notebooks look at inside the models, on a tiny cohort with tiny models."""
+"""Embeddings, reconstructions and retrieval examples of tiny models on a tiny cohort."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from eccl_lib import losses
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import cohort, ecg, open_cohort, original
+from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import features, fig2b
-from eccl_lib.grid import run_jobs
+from eccl_lib.grid import train_all
 from eccl_lib.metrics import scores
 from eccl_lib.pipeline import models, stages
-from eccl_lib.pipeline.stages import waves
-from eccl_lib.training.datasets import EcgDataset
+from eccl_lib.training.datasets import CineDataset, EcgDataset
 from tests.conftest import tiny_config
 
 pytestmark = pytest.mark.usefixtures("shared_runs")
@@ -42,8 +42,8 @@ def test_every_z_has_length_one_before_and_after(config, data):
         np.testing.assert_allclose(np.linalg.norm(np.concatenate([found.z_ecg, found.z_cmr]), axis=1), 1, atol=1e-5)
 
 
-def test_before_is_what_stage_two_starts_from(config, data):
-    """The autoencoder's encoder, and projections that know nothing: a loss near log B."""
+def test_before_alignment_is_the_start_of_stage_two(config, data):
+    """The encoder is the autoencoder's; untrained projections give a loss near log B."""
     rows = data.index("train")
     found = features.before_alignment(config, data, rows)
     encoder = models.masked_autoencoder(config, data).encoder
@@ -53,7 +53,7 @@ def test_before_is_what_stage_two_starts_from(config, data):
     assert abs(loss.item() - np.log(len(rows))) < 1
 
 
-def test_after_gives_the_runs_own_predictions(config, data):
+def test_after_alignment_gives_the_predictions_of_the_run(config, data):
     rows, run = data.index("test"), stages.train(config, "eccl", quiet)
     head = run.weights("head")
     logits = features.after_alignment(config, data, rows).ecg @ head["weight"].numpy().T + head["bias"].numpy()
@@ -61,19 +61,19 @@ def test_after_gives_the_runs_own_predictions(config, data):
     assert scores.auc(logits[:, 0], data.labels[rows, DISEASES.index("I48")]) == pytest.approx(run.metrics["test"])
 
 
-def test_reconstructions_show_the_ecgs_as_seen_and_hide_the_stated_share(config, data):
+def test_reconstructions_return_the_model_input_and_mask_the_configured_share(config, data):
     rows = data.index("test")[:3]
-    for row, (x, guess, mask) in zip(rows, features.reconstructions(config, data, rows), strict=True):
+    for row, (x, reconstructed, mask) in zip(rows, features.reconstructions(config, data, rows), strict=True):
         np.testing.assert_array_equal(x, EcgDataset(data, config).of(np.array([row]))[0].numpy())
-        assert guess.shape == mask.shape == x.shape
+        assert reconstructed.shape == mask.shape == x.shape
         assert mask.mean() == pytest.approx(config.mae.mask_ratio, abs=0.01)
         blocks = mask.reshape(12, -1, config.ecg.patch_samples)
         assert (blocks == blocks[:, :, :1]).all()  # whole patches
 
 
-def test_reconstruction_errors_are_the_autoencoders_own_loss(config, data):
+def test_reconstruction_errors_equal_the_loss_of_the_autoencoder(config, data):
     rows = data.index("test")
-    errors = [np.square(guess - x)[mask > 0].mean() for x, guess, mask in features.reconstructions(config, data, rows)]
+    errors = [np.square(y - x)[mask > 0].mean() for x, y, mask in features.reconstructions(config, data, rows)]
     tokens = EcgDataset(data, config).samples // config.ecg.patch_samples
     noise = torch.rand(len(rows), tokens, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -82,48 +82,78 @@ def test_reconstruction_errors_are_the_autoencoders_own_loss(config, data):
     assert np.mean(errors) == pytest.approx(loss.item(), rel=1e-4)
 
 
-def test_nearest_hearts_are_those_of_a_literal_sort():
+def test_constant_errors_are_those_of_a_literal_loop(config, data):
+    dataset = EcgDataset(data, config)
+    train, test = (dataset.of(data.index(split)).numpy() for split in ("train", "test"))
+    own = np.mean([np.square(lead - lead.mean()).mean() for ecg in test for lead in ecg])
+    of_train = [np.square(test[:, lead] - train[:, lead].mean()).mean() for lead in range(12)]
+    found = features.constant_errors(config, data)
+    assert found["own mean"] == pytest.approx(own, rel=2e-3)  # torch's variance divides by T - 1
+    assert found["training mean"] == pytest.approx(np.mean(of_train), rel=1e-4)
+
+
+def test_nearest_cmrs_are_those_of_a_literal_sort():
     generator = np.random.default_rng(0)
     z_ecg, z_cmr = generator.standard_normal((2, 9, 4))
-    found = features.nearest_hearts(z_ecg, z_cmr, np.array([3, 7]), k=2)
-    assert found["example"].tolist() == [0, 0, 0, 1, 1, 1]
-    for example, query in enumerate((3, 7)):
-        likeness = {heart: float(z_ecg[query] @ z_cmr[heart]) for heart in range(9)}
-        ranked = sorted(likeness, key=likeness.get, reverse=True)
-        mine = found[found["example"] == example]
-        assert mine["heart"].tolist() == [query, *ranked[:2]]
-        assert mine["rank"].tolist() == [ranked.index(query) + 1, 1, 2]
-        assert mine["own"].tolist() == [True, *(heart == query for heart in ranked[:2])]
-        np.testing.assert_allclose(mine["similarity"], [likeness[heart] for heart in mine["heart"]])
+    candidates = features.nearest_cmrs(z_ecg, z_cmr, np.array([3, 7]), k=2)
+    assert candidates["query"].tolist() == [0, 0, 0, 1, 1, 1]
+    for query, row in enumerate((3, 7)):
+        similarity = {cmr: float(z_ecg[row] @ z_cmr[cmr]) for cmr in range(9)}
+        ranked = sorted(similarity, key=similarity.get, reverse=True)
+        of_query = candidates[candidates["query"] == query]
+        assert of_query["cmr"].tolist() == [row, *ranked[:2]]
+        assert of_query["rank"].tolist() == [ranked.index(row) + 1, 1, 2]
+        assert of_query["matching"].tolist() == [True, *(cmr == row for cmr in ranked[:2])]
+        np.testing.assert_allclose(of_query["similarity"], [similarity[cmr] for cmr in of_query["cmr"]])
 
 
-def test_examples_run_from_easy_to_hard():
+def test_queries_are_at_rank_percentiles():
     z_cmr = np.eye(11)
     z_ecg = np.zeros((11, 11))
-    for query in range(11):  # query k prefers k other hearts to its own
+    for query in range(11):  # k other CMRs are more similar to query k
         z_ecg[query, [(query + step) % 11 for step in range(1, query + 1)]] = 2
         z_ecg[query, query] = 1
-    chosen = features.at_rank_percentiles(z_ecg, z_cmr)
-    assert chosen.tolist() == [1, 5, 9]
-    assert features.nearest_hearts(z_ecg, z_cmr, chosen).query("own").groupby("example")["rank"].first().tolist() == [
-        2,
-        6,
-        10,
-    ]
+    queries = features.queries_at_rank_percentiles(z_ecg, z_cmr)
+    assert queries.tolist() == [1, 5, 9]
+    matches = features.nearest_cmrs(z_ecg, z_cmr, queries).drop_duplicates("query")
+    assert matches["matching"].all() and matches["rank"].tolist() == [2, 6, 10]
 
 
-def test_original_recordings_give_what_the_store_holds(config, data):
+def test_retrieval_examples_give_each_candidate_its_own_frame_and_mass(config, data):
+    rows = data.index("test")
+    after = features.after_alignment(config, data, rows)
+    ecgs, images, candidates = features.retrieval_examples(config, data, after, rows)
+    lvm = [trait.short_name for trait in TRAITS].index("LVM")
+    assert ecgs.shape[:2] == (3, 12) and len(images) == len(candidates) == 18
+    for image, candidate in zip(images, candidates.itertuples(), strict=True):
+        row = rows[candidate.cmr]
+        np.testing.assert_array_equal(image, data.clips[row][:, :, 0])
+        assert candidate.note == f"LVM {data.traits[row, lvm]:.0f} g"
+
+
+def test_a_changed_cmr_encoder_no_longer_reproduces_the_features(config, data):
+    rows = data.index("test")[:8]
+    used = stages.cmr_features(config, data, quiet)[rows]
+    encoder, clips = models.frozen_cmr(config, data).encoder, CineDataset(data, config)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    assert features.encoder_reproduces(encoder, clips, rows, used)
+    assert not features.encoder_reproduces(features.with_perturbed_weights(encoder), clips, rows, used)
+    assert not features.encoder_reproduces(encoder, clips, rows[::-1].copy(), used)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_original_recordings_preprocess_to_the_stored_arrays(config, data):
     row = 3
     stored, _, _ = ecg.preprocess(original.ecg_of(config, data, row))
     np.testing.assert_array_equal(stored, data.ecg[row])
     assert original.cine_of(config, data, row).labels is not None
 
 
-def test_variants_compare_what_the_plan_names(config, data):
+def test_fig2b_compares_the_planned_variants(config, data):
     fewer = {"variants.patch_samples": (20, 50), "variants.widths": (32,), "variants.heads": (2,)}
     smaller = tiny_config("I48", **fewer, **{"runtime.workers": 1})
     lines = []
-    run_jobs(waves(fig2b.specs(smaller)), smaller, lines.append)
+    train_all(fig2b.specs(smaller), smaller, lines.append)
     points = fig2b.compare(smaller, lines.append)
     assert points["tokens"].tolist() == [50, 20, 50]
     assert points["panel"].tolist() == ["patches", "patches", "size"]

@@ -1,4 +1,4 @@
-"""The README says what is there."""
+"""The README agrees with the committed results and files."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tools import readme
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_table_is_the_committed_results():
+def test_the_table_equals_the_committed_results():
     assert readme.with_section(TEXT) == TEXT
 
 
@@ -24,8 +24,8 @@ def test_the_committed_results_are_of_this_generator_and_these_defaults():
     assert facts["cohort_fingerprint"] == open_cohort.fingerprint(load("demo"))
 
 
-def test_a_lost_marker_is_named():
-    with pytest.raises(ValueError, match="lost a marker"):
+def test_a_missing_marker_raises():
+    with pytest.raises(ValueError, match="lacks a marker"):
         readme.with_section("nothing here")
 
 

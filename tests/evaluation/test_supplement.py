@@ -1,4 +1,4 @@
-"""The supplement's pages hold the runs and numbers of Table 1, each under its own name."""
+"""The supplementary figures show the runs and numbers of Table 1 under the correct names."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ ROWS, SEEDS, N = ("cmae", "eccl", "cmr_sup"), (0, 1), 60
 
 
 @pytest.fixture
-def found() -> dict[str, Scores]:
-    """Three rows and two seeds of two diseases and the traits, from a generator in place of trainings."""
+def scores_by_task() -> dict[str, Scores]:
+    """Random predictions: three rows, two seeds, two diseases and the traits."""
     generator = np.random.default_rng(0)
     made = {}
     for task in ("I21", "I48", "traits"):
@@ -43,8 +43,8 @@ def cells() -> pd.DataFrame:
     return frame.assign(brier_raw=np.linspace(0.2, 0.3, len(frame)), brier_shifted=0.1, n=N, seeds=len(SEEDS))
 
 
-def test_roc_page_has_the_diseases_alone_and_each_rows_mean_curve_with_its_cell(found, cells):
-    figure = supplement.roc(found, cells)
+def test_roc_figure_shows_each_disease_with_the_mean_curve_and_cell_of_each_row(scores_by_task, cells):
+    figure = supplement.roc(scores_by_task, cells)
     panes = [ax for ax in figure.axes if ax.axison]
     assert [ax.get_title(loc="left").splitlines()[0][-5:] for ax in panes] == ["(I21)", "(I48)"]
     numbers = cells.set_index(["row", "task"])["mean"]
@@ -52,14 +52,16 @@ def test_roc_page_has_the_diseases_alone_and_each_rows_mean_curve_with_its_cell(
         curves = {line.get_label().partition(":")[0]: line for line in ax.lines[1:]}
         assert list(curves) == ["CMR_Sup", "ECCL", "CMAE"]
         for name, line in curves.items():
-            logits = found[task].logits[found[task].names.index(name)]
-            np.testing.assert_array_equal(line.get_xydata(), np.transpose(roc.curve(found[task].positive, logits)))
+            logits = scores_by_task[task].logits[scores_by_task[task].names.index(name)]
+            np.testing.assert_array_equal(
+                line.get_xydata(), np.transpose(roc.curve(scores_by_task[task].positive, logits))
+            )
             assert line.get_label() == f"{name}: AUC {numbers[name, task]:.2f} (0.41 to 0.99)"
             area = np.trapezoid(line.get_ydata(), line.get_xdata())
-            assert area == pytest.approx(np.mean([scores.auc(seed, found[task].positive) for seed in logits]))
+            assert area == pytest.approx(np.mean([scores.auc(seed, scores_by_task[task].positive) for seed in logits]))
 
 
-def test_reliability_page_shows_the_row_asked_for(cells):
+def test_reliability_figure_shows_the_requested_row(cells):
     bins = pd.DataFrame({"predicted": [0.2, 0.4], "observed": [0.1, 0.3], "low": 0.0, "high": 0.5, "n": 30})
     keys = [(row, task, kind) for row in ("CMAE", "ECCL") for task in DISEASES for kind in ("raw", "shifted")]
     parts = [
@@ -75,7 +77,7 @@ def test_reliability_page_shows_the_row_asked_for(cells):
             assert bars.get_label() == f"{words[0]}: Brier {numbers.loc[task, words[1]]:.3f}"
 
 
-def test_forest_says_how_many_were_tested_and_trained(cells):
+def test_forest_states_participants_and_seeds(cells):
     columns = ["other", "task", "difference", "low", "high", "p_holm"]
     frame = pd.DataFrame([("CMAE", "I21", 0.1, 0.0, 0.2, 0.04), ("ViT", "I21", 0.1, 0.0, 0.2, 0.4)], columns=columns)
     note = supplement.forest(frame, cells).texts[-1].get_text()
@@ -83,13 +85,13 @@ def test_forest_says_how_many_were_tested_and_trained(cells):
 
 
 def finish(run: Run, config: Config, level: float) -> None:
-    """Leave what a training leaves, without training."""
+    """Write the files of a finished run without training."""
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, level], "score": [0.1, 0.3, 0.2]})
     run.folder.mkdir(parents=True)
     run.finish(config, torch.nn.Linear(1, 1), history, {}, pd.DataFrame({"row": [0]}), {"seconds": 1.0})
 
 
-def test_training_page_draws_every_finished_run_once_under_its_stage(tiny_runs):
+def test_training_figure_shows_every_finished_run_once_under_its_stage(tiny_runs):
     first, second = (tiny_config("I48", seed) for seed in SEEDS)
     data = open_cohort.load(first, lambda line: None)
     done = {
@@ -97,8 +99,8 @@ def test_training_page_draws_every_finished_run_once_under_its_stage(tiny_runs):
             stages.expected(config, "pretrain_ecg", data) for config in (first, second)
         ],
         "CMR encoder: ResNet50": [stages.expected(with_cmr(first, "resnet50"), "pretrain_cmr", data)],
-        "CMAE: autoencoder of the CMR": [stages.expected(first, "autoencode_cmr", data)],
-        "CMAE: both, one latent": [stages.expected(second, "pretrain_pair", data)],
+        "CMAE: CMR autoencoder": [stages.expected(first, "autoencode_cmr", data)],
+        "CMAE: joint autoencoders": [stages.expected(second, "pretrain_pair", data)],
         "alignment: ECCL": [stages.expected(config, "eccl", data) for config in (first, second)],
         "fine-tuning: CMAE": [stages.expected(first, "cmae", data)],
     }
@@ -106,8 +108,8 @@ def test_training_page_draws_every_finished_run_once_under_its_stage(tiny_runs):
         for j, run in enumerate(runs):
             finish(run, first, level=k + j / 10)
     figure = supplement.training(first, data, seeds=(0, 1, 2))
-    found = {page.get_suptitle(): page.axes[0].lines for page in figure.subfigs if page.axes}
+    drawn = {page.get_suptitle(): page.axes[0].lines for page in figure.subfigs if page.axes}
     last = {
-        title: [line.get_ydata()[-1] for line in lines if len(line.get_xdata()) == 3] for title, lines in found.items()
+        title: [line.get_ydata()[-1] for line in lines if len(line.get_xdata()) == 3] for title, lines in drawn.items()
     }
     assert last == {title: [k + j / 10 for j in range(len(runs))] for k, (title, runs) in enumerate(done.items())}

@@ -1,4 +1,4 @@
-"""The files of Table 1, from runs whose predictions are made up: every number is worked out a second time here."""
+"""The files of Table 1 from runs with random predictions: every number is computed a second time here."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from tests.conftest import tiny_config
 
 SEEDS = (0, 1)
 SECONDS = 2.5
-# The tiny cohort is too sick for chunks of 1 : 2: only with 1 : 1 are there several, and a prior shift.
+# The tiny cohort has a high prevalence: only with 1 : 1 are there several subsets and a prior shift.
 ONE_TO_ONE = {f"{section}.negatives_per_positive": 1 for section in ("align", "cmr_training")}
 
 
@@ -36,8 +36,8 @@ def quiet(line):
     pass
 
 
-def made_up(data, task, generator):
-    """Predictions that hang on what is measured, a little."""
+def random_predictions(data, task, generator):
+    """Predictions that are weakly correlated with the measured values."""
     rows = data.index("test")
     people = pd.DataFrame({"eid": data.table["eid"].to_numpy()[rows], "row": rows})
     if task == "traits":
@@ -69,7 +69,7 @@ def finish(job, data, generator):
     run, task, is_row = job.run(data), job.config.disease, job.name in METHODS or job.variant == "swin"
     if run.done:
         return
-    predictions = made_up(data, task, generator) if is_row else pd.DataFrame({"row": [0]})
+    predictions = random_predictions(data, task, generator) if is_row else pd.DataFrame({"row": [0]})
     metrics = {"metric": "made up", "val": 0.5, "test": 0.5, "best_epoch": 2, "epochs": 3}
     if is_row:
         metrics["test"] = test_score(predictions)
@@ -96,7 +96,7 @@ def grid(shared_runs):
 
 
 def features(config, data, rows):
-    """Stands in for what trained models would hold."""
+    """Random embeddings in place of trained models."""
     generator = np.random.default_rng(config.seed)
     z = generator.standard_normal((2, len(rows), 8))
     z /= np.linalg.norm(z, axis=-1, keepdims=True)
@@ -105,7 +105,7 @@ def features(config, data, rows):
 
 @pytest.fixture(scope="module")
 def written(grid, tmp_path_factory):
-    """The folder that ``results.write`` fills."""
+    """The folder that ``table1.write`` fills."""
     folder = tmp_path_factory.mktemp("table")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latent, "before_alignment", features)
@@ -156,7 +156,7 @@ def test_a_diseases_cell_has_scikit_learns_average_precision_and_brier_scores(gr
     assert cell["positives"] == found[0]["target_I42"].sum() and cell["n"] == len(data.index("test"))
 
 
-def test_the_prior_does_not_look_at_the_test(grid):
+def test_the_prior_does_not_use_the_test_set(grid):
     config, data = grid
     scores = gather(config, ("eccl", "cmr_sup"), ("I48",), SEEDS)["I48"]
     other = replace(data, labels=data.labels.copy())
@@ -205,7 +205,7 @@ def test_holm_is_over_all_forty(written):
     assert (found["p_holm"] >= found["p"]).all()
 
 
-def test_every_trait_has_its_r_over_seeds_with_an_interval_and_its_organ(grid, written):
+def test_every_trait_has_its_r_over_seeds_with_an_interval_and_its_group(grid, written):
     found = pd.read_csv(written / "table1_traits.csv")
     assert found.groupby("row").size().eq(82).all() and found["row"].nunique() == 9
     assert list(found["group"].unique()) == list(dict.fromkeys(trait.group for trait in TRAITS))
@@ -236,7 +236,7 @@ def test_retrieval_is_there_before_and_after_in_both_directions(written):
     assert (found["seeds"] == len(SEEDS)).all() and (found["low"] <= found["high"]).all()
 
 
-def test_sex_and_age_alone_stand_in_a_file_of_their_own(written):
+def test_sex_and_age_alone_are_in_a_separate_file(written):
     alone = pd.read_csv(written / "reference.csv")
     assert list(alone["row"]) == ["sex and age alone"]
     assert list(alone) == list(pd.read_csv(written / "table1.csv"))
@@ -280,7 +280,7 @@ def test_the_same_runs_give_the_same_bytes_in_whatever_order_rows_are_named(grid
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
 
 
-def test_the_commit_is_gits():
+def test_the_commit_is_that_of_git():
     found = provenance.commit()
     head = subprocess.run(["git", "-C", str(ROOT), "log", "-1", "--format=%H"], capture_output=True, text=True)
     assert (found or {}).get("hash") == (head.stdout.strip() or None)
@@ -321,7 +321,7 @@ def test_a_part_of_the_grid_gives_a_part_of_the_table(grid, tmp_path):
     assert "over 1 seed," in text and "±" in text and "minus each other" not in text
 
 
-def test_the_page_labels_every_number_and_prints_the_published_ones(grid, written):
+def test_the_page_labels_every_number_and_contains_the_published_ones(grid, written):
     text = (written / "table1.md").read_text()
     n = len(grid[1].index("test"))
     assert f"*here (synthetic cohort, n = {n}, prevalence MI " in text
@@ -334,15 +334,37 @@ def test_the_page_labels_every_number_and_prints_the_published_ones(grid, writte
     assert not re.search(r"better|worse|outperform|beat", text, re.I)
 
 
-def test_a_difference_of_nothing_has_no_minus_sign():
+def test_a_difference_of_zero_has_no_minus_sign():
     one = pd.Series({"difference": -0.0001, "std": 0.0123, "low": -0.001, "high": 0.02, "p_holm": 0.0004})
     assert table1_text._difference(one) == "+0.000 ± 0.012<br>(+0.00 to +0.02)<br>p < 0.001"
 
 
-def test_a_cell_for_the_eye_has_mean_deviation_and_interval():
+def test_a_cell_as_text_has_mean_deviation_and_interval():
     table = pd.DataFrame(
         {"row": ["ECCL"], "mean_r_mean": [0.4071], "mean_r_std": [0.002], "mean_r_low": [0.391], "mean_r_high": [0.42]}
     )
     assert table1_text.shown(table).loc["ECCL", "Mean R"] == "0.407 ± 0.002 (0.39 to 0.42)"
     assert table1_text.shown(table.assign(mean_r_std=np.nan)).loc["ECCL", "Mean R"] == "0.407 (0.39 to 0.42)"
     assert table1_text.shown(table1_text.published()).loc["CMR_Sup", "CM AUC"] == "0.740 ± 0.052"
+
+
+def test_methods_table_and_published_cell_are_those_of_the_paper():
+    table = table1_text.methods_table()
+    assert list(table["row"]) == list(table1_text.published()["row"])
+    assert table.loc["eccl", "frozen"] == "CMR Swin" and table.loc["scratch", "pretraining"] == "none"
+    assert table1_text.published_cell("ECCL", "I42").endswith("ECCL, CM AUC 0.826 ± 0.012")
+
+
+def test_retrieval_table_has_before_and_after_in_columns(written):
+    frame = pd.read_csv(written / "retrieval.csv")
+    table = table1_text.retrieval_table(frame)
+    assert list(table) == ["before", "after"] and len(table) == len(frame) / 2
+    first = frame[(frame["task"] == "I48") & (frame["metric"] == "median rank") & (frame["when"] == "after")].iloc[0]
+    text = f"{first['mean']:.2f} ({first['low']:.2f} to {first['high']:.2f})"
+    assert table["after"].xs(("I48", first["direction"], "median rank"), level=[0, 1, 2]).item() == text
+
+
+def test_wins_count_tasks_with_a_higher_score_and_with_significance():
+    frame = pd.DataFrame({"other": ["A", "A", "A", "B"], "difference": [0.1, 0.2, -0.3, -0.1]})
+    table = table1_text.wins_table(frame.assign(p_holm=[0.01, 0.2, 0.01, 0.9]))
+    assert table.loc["A"].tolist() == [2, 1] and table.loc["B"].tolist() == [0, 0]

@@ -1,4 +1,4 @@
-"""Every figure draws without a warning, says what its axes are, how many were counted and where the data come from."""
+"""Every figure draws without a warning and states its axes, its sample size and the data source."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from eccl_lib import figures
 from eccl_lib.config.schema import DISEASES, LEADS
 from eccl_lib.data.records import CineRecord
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.figures.style import CYCLE, ORGAN_COLOURS, ORGAN_NAMES, STAMP, TASK_COLOURS
+from eccl_lib.figures.style import CHAMBER_COLOURS, CHAMBER_NAMES, CYCLE, STAMP, TASK_COLOURS, stamp_synthetic
 
 N = 40
+PAPER_N = 8308  # test participants of the paper
 
 
 def _generator() -> np.random.Generator:
@@ -33,22 +34,24 @@ def _ecg(rate: int = 500) -> np.ndarray:
 
 
 def _traits() -> pd.DataFrame:
-    groups = list(ORGAN_NAMES)
+    groups = list(CHAMBER_NAMES)
     r = np.linspace(-0.05, 0.6, len(groups))
     names = [f"{group}_trait" for group in groups]
     return pd.DataFrame({"short_name": names, "group": groups, "unit": "mL", "r": r, "low": r - 0.1, "high": r + 0.1})
 
 
 def _curves() -> Figure:
-    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "score": [0.1, 0.2, 0.15]})
-    return figures.training_curves(history, {"loss": ["loss"], "mean r": ["score"]}, best_epoch=2, synthetic=True)
+    history = pd.DataFrame({"epoch": range(1, 201), "contrastive": 2e-4, "task": 1e-4, "learning rate": 8e-5})
+    history = history.assign(loss=3e-4)
+    panels = {"training loss": ["loss", "contrastive", "task"], "learning rate": ["learning rate"]}
+    return figures.training_curves(history, panels, best_epoch=198)
 
 
-def _fig2b() -> Figure:
+def _fig2b(n: int = N) -> Figure:
     columns = ["panel", "tokens", "parameters", "seconds", "r", "low", "high"]
     rows = [("patches", 50, 9e5, 40, 0.3, 0.2, 0.4), ("patches", 100, 9e5, 80, 0.32, 0.2, 0.4)]
     rows += [("size", 50, 2e5, 20, 0.28, 0.2, 0.4), ("size", 50, 9e5, 40, 0.3, 0.2, 0.4)]
-    return figures.fig2b_patches_and_size(pd.DataFrame(rows, columns=columns), n=N, synthetic=True)
+    return figures.fig2b_patches_and_size(pd.DataFrame(rows, columns=columns), n=n)
 
 
 def _flat(points: int = N) -> np.ndarray:
@@ -59,11 +62,11 @@ def _mae() -> Figure:
     x = _ecg(100)
     mask = np.ones_like(x)
     mask[:, 200:240] = 0
-    return figures.mae_reconstructions([(x, 0.9 * x, mask), (x, 0.5 * x, mask)], 100, synthetic=True)
+    return figures.mae_reconstructions([(x, 0.9 * x, mask), (x, 0.5 * x, mask)], 100)
 
 
 def _hearts() -> dict[str, CineRecord]:
-    """A square heart in a square wall as a mask and a network have it, and as a box alone."""
+    """A square cavity in a square wall as labels of a mask and of a network, and a box without labels."""
     labels = np.zeros((1, 4, 30, 30), np.uint8)
     labels[..., 8:20, 6:18] = 2
     labels[..., 10:18, 8:16] = 1
@@ -78,21 +81,22 @@ def _stages() -> Figure:
     stages = [figures.StageCurves("autoencoder", "masked MSE", "score", {"": [history]})]
     per_task = {task: [history, history] for task in TASK_COLOURS}
     stages += [figures.StageCurves(f"alignment {k}", "task loss", "AUC, mean r", per_task) for k in range(14)]
-    return figures.training_stages(stages, synthetic=True)
+    return figures.training_stages(stages)
 
 
 def _attention(rows: int) -> Figure:
     share = _generator().dirichlet(np.ones(rows * 10)).reshape(rows, 10)
     maps = {"class token, last block": share, "attention rollout": share}
-    fallen = _generator().standard_normal((12, 10))
-    return figures.attention_maps(_ecg(100), maps, fallen, 100, output="fall of the I21 logit", synthetic=True)
+    change = _generator().standard_normal((12, 10))
+    return figures.attention_maps(_ecg(100), maps, change, 100, output="decrease of the I21 logit")
 
 
-def _retrieval() -> Figure:
+def _retrieval(n: int = N) -> Figure:
     rows = [(e, rank, 0.5 - 0.1 * rank, rank == 3, "LVM 104 g") for e in range(2) for rank in (3, 1, 2, 3, 4, 5)]
-    found = pd.DataFrame(rows, columns=["example", "rank", "similarity", "own", "note"])
-    hearts = _generator().random((len(found), 8, 8))
-    return figures.retrieval_examples(np.stack([_ecg(100)] * 2), hearts, found, 100, n=N, synthetic=True)
+    candidates = pd.DataFrame(rows, columns=["query", "rank", "similarity", "matching", "note"])
+    images = _generator().random((len(candidates), 8, 8))
+    candidates.loc[0, "rank"] = n - 1
+    return figures.retrieval_examples(np.stack([_ecg(100)] * 2), images, candidates, 100, n=n)
 
 
 def _differences() -> pd.DataFrame:
@@ -104,17 +108,17 @@ def _differences() -> pd.DataFrame:
     return frame.assign(p_holm=np.where(frame["low"] > 0, 0.0004, 0.5))
 
 
-def _reliability() -> Figure:
+def _reliability(n: int = N) -> Figure:
     bins = pd.DataFrame({"predicted": [0.1, 0.3, 0.6], "observed": [0.05, 0.1, 0.3], "n": N // 3})
     bins["low"], bins["high"] = bins["observed"] - 0.05, bins["observed"] + 0.1
     panels = {code: {"as trained: Brier 0.200": bins, "after the prior shift: Brier 0.100": bins} for code in DISEASES}
-    return figures.reliability_curves(panels, n=N, synthetic=True)
+    return figures.reliability_curves(panels, n=n)
 
 
 def _roc_panels(rows: int = 4) -> Figure:
     curve = (np.arange(N) > 30, np.arange(N), "AUC 1.00 (0.98 to 1.00)")
     curves = {f"W/O SSL; W/O CL {k}": curve for k in range(rows)}
-    return figures.roc_panels(dict.fromkeys(DISEASES, curves), banded="W/O SSL; W/O CL 0", synthetic=True)
+    return figures.roc_panels(dict.fromkeys(DISEASES, curves), banded="W/O SSL; W/O CL 0")
 
 
 def _all_traits() -> pd.DataFrame:
@@ -125,61 +129,81 @@ def _all_traits() -> pd.DataFrame:
 
 def _risk() -> Figure:
     scores, labels = _generator().random(N), _generator().random(N) < 0.3
-    return figures.risk_panel({"I21": 0.4, "I50": 0.7}, {k: (scores, labels) for k in ("I21", "I50")}, synthetic=True)
+    return figures.risk_panel({"I21": 0.4, "I50": 0.7}, {k: (scores, labels) for k in ("I21", "I50")})
 
 
 DRAWINGS = {
-    "ecg_paper": lambda: figures.ecg_paper(_ecg(), 500, "an ECG", ["lead I flat"], synthetic=True),
-    "baseline": lambda: figures.baseline(_ecg() + 0.5, _ecg(), 500, synthetic=True),
-    "cine_frames": lambda: figures.cine_frames(_generator().random((8, 8, 10)), 5, synthetic=True),
+    "ecg_paper": lambda: figures.ecg_paper(_ecg(), 500, "an ECG", ["lead I flat"]),
+    "baseline": lambda: figures.baseline(_ecg() + 0.5, _ecg(), 500),
+    "cine_frames": lambda: figures.cine_frames(_generator().random((8, 8, 10)), 5),
     "crop_overlay": lambda: figures.crop_overlay(
-        _generator().random((20, 20)), np.pad(np.ones((6, 6), int), 7), (5, 5, 15, 15), np.ones((8, 8)), synthetic=True
+        _generator().random((20, 20)), np.pad(np.ones((6, 6), int), 7), (5, 5, 15, 15), np.ones((8, 8))
     ),
-    "heart_overlays": lambda: figures.heart_overlays(_hearts(), synthetic=True),
-    "heart_overlays (a box alone)": lambda: figures.heart_overlays({"voting": _hearts()["voting"]}, synthetic=True),
+    "heart_overlays": lambda: figures.heart_overlays(_hearts()),
+    "heart_overlays (box only)": lambda: figures.heart_overlays({"voting": _hearts()["voting"]}),
     "training_curves": _curves,
     "training_stages": _stages,
     "mae_reconstructions": _mae,
     "attention_maps": lambda: _attention(1),
-    "attention_maps (a lead a token)": lambda: _attention(12),
+    "attention_maps (one lead per token)": lambda: _attention(12),
     "retrieval_examples": _retrieval,
-    "similarity_matrix": lambda: figures.similarity_matrix({"before": (np.eye(N), np.eye(N))}, synthetic=True),
-    "fig2a_latent": lambda: figures.fig2a_latent(_flat(), _flat(), _flat(), _flat(), synthetic=True),
+    "similarity_matrix": lambda: figures.similarity_matrix({"before": (np.eye(N), np.eye(N))}),
+    "fig2a_latent": lambda: figures.fig2a_latent(_flat(), _flat(), _flat(), _flat()),
     "fig2b_patches_and_size": _fig2b,
     "fig2c_traits": lambda: figures.fig2c_traits(
-        _traits(), {"LV_trait": (np.arange(N * 1.0), np.arange(N * 1.0))}, n=N, synthetic=True
+        _traits(), {"LV_trait": (np.arange(N * 1.0), np.arange(N * 1.0))}, n=N
     ),
-    "fig2c_traits (bars only)": lambda: figures.fig2c_traits(_traits(), n=N, synthetic=True),
-    "fig2d_umap": lambda: figures.fig2d_umap(_flat(), _flat(), np.arange(N) < 5, "I42", synthetic=True),
+    "fig2c_traits (bars only)": lambda: figures.fig2c_traits(_traits(), n=N),
+    "fig2d_umap": lambda: figures.fig2d_umap(_flat(), _flat(), np.arange(N) < 5, "I42"),
     "umap_diseases": lambda: figures.umap_diseases(
         {code: (_flat(), _flat(), np.arange(N) < 5) for code in DISEASES},
         {
             code: dict.fromkeys(("before", "after"), "5-NN purity 0.51 (0.48 to 0.55); 0.50 is mixed")
             for code in DISEASES
         },
-        synthetic=True,
     ),
-    "traits_by_chamber": lambda: figures.traits_by_chamber(_all_traits(), n=N, synthetic=True),
-    "differences_forest": lambda: figures.differences_forest(_differences(), n=N, seeds=5, synthetic=True),
+    "traits_by_chamber": lambda: figures.traits_by_chamber(_all_traits(), n=N),
+    "differences_forest": lambda: figures.differences_forest(_differences(), n=N, seeds=5),
     "reliability_curves": _reliability,
     "roc_panels": _roc_panels,
     "roc_panels (nine rows)": lambda: _roc_panels(9),
-    "roc_curves": lambda: figures.roc_curves({"ECCL": (np.arange(N) > 30, np.arange(N), "AUC 1.00")}, synthetic=True),
+    "roc_curves": lambda: figures.roc_curves({"ECCL": (np.arange(N) > 30, np.arange(N), "AUC 1.00")}),
     "roc_curves (UK Biobank's number)": lambda: figures.roc_curves(
         {f"ECG, aligned ({k})": (np.arange(8308) < 183, np.arange(8308), "AUC 0.65 (0.62 to 0.68)") for k in "abc"},
         title="myocardial infarction (I21)",
         banded="ECG, aligned (a)",
-        synthetic=True,
+    ),
+    "retrieval_examples (paper)": lambda: _retrieval(PAPER_N),
+    "reliability_curves (paper)": lambda: _reliability(PAPER_N),
+    "fig2b_patches_and_size (paper)": lambda: _fig2b(PAPER_N),
+    "differences_forest (paper)": lambda: figures.differences_forest(_differences(), n=PAPER_N, seeds=5),
+    "traits_by_chamber (paper)": lambda: figures.traits_by_chamber(_all_traits(), n=PAPER_N),
+    "fig2c_traits (paper)": lambda: figures.fig2c_traits(
+        _traits(), {"LV_trait": (np.arange(N * 1.0), np.arange(N * 1.0))}, n=PAPER_N
+    ),
+    "similarity_matrix (paper)": lambda: figures.similarity_matrix(
+        {when: _generator().standard_normal((2, PAPER_N, 3)) for when in ("before", "after")}
+    ),
+    "fig2a_latent (paper)": lambda: figures.fig2a_latent(*[_flat(PAPER_N)] * 4),
+    "umap_diseases (paper)": lambda: figures.umap_diseases(
+        {code: (_flat(PAPER_N), _flat(PAPER_N), np.arange(PAPER_N) < 324) for code in DISEASES}
+    ),
+    "roc_panels (paper)": lambda: figures.roc_panels(
+        {
+            code: {"ECCL": (np.arange(PAPER_N) < 33 + k, np.arange(PAPER_N), "AUC 0.81 (0.75 to 0.86)")}
+            for k, code in enumerate(DISEASES)
+        },
+        banded="ECCL",
     ),
     "trait_panel": lambda: figures.trait_panel(
-        _traits().assign(value=1.0), _generator().standard_normal((N, len(ORGAN_NAMES))), synthetic=True
+        _traits().assign(value=1.0), _generator().standard_normal((N, len(CHAMBER_NAMES)))
     ),
     "risk_panel": _risk,
 }
 
 
 class Drawn(NamedTuple):
-    """A figure and every text that the drawing put on it: what, its size in points, its box in pixels."""
+    """A figure and all its texts: content, size in points, box in pixels."""
 
     figure: Figure
     words: list[tuple[str, float, mpl.transforms.Bbox]]
@@ -197,6 +221,7 @@ def drawing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("error")  # layout warnings come with the drawing
         figure = DRAWINGS[request.param]()
+        stamp_synthetic(figure)
         figure.set_dpi(100)
         patch.setattr(mpl.text.Text, "draw", record)
         figure.savefig(tmp_path_factory.mktemp("figures") / "figure.png", dpi=100)
@@ -216,11 +241,13 @@ def test_every_public_figure_is_drawn_here():
     assert {name.partition(" ")[0] for name in DRAWINGS} == set(figures.__all__) - {"StageCurves"}
 
 
-def test_figure_is_stamped_synthetic(drawn: Figure):
-    assert STAMP in _texts(drawn)
+def test_the_stamp_is_written_once_and_only_on_request(drawn: Figure):
+    stamp_synthetic(drawn)
+    assert _texts(drawn).count(STAMP) == 1
+    assert STAMP not in _texts(figures.ecg_paper(_ecg(), 500))
 
 
-def test_figure_says_what_was_counted(drawn: Figure):
+def test_figure_states_its_sample_size(drawn: Figure):
     note = drawn.texts[-2].get_text()
     assert any(word in note for word in ("n = ", " of ", "one ", "10 s")), note
 
@@ -229,15 +256,15 @@ def test_no_text_is_cut_off_at_the_edge(drawing: Drawn):
     width, height = drawing.figure.get_size_inches() * 100
     for text, _, box in drawing.words:
         inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
-        assert inside, f"{text!r} at {box} leaves the page of {width:.0f} x {height:.0f}"
+        assert inside, f"{text!r} at {box} is outside the figure of {width:.0f} x {height:.0f}"
 
 
-def test_no_text_lies_on_another(drawing: Drawn):
+def test_texts_do_not_overlap(drawing: Drawn):
     for k, (text, _, box) in enumerate(drawing.words):
         for other, _, there in drawing.words[:k]:
             across = min(box.x1, there.x1) - max(box.x0, there.x0)
             down = min(box.y1, there.y1) - max(box.y0, there.y0)
-            assert across < 1.5 or down < 1.5, f"{text!r} lies on {other!r}"
+            assert across < 1.5 or down < 1.5, f"{text!r} overlaps {other!r}"
 
 
 def test_type_is_seven_points_or_more_at_column_width(drawing: Drawn):
@@ -248,7 +275,7 @@ def test_type_is_seven_points_or_more_at_column_width(drawing: Drawn):
 
 
 def _column_label(figure: Figure, ax) -> bool:
-    """Whether the axes or those above or below it say what goes across."""
+    """Whether these axes, or axes in the same column, have an x label."""
     left = ax.get_window_extent().x0
     return any(other.get_xlabel() for other in figure.axes if abs(other.get_window_extent().x0 - left) < 25)
 
@@ -262,10 +289,6 @@ def test_axes_with_numbers_have_labels(drawn: Figure):
             named = [label.get_text() for label in ax.get_yticklabels()]
             words = any(text and not text.lstrip("-\N{MINUS SIGN}").replace(".", "").isdigit() for text in named)
             assert ax.get_ylabel() or shared or words or ax.get_shared_y_axes().joined(ax, drawn.axes[0])
-
-
-def test_a_real_cohort_is_not_stamped_synthetic():
-    assert STAMP not in _texts(figures.ecg_paper(_ecg(), 500))
 
 
 def test_ecg_paper_draws_one_millivolt_ten_millimetres_high():
@@ -296,19 +319,19 @@ def test_drawing_leaves_matplotlib_settings_alone():
     assert dict(mpl.rcParams) == before
 
 
-def test_every_organ_has_its_own_colour():
-    assert set(ORGAN_COLOURS) == set(ORGAN_NAMES)
-    assert len(set(ORGAN_COLOURS.values())) == len(ORGAN_COLOURS)
+def test_every_chamber_has_its_own_colour():
+    assert set(CHAMBER_COLOURS) == set(CHAMBER_NAMES)
+    assert len(set(CHAMBER_COLOURS.values())) == len(CHAMBER_COLOURS)
 
 
-def test_line_colours_stay_apart_in_grey():
+def test_line_colours_are_distinct_in_greyscale():
     grey = [np.dot(mpl.colors.to_rgb(colour), (0.299, 0.587, 0.114)) for colour in CYCLE[:3]]
     assert np.diff(sorted(grey)).min() > 0.04
 
 
-def test_hearts_are_drawn_at_the_r_wave_and_at_the_smallest_cavity_with_their_rectangles():
+def test_heart_overlays_show_end_diastole_and_end_systole_with_the_crop_boxes():
     figure = figures.heart_overlays(_hearts())
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
-    assert titles[::3] == ["given mask, frame 0", "frame 2, the smallest cavity"]
+    assert titles[::3] == ["given mask, frame 0", "frame 2 (smallest cavity)"]
     rectangles = [patch.get_bbox().extents.tolist() for ax in figure.axes[:3] for patch in ax.patches]
     assert rectangles == [[5.5, 7.5, 17.5, 19.5], [6.5, 7.5, 18.5, 19.5], [2.5, 1.5, 27.5, 24.5]]

@@ -1,4 +1,4 @@
-"""What is drawn is what was given: the numbers in a figure's lines, bars, images and labels, nothing else."""
+"""The lines, bars, images and labels of each figure show exactly the given numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 from eccl_lib import figures
 from eccl_lib.config.schema import DISEASES, LEADS
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.figures.style import BLUE, ORGAN_NAMES, TASK_COLOURS
+from eccl_lib.figures.style import BLUE, CHAMBER_NAMES, TASK_COLOURS
 
 N = 40
 
@@ -23,7 +23,7 @@ def generator() -> np.random.Generator:
 
 
 def offsets(ax, label: str) -> np.ndarray:
-    """Points of the scatter of that name."""
+    """Points of the scatter plot with this label."""
     return np.asarray(next(c for c in ax.collections if c.get_label() == label).get_offsets())
 
 
@@ -32,14 +32,14 @@ def note(figure: Figure) -> str:
 
 
 def numbered(figure: Figure) -> list:
-    """Axes that carry data."""
+    """Axes that show data."""
     return [ax for ax in figure.axes if ax.axison]
 
 
 # The shared space.
 
 
-def test_fig2a_joins_each_heart_with_its_own_ecg(generator):
+def test_fig2a_connects_the_ecg_and_cmr_of_each_participant(generator):
     before_ecg, before_cmr, after_ecg, after_cmr = generator.standard_normal((4, N, 2))
     figure = figures.fig2a_latent(before_ecg, before_cmr, after_ecg, after_cmr, {"after": "silhouette 0.1"})
     for ax, ecg, cmr in zip(figure.axes, (before_ecg, after_ecg), (before_cmr, after_cmr), strict=True):
@@ -50,18 +50,18 @@ def test_fig2a_joins_each_heart_with_its_own_ecg(generator):
     assert f"n = {N} " in note(figure)
 
 
-def test_umaps_of_all_diseases_are_drawn_in_their_rows_with_their_numbers(generator):
-    clouds = {code: generator.standard_normal((2, N, 2)) for code in DISEASES}
-    sick = {code: np.arange(N) < 4 + k for k, code in enumerate(DISEASES)}
+def test_umaps_of_all_diseases_have_one_row_each_with_their_scores(generator):
+    points = {code: generator.standard_normal((2, N, 2)) for code in DISEASES}
+    cases = {code: np.arange(N) < 4 + k for k, code in enumerate(DISEASES)}
     scores = {code: {"before": f"purity {code} b", "after": f"purity {code} a"} for code in DISEASES}
-    figure = figures.umap_diseases({code: (*clouds[code], sick[code]) for code in DISEASES}, scores)
+    figure = figures.umap_diseases({code: (*points[code], cases[code]) for code in DISEASES}, scores)
     for k, code in enumerate(DISEASES):
         for side, ax in enumerate(figure.axes[2 * k : 2 * k + 2]):
-            np.testing.assert_array_equal(offsets(ax, "with"), clouds[code][side][sick[code]])
-            np.testing.assert_array_equal(offsets(ax, "without"), clouds[code][side][~sick[code]])
+            np.testing.assert_array_equal(offsets(ax, "with the diagnosis"), points[code][side][cases[code]])
+            np.testing.assert_array_equal(offsets(ax, "without the diagnosis"), points[code][side][~cases[code]])
             assert ax.get_title(loc="left").splitlines()[-1] == scores[code][("before", "after")[side]]
     titles = [page.get_suptitle() for page in figure.subfigs]
-    assert [f"({code}), {4 + k} with it" in title for k, (code, title) in enumerate(zip(DISEASES, titles, strict=True))]
+    assert [f"({code}), {4 + k} cases" in title for k, (code, title) in enumerate(zip(DISEASES, titles, strict=True))]
 
 
 def test_similarity_of_equal_features_is_one_on_the_diagonal(generator):
@@ -94,9 +94,9 @@ def test_roc_panels_draw_scikit_learns_curve_of_each_row(generator):
                 line.get_xydata(), np.transpose(roc_curve(labels, score, drop_intermediate=False)[:2])
             )
             assert line.get_label() == f"{name}: AUC of {name}"
-        assert len(ax.collections) == 1  # one band, and of the row asked for
+        assert len(ax.collections) == 1  # one band, for the requested row
         np.testing.assert_allclose(ax.collections[0].get_facecolor()[0][:3], mpl.colors.to_rgb(ax.lines[1].get_color()))
-    assert f"n = {N} tested, {labels.sum()} with the diagnosis" in note(figure)
+    assert f"n = {N} test participants, {labels.sum()} cases" in note(figure)
 
 
 def test_reliability_draws_each_bin_with_its_interval():
@@ -127,7 +127,7 @@ def test_forest_fills_what_stands_after_holm_and_nothing_else():
     stands = [row[5] < 0.05 for row in rows]
     texts = ["<0.001", "0.31", "0.050", "0.049"]
     assert drawn == [(*row[:5], stand, text) for row, stand, text in zip(rows, stands, texts, strict=True)]
-    assert note(figure) == f"n = {N} test participants, 5 seeds; 95 % intervals; number: p after Holm, 4 tests"
+    assert note(figure) == f"n = {N} test participants, 5 seeds; 95 % intervals; numbers: p, Holm-corrected for 4 tests"
 
 
 # Traits.
@@ -139,24 +139,26 @@ def trait_frame(generator) -> pd.DataFrame:
     return pd.DataFrame({**columns, "r": r, "low": r - 0.1, "high": r + 0.15})
 
 
-def test_every_trait_is_on_the_page_once_with_its_interval_under_its_organ(generator):
+def test_every_trait_is_drawn_once_with_its_interval_under_its_chamber(generator):
     frame = trait_frame(generator)
     figure = figures.traits_by_chamber(frame, n=N)
-    found, organ = {}, None
+    drawn, chamber = {}, None
     for ax in figure.axes:
-        dots = {y: x for line in ax.lines for x, y in line.get_xydata() if line.get_marker() == "o"}
-        lines = {s[0, 1]: tuple(s[:, 0]) for c in ax.collections for s in c.get_segments()}
+        points = [c for c in ax.collections if isinstance(c, mpl.collections.PathCollection)]
+        dots = {y: x for c in points for x, y in c.get_offsets().tolist()}
+        segments = [s for c in ax.collections if c not in points for s in c.get_segments()]
+        lines = {s[0, 1]: tuple(s[:, 0]) for s in segments}
         for y, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True):
-            if label.get_text() in ORGAN_NAMES.values():
-                organ = label.get_text()
+            if label.get_text() in CHAMBER_NAMES.values():
+                chamber = label.get_text()
             else:
-                found[label.get_text()] = (organ, dots[y], *lines[y])
+                drawn[label.get_text()] = (chamber, dots[y], *lines[y])
     wanted = {
-        row.short_name.replace("_", " "): (ORGAN_NAMES[row.group], row.r, row.low, row.high)
+        row.short_name.replace("_", " "): (CHAMBER_NAMES[row.group], row.r, row.low, row.high)
         for row in frame.itertuples()
     }
-    assert found == wanted
-    assert f"mean r of 82: {frame['r'].mean():.3f}" in note(figure)
+    assert drawn == wanted
+    assert f"mean r over 82 traits: {frame['r'].mean():.3f}" in note(figure)
 
 
 def test_bars_of_fig2c_are_the_traits_r(generator):
@@ -172,7 +174,7 @@ def test_bars_of_fig2c_are_the_traits_r(generator):
     assert agreement.get_title(loc="left").endswith(f"n = {N - 3}")
 
 
-def test_fig2b_says_patches_weights_and_time_of_each_point():
+def test_fig2b_labels_patches_parameters_and_time_of_each_point():
     columns = ["panel", "tokens", "parameters", "seconds", "r", "low", "high"]
     rows = [("patches", 600, 85.1e6, 26_000, 0.4, 0.3, 0.5), ("patches", 120, 85.3e6, 900, 0.3, 0.2, 0.4)]
     rows += [("size", 600, 5.4e6, 42.4, 0.35, 0.3, 0.4), ("size", 600, 0.115e6, 7000, 0.38, 0.3, 0.5)]
@@ -189,7 +191,7 @@ def test_fig2b_says_patches_weights_and_time_of_each_point():
 # Trainings.
 
 
-def test_every_stage_has_its_runs_and_marks_the_epoch_that_was_kept():
+def test_every_stage_shows_its_runs_and_marks_the_best_epoch():
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "score": [0.1, 0.3, 0.2]})
     unscored = history.assign(score=np.nan)
     stages = [figures.StageCurves("masked autoencoder", "masked MSE", "score", {"": [history]})]
@@ -208,7 +210,7 @@ def test_every_stage_has_its_runs_and_marks_the_epoch_that_was_kept():
 # Single ECGs.
 
 
-def test_reconstruction_is_drawn_where_masked_and_grey_where_seen(generator):
+def test_reconstruction_is_drawn_on_masked_samples_and_visible_samples_are_grey(generator):
     x, guess = generator.uniform(-1, 1, (2, 12, 400))
     mask = np.ones((12, 400))
     mask[:, 100:150] = mask[:, 300:400] = 0
@@ -221,7 +223,7 @@ def test_reconstruction_is_drawn_where_masked_and_grey_where_seen(generator):
         assert [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in ax.patches] == [(1.0, 1.5), (3.0, 4.0)]
     hidden = mask > 0
     flat = (x.mean(axis=1, keepdims=True) - x)[hidden]
-    wanted = f"masked MSE {np.mean((guess - x)[hidden] ** 2):.3f}\n(a flat line: {np.mean(flat**2):.3f})"
+    wanted = f"masked MSE {np.mean((guess - x)[hidden] ** 2):.3f}\n(lead's mean: {np.mean(flat**2):.3f})"
     assert figure.axes[0].get_title(loc="left") == wanted
     assert "62% of the patches masked" in note(figure)
 
@@ -230,7 +232,7 @@ def test_reconstruction_is_drawn_where_masked_and_grey_where_seen(generator):
 def test_attention_is_coloured_over_the_time_and_leads_of_its_tokens(generator, rows):
     ecg, share = generator.uniform(-1, 1, (12, 200)), generator.dirichlet(np.ones(rows * 4)).reshape(rows, 4)
     fallen = generator.standard_normal((12, 4))
-    figure = figures.attention_maps(ecg, {"last": share, "rollout": share}, fallen, 100, output="fall of a logit")
+    figure = figures.attention_maps(ecg, {"last": share, "rollout": share}, fallen, 100, output="decrease of a logit")
     for ax, values in zip(figure.axes, (share, share, fallen), strict=False):
         mesh = ax.collections[0]
         np.testing.assert_array_equal(mesh.get_array(), values)
@@ -239,12 +241,10 @@ def test_attention_is_coloured_over_the_time_and_leads_of_its_tokens(generator, 
         traces = 12 if len(values) == 12 else 3
         assert len(ax.lines) == len(ax.get_yticks()) == traces
         assert corners[-1, 0, 1] == traces
-    assert f"largest share {share.max():.2g}, if all were equal {1 / share.size:.2g}" in figure.axes[0].get_title(
-        loc="left"
-    )
-    assert figure.axes[2].get_title(loc="left").startswith("occlusion, not attention")
+    assert f"maximum {share.max():.2g}, uniform {1 / share.size:.2g}" in figure.axes[0].get_title(loc="left")
+    assert figure.axes[2].get_title(loc="left").startswith("occlusion: effect of")
     names = [ax.get_ylabel() for ax in figure.axes[3:]]
-    assert names == ["share of attention", "share of attention", "fall of a logit"]
+    assert names == ["attention", "attention", "decrease of a logit"]
 
 
 def test_upward_deflections_of_an_ecg_are_drawn_upward(generator):
@@ -256,7 +256,7 @@ def test_upward_deflections_of_an_ecg_are_drawn_upward(generator):
     assert set(top) == {50}
 
 
-def test_colours_of_occlusion_are_even_about_zero():
+def test_colours_of_occlusion_are_symmetric_about_zero():
     fallen = np.zeros((12, 4))
     fallen[0, 0], fallen[5, 2] = -0.2, 1.0
     figure = figures.attention_maps(np.zeros((12, 100)), {"last": np.full((1, 4), 0.25)}, fallen, 100)
@@ -265,7 +265,7 @@ def test_colours_of_occlusion_are_even_about_zero():
     assert [float(norm(v)) for v in (-1, 0, 0.25)] == pytest.approx([0, 0.5, 0.75])  # the root of a quarter is a half
 
 
-def test_retrieval_frames_the_own_heart_wherever_it_is(generator):
+def test_retrieval_frames_the_matching_cmr_at_every_position(generator):
     rows = [
         (0, 2, 0.3, True),
         (0, 1, 0.4, False),
@@ -274,16 +274,16 @@ def test_retrieval_frames_the_own_heart_wherever_it_is(generator):
         (1, 1, 0.2, False),
         (1, 2, 0.1, False),
     ]
-    found = pd.DataFrame(rows, columns=["example", "rank", "similarity", "own"])
-    hearts = generator.random((6, 5, 5))
-    figure = figures.retrieval_examples(generator.random((2, 12, 300)), hearts, found, 100, n=N)
+    candidates = pd.DataFrame(rows, columns=["query", "rank", "similarity", "matching"])
+    images = generator.random((6, 5, 5))
+    figure = figures.retrieval_examples(generator.random((2, 12, 300)), images, candidates, 100, n=N)
     panes = [ax for ax in figure.axes if ax.images]
-    for ax, heart, row in zip(panes, hearts, rows, strict=True):
-        np.testing.assert_array_equal(ax.images[0].get_array(), heart)
+    for ax, image, row in zip(panes, images, rows, strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), image)
         thick = {spine.get_linewidth() > 1 for spine in ax.spines.values()}
         blue = {mpl.colors.to_hex(spine.get_edgecolor()).upper() == BLUE for spine in ax.spines.values()}
         assert thick == blue == {row[3]}
     titles = [ax.get_title(loc="left") for ax in panes]
-    assert titles[:2] == ["own: rank 2\ncos +0.30", "rank 1\ncos +0.40"]
-    assert titles[3] == "own: rank 9\ncos \N{MINUS SIGN}0.10"
-    assert f"n = {N} hearts" in note(figure)
+    assert titles[:2] == ["rank 2\ncos +0.30", "rank 1\ncos +0.40"]
+    assert titles[3] == "rank 9\ncos \N{MINUS SIGN}0.10"
+    assert f"n = {N} test CMRs searched" in note(figure)

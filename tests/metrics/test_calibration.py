@@ -1,4 +1,4 @@
-"""Risks: a calibrated model trained on balanced chunks is calibrated again once shifted back."""
+"""Calibration: the prior shift restores the calibration of a model trained on balanced subsets."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from eccl_lib.training.sampling import balanced_chunks
 
 
 def people(n, seed, prevalence=0.05, spread=1.2):
-    """True log-odds and what came."""
+    """True log-odds and outcomes."""
     generator = np.random.default_rng(seed)
     logit = calibration.log_odds(prevalence) + spread * generator.standard_normal(n)
     return logit, generator.random(n) < calibration.risk(logit)
@@ -20,7 +20,7 @@ def people(n, seed, prevalence=0.05, spread=1.2):
 
 @pytest.fixture(scope="module")
 def balanced():
-    """A logistic model fitted on the balanced chunks: its logits for others, who has it, and the shift it needs."""
+    """A logistic model fitted on balanced subsets: logits and outcomes of other participants, and the prior shift."""
     generator = np.random.default_rng(0)
     signal, came = people(60_000, 1)
     chunks = balanced_chunks(came, 2, generator)
@@ -30,14 +30,14 @@ def balanced():
     return fitted[0] + fitted[1] * others, positive, calibration.prior_shift(came.mean(), came[seen].mean())
 
 
-def test_shifting_a_model_back_from_one_to_two_restores_slope_one_and_intercept_zero(balanced):
+def test_prior_shift_restores_slope_one_and_intercept_zero(balanced):
     logit, positive, shift = balanced
     slope, intercept = calibration.slope(logit + shift, positive)
     assert slope == pytest.approx(1, abs=0.06) and intercept == pytest.approx(0, abs=0.15)
     assert abs(calibration.slope(logit, positive)[1]) > 1.5
 
 
-def test_shifting_back_improves_the_brier_score_and_the_reliability(balanced):
+def test_prior_shift_improves_the_brier_score_and_the_reliability(balanced):
     logit, positive, shift = balanced
     raw, shifted = calibration.risk(logit), calibration.risk(logit + shift)
     assert calibration.brier(shifted, positive) < 0.8 * calibration.brier(raw, positive)
@@ -46,7 +46,7 @@ def test_shifting_back_improves_the_brier_score_and_the_reliability(balanced):
     assert ((curve["low"] <= curve["predicted"]) & (curve["predicted"] <= curve["high"])).sum() >= 8
 
 
-def test_the_shift_is_bayes_rule():
+def test_prior_shift_is_bayes_rule():
     before, prevalence, share = 0.3, 0.02, 1 / 3
     odds = before / (1 - before) * (prevalence / (1 - prevalence)) / (share / (1 - share))
     shifted = calibration.risk(calibration.log_odds(before) + calibration.prior_shift(prevalence, share))
@@ -54,21 +54,21 @@ def test_the_shift_is_bayes_rule():
     assert calibration.prior_shift(0.1, 0.1) == 0
 
 
-def test_brier_score_is_scikit_learns():
+def test_brier_score_equals_scikit_learn():
     logit, positive = people(500, 3)
     risk = calibration.risk(logit)
     assert calibration.brier(risk, positive) == pytest.approx(brier_score_loss(positive, risk))
     assert calibration.brier(np.stack([risk, risk]), positive) == pytest.approx(brier_score_loss(positive, risk))
 
 
-def test_slope_is_statsmodels():
+def test_slope_equals_statsmodels():
     logit, positive = people(400, 4, 0.3)
     expected = sm.Logit(positive.astype(float), sm.add_constant(3 * logit + 2)).fit(disp=False).params
     slope, intercept = calibration.slope(3 * logit + 2, positive)
     assert (intercept, slope) == pytest.approx(tuple(expected), abs=1e-6)
 
 
-def test_slope_of_logits_far_from_calibrated_is_found_too():
+def test_slope_of_strongly_miscalibrated_logits_is_correct():
     logit, positive = people(400, 5, 0.3)
     assert calibration.slope(100 * logit - 50, positive)[0] == pytest.approx(
         calibration.slope(logit, positive)[0] / 100, rel=1e-6
@@ -76,21 +76,21 @@ def test_slope_of_logits_far_from_calibrated_is_found_too():
 
 
 @pytest.mark.parametrize("logit", [np.arange(10.0), -np.arange(10.0), np.ones(10)])
-def test_slope_of_what_parts_the_classes_or_does_not_vary_is_not_a_number(logit):
+def test_slope_of_separating_or_constant_logits_is_nan(logit):
     assert np.isnan(calibration.slope(logit, np.arange(10) > 5)).all()
 
 
-def test_reliability_of_one_seed_is_scikit_learns_curve_in_quantiles():
+def test_reliability_of_one_seed_equals_scikit_learn():
     logit, positive = people(1000, 6, 0.4)
     risk = calibration.risk(logit)
     observed, predicted = calibration_curve(positive, risk, n_bins=10, strategy="quantile")
     curve = calibration.reliability(risk, positive)
-    np.testing.assert_allclose(curve["observed"], observed, atol=0.011)  # a bin's edge may fall one person aside
+    np.testing.assert_allclose(curve["observed"], observed, atol=0.011)  # a bin edge may differ by one participant
     np.testing.assert_allclose(curve["predicted"], predicted, atol=0.002)
     assert curve["n"].sum() == 1000
 
 
-def test_five_equal_seeds_have_the_curve_and_the_certainty_of_one():
+def test_five_equal_seeds_have_the_curve_and_interval_of_one():
     logit, positive = people(1000, 7, 0.4)
     risk = calibration.risk(logit)
     one, five = (calibration.reliability(np.tile(risk, (k, 1)), positive) for k in (1, 5))
@@ -104,6 +104,6 @@ def test_few_participants_get_few_bins():
 
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 12), (0.25, 12), (1.0, 3)])
-def test_wilson_interval_is_statsmodels(share, n):
+def test_wilson_interval_equals_statsmodels(share, n):
     expected = proportion_confint(share * n, n, method="wilson")
     assert calibration.wilson(share, n) == pytest.approx(expected, abs=1e-12)

@@ -71,7 +71,7 @@ def test_the_mean_of_the_placements_is_scikit_learns_auc(levels):
     np.testing.assert_allclose(controls.mean(axis=1), expected, atol=1e-12)
 
 
-def test_the_three_tests_before_surgery_have_the_published_areas_errors_and_intervals():
+def test_delongs_example_has_the_published_areas_errors_and_intervals():
     published = {  # SAS/STAT User's Guide: area, standard error, 95 % Wald limits
         "albumin": (0.7366, 0.0927, 0.5549, 0.9182),
         "total protein": (0.6478, 0.1000, 0.4518, 0.8439),
@@ -83,7 +83,7 @@ def test_the_three_tests_before_surgery_have_the_published_areas_errors_and_inte
         np.testing.assert_allclose(found.interval(scale="plain"), (low, high), atol=6e-5)
 
 
-def test_the_three_tests_before_surgery_differ_as_published():
+def test_delongs_example_has_the_published_differences():
     matrix = delong.covariance(*delong.placements(SCORES, HELPED))
     areas = np.array([delong.estimate(score, HELPED).auc for score in SCORES])
     against_kg = np.array([[1, 0, -1], [0, 1, -1]])
@@ -93,7 +93,7 @@ def test_the_three_tests_before_surgery_differ_as_published():
     assert difference @ np.linalg.solve(spread, difference) == pytest.approx(2.5340, abs=6e-5)
 
 
-def test_hanley_and_mcneils_109_ct_images_have_the_published_area_and_error():
+def test_hanley_and_mcneils_example_has_the_published_area_and_error():
     # Ratings 1 to 5 of 58 normal and 51 abnormal images (Radiology 143, 1982, Table I); area and DeLong's error as in
     # the Stata Base Reference Manual, roctab.
     rating = np.repeat(np.tile(np.arange(5.0), 2), [33, 6, 6, 11, 2, 3, 2, 2, 11, 33])
@@ -103,7 +103,7 @@ def test_hanley_and_mcneils_109_ct_images_have_the_published_area_and_error():
     np.testing.assert_allclose(found.interval(scale="plain"), (0.83295, 0.95339), atol=6e-6)
 
 
-def test_the_logit_interval_is_the_delta_method_written_out():
+def test_the_logit_interval_is_the_delta_method():
     score, positive = study(4)
     found = delong.estimate(score[0], positive)
     z, a = NormalDist().inv_cdf(0.975), found.auc
@@ -127,14 +127,14 @@ def test_an_area_of_one_or_zero_has_the_exact_binomial_limit_of_its_smaller_clas
     assert delong.interval(-positive.astype(float), positive) == pytest.approx((0, 0, 1 - low))
 
 
-def test_too_few_of_a_class_give_no_interval():
+def test_a_class_with_too_few_members_gives_no_interval():
     one = np.arange(10) == 9
     auc, low, high = delong.interval(np.arange(10.0), one)
     assert auc == 1 and np.isnan([low, high]).all()
     assert np.isnan(delong.interval(np.arange(10.0), np.zeros(10, bool))).all()
 
 
-def test_limits_stay_within_zero_and_one_where_the_plain_ones_do_not():
+def test_logit_limits_stay_within_zero_and_one():
     positive = np.arange(24) < 4
     score = np.where(positive, 1.0, 0.0)
     score[23] = 2

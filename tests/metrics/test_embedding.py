@@ -1,4 +1,4 @@
-"""Numbers for separation: 1 where groups lie apart, chance where they do not."""
+"""Separation scores: 1 for separated groups, chance level for mixed ones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def points() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((200, 8))
 
 
-def test_purity_is_one_where_groups_lie_apart(points: np.ndarray):
+def test_purity_is_one_for_separated_groups(points: np.ndarray):
     group = np.repeat([0, 1], 100)
     assert embedding.purity(points + 50 * group[:, None], group).min() == 1
 
 
-def test_purity_is_near_chance_where_groups_are_mixed(points: np.ndarray):
+def test_purity_is_near_chance_for_mixed_groups(points: np.ndarray):
     group = np.tile([0, 1], 100)
     mean, low, high = embedding.balanced_interval(embedding.purity(points, group), group)
     assert low < 0.5 < high
@@ -34,19 +34,19 @@ def test_purity_equals_a_literal_loop(points: np.ndarray):
     np.testing.assert_allclose(embedding.purity(few, group, neighbours=4), literal)
 
 
-def test_silhouette_is_high_where_groups_lie_apart_and_near_zero_where_mixed(points: np.ndarray):
+def test_silhouette_is_high_for_separated_and_near_zero_for_mixed_groups(points: np.ndarray):
     group = np.repeat([0, 1], 100)
     assert embedding.silhouette(points + 50 * group[:, None], group).mean() > 0.9
     assert abs(embedding.silhouette(points, group).mean()) < 0.05
 
 
-def test_a_rare_group_counts_as_much_as_a_common_one():
+def test_groups_have_equal_weight():
     group = np.array([0] * 90 + [1] * 10)
     mean, low, high = embedding.balanced_interval(1.0 - group, group)
     assert (mean, low, high) == (0.5, 0.5, 0.5)
 
 
-def test_interval_widens_when_a_participants_two_points_move_together():
+def test_interval_is_wider_if_two_points_are_resampled_together():
     values = np.repeat(np.random.default_rng(0).standard_normal(30), 2)
     group, person = np.tile([0, 1], 30), np.repeat(np.arange(30), 2)
     apart = embedding.balanced_interval(values, group)
@@ -54,7 +54,7 @@ def test_interval_widens_when_a_participants_two_points_move_together():
     assert together[2] - together[1] > 1.2 * (apart[2] - apart[1])
 
 
-def test_tsne_is_the_same_twice_and_splits_as_given(points: np.ndarray):
+def test_tsne_is_reproducible_and_keeps_the_groups(points: np.ndarray):
     first = embedding.tsne(points[:30], points[30:50], seed=1)
     second = embedding.tsne(points[:30], points[30:50], seed=1)
     assert [len(part) for part in first] == [30, 20]

@@ -1,4 +1,4 @@
-"""Retrieval between modalities: intervals against literal resampling, a guess against chance."""
+"""Cross-modal retrieval: intervals equal literal resampling; unrelated embeddings score at chance level."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def unit(generator, shape):
 
 
 def hearts(seeds=2, n=60, noise=1.5):
-    """Pairs that know each other a little."""
+    """Weakly correlated pairs of embeddings."""
     generator = np.random.default_rng(0)
     z_ecg = unit(generator, (seeds, n, 8))
     z_cmr = z_ecg + noise * unit(generator, (seeds, n, 8))
@@ -20,7 +20,7 @@ def hearts(seeds=2, n=60, noise=1.5):
 
 
 @pytest.mark.parametrize("n", [7, 8])
-def test_weighted_median_is_numpys_of_the_repeated_values(n):
+def test_weighted_median_equals_numpy_on_repeated_values(n):
     generator = np.random.default_rng(n)
     values = np.round(generator.random(n), 1)
     weights = np.concatenate(list(bootstrap.draws(n, 300)), axis=1)
@@ -43,24 +43,24 @@ def test_the_interval_draws_the_same_queries_for_all_seeds():
     pairs, draws = hearts(), 200
     found = retrieval.table(pairs, draws).set_index(["direction", "metric"])
     weights = np.concatenate(list(bootstrap.draws(60, draws)), axis=1)
-    ranks = [scores.ranks_of_own(*pair)[0] for pair in pairs]
+    ranks = [scores.matching_ranks(*pair)[0] for pair in pairs]
     people = [np.repeat(np.arange(60), column.astype(int)) for column in weights.T]
     literal = {
-        "recall at 5": [np.mean([(rank[who] <= 5).mean() for rank in ranks]) for who in people],
-        "median rank": [np.mean([np.median(rank[who]) for rank in ranks]) for who in people],
+        "recall at 5": [np.mean([(rank[drawn] <= 5).mean() for rank in ranks]) for drawn in people],
+        "median rank": [np.mean([np.median(rank[drawn]) for rank in ranks]) for drawn in people],
     }
     for name, values in literal.items():
         row = found.loc[("ECG to CMR", name)]
         assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(values, (0.025, 0.975))))
 
 
-def test_strangers_are_found_as_often_as_by_a_guess():
+def test_unrelated_embeddings_score_at_chance_level():
     generator = np.random.default_rng(1)
     found = retrieval.table([tuple(unit(generator, (2, 400, 16))) for _ in range(3)], draws=500)
     assert ((found["low"] <= found["chance"]) & (found["chance"] <= found["high"])).all()
     assert found.set_index("metric").loc["recall at 10", "chance"].iloc[0] == 10 / 400
 
 
-def test_one_seed_has_no_deviation():
+def test_one_seed_has_no_standard_deviation():
     assert retrieval.table(hearts(seeds=1), draws=20)["std"].isna().all()
     assert retrieval.table(hearts(seeds=1), draws=20)["std"].dtype == np.float64

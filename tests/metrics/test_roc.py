@@ -17,14 +17,14 @@ def labels() -> np.ndarray:
 
 
 def scores(labels: np.ndarray, seeds: int | None = None, steps: int | None = None) -> np.ndarray:
-    """Better than a guess; steps: so few different values that many are tied."""
+    """Informative scores; steps: number of distinct values, so that there are ties."""
     shape = labels.shape if seeds is None else (seeds, len(labels))
     found = labels + np.random.default_rng(1).standard_normal(shape)
     return found if steps is None else np.round(found * steps) / steps
 
 
 @pytest.mark.parametrize("steps", [None, 2])
-def test_curve_is_that_of_scikit_learn(labels: np.ndarray, steps: int | None):
+def test_curve_equals_scikit_learn(labels: np.ndarray, steps: int | None):
     score = scores(labels, steps=steps)
     false, true, _ = roc_curve(labels, score, drop_intermediate=False)
     found = roc.curve(labels, score)
@@ -33,7 +33,7 @@ def test_curve_is_that_of_scikit_learn(labels: np.ndarray, steps: int | None):
 
 
 @pytest.mark.parametrize("steps", [None, 2])
-def test_area_below_the_mean_curve_is_the_mean_of_the_seeds_areas(labels: np.ndarray, steps: int | None):
+def test_area_under_the_mean_curve_is_the_mean_auc(labels: np.ndarray, steps: int | None):
     several = scores(labels, seeds=5, steps=steps)
     false, true = roc.curve(labels, several)
     assert np.trapezoid(true, false) == pytest.approx(
@@ -52,12 +52,12 @@ def test_mean_of_equal_seeds_is_their_curve(labels: np.ndarray):
         assert one[1][one[0] <= rate + 1e-9].max() == pytest.approx(mean[1][mean[0] <= rate + 1e-9].max())
 
 
-def test_perfect_scores_leave_no_doubt(labels: np.ndarray):
+def test_perfect_scores_have_a_band_of_zero_width(labels: np.ndarray):
     _, low, high = roc.band(labels, labels.astype(float), draws=50)
     assert (low.min(), high.max()) == (1, 1)
 
 
-def test_band_is_as_wide_as_the_closed_form_says():
+def test_band_width_equals_the_closed_form():
     """Two normal classes, 600 and 2,400: variance of the sensitivity at a false positive rate (Pepe 2003, 5.2)."""
     generator, cases, controls = np.random.default_rng(2), 600, 2400
     positive = np.repeat([True, False], (cases, controls))

@@ -15,11 +15,11 @@ def test_auc_equals_scikit_learn_with_and_without_ties(levels):
     assert scores.auc(score, positive) == pytest.approx(roc_auc_score(positive, score), abs=1e-12)
 
 
-def test_auc_of_one_class_is_not_a_number():
+def test_auc_of_one_class_is_nan():
     assert np.isnan(scores.auc(np.arange(5.0), np.zeros(5, bool)))
 
 
-def test_pearson_equals_numpy_and_skips_what_is_missing():
+def test_pearson_equals_numpy_without_missing_values():
     generator = np.random.default_rng(1)
     predicted, measured = generator.normal(size=(50, 3)), generator.normal(size=(50, 3))
     measured[:20, 1] = np.nan
@@ -35,7 +35,7 @@ def test_constant_prediction_scores_zero():
     assert scores.mean_r(np.ones((30, 4)), measured) == 0
 
 
-def test_a_trait_that_nobody_has_does_not_count():
+def test_a_trait_without_measurements_does_not_count():
     generator = np.random.default_rng(5)
     predicted, measured = generator.normal(size=(2, 40, 4))
     measured[:, 2] = np.nan
@@ -45,7 +45,7 @@ def test_a_trait_that_nobody_has_does_not_count():
     assert np.isnan(scores.mean_r(predicted, np.full((40, 4), np.nan)))
 
 
-def test_retrieval_of_identical_embeddings_is_perfect_and_of_strangers_at_chance():
+def test_retrieval_is_perfect_for_identical_and_at_chance_for_unrelated_embeddings():
     z = np.eye(40)
     assert scores.retrieval(z, z) == {"median_rank": 1, "recall_at_1": 1, "recall_at_5": 1, "recall_at_10": 1}
     a, b = unit(np.random.default_rng(3), (2, 2000, 16))
@@ -56,7 +56,7 @@ def test_retrieval_of_identical_embeddings_is_perfect_and_of_strangers_at_chance
 
 def test_ranks_without_ties_are_positions_in_a_sorted_list():
     query, gallery = unit(np.random.default_rng(6), (2, 60, 4))
-    ranks, recalls = scores.ranks_of_own(query, gallery)
+    ranks, recalls = scores.matching_ranks(query, gallery)
     for i in range(60):
         order = sorted(range(60), key=lambda j, i=i: -float(query[i] @ gallery[j]))
         assert ranks[i] == order.index(i) + 1
@@ -64,12 +64,12 @@ def test_ranks_without_ties_are_positions_in_a_sorted_list():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_features_that_are_the_same_for_all_retrieve_as_a_guess_does(dtype):
+def test_constant_embeddings_retrieve_at_chance_level(dtype):
     z = np.tile(unit(np.random.default_rng(7), (1, 33)), (50, 1)).astype(dtype)
     assert scores.retrieval(z, z) == pytest.approx(scores.retrieval_chance(50))
 
 
-def test_tied_partners_share_their_ranks_as_in_a_random_order():
+def test_ties_count_as_in_a_random_order():
     z = np.repeat(np.eye(6), 2, axis=0)  # each participant has one double
     found = scores.retrieval(z, z)
     assert (found["median_rank"], found["recall_at_1"], found["recall_at_5"]) == (1.5, 0.5, 1)

@@ -1,4 +1,4 @@
-"""Parameters through real papermill; the normaliser; what surrounds a notebook."""
+"""Parameter checks through papermill, figures and tables, the normaliser, and the notebook runner."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ def test_start_takes_every_row_of_table_1_as_method():
     assert all(notebook.start(**plain, method=method).disease == "I48" for method in METHODS)
 
 
-def test_a_config_field_given_as_parameter_is_told_its_place():
+def test_a_config_field_given_as_parameter_is_named_with_its_section():
     with pytest.raises(ConfigError, match=r"'epochs'.*overrides: \{mae.epochs"):
         notebook._refuse_unknown([PARAMETERS, "# Parameters\nepochs = 3", START], DECLARED)
 
 
-def test_names_of_an_experimenting_reader_are_not_parameters():
+def test_names_assigned_in_other_cells_are_not_parameters():
     notebook._refuse_unknown([PARAMETERS, "x = 3", START], DECLARED)
 
 
@@ -118,7 +118,7 @@ def test_a_name_added_to_the_parameters_cell_is_unknown():
         notebook._refuse_unknown([PARAMETERS + '\nmethod = "eccl"', START], DECLARED)
 
 
-def test_a_mended_injected_cell_counts_not_the_old_one():
+def test_the_latest_injected_cell_counts():
     wrong, right = '# Parameters\ndiseese = "I42"', '# Parameters\ndisease = "I42"'
     notebook._refuse_unknown([PARAMETERS, wrong, START, right, START], DECLARED)
     with pytest.raises(ConfigError, match="diseese"):
@@ -143,15 +143,58 @@ def test_a_saved_figure_drawn_again_is_the_same_file(tmp_path: Path, monkeypatch
     history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]})
     seen = []
     for _ in range(2):
-        notebook.save_figure(figures.training_curves(history, {"loss": ["loss"]}, synthetic=True), "curve", load())
+        notebook.save_figure(figures.training_curves(history, {"loss": ["loss"]}), "curve", load())
         folder = paths.figures_dir("demo", "synthetic")
         seen.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert sorted(seen[0]) == ["curve.png", "curve.svg"]
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize(
+    ("options", "name", "stamped"),
+    [
+        ({}, "curve", True),
+        ({"real": True}, "real_curve", True),
+        ({"real": True, "stamp": False}, "real_curve", False),
+    ],
+)
+def test_saved_figures_are_named_and_stamped(tmp_path: Path, monkeypatch, options: dict, name: str, stamped: bool):
+    import pandas as pd
+
+    from eccl_lib import figures
+    from eccl_lib.figures.style import STAMP
+
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
+    figure = figures.training_curves(pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]}), {"loss": ["loss"]})
+    notebook.save_figure(figure, "curve", load(), **options)
+    notebook.save_figure(figure, "curve", load(), **options)
+    texts = [text.get_text() for text in figure.texts]
+    assert texts.count(STAMP) == stamped
+    assert {path.stem for path in paths.figures_dir("demo", "synthetic").iterdir()} == {name}
+
+
+def test_figures_of_real_cohorts_are_not_stamped(tmp_path: Path, monkeypatch):
+    import pandas as pd
+
+    from eccl_lib import figures
+    from eccl_lib.figures.style import STAMP
+
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
+    figure = figures.training_curves(pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]}), {"loss": ["loss"]})
+    notebook.save_figure(figure, "curve", load("demo", cohort="ukb"))
+    assert STAMP not in [text.get_text() for text in figure.texts]
+
+
+def test_a_saved_table_is_read_back(tmp_path: Path, monkeypatch):
+    import pandas as pd
+
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
+    path = notebook.save_table(pd.DataFrame({"r": [0.123456]}), "traits", load())
+    assert path.name == "traits.csv" and pd.read_csv(path)["r"].tolist() == [0.1235]
+
+
 def _executed(tiny: Path) -> nbformat.NotebookNode:
-    """As papermill leaves it: injected cell, timestamps, standard error, a path of this machine, split streams."""
+    """Output of papermill: injected cell, timestamps, standard error, a path of this machine, split streams."""
     executed = nbformat.read(tiny, as_version=4)
     injected = nbformat.v4.new_code_cell("# Parameters\nseed = 1", metadata={"tags": ["injected-parameters"]})
     executed.cells.insert(1, injected)

@@ -1,4 +1,4 @@
-"""The committed notebooks call, show and judge: they define nothing, keep one rhythm, and were run as committed."""
+"""The committed notebooks define nothing, share one structure, and were executed as committed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from eccl_lib.notebooks.clean import KERNELSPEC, normalise
 from eccl_lib.notebooks.run import ORDER
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-RHYTHM = ("Setup", "Data", "Model", "Objective", "Train", "Check", "Save")
+RHYTHM = ("Setup", "Data", "Model", "Objective", "Train", "Result", "Check", "Save")
 ALWAYS = {"Setup", "Data", "Check", "Save"}
 PARAMETERS = ("scale", "cohort", "disease", "seed", "overrides")
-HEADER = ("paper", "reads", "writes", "time")
+HEADER = ("paper", "reads", "writes", "time", "next")
+PROJECT = "*ECCL: learning cardiac-MRI information from a ten-second ECG*"
+FIGURE_NOTE = ("What you should see:", "What it means:", "What it does not mean:")
 CELL_LINES, NOTEBOOK_LINES = 15, 130
 PARTICIPANT = re.compile(r"(?<![\d.])\d{7}(?![\d.])")
 HOME = re.compile(r"/(?:home|root|Users|tmp|work|mnt)/")
@@ -59,6 +61,13 @@ def test_notebook_defines_nothing(notebook):
         assert "sys.path" not in cell.source
 
 
+def test_every_figure_note_has_its_three_parts(notebook):
+    notes = [cell.source for cell in notebook.cells if "What you should see:" in cell.source]
+    assert notes
+    for note in notes:
+        assert all(note.count(part) == 1 for part in FIGURE_NOTE), note
+
+
 def test_cells_and_notebook_are_short(notebook):
     lengths = [len(_lines(cell)) for cell in _code(notebook)]
     assert max(lengths) <= CELL_LINES
@@ -81,21 +90,21 @@ def test_parameters_are_the_same_in_every_notebook():
     assert len({tuple(lines[: len(PARAMETERS)]) for lines in cells}) == 1
 
 
-def test_sections_keep_the_rhythm(notebook):
+def test_sections_keep_their_order(notebook):
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     sections = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
     assert [name for name in RHYTHM if name in sections] == sections
     assert set(sections) >= ALWAYS
 
 
-def test_title_says_what_it_reads_writes_and_costs(notebook):
+def test_title_states_project_inputs_outputs_time_and_next_notebook(notebook):
     title = notebook.cells[0].source
-    assert title.startswith("# ")
+    assert title.startswith("# ") and title.splitlines()[2] == PROJECT
     rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in title.splitlines() if line[:1] == "|"}
     assert all(rows.get(name) for name in HEADER)
 
 
-def test_equation_stands_beside_the_librarys_own_source(notebook):
+def test_objective_shows_the_source_of_the_library(notebook):
     text = "\n".join(cell.source for cell in notebook.cells)
     if "## Objective" in text:
         assert "show_source(" in text

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from eccl_lib.data.segmentation.unet.network import HARMONIC_GAIN
 from tools.segmentation import anatomy, background, rendering
 from tools.segmentation.random_draws import Dice
 
 SIZE = 96  # pixels of a training image
 BETWEEN = ((0.2, 0.45), (0.6, 0.85))  # ranges of the levels of contraction between 0 and 1
 PHASES = 2 + len(BETWEEN)
-HARMONIC_GAIN = 2.0  # gives the harmonic about the SD of the other planes
 NO_TIME = 0.2  # share of hearts without mean and harmonic
 
 

@@ -97,7 +97,7 @@ def test_the_harmonic_equals_the_first_cosine_of_the_beat(beating):
     low, high = np.quantile(frames.astype(np.float32), (network.DARK, network.WHITE))
     seen = np.clip((frames - low) / (high - low), 0, 1)
     literal = sum(2 / FRAMES * np.cos(2 * np.pi * f / FRAMES) * seen[f] for f in range(FRAMES))
-    expected = images.HARMONIC_GAIN * literal / seen.std(ddof=1)
+    expected = network.HARMONIC_GAIN * literal / seen.std(ddof=1)
     np.testing.assert_allclose(inputs[5, 2].numpy(), expected, atol=2e-3)
     np.testing.assert_allclose(inputs[5, 1].numpy(), (seen.mean(0) - seen.mean()) / seen.std(ddof=1), atol=2e-3)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from eccl_lib.data.segmentation.unet.model import UNet
 
+HARMONIC_GAIN = 2.0  # gives the harmonic about the SD of the other planes
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 PIXEL_MM = 2.0
 FIELD = 96  # pixels of the field of view in training and in the second pass
@@ -129,7 +130,6 @@ def planes(clip: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[torch.Ten
     from torch.nn import functional
 
     from eccl_lib.data.segmentation.unet.model import STRIDE
-    from tools.segmentation.images import HARMONIC_GAIN
 
     images = torch.from_numpy(np.ascontiguousarray(clip, dtype=np.float32))
     size = tuple(max(round(n * step / PIXEL_MM), 1) for n, step in zip(clip.shape[1:], spacing_mm, strict=True))

@@ -1,0 +1,78 @@
+"""Fig. 2a and 2d: two-dimensional maps of the embeddings, with separation scores from the full space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from eccl_lib import figures
+from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.evaluation import features, run_summary
+from eccl_lib.evaluation.features import Latent
+from eccl_lib.io.progress import Log
+from eccl_lib.metrics import embedding
+from eccl_lib.pipeline import stages
+from eccl_lib.training.runs import Run
+
+
+@dataclass(frozen=True)
+class DiseaseMap:
+    """UMAP of one disease's ECG features. before, after: (n, 2); positive: (n,) bool; scores: when to purity text."""
+
+    before: np.ndarray
+    after: np.ndarray
+    positive: np.ndarray
+    scores: dict[str, str]
+
+
+def aligned_runs(config: Config, log: Log = print) -> dict[str, Run]:
+    """ECCL's finished run of the config's task and of each disease; trained now if missing and the scale allows it."""
+    tasks = dict.fromkeys([config.disease, *DISEASES])
+    return {task: stages.require(stages.spec(replace(config, disease=task), "eccl"), log) for task in tasks}
+
+
+def modality_silhouette(latent: Latent) -> float:
+    """Mean silhouette of ECG and CMR embeddings in the shared space: 0 mixed, 1 separated."""
+    return float(embedding.silhouette(*_stacked(latent)[:2]).mean())
+
+
+def fig2a(before: Latent, after: Latent, seed: int) -> Figure:
+    """Fig. 2a: t-SNE of ECG and CMR embeddings before and after alignment, with silhouettes."""
+    points, scores = [], {}
+    for when, latent in (("before", before), ("after", after)):
+        points += embedding.tsne(latent.z_ecg, latent.z_cmr, seed=seed)
+        scores[when] = run_summary.modality_gap(*_stacked(latent))
+    return figures.fig2a_latent(*points, scores)
+
+
+def _stacked(latent: Latent) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both modalities below each other: embeddings (2n, D), modality (2n,), participant (2n,)."""
+    n = len(latent.z_ecg)
+    return np.concatenate([latent.z_ecg, latent.z_cmr]), np.repeat(["ECG", "CMR"], n), np.tile(np.arange(n), 2)
+
+
+def disease_maps(config: Config, data: Cohort, rows: np.ndarray) -> dict[str, DiseaseMap]:
+    """UMAP of the ECG features of each disease before and after alignment; the runs must be finished."""
+    maps = {}
+    for code in DISEASES:
+        of_disease, positive = replace(config, disease=code), data.labels[rows, DISEASES.index(code)]
+        before = features.before_alignment(of_disease, data, rows).ecg
+        after = features.after_alignment(of_disease, data, rows).ecg
+        scores = {"before": run_summary.separation(before, positive), "after": run_summary.separation(after, positive)}
+        points = (embedding.umap(ecg, seed=config.seed) for ecg in (before, after))
+        maps[code] = DiseaseMap(*points, positive, scores)
+    return maps
+
+
+def fig2d(maps: Mapping[str, DiseaseMap]) -> dict[str, Figure]:
+    """Fig. 2d: one figure per disease by file name, and ``umap_diseases`` with all of them."""
+    drawn = {
+        f"fig2d_umap_{code}": figures.fig2d_umap(m.before, m.after, m.positive, code, m.scores)
+        for code, m in maps.items()
+    }
+    points = {code: (m.before, m.after, m.positive) for code, m in maps.items()}
+    return drawn | {"umap_diseases": figures.umap_diseases(points, {code: m.scores for code, m in maps.items()})}

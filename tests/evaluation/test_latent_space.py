@@ -1,0 +1,43 @@
+"""Maps and silhouettes of the shared space on random embeddings."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import silhouette_score
+
+from eccl_lib.config.schema import DISEASES
+from eccl_lib.evaluation import latent_space
+from eccl_lib.evaluation.features import Latent
+
+N = 40
+
+
+def embeddings(gap: float, seed: int = 0) -> Latent:
+    generator = np.random.default_rng(seed)
+    ecg, cmr = generator.standard_normal((2, N, 6))
+    return Latent(ecg, ecg, cmr + gap)
+
+
+def test_modality_silhouette_is_that_of_scikit_learn():
+    latent = embeddings(2)
+    both, modality = np.concatenate([latent.z_ecg, latent.z_cmr]), np.repeat([0, 1], N)
+    assert latent_space.modality_silhouette(latent) == pytest.approx(silhouette_score(both, modality))
+
+
+def test_fig2a_shows_the_separation_before_and_after():
+    figure = latent_space.fig2a(embeddings(50), embeddings(0), seed=0)
+    before, after = (ax.get_title(loc="left") for ax in figure.axes)
+    assert before.startswith("before alignment\nsilhouette 0.9")
+    assert after.replace("-", "").startswith("after alignment\nsilhouette 0.0")
+    points = [np.asarray(c.get_offsets()) for c in figure.axes[0].collections if c.get_label() in ("ECG", "CMR")]
+    assert [len(p) for p in points] == [N, N]
+
+
+def test_fig2d_has_one_figure_per_disease_and_one_with_all():
+    positive, points = np.arange(N) < 8, np.random.default_rng(0).standard_normal((2, N, 2))
+    scores = {"before": "purity b", "after": "purity a"}
+    maps = {code: latent_space.DiseaseMap(*points, positive, scores) for code in DISEASES}
+    drawn = latent_space.fig2d(maps)
+    assert list(drawn) == [*(f"fig2d_umap_{code}" for code in DISEASES), "umap_diseases"]
+    cases = next(c for c in drawn["fig2d_umap_I42"].axes[1].collections if c.get_label() == "with the diagnosis")
+    np.testing.assert_array_equal(cases.get_offsets(), points[1][positive])
+    assert len(drawn["umap_diseases"].axes) == 2 * len(DISEASES)
