@@ -20,24 +20,29 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Task:
-    """One column of Table 1. key: the ICD-10 code of a disease, or ``traits``."""
+    """One column of Table 1. names: of its outputs, the ICD-10 code of a disease or field ids of traits."""
 
     key: str
     column: str  # the paper's heading
     metric: str
-    outputs: int
+    names: tuple[str, ...]
 
     @property
     def is_disease(self) -> bool:
-        return self.key in DISEASES
+        return self.names[0] in DISEASES
+
+    @property
+    def outputs(self) -> int:
+        return len(self.names)
 
 
+FIELD_IDS = tuple(str(trait.field_id) for trait in TRAITS)
 TASKS = {
-    "I21": Task("I21", "MI", "AUC", 1),
-    "I42": Task("I42", "CM", "AUC", 1),
-    "I48": Task("I48", "AF", "AUC", 1),
-    "I50": Task("I50", "HF", "AUC", 1),
-    "traits": Task("traits", "Mean R", "mean r", len(TRAITS)),
+    "I21": Task("I21", "MI", "AUC", ("I21",)),
+    "I42": Task("I42", "CM", "AUC", ("I42",)),
+    "I48": Task("I48", "AF", "AUC", ("I48",)),
+    "I50": Task("I50", "HF", "AUC", ("I50",)),
+    "traits": Task("traits", "Mean R", "mean r", FIELD_IDS),
 }
 DISEASE_NAMES = {
     "I21": "myocardial infarction",
@@ -90,7 +95,7 @@ def build_targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.
     Raises ConfigError where the training participants have one class only, or no measured trait.
     """
     if task.is_disease:
-        values = labels[:, [DISEASES.index(task.key)]].astype(np.float32)
+        values = labels[:, [DISEASES.index(task.names[0])]].astype(np.float32)
         positives = int(values[train].sum())
         if positives in (0, len(train)):
             raise ConfigError(
@@ -98,10 +103,10 @@ def build_targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.
                 "cases and controls. Use a larger cohort or another disease."
             )
         return Targets(task, values, np.zeros(1, np.float32), np.ones(1, np.float32))
-    values = np.asarray(traits, dtype=np.float32)
+    values = np.take(np.asarray(traits, dtype=np.float32), [FIELD_IDS.index(name) for name in task.names], axis=1)
     empty = np.isnan(values[train]).all(axis=0)
     if empty.all():
-        raise ConfigError("no training participant has a value for any of the 82 traits; check the table")
+        raise ConfigError(f"no training participant has a value for any of the {task.outputs} traits; check the table")
     centre = np.where(empty, 0, np.nanmean(np.where(empty, 0, values[train]), axis=0)).astype(np.float32)
     spread = np.nanstd(np.where(empty, 0, values[train]), axis=0).astype(np.float32)
     return Targets(task, values, centre, np.where(spread > 0, spread, 1).astype(np.float32))

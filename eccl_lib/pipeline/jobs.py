@@ -16,14 +16,13 @@ from eccl_lib.models.build import new_autoencoder, new_cmr_model, new_ecg_model,
 from eccl_lib.models.ecg_vit import grid
 from eccl_lib.models.heads import Aligned, Supervised
 from eccl_lib.pipeline.steps import (
-    AlignmentStep,
+    OBJECTIVES,
     AutoencoderStep,
     CmrFeatures,
     CrossModalStep,
     FeatureBankStep,
     MaskedAutoencoderStep,
     SupervisedStep,
-    TripletStep,
 )
 from eccl_lib.tasks import targets_of
 from eccl_lib.training.datasets import CineDataset, EcgDataset
@@ -73,18 +72,15 @@ def ecg_job(
     features: (N, D) or (N, K, D) of the frozen CMR encoder. All ECG rows have the same schedule, ``config.align``.
     """
     ecgs, targets = EcgDataset(data, config), targets_of(config, data)
-    schedule = schedule or config.align
     if features is None:
         step = SupervisedStep(model, ecgs, targets)
     else:
         arguments = (model, ecgs, CmrFeatures(features, ecgs.device), targets, config.align)
-        if arm.objective == "triplet":
-            step = TripletStep(*arguments)
-        elif config.align.bank:
+        if config.align.bank and arm.objective == "clip":
             step = FeatureBankStep(*arguments, train=data.index("train"))
         else:
-            step = AlignmentStep(*arguments)
-    return SupervisedJob(model, step, schedule, (ecgs,), data, config.seed, targets)
+            step = OBJECTIVES[arm.objective](*arguments)
+    return SupervisedJob(model, step, schedule or config.align, (ecgs,), data, config.seed, targets)
 
 
 def untrained_ecg_job(config: Config, arm: Arm, data: Cohort) -> SupervisedJob:

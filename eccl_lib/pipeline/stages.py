@@ -22,7 +22,7 @@ from eccl_lib.io.progress import Log
 from eccl_lib.models.build import device, new_ecg_model
 from eccl_lib.models.heads import Supervised
 from eccl_lib.pipeline import features, jobs, trainer
-from eccl_lib.pipeline.methods import ARMS, METHODS
+from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.weights import frozen, initial_weights_run, load_initial_weights
 from eccl_lib.tasks import targets_of
 from eccl_lib.training import cost, distributed
@@ -61,7 +61,7 @@ class RunSpec:
     @property
     def arm(self) -> Arm:
         """Of a row of Table 1 that reads ECGs."""
-        return ARMS[self.variant]
+        return METHODS[self.variant].arm
 
     @property
     def is_features(self) -> bool:
@@ -172,8 +172,9 @@ def spec(config: Config, name: str) -> RunSpec:
         raise ConfigError(f"{name!r} is no stage and no row of Table 1; choose one of {', '.join(NAMES)}")
     if name == "cmr_sup":
         return RunSpec("pretrain_cmr", "swin", with_cmr(config, "swin"))
-    stage = "align" if ARMS[name].teacher else "finetune"
-    return RunSpec("third_stage" if _has_third_stage(config, ARMS[name]) else stage, name, config)
+    arm = METHODS[name].arm
+    stage = "align" if arm.teacher else "finetune"
+    return RunSpec("third_stage" if _has_third_stage(config, arm) else stage, name, config)
 
 
 def _has_third_stage(config: Config, arm: Arm) -> bool:

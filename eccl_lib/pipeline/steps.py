@@ -154,3 +154,7 @@ class CrossModalStep(Step):
         contrastive = losses.clip_loss(*latents, self.model.temperature())
         total = ecg + cmr + self.model.contrastive_weight * contrastive
         return {"loss": total, "ecg": ecg, "cmr": cmr, "contrastive": contrastive}
+
+
+# The step of stage two for each ``Arm.objective`` that aligns with CMR features.
+OBJECTIVES = {"clip": AlignmentStep, "triplet": TripletStep}

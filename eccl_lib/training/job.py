@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from eccl_lib.config.schema import TrainingConfig
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.traits import TRAITS
 from eccl_lib.tasks import SPLITS, Targets, check_splits_not_empty, counts
 from eccl_lib.training import distributed
 from eccl_lib.training.batch import Batch
@@ -133,8 +132,7 @@ class SupervisedJob(CohortJob):
     def _predictions(self) -> pd.DataFrame:
         """eid, row, then target and score per output: the logit of a disease, a trait in its unit."""
         targets, scores = self.targets.values[self.rows("test")], self._predict("test").astype(np.float32)
-        task = self.targets.task
-        names = [task.key] if task.is_disease else [str(trait.field_id) for trait in TRAITS]
+        names = self.targets.task.names
         columns = {f"target_{name}": targets[:, i] for i, name in enumerate(names)}
         columns |= {f"score_{name}": scores[:, i] for i, name in enumerate(names)}
         return pd.concat([self._test_participants(), pd.DataFrame(columns)], axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
@@ -24,12 +24,9 @@ def read_ecg(path: Path | str) -> EcgRecord:
         raise UnreadableError(f"there is no file {path}", ACCEPTED)
     with path.open("rb") as handle:
         start = handle.read(1024)
-    if start[128:132] == b"DICM":
-        return dicom_waveform.read(path)
-    if start.startswith(b"\x93NUMPY"):
-        return csv_npy.read_npy(path)
-    if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") or start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return _read_xml(read_bytes(path, cardiosoft.LARGEST_XML))
+    for matches, read in ECG_FORMATS:
+        if matches(start):
+            return read(path)
     if path.suffix.lower() in (".dat", ".mat"):
         raise UnreadableError(f"the header {header.name} is missing beside {path.name}", ACCEPTED)
     if b"\0" in start or not start.strip():
@@ -38,12 +35,25 @@ def read_ecg(path: Path | str) -> EcgRecord:
     return csv_npy.read_csv(path)
 
 
-def _read_xml(data: bytes) -> EcgRecord:
+def _is_xml(start: bytes) -> bool:
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") or start[:2] in (b"\xff\xfe", b"\xfe\xff")
+
+
+def _read_xml(path: Path) -> EcgRecord:
     """Read GE MUSE's or GE CardioSoft's XML, depending on the root element."""
+    data = read_bytes(path, cardiosoft.LARGEST_XML)
     start = data[:4096].replace(b"\0", b"")  # also matches UTF-16
     if re.search(rb"<(!DOCTYPE\s+)?RestingECG[\s>]", start):
         return muse.read(muse.parse(data))
     return cardiosoft.read_tree(cardiosoft.parse_xml(data))
+
+
+# How a format is recognised by a file's first 1,024 bytes, and its reader. CSV is what remains.
+ECG_FORMATS: list[tuple[Callable[[bytes], bool], Callable[[Path], EcgRecord]]] = [
+    (lambda start: start[128:132] == b"DICM", dicom_waveform.read),
+    (lambda start: start.startswith(b"\x93NUMPY"), csv_npy.read_npy),
+    (_is_xml, _read_xml),
+]
 
 
 def open_cine(path: Path | str) -> CineFile:
