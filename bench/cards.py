@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import Config
 from eccl_lib.data import bilinear, cmr, ecg
-from eccl_lib.models.cmr_encoders import SwinEncoder
+from eccl_lib.models.cmr_encoders import cmr_encoder
 from eccl_lib.models.ecg_vit import EcgEncoder
 from eccl_lib.models.mae import MaskedAutoencoder
 from eccl_lib.training import performance
@@ -50,7 +50,7 @@ def needs(name: str, recompute: bool) -> tuple[float, float]:
         fixed += PARTICIPANTS * 12 * SAMPLES * 2  # int16, ``inputs.Signals``
     if name == "alignment":
         with torch.device("meta"):
-            fixed += PARTICIPANTS * SwinEncoder(config.cmr, config.view).num_features * 4  # ``contrast.Hearts``
+            fixed += PARTICIPANTS * cmr_encoder(config).num_features * 4  # ``contrast.Hearts``
     if recompute:
         each += slope(lambda batch: largest_block(model, name, config, batch))
         performance.recompute(model)
@@ -61,7 +61,7 @@ def new(name: str, config: Config) -> nn.Module:
     """The model, at first weights."""
     if name == "mae":
         return MaskedAutoencoder(config.ecg, config.mae, SAMPLES)
-    return SwinEncoder(config.cmr, config.view) if name == "cmr" else EcgEncoder(config.ecg, SAMPLES)
+    return cmr_encoder(config) if name == "cmr" else EcgEncoder(config.ecg, SAMPLES)
 
 
 def inputs(name: str, config: Config, batch: int) -> list[torch.Tensor]:

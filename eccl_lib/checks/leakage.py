@@ -11,12 +11,7 @@ import pandas as pd
 
 from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.leaks import (
-    Leak,
-    epoch_not_best_on_validation,
-    predictions_outside_test,
-    scaler_fitted_beyond_train,
-)
+from eccl_lib.data.leaks import Leak, epoch_not_best_on_validation, predictions_outside_test, scaler_fitted_beyond_train
 from eccl_lib.io import paths
 from eccl_lib.io.files import read_json
 from eccl_lib.tasks import TASKS, build_targets

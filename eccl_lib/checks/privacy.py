@@ -40,12 +40,7 @@ WEIGHTS = "eccl_lib/data/segmentation/unet/weights.safetensors"
 _TAG = re.compile(r"<(?!!--)[^>]*>")  # SVG tags; SVG comments repeat the visible text
 _EMBEDDED = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]*")
 
-KINDS = {
-    "a participant's id": (_ID,),
-    "a name": _NAMES,
-    "a birth date": _BIRTHS,
-    "a home path": (_HOMES,),
-}
+KINDS = {"a participant's id": (_ID,), "a name": _NAMES, "a birth date": _BIRTHS, "a home path": (_HOMES,)}
 
 
 @dataclass(frozen=True)

@@ -17,28 +17,18 @@ def overrides(items: Iterable[str]) -> dict[str, object]:
         name, equals, value = item.partition("=")
         if not equals:
             raise ConfigError(f"--set {item}: give FIELD=VALUE, such as align.epochs=5")
-        fields[name] = _value(value)
+        try:
+            fields[name] = json.loads(value)
+        except json.JSONDecodeError:
+            fields[name] = value
     return fields
-
-
-def _value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def line(config: Config) -> str:
     """The arguments of ``eccl train`` that give this config."""
-    words = [
-        f"--scale {config.scale}",
-        f"--cohort {config.cohort}",
-        f"--disease {config.disease}",
-        f"--seed {config.seed}",
-    ]
-    here = as_dict(config)
+    words = [f"--{name} {getattr(config, name)}" for name in ("scale", "cohort", "disease", "seed")]
     base = as_dict(load(config.scale, cohort=config.cohort, disease=config.disease, seed=config.seed))
-    for section, content in here.items():
+    for section, content in as_dict(config).items():
         if isinstance(content, dict) and section != "runtime":
             changed = {key: value for key, value in content.items() if base[section][key] != value}
             words += [f"--set '{section}.{key}={json.dumps(value)}'" for key, value in changed.items()]

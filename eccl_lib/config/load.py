@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from eccl_lib.config.errors import ConfigError
-from eccl_lib.config.presets import DELTAS
+from eccl_lib.config.presets import DELTAS, flatten
 from eccl_lib.config.ranges import TRAININGS, value_of, violations
 from eccl_lib.config.schema import Config
 
@@ -38,14 +38,13 @@ def load(
     """
     if not isinstance(scale, str) or scale not in DELTAS:
         raise ConfigError(f"scale is {scale!r}; choose one of {', '.join(SCALES)}")
-    top = {"scale": scale, "cohort": cohort, "disease": disease, "seed": seed}
-    changes = _flatten(overrides or {})
+    if not isinstance(overrides or {}, dict):
+        raise ConfigError(f"overrides is {overrides!r}; give fields and values, such as {{'align.epochs': 3}}")
+    top, changes = {"scale": scale, "cohort": cohort, "disease": disease, "seed": seed}, flatten(overrides or {})
     for name in top.keys() & changes.keys():
         raise ConfigError(f"{name} is a parameter, not an override: give it as -p {name} or --{name}")
     config = _apply(Config(), {**top, **DELTAS[scale]})
-    config = _apply(config, {**_shorter_warmups(config, changes), **changes})
-    checked(config)
-    return config
+    return checked(_apply(config, {**_shorter_warmups(config, changes), **changes}))
 
 
 def checked(config: Config) -> Config:
@@ -57,22 +56,12 @@ def checked(config: Config) -> Config:
 
 def _shorter_warmups(config: Config, changes: dict[str, Any]) -> dict[str, Any]:
     """Where only the number of epochs is overridden, the warm-up is at most a fifth of it, as in Sec. 3.1."""
-    found = {}
-    for section in TRAININGS:
-        epochs = changes.get(f"{section}.epochs")
-        if isinstance(epochs, int) and epochs >= 0:
-            found[f"{section}.warmup_epochs"] = min(getattr(config, section).warmup_epochs, epochs // 5)
-    return found
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        raise ConfigError(f"overrides is {tree!r}; give fields and values, such as {{'align.epochs': 3}}")
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        flat.update(_flatten(value, f"{name}.") if isinstance(value, dict) else {name: value})
-    return flat
+    epochs = {section: changes.get(f"{section}.epochs") for section in TRAININGS}
+    return {
+        f"{section}.warmup_epochs": min(getattr(config, section).warmup_epochs, count // 5)
+        for section, count in epochs.items()
+        if isinstance(count, int) and count >= 0
+    }
 
 
 def _apply(config: Config, changes: dict[str, Any]) -> Config:
@@ -83,9 +72,8 @@ def _apply(config: Config, changes: dict[str, Any]) -> Config:
             raise ConfigError(f"there is no parameter {name!r}; {_nearest(name)}")
         hint = _types(type(owner))[key]
         if dataclasses.is_dataclass(hint):
-            raise ConfigError(
-                f"{name!r} is a group of parameters; set one of its fields, such as {name}.{fields(hint)[0].name}"
-            )
+            field = f"{name}.{fields(hint)[0].name}"
+            raise ConfigError(f"{name!r} is a group of parameters; set one of its fields, such as {field}")
         changed = replace(owner, **{key: _checked(name, value, hint)})
         config = changed if not section else replace(config, **{section: changed})
     return config
@@ -126,12 +114,9 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        raise ConfigError(f"{name} is {value!r}, a {type(value).__name__}; give {_article(hint.__name__)}")
+        article = "an" if hint is int else "a"
+        raise ConfigError(f"{name} is {value!r}, a {type(value).__name__}; give {article} {hint.__name__}")
     return value
-
-
-def _article(word: str) -> str:
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 def as_dict(config: Config) -> dict[str, Any]:

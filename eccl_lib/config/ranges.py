@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 TRAININGS = ("mae", "cmr_training", "align", "third_stage", "cmae")
 MAY_BE_ZERO = {"seed", "warmup_epochs", "patience", "views"}
 
-Violation = tuple[str, str]  # the parameter, dotted, and what it must be
+Rule = tuple[str, bool, str]  # the dotted parameter, whether it is in range, what it must be
 
 
-def violations(config: Config) -> Iterator[Violation]:
-    """All values out of range; later rules may rely on earlier ones, so the first is the one to correct."""
+def violations(config: Config) -> Iterator[tuple[str, str]]:
+    """Parameters out of range, and what each must be; later rules rely on earlier ones, so correct the first."""
     for rules in (_kinds, _cohort, _trainings, _shapes):
         for name, holds, wanted in rules(config):
             if not holds:
@@ -28,9 +28,6 @@ def value_of(config: Config, name: str) -> Any:
     """The value of a dotted parameter."""
     section, _, key = name.rpartition(".")
     return getattr(getattr(config, section) if section else config, key)
-
-
-Rule = tuple[str, bool, str]  # the parameter, whether it is in range, what it must be
 
 
 def _kinds(config: Config) -> Iterator[Rule]:
@@ -81,8 +78,8 @@ def _shapes(config: Config) -> Iterator[Rule]:
     yield "view.ecg_rate", 500 % config.view.ecg_rate == 0, "a divisor of 500"
     samples = 10 * config.view.ecg_rate
     yield "ecg.patch_samples", samples % config.ecg.patch_samples == 0, f"a divisor of {samples}, the samples in 10 s"
-    yield "ecg.patch_leads", 12 % config.ecg.patch_leads == 0, "a divisor of 12"
-    yield "variants.patch_leads", 12 % config.variants.patch_leads == 0, "a divisor of 12"
+    for name in ("ecg.patch_leads", "variants.patch_leads"):
+        yield name, 12 % value_of(config, name) == 0, "a divisor of 12"
     for length in config.variants.patch_samples:
         yield "variants.patch_samples", samples % length == 0, f"divisors of {samples}, the samples in 10 s"
     yield "variants.heads", len(config.variants.heads) == len(config.variants.widths), "as many as variants.widths"
@@ -95,9 +92,6 @@ def _shapes(config: Config) -> Iterator[Rule]:
         yield "view.clip_size", config.view.clip_size % patch == 0, f"a multiple of {patched} ({patch})"
     yield "cmr_resnet.layers", len(config.cmr_resnet.layers) == 4, "four numbers of blocks"
     yield "cmr.heads", len(config.cmr.heads) == len(config.cmr.depths), "as many as cmr.depths"
-    for width, heads in (("ecg.width", "ecg.heads"), ("mae.decoder_width", "mae.decoder_heads"), _CMR_VIT):
-        wide, many = value_of(config, width), value_of(config, heads)
-        yield width, wide % many == 0 and wide % 4 == 0, f"a multiple of {heads} ({many}) and of 4"
-
-
-_CMR_VIT = ("cmr_vit.width", "cmr_vit.heads")
+    for part in ("ecg.", "mae.decoder_", "cmr_vit."):
+        width, heads = value_of(config, f"{part}width"), value_of(config, f"{part}heads")
+        yield f"{part}width", width % heads == 0 and width % 4 == 0, f"a multiple of {part}heads ({heads}) and of 4"

@@ -9,9 +9,10 @@
 | latent | shared embedding space: similarity, Fig. 2a, Fig. 2d |
 | scores | ROC, calibration, differences between rows of Table 1 |
 | traits | Fig. 2b, Fig. 2c, all 82 traits |
-| style | shared style |
+| style, colours | shared style |
 """
 
+# ruff: noqa: F401 (the names are for import from here)
 from eccl_lib.figures.examples import attention_maps, mae_reconstructions, retrieval_examples
 from eccl_lib.figures.hearts import heart_overlays
 from eccl_lib.figures.latent import fig2a_latent, fig2d_umap, similarity_matrix, umap_diseases
@@ -19,30 +20,3 @@ from eccl_lib.figures.person import baseline, cine_frames, crop_overlay, ecg_pap
 from eccl_lib.figures.scores import differences_forest, reliability_curves, roc_curves, roc_panels
 from eccl_lib.figures.training import StageCurves, training_curves, training_stages
 from eccl_lib.figures.traits import fig2b_patches_and_size, fig2c_traits, traits_by_chamber
-
-__all__ = [
-    "StageCurves",
-    "attention_maps",
-    "baseline",
-    "cine_frames",
-    "crop_overlay",
-    "differences_forest",
-    "ecg_paper",
-    "fig2a_latent",
-    "fig2b_patches_and_size",
-    "fig2c_traits",
-    "fig2d_umap",
-    "heart_overlays",
-    "mae_reconstructions",
-    "reliability_curves",
-    "retrieval_examples",
-    "risk_panel",
-    "roc_curves",
-    "roc_panels",
-    "similarity_matrix",
-    "training_curves",
-    "training_stages",
-    "trait_panel",
-    "traits_by_chamber",
-    "umap_diseases",
-]

@@ -11,19 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from eccl_lib.config.schema import LEADS
-from eccl_lib.figures.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    PALE,
-    SMALL,
-    VERMILION,
-    footer,
-    hide_ticks,
-    new_figure,
-    signed,
-    styled,
-)
+from eccl_lib.figures.colours import BLACK, BLUE, GREY, PALE, VERMILION
+from eccl_lib.figures.style import SMALL, footer, new_figure, show_grey, signed, styled
 
 FEW_LEADS = ("II", "V2", "V5")
 Reconstruction = tuple[np.ndarray, np.ndarray, np.ndarray]  # original, reconstructed, mask (1: masked); (12, T)
@@ -117,7 +106,9 @@ def _over_traces(ax, ecg: np.ndarray, leads: Sequence[str], values: np.ndarray, 
     rows = values if values.shape[0] == 1 else values[[LEADS.index(lead) for lead in leads]]
     reach = float(np.abs(values).max()) or 1.0
     diverges = bool((values < 0).any())
-    norm = FuncNorm((_signed_root, _signed_square), vmin=-reach if diverges else 0.0, vmax=reach)
+    # Signed square root and its inverse.
+    scale = (lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * np.square(x))
+    norm = FuncNorm(scale, vmin=-reach if diverges else 0.0, vmax=reach)
     x, y = np.linspace(0, seconds, values.shape[1] + 1), np.linspace(0, across, len(rows) + 1)
     image = ax.pcolormesh(x, y, rows, cmap="PuOr_r" if diverges else "Blues", norm=norm, alpha=0.8, edgecolor="none")
     t = np.arange(ecg.shape[1]) / rate
@@ -131,14 +122,6 @@ def _over_traces(ax, ecg: np.ndarray, leads: Sequence[str], values: np.ndarray, 
     bar.ax.yaxis.set_major_formatter("{x:.2g}")
     bar.ax.tick_params(labelsize=SMALL)
     return bar
-
-
-def _signed_root(x: np.ndarray) -> np.ndarray:
-    return np.sign(x) * np.sqrt(np.abs(x))
-
-
-def _signed_square(x: np.ndarray) -> np.ndarray:
-    return np.sign(x) * np.square(x)
 
 
 def _between_0_and_1(trace: np.ndarray) -> np.ndarray:
@@ -186,9 +169,7 @@ def _short_ecg(ax, ecg: np.ndarray, rate: float, seconds: float = 3.0) -> None:
 
 
 def _cmr_frame(ax, image: np.ndarray, matching: bool) -> None:
-    low, high = np.percentile(image, (0.5, 99.5))
-    ax.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
+    show_grey(ax, image)
     ax.set_anchor("S")  # room for the caption above
-    hide_ticks(ax)
     for spine in ax.spines.values():
         spine.set(color=BLUE if matching else GREY, linewidth=2.5 if matching else 0.5)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from eccl_lib.data.cmr import LV, box_of
 from eccl_lib.data.records import CineRecord
-from eccl_lib.figures.person import LABELS
-from eccl_lib.figures.style import ORANGE, footer, hide_ticks, new_figure, styled
+from eccl_lib.figures.colours import ORANGE
+from eccl_lib.figures.person import LABELS, outline_heart
+from eccl_lib.figures.style import footer, new_figure, show_grey, styled
 
 TITLES = {"masks": "given mask", "network": "built-in U-Net", "onnx": "ONNX network", "voting": "circle voting"}
 
@@ -27,7 +27,9 @@ def heart_overlays(located: Mapping[str, CineRecord]) -> Figure:
     frames = _ends([record for record in located.values() if record.labels is not None])
     for column, (name, record) in zip(axes.T, located.items(), strict=True):
         for ax, (title, frame) in zip(column, frames.items(), strict=True):
-            _overlay(ax, record, frame)
+            show_grey(ax, record.images[0, frame])
+            labels = None if record.labels is None else record.labels[0, frame]
+            outline_heart(ax, labels, box_of(record), width=1.1)
             ax.set_title(f"{TITLES[name]}, {title}" if ax is column[0] else title, fontsize=8)
     for label, colour in LABELS.values():
         axes[0, 0].plot([], [], color=colour, label=label)
@@ -44,18 +46,3 @@ def _ends(records: list[CineRecord]) -> dict[str, int]:
     area = (records[0].labels[0] == LV).sum(axis=(1, 2))
     smallest = int(np.argmin(np.where(area > 0, area, area.max() + 1)))
     return {"frame 0": 0, f"frame {smallest} (smallest cavity)": smallest}
-
-
-def _overlay(ax, record: CineRecord, frame: int) -> None:
-    image = record.images[0, frame]
-    low, high = np.percentile(image, (0.5, 99.5))
-    ax.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
-    if record.labels is not None:
-        for label, (_, colour) in LABELS.items():
-            region = record.labels[0, frame] == label
-            if region.any():
-                ax.contour(region, levels=[0.5], colors=colour, linewidths=1.1)
-    top, left, bottom, right = box_of(record)
-    corner = (left - 0.5, top - 0.5)
-    ax.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=ORANGE, linewidth=1.4))
-    hide_ticks(ax)

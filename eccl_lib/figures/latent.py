@@ -9,18 +9,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eccl_lib.figures.style import (
-    BLUE,
-    ORANGE,
-    PALE,
-    VERMILION,
-    footer,
-    hide_ticks,
-    new_figure,
-    signed,
-    styled,
-    task_title,
-)
+from eccl_lib.figures.colours import BLUE, ORANGE, PALE, VERMILION
+from eccl_lib.figures.style import footer, hide_ticks, new_figure, signed, styled, task_title
 
 MOST_SHOWN = 600  # rows and columns of a matrix; more would be smaller than a printed dot
 
@@ -89,11 +79,7 @@ def _with_score(title: str, score: str | None) -> str:
 
 @styled
 def fig2d_umap(
-    before: np.ndarray,
-    after: np.ndarray,
-    positive: np.ndarray,
-    disease: str,
-    scores: Mapping[str, str] | None = None,
+    before: np.ndarray, after: np.ndarray, positive: np.ndarray, disease: str, scores: Mapping[str, str] | None = None
 ) -> Figure:
     """UMAP of ECG features before and after alignment (Fig. 2d); blue: with the diagnosis, red: without.
 

@@ -12,22 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from eccl_lib.config.schema import LEADS
-from eccl_lib.figures.style import (
-    BLACK,
-    BLUE,
-    CHAMBER_COLOURS,
-    GREEN,
-    ORANGE,
-    PALE,
-    SKY,
-    VERMILION,
-    footer,
-    hide_ticks,
-    new_figure,
-    pretty_unit,
-    styled,
-    task_title,
-)
+from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, GREEN, ORANGE, PALE, SKY, VERMILION
+from eccl_lib.figures.style import footer, hide_ticks, new_figure, pretty_unit, show_grey, styled, task_title
 
 MM_PER_SECOND, MM_PER_MV = 25.0, 10.0  # clinical standard
 COLUMN_SECONDS = 2.5
@@ -58,7 +44,8 @@ def ecg_paper(signal_mv: np.ndarray, rate: float, title: str = "", flags: Sequen
     ax = fig.add_axes((3 / page[0], 7 / page[1], width / page[0], height / page[1]))
     _millimetres(ax, width, height)
     for row, base in zip(rows, baselines, strict=True):
-        _pulse(ax, base)
+        # Calibration pulse: 1 mV for 0.2 s.
+        ax.plot([1, 2, 2, 7, 7, 8], base + np.array([0, 0, 1, 1, 0, 0]) * MM_PER_MV, color=BLACK, linewidth=0.9)
         seconds = 10.0 if len(row) == 1 else COLUMN_SECONDS
         for column, lead in enumerate(row):
             _trace(ax, signal[LEADS.index(lead)], rate, lead, column * seconds, seconds, base)
@@ -94,13 +81,6 @@ def _millimetres(ax, width: float, height: float) -> None:
         ax.add_collection(LineCollection(vertical + horizontal, colors=colour, linewidths=line, zorder=0))
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     hide_ticks(ax)
-
-
-def _pulse(ax, base: float) -> None:
-    """Draw the calibration pulse: 1 mV for 0.2 s."""
-    x = np.array([1, 2, 2, 7, 7, 8])
-    y = np.array([0, 0, 1, 1, 0, 0]) * MM_PER_MV
-    ax.plot(x, base + y, color=BLACK, linewidth=0.9)
 
 
 def _trace(ax, lead_mv: np.ndarray, rate: float, name: str, start: float, seconds: float, base: float) -> None:
@@ -139,15 +119,11 @@ def cine_frames(clip: np.ndarray, n: int = 6, title: str = "", *, frame_ms: floa
     """n evenly spaced frames of a cine. clip: (H, W, F); frame_ms: time between frames in ms, if known."""
     frames = np.linspace(0, clip.shape[2], n, endpoint=False).astype(int)
     fig = new_figure(height=1.9)
-    low, high = np.percentile(clip, (0.5, 99.5))
     for position, (frame, ax) in enumerate(zip(frames, np.atleast_1d(fig.subplots(1, n)), strict=True)):
-        ax.imshow(clip[:, :, frame], cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
-        when = f"frame {frame}" if frame_ms is None else f"{frame * frame_ms:.0f} ms"
-        ax.set_title(when, loc="center")
-        hide_ticks(ax)
+        show_grey(ax, clip[:, :, frame], range_of=clip)
+        ax.set_title(f"frame {frame}" if frame_ms is None else f"{frame * frame_ms:.0f} ms", loc="center")
         if position == 0:
-            ax.set_ylabel(f"{clip.shape[0]} px")
-            ax.set_xlabel(f"{clip.shape[1]} px")
+            ax.set(xlabel=f"{clip.shape[1]} px", ylabel=f"{clip.shape[0]} px")
     fig.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     footer(fig, f"{n} of {clip.shape[2]} frames of one heartbeat; frame 0 is at the R wave")
     return fig
@@ -155,38 +131,37 @@ def cine_frames(clip: np.ndarray, n: int = 6, title: str = "", *, frame_ms: floa
 
 @styled
 def crop_overlay(
-    image: np.ndarray,
-    labels: np.ndarray | None,
-    box: tuple[int, int, int, int],
-    cropped: np.ndarray | None = None,
+    image: np.ndarray, labels: np.ndarray | None, box: tuple[int, int, int, int], cropped: np.ndarray | None = None
 ) -> Figure:
     """Segmentation and crop box of one slice, and the stored crop beside it.
 
     image, labels: (H, W), one frame; labels is None without a segmentation. box: (top, left, bottom, right) in pixels,
     ends exclusive. cropped: (h, w), the same frame.
     """
-    panels = 1 if cropped is None else 2
     fig = new_figure(height=3.9)
-    axes = np.atleast_1d(fig.subplots(1, panels))
-    axes[0].imshow(image, cmap="gray", interpolation="nearest")
-    for label, (name, colour) in LABELS.items():
-        if labels is not None and (labels == label).any():
-            axes[0].contour(labels == label, levels=[0.5], colors=colour, linewidths=1.3)
-            axes[0].plot([], [], color=colour, label=name)
-    top, left, bottom, right = box
-    corner = (left - 0.5, top - 0.5)
-    axes[0].add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=ORANGE, linewidth=1.6))
+    panels = {"middle slice,": image} | ({} if cropped is None else {"stored crop:": cropped})
+    axes = np.atleast_1d(fig.subplots(1, len(panels)))
+    for ax, (title, pixels) in zip(axes, panels.items(), strict=True):
+        ax.imshow(pixels, cmap="gray", interpolation="nearest")
+        ax.set(title=f"{title} {pixels.shape[0]} x {pixels.shape[1]} px", xlabel="column (px)", ylabel="row (px)")
+    for name, colour in outline_heart(axes[0], labels, box, width=1.3):
+        axes[0].plot([], [], color=colour, label=name)
     box_name = "smallest rectangle over all frames" if labels is not None else "rectangle of fixed size"
     axes[0].plot([], [], color=ORANGE, label=box_name)
-    axes[0].set(title=f"middle slice, {image.shape[0]} x {image.shape[1]} px", xlabel="column (px)", ylabel="row (px)")
-    if cropped is not None:
-        axes[1].imshow(cropped, cmap="gray", interpolation="nearest")
-        axes[1].set(
-            title=f"stored crop: {cropped.shape[0]} x {cropped.shape[1]} px", xlabel="column (px)", ylabel="row (px)"
-        )
     fig.legend(loc="outside upper left", ncols=4)
     footer(fig, "frame 0 of one participant")
     return fig
+
+
+def outline_heart(ax, labels: np.ndarray | None, box: Sequence[int], width: float) -> list[tuple[str, str]]:
+    """Draw the contours and the crop box of one frame. Returns name and colour of each label that it contains."""
+    present = [label for label in LABELS if labels is not None and (labels == label).any()]
+    for label in present:
+        ax.contour(labels == label, levels=[0.5], colors=LABELS[label][1], linewidths=width)
+    top, left, bottom, right = box
+    style = {"fill": False, "edgecolor": ORANGE, "linewidth": width + 0.3}
+    ax.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, **style))
+    return [LABELS[label] for label in present]
 
 
 @styled
@@ -209,10 +184,8 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
     reach = max(4.0, float(np.nanmax(np.abs(z))) + 0.3)  # outliers beyond 4 standard deviations are cut off
     ax.set_xlim(-reach, reach)
     ax.set_yticks(rows, [name.replace("_", " ") for name in predicted["short_name"]])
-    pairs = zip(predicted["value"], predicted["unit"], strict=True)
-    values = [f"{value:.3g} {pretty_unit(unit)}" for value, unit in pairs]
     right = ax.secondary_yaxis("right")
-    right.set_yticks(rows, values)
+    right.set_yticks(rows, [f"{row.value:.3g} {pretty_unit(row.unit)}" for row in predicted.itertuples()])
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
     ax.set_ylim(len(predicted) - 0.4, -0.6)

@@ -11,20 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from eccl_lib.config.schema import TASKS
-from eccl_lib.figures.style import (
-    BLACK,
-    BLUE,
-    CYCLE,
-    GREY,
-    METHOD_COLOURS,
-    SMALL,
-    VERMILION,
-    footer,
-    new_figure,
-    score_name,
-    styled,
-    task_title,
-)
+from eccl_lib.figures.colours import BLACK, BLUE, CYCLE, GREY, METHOD_COLOURS, VERMILION
+from eccl_lib.figures.style import SMALL, footer, new_figure, score_name, styled, task_title
 from eccl_lib.metrics import roc
 
 LINE_STYLES = ("-", "--", ":")  # used after the colours are exhausted
@@ -84,13 +72,8 @@ def _roc(ax, curves: Mapping[str, Curve], banded: str | None) -> None:
             rates, low, high = roc.band(labels, scores)
             ax.fill_between(rates, low, high, color=colour, alpha=0.15, linewidth=0)
         ax.plot(*roc.curve(labels, scores), color=colour, linestyle=line, label=f"{name}: {text}")
-    ax.set(
-        xlabel="1 \N{MINUS SIGN} specificity",
-        ylabel="sensitivity",
-        xlim=(-0.01, 1.01),
-        ylim=(-0.01, 1.01),
-        aspect="equal",
-    )
+    ax.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity")
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
 
 
 def _sample_size(panels: Iterable[Mapping[str, Curve]]) -> str:
@@ -168,8 +151,5 @@ def _draw_comparison(ax, row, y: int) -> None:
     ax.plot([row.low, row.high], [y, y], color=colour, linewidth=1.1)
     ax.plot(row.difference, y, "o", markersize=4.5, color=colour, markerfacecolor=face)
     above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "bbox": P_VALUE_BOX, "zorder": 1.5}
-    ax.annotate(_p_text(row.p_holm), (row.difference, y), fontsize=7, **above)
-
-
-def _p_text(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    text = "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}" if row.p_holm < 0.1 else f"{row.p_holm:.2f}"
+    ax.annotate(text, (row.difference, y), fontsize=7, **above)

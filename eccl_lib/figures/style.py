@@ -1,4 +1,4 @@
-"""Style shared by all figures: colour-blind-safe colours, type sizes, and a footer with n and the data source."""
+"""Style shared by all figures: type sizes, a footer with n and the data source, grey images."""
 
 from __future__ import annotations
 
@@ -7,55 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
+from eccl_lib.figures.colours import CYCLE, GREY, PALE, VERMILION
 from eccl_lib.tasks import DISEASE_NAMES, TASKS
 
-# Okabe and Ito (2008): distinct for the three common kinds of colour blindness, and in grey.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-GREY, PALE = "#6B6B6B", "#D9D9D9"
-CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
-# Related chambers share a hue; each group is also labelled by name.
-CHAMBER_COLOURS = {
-    "LV": BLUE,
-    "RV": SKY,
-    "LA": GREEN,
-    "RA": "#8CD0B8",
-    "AAo": VERMILION,
-    "DAo": "#EFAE80",
-    "WT": ORANGE,
-    "Ecc": PURPLE,
-    "Err": "#E8C9D9",
-    "Ell": "#A8A8A8",
-}
-CHAMBER_NAMES = {
-    "LV": "left ventricle",
-    "RV": "right ventricle",
-    "LA": "left atrium",
-    "RA": "right atrium",
-    "AAo": "ascending aorta",
-    "DAo": "descending aorta",
-    "WT": "wall thickness",
-    "Ecc": "circumferential strain",
-    "Err": "radial strain",
-    "Ell": "longitudinal strain",
-}
-# A task has the same colour in every figure.
-TASK_COLOURS = {"I21": BLUE, "I42": ORANGE, "I48": GREEN, "I50": VERMILION, "traits": PURPLE}
-# A method or modality has the same colour in every figure.
-METHOD_COLOURS = {
-    "ECCL": BLUE,
-    "CMR_Sup": ORANGE,
-    "CMAE": GREEN,
-    "W/O SSL; W/O CL": VERMILION,
-    "Triplet": PURPLE,
-    "ResNet50": SKY,
-    "ViT": BLACK,
-    "W/ SSL; W/O CL": "#8C510A",
-    "W/O SSL; W/ CL": "#999933",
-    "CMR, supervised": ORANGE,
-}
 WIDTH = 6.9  # inches; two columns of a paper, one of a notebook
 SMALL = 7.5  # points; smallest type at this width
 STAMP = "synthetic cohort"
@@ -140,3 +97,10 @@ def hide_ticks(ax: Any) -> None:
         ax.spines[side].set_visible(True)
     for spine in ax.spines.values():
         spine.set_color(PALE)
+
+
+def show_grey(ax: Any, image: np.ndarray, range_of: np.ndarray | None = None) -> None:
+    """Draw an image in grey without ticks. range_of: array whose 0.5 and 99.5 percentiles are black and white."""
+    low, high = np.percentile(image if range_of is None else range_of, (0.5, 99.5))
+    ax.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
+    hide_ticks(ax)

@@ -11,17 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from eccl_lib.figures.style import BLACK, GREY, SMALL, TASK_COLOURS, footer, new_figure, styled, task_title
+from eccl_lib.figures.colours import BLACK, GREY, TASK_COLOURS
+from eccl_lib.figures.style import SMALL, footer, new_figure, styled, task_title
 
 COLUMNS = 2  # stages side by side, each with loss and score
 
 
 @styled
 def training_curves(
-    history: pd.DataFrame,
-    panels: Mapping[str, Sequence[str]],
-    *,
-    best_epoch: int | None = None,
+    history: pd.DataFrame, panels: Mapping[str, Sequence[str]], *, best_epoch: int | None = None
 ) -> Figure:
     """Training curves of one run.
 
@@ -90,8 +88,7 @@ def training_stages(stages: Sequence[StageCurves]) -> Figure:
 def _run_curves(left, right, history: pd.DataFrame, colour: str) -> None:
     """Draw loss and score of one run and mark the epoch with the best score (the last epoch if there is none)."""
     epochs, score = history["epoch"].to_numpy(), history["score"].to_numpy(float)
-    left.plot(epochs, history["loss"], color=colour, linewidth=0.8, alpha=0.8)
-    right.plot(epochs, score, color=colour, linewidth=0.8, alpha=0.8)
     best = len(score) - 1 if np.isnan(score).all() else int(np.nanargmax(score))
-    left.plot(epochs[best], history["loss"].iloc[best], "o", color=colour, markersize=3)
-    right.plot(epochs[best], score[best], "o", color=colour, markersize=3)
+    for ax, values in ((left, history["loss"].to_numpy()), (right, score)):
+        ax.plot(epochs, values, color=colour, linewidth=0.8, alpha=0.8)
+        ax.plot(epochs[best], values[best], "o", color=colour, markersize=3)

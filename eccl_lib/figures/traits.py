@@ -9,19 +9,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from eccl_lib.figures.style import (
-    BLACK,
-    BLUE,
-    CHAMBER_COLOURS,
-    CHAMBER_NAMES,
-    GREY,
-    PALE,
-    SMALL,
-    footer,
-    new_figure,
-    pretty_unit,
-    styled,
-)
+from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, CHAMBER_NAMES, GREY, PALE
+from eccl_lib.figures.style import SMALL, footer, new_figure, pretty_unit, styled
 
 INTERVAL = "lines: 95 % interval over participants"
 
@@ -67,10 +56,7 @@ def _duration(seconds: float) -> str:
 
 @styled
 def fig2c_traits(
-    traits: pd.DataFrame,
-    scatter: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
-    *,
-    n: int,
+    traits: pd.DataFrame, scatter: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None, *, n: int
 ) -> Figure:
     """Pearson r per trait, grouped by chamber, and predicted against measured values of some traits (Fig. 2c).
 
@@ -81,11 +67,9 @@ def fig2c_traits(
     left, right = fig.subfigures(1, 2, width_ratios=(1.45, 1)) if scatter else (fig, None)
     _bars(left.add_subplot(), rows)
     if scatter:
-        units = rows.set_index("short_name")["unit"]
-        scores = rows.set_index("short_name")["r"]
-        axes = np.atleast_1d(right.subplots(len(scatter), 1))
+        by_name, axes = rows.set_index("short_name"), np.atleast_1d(right.subplots(len(scatter), 1))
         for ax, (name, (measured, predicted)) in zip(axes, scatter.items(), strict=True):
-            _agreement(ax, name, units[name], scores[name], measured, predicted)
+            _agreement(ax, name, by_name.loc[name, "unit"], by_name.loc[name, "r"], measured, predicted)
     note = f"n = {n:,} test participants; {INTERVAL}"
     footer(fig, f"{note}; dashes: predicted = measured" if scatter else note)
     return fig
@@ -125,9 +109,8 @@ def _agreement(ax, name: str, unit: str, r: float, measured: np.ndarray, predict
     both = np.isfinite(measured) & np.isfinite(predicted)
     style = {"s": 8, "color": BLUE, "alpha": 0.6, "linewidth": 0, "legend": False}
     sns.scatterplot(x=measured[both], y=predicted[both], ax=ax, **style)
-    low = min(measured[both].min(), predicted[both].min())
-    high = max(measured[both].max(), predicted[both].max())
-    ax.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle="--")
+    values = np.concatenate([measured[both], predicted[both]])
+    ax.plot([values.min(), values.max()], [values.min(), values.max()], color=GREY, linewidth=0.8, linestyle="--")
     ax.set_title(f"{readable(name)}: r = {r:.2f}, n = {both.sum():,}", fontsize=8.5)
     ax.set_xlabel(f"measured ({pretty_unit(unit)})", fontsize=8)
     ax.set_ylabel(f"predicted ({pretty_unit(unit)})", fontsize=8)

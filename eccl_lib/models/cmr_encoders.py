@@ -5,69 +5,47 @@ from __future__ import annotations
 from timm.models.resnet import Bottleneck, ResNet
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import nn
 
-from eccl_lib.config.schema import CmrEncoderConfig, CmrResnetConfig, CmrVitConfig, Config, ViewConfig
+from eccl_lib.config.schema import Config
+from eccl_lib.models.ecg_vit import vit_arguments
 
 
-class SwinEncoder(SwinTransformer):
+def swin(config: Config) -> SwinTransformer:
     """The paper's Swin (Sec. 3.1): timm's without a classifier; its feature is the mean over the last grid."""
-
-    def __init__(self, config: CmrEncoderConfig, view: ViewConfig) -> None:
-        super().__init__(
-            img_size=view.clip_size,
-            patch_size=config.patch,
-            in_chans=view.clip_frames,
-            num_classes=0,
-            embed_dim=config.width,
-            depths=config.depths,
-            num_heads=config.heads,
-            window_size=config.window,
-            proj_drop_rate=config.dropout,
-            attn_drop_rate=config.attention_dropout,
-            drop_path_rate=config.drop_path,
-        )
-
-    def forward(self, clip: Tensor) -> Tensor:
-        """clip: (B, F, H, W). Returns (B, D)."""
-        return self.forward_head(self.forward_features(clip))
+    cmr = config.cmr
+    return SwinTransformer(
+        img_size=config.view.clip_size,
+        in_chans=config.view.clip_frames,
+        patch_size=cmr.patch,
+        num_classes=0,
+        embed_dim=cmr.width,
+        depths=cmr.depths,
+        num_heads=cmr.heads,
+        window_size=cmr.window,
+        proj_drop_rate=cmr.dropout,
+        attn_drop_rate=cmr.attention_dropout,
+        drop_path_rate=cmr.drop_path,
+    )
 
 
-class ResnetEncoder(ResNet):
+def resnet50(config: Config) -> ResNet:
     """Row ResNet50 of Table 1: timm's ResNet with bottlenecks; its feature is the mean over the last grid."""
-
-    def __init__(self, config: CmrResnetConfig, view: ViewConfig) -> None:
-        super().__init__(
-            Bottleneck,
-            config.layers,
-            num_classes=0,
-            in_chans=view.clip_frames,
-            stem_type="deep" if config.stem == "deep" else "",
-            stem_width=config.width // 2,
-            channels=tuple(config.width * 2**k for k in range(len(config.layers))),
-        )
+    width, layers = config.cmr_resnet.width, config.cmr_resnet.layers
+    channels = tuple(width * 2**k for k in range(len(layers)))
+    stem = {"stem_type": "deep" if config.cmr_resnet.stem == "deep" else "", "stem_width": width // 2}
+    return ResNet(Bottleneck, layers, num_classes=0, in_chans=config.view.clip_frames, channels=channels, **stem)
 
 
-class VitEncoder(VisionTransformer):
+def vit(config: Config) -> VisionTransformer:
     """Row ViT of Table 1: timm's ViT over patches of all frames; its feature is the normalised class token."""
+    image = {"img_size": config.view.clip_size, "in_chans": config.view.clip_frames}
+    return VisionTransformer(**image, patch_size=config.cmr_vit.patch, **vit_arguments(config.cmr_vit))
 
-    def __init__(self, config: CmrVitConfig, view: ViewConfig) -> None:
-        super().__init__(
-            img_size=view.clip_size,
-            patch_size=config.patch,
-            in_chans=view.clip_frames,
-            num_classes=0,
-            embed_dim=config.width,
-            depth=config.depth,
-            num_heads=config.heads,
-            proj_drop_rate=config.dropout,
-        )
+
+CMR_ENCODERS = {"swin": swin, "resnet50": resnet50, "vit": vit}  # architecture to a builder that takes the Config
 
 
 def cmr_encoder(config: Config) -> nn.Module:
     """The encoder of ``config.cmr.architecture``; ``num_features`` is its D."""
-    if config.cmr.architecture == "resnet50":
-        return ResnetEncoder(config.cmr_resnet, config.view)
-    if config.cmr.architecture == "vit":
-        return VitEncoder(config.cmr_vit, config.view)
-    return SwinEncoder(config.cmr, config.view)
+    return CMR_ENCODERS[config.cmr.architecture](config)

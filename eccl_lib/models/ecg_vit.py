@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from timm.layers import build_sincos2d_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from eccl_lib.config.schema import LEADS, EcgEncoderConfig
+from eccl_lib.config.schema import LEADS, CmrVitConfig, EcgEncoderConfig
 
 
 def grid(config: EcgEncoderConfig, samples: int) -> tuple[int, int]:
@@ -24,20 +26,20 @@ def positions(width: int, shape: tuple[int, int]) -> Tensor:
     return torch.cat([torch.zeros(1, width), table])[None]
 
 
+def vit_arguments(config: EcgEncoderConfig | CmrVitConfig, dropout: float | None = None) -> dict[str, Any]:
+    """Arguments of timm's ViT without a classifier: width, depth, heads and dropout (the config's by default)."""
+    dropout = config.dropout if dropout is None else dropout
+    shape = {"embed_dim": config.width, "depth": config.depth, "num_heads": config.heads}
+    return {**shape, "num_classes": 0, "proj_drop_rate": dropout}
+
+
 class EcgEncoder(VisionTransformer):
     """timm's ViT on one-channel "images" of 12 leads x T samples; its feature is the normalised class token."""
 
     def __init__(self, config: EcgEncoderConfig, samples: int, dropout: float | None = None) -> None:
-        super().__init__(
-            img_size=(len(LEADS), samples),
-            patch_size=(config.patch_leads, config.patch_samples),
-            in_chans=1,
-            num_classes=0,
-            embed_dim=config.width,
-            depth=config.depth,
-            num_heads=config.heads,
-            proj_drop_rate=config.dropout if dropout is None else dropout,
-        )
+        image = {"img_size": (len(LEADS), samples), "in_chans": 1}
+        patch = (config.patch_leads, config.patch_samples)
+        super().__init__(**image, patch_size=patch, **vit_arguments(config, dropout))
         del self.pos_embed
         self.register_buffer("pos_embed", positions(config.width, grid(config, samples)), persistent=False)
 

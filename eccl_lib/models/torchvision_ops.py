@@ -28,15 +28,13 @@ def declare_missing_operators() -> bool:
 
 def _extension_loads() -> bool:
     spec = importlib.util.find_spec("torchvision")  # finds the package without running it
-    if spec is None or not spec.submodule_search_locations:
+    folders = (spec and spec.submodule_search_locations) or []
+    files = [Path(folder) / f"_C{suffix}" for folder in folders for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    extension = next((path for path in files if path.exists()), None)
+    if extension is None:
         return False
-    for folder in spec.submodule_search_locations:
-        for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-            extension = Path(folder) / f"_C{suffix}"
-            if extension.exists():
-                try:
-                    torch.ops.load_library(extension)
-                except OSError:
-                    return False
-                return True
-    return False
+    try:
+        torch.ops.load_library(extension)
+    except OSError:
+        return False
+    return True

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 from eccl_lib import figures
 from eccl_lib.config.schema import DISEASES, LEADS
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.figures.style import BLUE, CHAMBER_NAMES, TASK_COLOURS
+from eccl_lib.figures.colours import BLUE, CHAMBER_NAMES, TASK_COLOURS
 
 N = 40
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.data import open_cohort
-from eccl_lib.models.cmr_encoders import SwinEncoder
+from eccl_lib.models.cmr_encoders import cmr_encoder
 from eccl_lib.models.ecg_vit import EcgEncoder
 from eccl_lib.models.mae import MaskedAutoencoder
 from eccl_lib.pipeline import stages
@@ -217,7 +217,7 @@ def test_the_fused_optimiser_moves_a_model_as_a_loop_over_its_weights(tmp_path):
 
 def test_channels_last_gives_the_features_of_contiguous_memory():
     config = tiny_config()
-    model = SwinEncoder(config.cmr, config.view).eval()
+    model = cmr_encoder(config).eval()
     clip = torch.randn(3, config.view.clip_frames, config.view.clip_size, config.view.clip_size)
     with torch.no_grad():
         plain = model(clip)
