@@ -1,7 +1,5 @@
 """Delete withdrawn participants from disk: stores, views, caches, predictions and figures."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

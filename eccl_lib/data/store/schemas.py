@@ -1,7 +1,5 @@
 """Pandera schemas of the tables that one stage writes and another reads."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

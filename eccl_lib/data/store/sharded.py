@@ -4,14 +4,12 @@ The store can be read while it is being built, and opening it reads no raw files
 store; labels and split are applied when it is opened.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,16 +32,7 @@ from eccl_lib.io.workers import Workers
 FORMAT = 1  # increase when the preprocessing changes the stored data
 PIXELS = ("slice_choice", "crop", "clip_frames", "clip_size")  # fields of StoreConfig that the arrays depend on
 SECONDS_BETWEEN_PUBLICATIONS = 600.0
-
-
-class Source(Protocol):
-    """The inputs of a build command."""
-
-    def make_inventory(self, folder: Path) -> Inventory:
-        """The plan of a build; writes the slots to ``folder``."""
-
-    def write(self, folder: Path) -> None:
-        """Write the inputs to ``folder``."""
+Source = plan.Inputs  # of a build command
 
 
 def folder_of(config: Config) -> Path:
@@ -238,10 +227,7 @@ def array(content: dict[str, bytes], name: str) -> np.ndarray:
 
 
 def _labels(content: dict[str, bytes], config: Config) -> np.ndarray:
-    """Labels of all rows, (N, 4) bool; all False in a store of ECGs without a table.
-
-    Raises MissingError if the store does not have labels of the config's rule.
-    """
+    """Labels of all rows, (N, 4) bool, all False for ECGs without a table. Raises MissingError if the rule has none."""
     rule = config.store.labels
     if config.cohort.startswith("ecg-") and not any(name.startswith("labels-") for name in content):
         return np.zeros((len(array(content, "traits")), len(DISEASES)), dtype=bool)
@@ -258,10 +244,7 @@ def before_and_after(config: Config) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def verify(folder: Path, cohort: str, all_files: bool = False) -> None:
-    """Compare the store's rows with their checksums: all shards, or those modified since the last check.
-
-    Raises DamagedError.
-    """
+    """Raises DamagedError if a row differs from its checksum; by default in shards modified since the last check."""
     _, content = read(folder)
     table = pd.read_parquet(io.BytesIO(content["table.parquet"]))
     layout, columns = layout_of(folder, cohort), _checksum_columns(cohort)
