@@ -11,8 +11,6 @@ A network segments two frames of each slice to choose the slice, and then all fr
 compared with that of circle voting; the cine is flagged if they are far apart.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib
@@ -222,10 +220,7 @@ def _region(heart: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[slice, 
 
 
 def _compare_with_voting(labels: np.ndarray, images: np.ndarray, spacing_mm: tuple[float, float], provider: str) -> str:
-    """A note if the LV centres of network and voting are more than APART_MM apart, else "".
-
-    labels, images: (S, f, H, W).
-    """
+    """A note if network and voting place the LV more than APART_MM apart, else "". labels, images: (S, f, H, W)."""
     weight = (labels == cmr.LV).sum(axis=(0, 1))
     centre = [np.average(np.arange(n), weights=weight.sum(axis=1 - k)) for k, n in enumerate(weight.shape)]
     try:

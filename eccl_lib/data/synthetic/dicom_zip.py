@@ -1,7 +1,5 @@
 """Writer of a cine as the DICOM zip of UK Biobank field 20209: one file per frame, one series per slice, a manifest."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib

@@ -4,10 +4,9 @@ Sizes and effects have published orders of magnitude; no real participant's data
 (seed, i): the disease thresholds are computed from a fixed reference population of the same seed.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 
@@ -21,18 +20,14 @@ REFERENCE = 20_000  # size of the reference population for the disease threshold
 STREAMS = {"heart": 1, "ecg": 2, "cine": 3, "measurement": 4, "records": 5, "reference": 6}
 
 # One random number per name and participant.
-_NORMALS = tuple(
-    """
+_NORMALS = """
     age height bmi sbp lvd la_f rvs gc ls aos sept apx lat i21 i42 i48 i50 mass ef hr hr_mri rvedv rvef la laef ra
     raef aao dao stiff_a stiff_d kick ell
-    """.split()  # noqa: SIM905
-)
-_UNIFORMS = tuple(
-    """
+""".split()  # noqa: SIM905
+_UNIFORMS = """
     male show_i21 show_i42 show_i48 show_i50 kind hfref severity territory extent lbbb rbbb af_rhythm pvc pac
     apical
-    """.split()  # noqa: SIM905
-)
+""".split()  # noqa: SIM905
 # AHA segment angles from the middle of the septum, degrees towards anterior (6 per ring, 4 at the apex), and level.
 SEGMENT_ANGLE = np.array([90, 30, -30, -90, -150, 150] * 2 + [90, 0, -90, 180], float)
 SEGMENT_LEVEL = np.array([0] * 6 + [1] * 6 + [2] * 4)
@@ -94,15 +89,7 @@ class Hearts:
     def __len__(self) -> int:
         return len(self.index)
 
-    @property
-    def esv(self) -> np.ndarray:
-        return self.edv * (1 - self.ef / 100)
-
-    @property
-    def rvesv(self) -> np.ndarray:
-        return self.rvedv * (1 - self.rvef / 100)
-
-    def __getitem__(self, rows) -> Hearts:
+    def __getitem__(self, rows) -> Self:
         """State of selected participants (slice or index array)."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         latent = {name: value[rows] for name, value in parts.pop("latent").items()}
@@ -133,17 +120,13 @@ def _thresholds(seed: int, prevalence: tuple[float, ...]) -> tuple[float, ...]:
     z = dict(zip(_NORMALS, rng.standard_normal((len(_NORMALS), REFERENCE)), strict=True))
     u = dict(zip(_UNIFORMS, rng.random((len(_UNIFORMS), REFERENCE)), strict=True))
     thresholds: dict[str, float] = {}
-    _diseases(
-        _body(z, u),
-        z,
-        lambda name, liability: _learn(thresholds, name, liability, dict(zip(DISEASES, prevalence, strict=True))),
-    )
+
+    def decide(name: str, liability: np.ndarray) -> np.ndarray:
+        thresholds[name] = float(np.quantile(liability, 1 - prevalence[DISEASES.index(name)]))
+        return liability > thresholds[name]
+
+    _diseases(_body(z, u), z, decide)
     return tuple(thresholds[name] for name in DISEASES)
-
-
-def _learn(thresholds: dict[str, float], name: str, liability: np.ndarray, prevalence: dict[str, float]) -> np.ndarray:
-    thresholds[name] = float(np.quantile(liability, 1 - prevalence[name]))
-    return liability > thresholds[name]
 
 
 def _body(z, u) -> dict[str, np.ndarray]:
@@ -197,6 +180,7 @@ def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
     dcm = cm * (u["kind"] < 0.6) * severity
     hcm = cm * (u["kind"] >= 0.6) * severity
     hfref = hf * (u["hfref"] < 0.5) * severity
+    lbbb = u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf
     return dict(
         manifest=manifest,
         hf=hf,
@@ -206,9 +190,8 @@ def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
         hcm=hcm,
         hfref=hfref,
         af_rhythm=(af > 0) & (u["af_rhythm"] < 0.42),
-        lbbb=u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf,
-        rbbb=(u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None))
-        & ~(u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf),
+        lbbb=lbbb,
+        rbbb=(u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None)) & ~lbbb,
         pvc=u["pvc"] < 0.03 + 0.08 * hf,
         pac=u["pac"] < 0.02 + 0.10 * af,
     )

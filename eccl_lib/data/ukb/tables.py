@@ -1,7 +1,5 @@
 """Reader of UK Biobank's tabular exports from any tool: selected columns, joined by participant."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io
@@ -18,6 +16,7 @@ import pandas as pd
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.data.ukb import columns as headers
+from eccl_lib.data.ukb import diagnoses
 from eccl_lib.data.ukb.columns import AGE, CODE_DATES, FIRST_OCCURRENCE, IMAGING_VISIT, SEX, VISIT_DATE, Key, as_text
 
 MISSING = {"", "NA", "NaN", "nan", "None", "<NA>", "[]"}
@@ -27,6 +26,8 @@ LONGEST_CELL = 2**20
 ROWS_AT_ONCE = 4096  # rows kept as Python strings before they are converted to pandas columns
 EID = re.compile(r"(\d{1,19})(?:\.0+)?")  # spreadsheets may write ids as decimal numbers
 EXPORT_AGAIN = "Export the table again as comma- or tab-separated text."
+
+labels = diagnoses.labels
 
 
 def needed_fields() -> set[int]:
@@ -159,10 +160,7 @@ def _checked_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
 def _pack(
     rows: Iterator[list[str]], id_column: int, selected: list[int], only: set[str] | None
 ) -> tuple[list[str], list[pd.Series], Counter[str]]:
-    """Ids, selected columns and counts of dropped rows by reason.
-
-    Rows are read in blocks, so that memory does not depend on the number of columns in the file.
-    """
+    """Ids, selected columns and counts of dropped rows by reason; only a block of rows is in memory at once."""
     eids: list[str] = []
     dropped: Counter[str] = Counter()
     packed: list[list] = [[] for _ in selected]
@@ -243,13 +241,6 @@ def traits(table: pd.DataFrame) -> np.ndarray:
     """The 82 traits at the imaging visit: (N, 82) float32, NaN if missing. Strains are negative."""
     columns = [as_number(table, trait.field_id, IMAGING_VISIT) for trait in TRAITS]
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def labels(table: pd.DataFrame, rule: str, until: str | None = None) -> np.ndarray:
-    """See ``diagnoses.labels``."""
-    from eccl_lib.data.ukb import diagnoses
-
-    return diagnoses.labels(table, rule, until)
 
 
 def sex(table: pd.DataFrame) -> pd.Series:
