@@ -29,9 +29,8 @@ def fingerprint(config: Config) -> str:
         return sharded.load(config, silent).fingerprint
     content = configuration.essentials(config)
     source = [synthetic.GENERATOR, content["synthetic"]]
-    return digest(
-        {"format": synthetic_store.FORMAT, "cohort": config.cohort, "store": content["store"], "source": source}
-    )
+    facts = {"cohort": config.cohort, "store": content["store"], "source": source}
+    return digest({"format": synthetic_store.FORMAT, **facts})
 
 
 def load(config: Config, progress: Log = print, incomplete: bool = False, needs: Collection[str] = ARRAYS) -> Cohort:

@@ -22,14 +22,9 @@ from eccl_lib.io.files import read_json, write_frame, write_json
 MAX_AGE = 120  # years; ours
 SOURCE, SLOTS = "source.json", "slots.parquet"
 RULES = ("ever", "prevalent", "incident")  # StoreConfig.labels
-OPTIONS = {
-    "provider": "--segmenter",
-    "mask_labels": "--mask-labels",
-    "onnx": "--onnx",
-    "onnx_labels": "--onnx-labels",
-    "onnx_scaling": "--onnx-scaling",
-    "onnx_pixel_mm": "--onnx-pixel-mm",
-}  # of the command, by field of Segmenter
+# Options of the command by field of Segmenter.
+OPTIONS = {"provider": "--segmenter", "mask_labels": "--mask-labels", "onnx": "--onnx"}
+OPTIONS |= {"onnx_labels": "--onnx-labels", "onnx_scaling": "--onnx-scaling", "onnx_pixel_mm": "--onnx-pixel-mm"}
 NO_ROW = {"reason": "the table has no row for this participant", "cure": "Export the table again with all ids."}
 
 

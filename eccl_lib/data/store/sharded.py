@@ -173,9 +173,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     layout = layout_of(folder, config.cohort)
     _verify_shards(folder, layout, slots, row_checksums, all_files=False)
     shapes = fill.row_shapes(config)
-    arrays = dict.fromkeys(ARRAYS) | {
-        name: Rows(layout.files(name), layout.shard, slots, *shapes[name]) for name in layout.names
-    }
+    stored = {name: Rows(layout.files(name), layout.shard, slots, *shapes[name]) for name in layout.names}
     return Cohort(
         folder=folder,
         fingerprint=_fingerprint(config, table, row_checksums, traits, labels),
@@ -186,7 +184,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
         progress=progress,
         complete=manifest["complete"],
         row_checksums=row_checksums,
-        **arrays,
+        **(dict.fromkeys(ARRAYS) | stored),
     )
 
 

@@ -110,13 +110,10 @@ def median_beat(recording: Strip) -> np.ndarray:
 def _marks(m: dict[str, float]) -> dict[str, str]:
     """Onsets and offsets of P, QRS and T in ms from the start of the median beat; empty if there is no P wave."""
     q_on = 2 * _BEAT_R - round(m["QRSDuration"] * 0.42)
-    marks = {"QOnset": q_on, "QOffset": q_on + m["QRSDuration"], "TOffset": q_on + m["QTInterval"]}
-    if "PQInterval" in m:
-        p_on = q_on - m["PQInterval"]
-        marks = {"POnset": p_on, "POffset": p_on + m["PDuration"], **marks}
-    else:
-        marks = {"POnset": "", "POffset": "", **marks}
-    return {name: value if value == "" else f"{value:.0f}" for name, value in marks.items()}
+    p_on = q_on - m.get("PQInterval", np.nan)
+    marks = {"POnset": p_on, "POffset": p_on + m.get("PDuration", np.nan)}
+    marks |= {"QOnset": q_on, "QOffset": q_on + m["QRSDuration"], "TOffset": q_on + m["QTInterval"]}
+    return {name: "" if np.isnan(value) else f"{value:.0f}" for name, value in marks.items()}
 
 
 def _table(beat: np.ndarray, m: dict[str, float]) -> dict[str, list]:

@@ -50,11 +50,6 @@ def cine(config: SyntheticConfig, heart: Hearts) -> CineRecord:
     return CineRecord(images, (PIXEL_MM, PIXEL_MM), step, round(60_000 / heart.hr_mri[0]) / FRAMES, labels)
 
 
-def volume_ml(labels: np.ndarray, label: int, spacing_mm: tuple[float, float], slice_step_mm: float) -> np.ndarray:
-    """Volume in mL over the cycle, (F,), of one label in (S, F, H, W): sum of areas times the slice step."""
-    return (labels == label).sum((0, 2, 3)) * spacing_mm[0] * spacing_mm[1] * slice_step_mm / 1000
-
-
 def turn(config: SyntheticConfig, hearts: Hearts) -> np.ndarray:
     """Rotation of each heart in the image, (n,) radians."""
     normal = [generator(config, index, "cine").standard_normal() for index in hearts.index]

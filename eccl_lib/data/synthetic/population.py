@@ -206,9 +206,8 @@ def _volumes(b, z, c) -> dict[str, np.ndarray]:
 def _left_ventricle(b, z, c) -> dict[str, np.ndarray]:
     az, bz, lb, m, hf = b["az"], b["bz"], b["lb"], b["m"], c["hf"]
     dcm, hcm, hfref, scar, af = c["dcm"], c["hcm"], c["hfref"], c["scar"], c["af_rhythm"].astype(float)
-    big = (
-        0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.18 * hcm + 0.05 * (scar > 0)
-    )
+    big = 0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.18 * hcm
+    big = big + 0.05 * (scar > 0)
     edv = 142 * np.exp(np.clip(big, -0.75, 0.85))
     drop = 17 * dcm + 10 * hfref + 13 * scar + 4 * c["lbbb"] - 5 * hcm + 4 * af + 2.5 * c["manifest"][:, 2]
     ef = 60.2 - 2 * m + 5 * (0.8 * z["ef"] + 0.6 * z["gc"]) - np.clip(z["lvd"], 0, None) - drop
@@ -238,9 +237,8 @@ def _atria(b, z, c, left) -> dict[str, np.ndarray]:
     az, lb, hf = b["az"], b["lb"], c["hf"]
     ever, now = c["manifest"][:, 2].astype(float), c["af_rhythm"].astype(float)
     dilated = np.log(left["edv"] / 142) - 0.9 * lb
-    la = (
-        0.6 * lb + 0.25 * z["la_f"] + 0.03 * az + 0.2 * ever + 0.25 * now + 0.15 * hf + 0.25 * dilated + 0.08 * b["sbp"]
-    )
+    la = 0.6 * lb + 0.25 * z["la_f"] + 0.03 * az + 0.2 * ever + 0.25 * now + 0.15 * hf + 0.25 * dilated
+    la = la + 0.08 * b["sbp"]
     ra = 0.6 * lb + 0.12 * b["m"] + 0.18 * z["la_f"] + 0.15 * z["ra"] + 0.12 * ever + 0.25 * now + 0.033 * z["rvs"]
     falls = 2 * az + 5 * ever + 14 * now + 6 * hf
     laef = 60 - falls + 0.25 * (left["ef"] - 59) - 3 * z["la_f"] + 5 * z["laef"]
@@ -280,13 +278,9 @@ def _regions(z, u, c, noise) -> dict[str, np.ndarray]:
     hcm = c["hcm"][:, None]
     apical = (u["apical"] < 0.2)[:, None]
     extra = 0.60 * hcm * np.where(apical, level * 1.6 - 0.4, np.clip(to_septum, -0.2, 1))
-    thick = (
-        THICKNESS / THICKNESS.mean() * (1 + pattern + 0.07 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage) * (1 + extra)
-    )
-    move = MOTION * (
-        1
-        + 0.10
-        * (z["lat"][:, None] * side + 0.8 * z["gc"][:, None] * (level - 0.5) - 0.5 * z["sept"][:, None] * to_septum)
-    )
+    thick = THICKNESS / THICKNESS.mean() * (1 + pattern + 0.07 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage)
+    thick = thick * (1 + extra)
+    move = z["lat"][:, None] * side + 0.8 * z["gc"][:, None] * (level - 0.5) - 0.5 * z["sept"][:, None] * to_septum
+    move = MOTION * (1 + 0.10 * move)
     move = (move + 0.11 * noise[:, SEGMENTS:]) * (1 - 0.95 * damage) * (1 - 0.25 * hcm * np.clip(to_septum, 0, 1))
     return dict(thickness=np.clip(thick, 0.35, None), motion=np.clip(move, 0.02, None))

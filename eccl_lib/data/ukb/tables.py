@@ -8,6 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -163,26 +164,21 @@ def _pack(
     """Ids, selected columns and counts of dropped rows by reason; only a block of rows is in memory at once."""
     eids: list[str] = []
     dropped: Counter[str] = Counter()
-    packed: list[list] = [[] for _ in selected]
-    block: list[list[str | None]] = []
 
-    def flush() -> None:
-        for k, column in enumerate(zip(*block, strict=True) if block else []):
-            packed[k].append(pd.Series(column, dtype="str"))
-        block.clear()
+    def kept() -> Iterator[list[str | None]]:
+        for row in rows:
+            eid = EID.fullmatch(row[id_column].strip())
+            if eid is None:
+                dropped["without a participant's id (withdrawn, or damaged)"] += 1
+            elif only is None or eid[1] in only:
+                eids.append(eid[1])
+                yield [None if (cell := row[k].strip()) in MISSING else cell for k in selected]
 
-    for row in rows:
-        eid = EID.fullmatch(row[id_column].strip())
-        if eid is None:
-            dropped["without a participant's id (withdrawn, or damaged)"] += 1
-        elif only is None or eid[1] in only:
-            eids.append(eid[1])
-            block.append([None if (cell := row[k].strip()) in MISSING else cell for k in selected])
-            if len(block) == ROWS_AT_ONCE:
-                flush()
-    flush()
-    empty = pd.Series([], dtype="str")
-    return eids, [pd.concat(parts, ignore_index=True).array if parts else empty.array for parts in packed], dropped
+    cells, packed = kept(), [[pd.Series([], dtype="str")] for _ in selected]
+    while block := list(islice(cells, ROWS_AT_ONCE)):
+        for parts, column in zip(packed, zip(*block, strict=True), strict=True):
+            parts.append(pd.Series(column, dtype="str"))
+    return eids, [pd.concat(parts, ignore_index=True).array for parts in packed], dropped
 
 
 def _merge(first: pd.Series, second: pd.Series, key: Key) -> pd.Series:

@@ -7,11 +7,16 @@ import pytest
 
 from eccl_lib.config.load import load
 from eccl_lib.data.synthetic import draw, population, render_cine, render_ecg
-from eccl_lib.data.synthetic.cine import cine, volume_ml
+from eccl_lib.data.synthetic.cine import cine
 from eccl_lib.data.synthetic.measure import segments
 
 CONFIG = load("demo").synthetic
 HEARTS = draw(CONFIG, range(1_500))
+
+
+def volume_ml(labels: np.ndarray, label: int, spacing_mm: tuple[float, float], slice_step_mm: float) -> np.ndarray:
+    """Volume in mL over the cycle, (F,), of one label in (S, F, H, W): sum of areas times the slice step."""
+    return (labels == label).sum((0, 2, 3)) * spacing_mm[0] * spacing_mm[1] * slice_step_mm / 1000
 
 
 def _sample() -> list[int]:
