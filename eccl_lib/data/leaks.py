@@ -158,11 +158,8 @@ def check(config: Config, data: Cohort) -> list[Leak]:
     columns = {"ECG": "ecg_sha256", "cine": "clip_sha256"}
     contents = {name: checksums[column] for name, column in columns.items() if column in checksums}
     patients = table["patient" if "patient" in table else "eid"]
-    measured = np.isfinite(data.traits).any(axis=1)
-    traits = [
-        fill.row_checksum(row) if known else f"none {k}"
-        for k, (row, known) in enumerate(zip(data.traits, measured, strict=True))
-    ]
+    measured = enumerate(np.isfinite(data.traits).any(axis=1))
+    traits = [fill.row_checksum(data.traits[k]) if known else f"none {k}" for k, known in measured]
     return (
         empty_splits(table["split"])
         + duplicates({**contents, "set of traits": traits}, table["split"])

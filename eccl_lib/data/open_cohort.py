@@ -97,10 +97,7 @@ def _open(folder: Path, mark: str, progress: Log) -> Cohort:
 
 
 def verify(folder: Path, all_files: bool = False) -> None:
-    """Raises DamagedError if a file of the embedded cohort is missing or differs from its checksum.
-
-    By default only files modified since the last check are read.
-    """
+    """Check all files, or those modified since the last check. Raises DamagedError if one is missing or differs."""
     expected = read_json(folder / "manifest.json")["files"]
     files = [folder / "store" / name for name in expected]
     to_check = files if all_files else checksums.changed(folder, files)

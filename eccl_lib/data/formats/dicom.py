@@ -148,11 +148,9 @@ def _read_with_pydicom(data: bytes) -> dict:
     import pydicom
 
     dataset = pydicom.dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(TAGS.values()))
-    values = {name: dataset.get(name) for name in TAGS.values() if dataset.get(name) not in (None, "")}
-    return {
-        name: value if isinstance(value, str | int | float) else "\\".join(map(str, value))
-        for name, value in values.items()
-    }
+    values = {name: value for name in TAGS.values() if (value := dataset.get(name)) not in (None, "")}
+    lists = {name: value for name, value in values.items() if not isinstance(value, str | int | float)}
+    return values | {name: "\\".join(map(str, value)) for name, value in lists.items()}
 
 
 @lru_cache(maxsize=4096)

@@ -44,6 +44,7 @@ def write(config: Config, data: Cohort, inventory: Inventory) -> Path:
 def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
     """The report's content, with small counts withheld."""
     kept, lines = len(data), len(data.quarantine)
+    notes = data.table["notes"].str.split("; ").explode().dropna().astype(str).map(_normalized)
     return {
         "settings": as_dict(config)["store"],
         "counts": _steps({**inventory.counts, "in the store": kept}) | _counts({"lines in quarantine": lines}),
@@ -53,7 +54,7 @@ def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
         "identities": [_identity(row, len(inventory.demographics)) for row in inventory.identities],
         "quality": _counts(_quality(data.table)) if data.ecg is not None else {},
         "segmentation": _segmentation(data.table),
-        "notes of the readers": suppress(_normalized_counts(data.table["notes"].str.split("; ").explode())),
+        "notes of the readers": suppress(notes[notes.str.len() > 0].value_counts().to_dict()),
         "people": _demographics(data.table),
         "prevalence": {rule: _cases(labels, kept) for rule, labels in _rules(config, data).items()},
         "splits": _splits(data),
@@ -100,14 +101,9 @@ def _count(n: int) -> int | str:
     return WITHHELD if 0 < n < SMALL else int(n)
 
 
-def _normalized_counts(messages: pd.Series) -> dict[str, int]:
-    """Number of occurrences of each message, after ids and numbers are replaced by N."""
-    plain = messages.dropna().astype(str).map(lambda text: re.sub(r"\d[\d.,]*", "N", masked(text).replace("<id>", "N")))
-    return plain[plain.str.len() > 0].value_counts().to_dict()
-
-
 def _normalized(text: str) -> str:
-    return next(iter(_normalized_counts(pd.Series([text]))), "")
+    """A message with ids and numbers replaced by N."""
+    return re.sub(r"\d[\d.,]*", "N", masked(text).replace("<id>", "N"))
 
 
 def most_frequent(quarantine: pd.DataFrame) -> str:

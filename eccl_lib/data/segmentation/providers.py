@@ -115,10 +115,7 @@ def read(
 
 
 def locate(record: CineRecord, choice: str = "middle", segmenter: Segmenter = AUTO) -> CineRecord:
-    """The chosen slice of a cine in memory, with the heart located by its labels or by the segmenter.
-
-    choice: ``StoreConfig.slice_choice``. Raises UnreadableError.
-    """
+    """The chosen slice (``StoreConfig.slice_choice``) of a cine in memory with the heart. Raises UnreadableError."""
     facts = record.spacing_mm, record.slice_step_mm, record.frame_ms
     pixels = pixels_in_memory(record.images)
     cine = CineFile(record.images.shape, np.empty((0, 3, 3)), *facts, pixels, record.notes)

@@ -4,7 +4,6 @@ The store can be read while it is being built, and opening it reads no raw files
 store; labels and split are applied when it is opened.
 """
 
-import dataclasses
 import hashlib
 import io
 import time
@@ -59,33 +58,24 @@ def build(
         inventory = source.make_inventory(folder)
         source.write(folder)
         layout = layout_of(folder, config.cohort)
-        publisher = _Publisher(folder, inventory, layout, config, progress)
         progress(f"building the store of {len(inventory.participants):,} participants in {folder}")
+        last = time.monotonic()
+
+        def log(line: str) -> None:
+            """Log a line, and publish the incomplete store every SECONDS_BETWEEN_PUBLICATIONS."""
+            nonlocal last
+            progress(line)
+            if time.monotonic() - last > SECONDS_BETWEEN_PUBLICATIONS:
+                publish(folder, inventory, fill.read_records(layout), config, complete=False)
+                last = time.monotonic()
+
         try:
-            records = fill.fill(inventory.participants, config, layout, workers, publisher, retry)
+            records = fill.fill(inventory.participants, config, layout, workers, log, retry)
         except BaseException:
             publish(folder, inventory, fill.read_records(layout), config, complete=False)
             raise
         publish(folder, inventory, records, config, complete=True)
     return folder, inventory
-
-
-@dataclasses.dataclass
-class _Publisher:
-    """A progress log that also publishes the incomplete store every SECONDS_BETWEEN_PUBLICATIONS."""
-
-    folder: Path
-    inventory: Inventory
-    layout: Layout
-    config: Config
-    progress: Log
-    last: float = dataclasses.field(default_factory=time.monotonic)
-
-    def __call__(self, line: str) -> None:
-        self.progress(line)
-        if time.monotonic() - self.last > SECONDS_BETWEEN_PUBLICATIONS:
-            publish(self.folder, self.inventory, fill.read_records(self.layout), self.config, complete=False)
-            self.last = time.monotonic()
 
 
 def layout_of(folder: Path, cohort: str = "ukb") -> Layout:
@@ -200,10 +190,7 @@ def _fingerprint(
 
 
 def read(folder: Path, tries: int = 5) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest and the content of its files, which match its checksums.
-
-    Reading is repeated if a concurrent build replaces the files. Raises DamagedError after ``tries`` attempts.
-    """
+    """Manifest and content of its files, retried while a build replaces them. Raises DamagedError after ``tries``."""
     for k in range(tries):
         manifest = read_json(folder / "manifest.json")
         files = [folder / "store" / name for name in manifest["files"]]
