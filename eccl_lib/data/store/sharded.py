@@ -24,7 +24,7 @@ from eccl_lib.data.store.layout import Layout
 from eccl_lib.data.store.plan import Inventory
 from eccl_lib.data.ukb import withdrawals
 from eccl_lib.io import checksums, paths
-from eccl_lib.io.files import exclusive_lock, read_json, write_array, write_frame, write_json
+from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_array, write_frame, write_json
 from eccl_lib.io.progress import Log
 from eccl_lib.io.workers import Workers
 
@@ -133,7 +133,7 @@ def write(
     for name, array in arrays.items():
         write_array(target / f"{name}.npy", array)
     names = ["table.parquet", "quarantine.parquet", *(f"{name}.npy" for name in arrays)]
-    files = {name: _sha256((target / name).read_bytes()) for name in sorted(names)}
+    files = {name: sha256(target / name) for name in sorted(names)}
     layout = layout_of(folder, cohort)
     checksums.note(folder, [path for name in layout.names for path in layout.files(name) if path.is_file()])
     write_json(folder / "manifest.json", {"format": FORMAT, "files": files, **facts})
@@ -195,15 +195,12 @@ def read(folder: Path, tries: int = 5) -> tuple[dict[str, Any], dict[str, bytes]
         manifest = read_json(folder / "manifest.json")
         files = [folder / "store" / name for name in manifest["files"]]
         content = {path.name: path.read_bytes() for path in files if path.is_file()}
-        wrong = [path for path in files if _sha256(content.get(path.name, b"")) != manifest["files"][path.name]]
+        found = {path: hashlib.sha256(content.get(path.name, b"")).hexdigest() for path in files}
+        wrong = [path for path in files if found[path] != manifest["files"][path.name]]
         if not wrong:
             return manifest, content
         time.sleep(0.2 * k)
     raise checksums.damaged(wrong[0], "Run the command that built the store again.")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def array(content: dict[str, bytes], name: str) -> np.ndarray:

@@ -181,16 +181,11 @@ def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
     hcm = cm * (u["kind"] >= 0.6) * severity
     hfref = hf * (u["hfref"] < 0.5) * severity
     lbbb = u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf
-    return dict(
-        manifest=manifest,
-        hf=hf,
+    effects = dict(manifest=manifest, hf=hf, dcm=dcm, hcm=hcm, hfref=hfref, lbbb=lbbb)
+    return effects | dict(
         scar=mi * (0.4 + 0.6 * u["extent"]),
         territory=np.digitize(u["territory"], [0.45, 0.80]),
-        dcm=dcm,
-        hcm=hcm,
-        hfref=hfref,
         af_rhythm=(af > 0) & (u["af_rhythm"] < 0.42),
-        lbbb=lbbb,
         rbbb=(u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None)) & ~lbbb,
         pvc=u["pvc"] < 0.03 + 0.08 * hf,
         pac=u["pac"] < 0.02 + 0.10 * af,
