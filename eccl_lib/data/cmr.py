@@ -64,7 +64,7 @@ def heart_box(labels: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def box_of(record: CineRecord, chosen: int = 0) -> tuple[int, int, int, int]:
-    """Bounding box of the heart in one slice: of the labels, else ``record.box``. Raises UnreadableError without any."""
+    """Bounding box of the heart in a slice: of the labels, else ``record.box``. Raises UnreadableError without any."""
     if record.labels is not None:
         return heart_box(record.labels[chosen])
     if record.box is None:
