@@ -5,8 +5,6 @@ their weights are computed once. In channels-last layout a pixel is one row of a
 computes the weighted sum of four rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 

@@ -47,11 +47,6 @@ def choose_slice(labels: np.ndarray | None, slices: int, choice: str) -> int:
     return int(ventricle[0] + ventricle[-1]) // 2
 
 
-def middle_slice(record: CineRecord, choice: str = "middle") -> int:
-    """Index of the slice of a cine that is stored; see ``choose_slice``."""
-    return choose_slice(record.labels, len(record.images), choice)
-
-
 def heart_box(labels: np.ndarray) -> tuple[int, int, int, int]:
     """Bounding box of the heart over all frames: top, left, bottom, right in pixels, the last two exclusive.
 
@@ -69,22 +64,12 @@ def heart_box(labels: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def box_of(record: CineRecord, chosen: int = 0) -> tuple[int, int, int, int]:
-    """Bounding box of the heart in one slice of a record: from its labels if it has any, else ``record.box``.
-
-    Raises UnreadableError if the record has neither.
-    """
+    """Bounding box of the heart in a slice: of the labels, else ``record.box``. Raises UnreadableError without any."""
     if record.labels is not None:
         return heart_box(record.labels[chosen])
     if record.box is None:
         raise UnreadableError("the cine has no segmentation and no bounding box", "Call providers.locate first.")
     return record.box
-
-
-def intersection_over_union(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    """Intersection over union of two boxes (top, left, bottom, right): 1 if they are equal, 0 if they are disjoint."""
-    overlap = [max(min(a[k + 2], b[k + 2]) - max(a[k], b[k]), 0) for k in (0, 1)]
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return overlap[0] * overlap[1] / (sum(areas) - overlap[0] * overlap[1])
 
 
 def cut(images: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -145,7 +130,7 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
     3.1). The 0.5 and 99.5 percentiles of the clip map to 0 and 255. Raises UnreadableError if the record has neither
     labels nor a box, or if the crop has constant brightness.
     """
-    chosen = middle_slice(record, store.slice_choice)
+    chosen = choose_slice(record.labels, len(record.images), store.slice_choice)
     box = box_of(record, chosen)
     if store.crop == "fixed_80px":
         box = fixed_box(box)
@@ -167,10 +152,7 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
 
 
 def to_view(clip: np.ndarray, view: ViewConfig) -> np.ndarray:
-    """A stored clip at the view's size: (H, W, F) uint8, means over square pixel blocks, every k-th frame.
-
-    Returns the clip itself if the sizes are equal.
-    """
+    """A stored clip at the view's size: (H, W, F) uint8, means over square pixel blocks, every k-th frame."""
     height, _, frames = clip.shape
     block, step = height // view.clip_size, frames // view.clip_frames
     if block == 1 and step == 1:
@@ -229,9 +211,8 @@ def transform(
 
     sign = torch.where(mirror, -1.0, 1.0)
     cos, sin = torch.cos(angle) * side, torch.sin(angle) * side
-    theta = torch.stack(
-        [torch.stack([cos * sign, -sin, shift[:, 0]], dim=1), torch.stack([sin * sign, cos, shift[:, 1]], dim=1)], dim=1
-    )
+    across, down = (cos * sign, -sin, shift[:, 0]), (sin * sign, cos, shift[:, 1])
+    theta = torch.stack([torch.stack(across, dim=1), torch.stack(down, dim=1)], dim=1)
     finish, kind = (_scaled, torch.float32) if batch.dtype == torch.uint8 else (None, batch.dtype)
     with torch.autocast(batch.device.type, enabled=False):  # bf16 coordinates are wrong by up to 0.7 pixels
         grid = functional.affine_grid(theta.to(kind), list(batch.shape), align_corners=False)

@@ -3,8 +3,6 @@
 ``open_cohort.load`` opens it. ``eccl cohort`` builds the synthetic one, ``eccl ingest`` the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -35,9 +35,8 @@ def standardise(record: EcgRecord) -> np.ndarray:
     if record.signal.ndim != 2 or len(record.signal) != len(LEADS):
         raise UnreadableError(f"the signal has shape {record.signal.shape}, not (12, samples)")
     if not np.isfinite(record.rate) or not 50 <= record.rate <= 20_000:
-        raise UnreadableError(
-            f"the sampling rate of {record.rate} Hz is not plausible", "Write the correct rate into the file."
-        )
+        reason = f"the sampling rate of {record.rate} Hz is not plausible"
+        raise UnreadableError(reason, "Write the correct rate into the file.")
     seconds = record.signal.shape[1] / record.rate
     if seconds < SHORTEST_SECONDS:
         raise UnreadableError(f"the recording lasts {seconds:.1f} s", "Ten seconds are needed.")
@@ -269,10 +268,7 @@ AUGMENT_DRAWS = 5  # random numbers for one ECG
 
 
 def augment(batch: torch.Tensor, augment: AugmentConfig, draws: torch.Tensor) -> torch.Tensor:
-    """Random crop, reversal in time and sign flip (Sec. 3.1) of each ECG.
-
-    batch: (B, 12, T) float; draws: (AUGMENT_DRAWS, B), uniform in [0, 1).
-    """
+    """Random crop, reversal and sign flip (Sec. 3.1). batch: (B, 12, T) float; draws: (AUGMENT_DRAWS, B) in [0, 1)."""
     import torch
 
     draw, samples = draws.to(batch.device), batch.shape[-1]
@@ -280,9 +276,8 @@ def augment(batch: torch.Tensor, augment: AugmentConfig, draws: torch.Tensor) ->
     share = torch.where(draw[1] < augment.ecg_crop_probability, share, torch.ones_like(share))
     length = torch.ceil(share * samples).long()
     start = (draw[2] * (samples - length + 1)).long().clamp_max(samples - 1)
-    return transform(
-        batch, start, length, draw[3] < augment.ecg_reverse_probability, draw[4] < augment.ecg_sign_probability
-    )
+    reverse, negate = draw[3] < augment.ecg_reverse_probability, draw[4] < augment.ecg_sign_probability
+    return transform(batch, start, length, reverse, negate)
 
 
 def transform(

@@ -1,11 +1,10 @@
 """Find UK Biobank's files by name under any folders, and choose one of several files of the same visit."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -19,14 +18,11 @@ KIND = {ECG_FIELD: "ecg", CINE_FIELD: "cine"}
 
 _EID = r"(?P<eid>\d{1,19})"
 # A prefix word is allowed, as in example_9000001_20205_2_0.xml.
-_BULK = re.compile(
-    rf"(?:[a-z]+_)?{_EID}_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)(?P<suffix>\.xml|\.zip|)", re.IGNORECASE
-)
+_BULK = re.compile(rf"(?i)(?:[a-z]+_)?{_EID}_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)(?P<suffix>\.xml|\.zip|)")
 _ALMOST = re.compile(rf"(?<!\d)({ECG_FIELD}|{CINE_FIELD}|{EXERCISE_FIELD})_\d+_\d+")
 # ukbb_cardiac's files: the stack and its segmentation, of all frames or of end diastole and end systole only.
 _NIFTI = re.compile(
-    r"(?:(?P<eid>\d{7})_(?:\d+_(?P<instance>\d+)_(?P<array>\d+)_)?)?(?P<seg>seg_)?sa(?P<phase>_ED|_ES|)\.nii(?:\.gz)?",
-    re.IGNORECASE,
+    r"(?i)(?:(?P<eid>\d{7})_(?:\d+_(?P<instance>\d+)_(?P<array>\d+)_)?)?(?P<seg>seg_)?sa(?P<phase>_ED|_ES|)\.nii(?:\.gz)?"
 )
 _DOWNLOAD, _VALID = "Download the file again.", "eid_field_instance_array with .xml or .zip"
 _NIFTI_FOLDER = re.compile(r"(?P<eid>\d{7})(?:_\d+_(?P<instance>\d+)_(?P<array>\d+))?")
@@ -56,6 +52,22 @@ class FileListing:
     rejected: list[RejectedFile] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def add(self, name: str, kinds: dict[str, tuple[Path, ...]], what: str) -> None:
+        """Add the first file of each kind of an unpaired recording; of two with the same name one is rejected."""
+        if name in self.participants:
+            reason = f"another {what} has the same name apart from its suffix or FOLDER"
+            self.reject("", next(iter(kinds.values()))[0].name, reason, "Rename or remove one of them.")
+        else:
+            self.participants[name] = kinds
+
+    def reject(self, eid: str, file: str, reason: str, cure: str) -> None:
+        """Add a file that cannot be used."""
+        self.rejected.append(RejectedFile(eid, file, reason, cure))
+
+    def skip(self, path: Path) -> None:
+        """Count a file with a suffix that is not read."""
+        self.skipped[f"files {path.suffix.lower() or 'without a suffix'}"] += 1
 
 
 @dataclass(frozen=True, order=True)
@@ -122,17 +134,14 @@ def walk(root: Path, listing: FileListing) -> Iterator[Path]:
                 entries = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             reason = f"the folder cannot be opened ({error.strerror})"
-            listing.rejected.append(RejectedFile("", folder.name, reason, "Give yourself permission to read it."))
+            listing.reject("", folder.name, reason, "Give yourself permission to read it.")
             continue
         todo += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
         yield from (Path(entry.path) for entry in entries if not entry.is_dir())
 
 
 def _parse_name(path: Path, visit: int, listing: FileListing) -> tuple[str, str, int, int, Path] | None:
-    """(eid, kind, array, form, path) of a file by its name; None if the file is ignored, skipped or rejected.
-
-    Skipped and rejected files are added to ``listing``.
-    """
+    """(eid, kind, array, form, path) of a file by its name; None if it is ignored, or noted in ``listing``."""
     name = path.name
     if name.startswith("."):
         return None
@@ -145,7 +154,7 @@ def _parse_name(path: Path, visit: int, listing: FileListing) -> tuple[str, str,
     if match := _ALMOST.search(name):
         eid = re.match(r"\d{7}(?=_)", name)
         reason, cure = f"the file's name is not {_VALID}", "Finish the download, unpack or rename it."
-        listing.rejected.append(RejectedFile(eid[0] if eid else "", name, reason, cure))
+        listing.reject(eid[0] if eid else "", name, reason, cure)
     return None
 
 
@@ -165,7 +174,7 @@ def _bulk(match: re.Match, path: Path, visit: int, listing: FileListing) -> tupl
         reason, cure = "the file is a broken link", "Correct the link."
     else:
         return eid, KIND[number], int(match["array"][:9]), 0, path
-    listing.rejected.append(RejectedFile(eid, path.name, reason, cure))
+    listing.reject(eid, path.name, reason, cure)
     return None
 
 
@@ -186,14 +195,25 @@ def _nifti(match: re.Match, path: Path, visit: int, listing: FileListing) -> tup
     place = match if match["eid"] else next(filter(None, (_NIFTI_FOLDER.fullmatch(p.name) for p in path.parents)), None)
     if place is None:
         reason = "neither the file's name nor a parent folder's name is a participant id"
-        cure = "Move it to a folder named after the participant's id."
-        listing.rejected.append(RejectedFile("", path.name, reason, cure))
+        listing.reject("", path.name, reason, "Move it to a folder named after the participant's id.")
         return None
     if place["instance"] and int(place["instance"][:9]) != visit:
         listing.skipped[f"another visit than instance {visit}"] += 1
         return None
     array = int((place["array"] or "0")[:9])
     return place["eid"], "segmentation" if segmentation else "cine", array, 3 if phase else 2, path
+
+
+@contextmanager
+def reading(fault: str, cure: str = DOWNLOAD_AGAIN, quote: bool = False) -> Iterator[None]:
+    """Context in which any error becomes an UnreadableError with the error's type and, if ``quote``, its message."""
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except Exception as error:
+        detail = f": {str(error)[:80]}" if quote else ""
+        raise UnreadableError(f"{fault} ({type(error).__name__}{detail})", cure) from error
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
@@ -211,10 +231,7 @@ def read_bytes(path: Path, largest: int) -> bytes:
 
 
 def first_readable(paths: Sequence[Path], read: Callable[[Path], Record]) -> Record:
-    """The record from the first readable file of one visit; if it is not the first file, a note gives the reason.
-
-    Raises the first file's UnreadableError if none can be read.
-    """
+    """The first readable file's record, with a note if others failed. Raises the first UnreadableError if all fail."""
     first: UnreadableError | None = None
     for path in paths:
         try:

@@ -1,7 +1,5 @@
 """Checks for the eight kinds of data leakage of Kapoor and Narayanan (Patterns 4, 2023)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -11,7 +9,7 @@ import pandas as pd
 from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data import splits
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.store import fill
+from eccl_lib.data.store import fill, sharded
 
 TOO_GOOD = 0.95  # AUC of a single stored column above which a warning is given; ours
 FEWEST_CASES = 10  # with fewer cases or controls no AUC is computed; ours
@@ -24,47 +22,21 @@ class Kind:
     number: str
     name: str
     check: str
-    level: str
+    level: str = "error"
 
 
+_TEST_SET = "train, val and test have participants, and predictions are of test participants only"
+_FEATURES = "no single stored column predicts a disease almost perfectly; models read only signals"
+_TIME = "no diagnosis is both prevalent and incident; `ever` mixes both"
+_DEPENDENCE = "no participant has rows in two splits, and all stages use the same split"
 KINDS = (
-    Kind(
-        "1.1",
-        "no test set",
-        "train, val and test have participants, and predictions are of test participants only",
-        "error",
-    ),
-    Kind(
-        "1.2",
-        "preprocessing on train and test",
-        "scalers do not change if all values outside train are replaced",
-        "error",
-    ),
-    Kind(
-        "1.3",
-        "feature selection on train and test",
-        "the saved epoch is the best on val; no feature is selected",
-        "error",
-    ),
-    Kind("1.4", "duplicates", "no two splits contain an identical ECG, cine or set of 82 traits", "error"),
-    Kind(
-        "2",
-        "illegitimate features",
-        "no single stored column predicts a disease almost perfectly; models read only signals",
-        "warning",
-    ),
-    Kind(
-        "3.1",
-        "temporal leakage",
-        "no diagnosis is both prevalent and incident; `ever` mixes both",
-        "error; `ever`: warning",
-    ),
-    Kind(
-        "3.2",
-        "dependence between train and test",
-        "no participant has rows in two splits, and all stages use the same split",
-        "error",
-    ),
+    Kind("1.1", "no test set", _TEST_SET),
+    Kind("1.2", "preprocessing on train and test", "scalers do not change if all values outside train are replaced"),
+    Kind("1.3", "feature selection on train and test", "the saved epoch is the best on val; no feature is selected"),
+    Kind("1.4", "duplicates", "no two splits contain an identical ECG, cine or set of 82 traits"),
+    Kind("2", "illegitimate features", _FEATURES, "warning"),
+    Kind("3.1", "temporal leakage", _TIME, "error; `ever`: warning"),
+    Kind("3.2", "dependence between train and test", _DEPENDENCE),
     Kind("3.3", "sampling bias in the test set", "labels, sex and age split 60/20/20 within binomial error", "warning"),
 )
 
@@ -97,10 +69,7 @@ def predictions_outside_test(predicted: pd.Series, table: pd.DataFrame) -> list[
 def scaler_fitted_beyond_train(
     fit: Callable[[np.ndarray], Iterable[np.ndarray]], values: np.ndarray, train: np.ndarray
 ) -> list[Leak]:
-    """1.2: a scaler whose parameters depend on other rows than the training rows. values: (N, k); train: row numbers.
-
-    fit: returns the scaler's parameters for some values.
-    """
+    """1.2: a scaler whose parameters, ``fit(values)``, depend on rows other than ``train``. values: (N, k)."""
     replaced = np.full_like(values, 1e6)
     replaced[train] = values[train]
     same = all(np.array_equal(a, b, equal_nan=True) for a, b in zip(fit(values), fit(replaced), strict=True))
@@ -170,9 +139,8 @@ def participants_in_two_splits(eids: pd.Series, split: pd.Series) -> list[Leak]:
 def wrong_split(eids: pd.Series, split: pd.Series, salt: str) -> list[Leak]:
     """3.2: participants whose split is not the one that id and salt determine, which all stages use."""
     count = sum(splits.split_of(eid, salt) != part for eid, part in zip(eids, split, strict=True))
-    return (
-        [Leak("3.2", "error", f"{count} participants are not in the split that their id determines")] if count else []
-    )
+    message = f"{count} participants are not in the split that their id determines"
+    return [Leak("3.2", "error", message)] if count else []
 
 
 def unbalanced_strata(table: pd.DataFrame, labels: np.ndarray) -> list[Leak]:
@@ -190,11 +158,8 @@ def check(config: Config, data: Cohort) -> list[Leak]:
     columns = {"ECG": "ecg_sha256", "cine": "clip_sha256"}
     contents = {name: checksums[column] for name, column in columns.items() if column in checksums}
     patients = table["patient" if "patient" in table else "eid"]
-    measured = np.isfinite(data.traits).any(axis=1)
-    traits = [
-        fill.row_checksum(row) if known else f"none {k}"
-        for k, (row, known) in enumerate(zip(data.traits, measured, strict=True))
-    ]
+    measured = enumerate(np.isfinite(data.traits).any(axis=1))
+    traits = [fill.row_checksum(data.traits[k]) if known else f"none {k}" for k, known in measured]
     return (
         empty_splits(table["split"])
         + duplicates({**contents, "set of traits": traits}, table["split"])
@@ -207,10 +172,8 @@ def check(config: Config, data: Cohort) -> list[Leak]:
 
 
 def _row_checksums(data: Cohort) -> pd.DataFrame:
-    pairs = [
-        (fill.row_checksum(signal), fill.row_checksum(clip)) for signal, clip in zip(data.ecg, data.clips, strict=True)
-    ]
-    return pd.DataFrame(pairs, columns=["ecg_sha256", "clip_sha256"])
+    arrays = {"ecg_sha256": data.ecg, "clip_sha256": data.clips}
+    return pd.DataFrame({name: [fill.row_checksum(row) for row in rows] for name, rows in arrays.items()})
 
 
 def _before_and_after(config: Config, data: Cohort) -> tuple[np.ndarray, np.ndarray]:
@@ -218,6 +181,4 @@ def _before_and_after(config: Config, data: Cohort) -> tuple[np.ndarray, np.ndar
     unknown = np.zeros_like(data.labels)
     if config.cohort != "ukb":
         return unknown, unknown
-    from eccl_lib.data.store import sharded
-
     return sharded.before_and_after(config) or (unknown, unknown)

@@ -4,8 +4,6 @@
 the store of UK Biobank's files and ``eccl ingest`` a store of ECGs or cines alone.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Collection
 from pathlib import Path
@@ -17,7 +15,9 @@ from eccl_lib.config import load as configuration
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import digest
 from eccl_lib.config.schema import ARRAYS, Config, arrays_of
+from eccl_lib.data import synthetic
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.store import sharded, synthetic_store
 from eccl_lib.io import checksums, paths
 from eccl_lib.io.files import exclusive_lock, read_json, sha256
 from eccl_lib.io.progress import Log, silent
@@ -26,15 +26,11 @@ from eccl_lib.io.progress import Log, silent
 def fingerprint(config: Config) -> str:
     """Hash of everything that results depend on: format, store settings, and the generator or the user's data."""
     if config.cohort != "synthetic":
-        from eccl_lib.data.store import sharded
-
         return sharded.load(config, silent).fingerprint
-    from eccl_lib.data.store.synthetic_store import FORMAT
-    from eccl_lib.data.synthetic import GENERATOR
-
     content = configuration.essentials(config)
-    source = [GENERATOR, content["synthetic"]]
-    return digest({"format": FORMAT, "cohort": config.cohort, "store": content["store"], "source": source})
+    source = [synthetic.GENERATOR, content["synthetic"]]
+    facts = {"cohort": config.cohort, "store": content["store"], "source": source}
+    return digest({"format": synthetic_store.FORMAT, **facts})
 
 
 def load(config: Config, progress: Log = print, incomplete: bool = False, needs: Collection[str] = ARRAYS) -> Cohort:
@@ -46,8 +42,6 @@ def load(config: Config, progress: Log = print, incomplete: bool = False, needs:
     """
     _require_arrays(config.cohort, needs)
     if config.cohort != "synthetic":
-        from eccl_lib.data.store import sharded
-
         return sharded.load(config, progress, incomplete)
     mark = fingerprint(config)
     folder = paths.cohort_dir(config.scale, config.cohort, mark)
@@ -56,9 +50,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False, needs:
             raise MissingError(f"The cohort is not built yet. Build it first:\n  {command(config)}")
         with exclusive_lock(folder, progress):
             if not (folder / "manifest.json").is_file():
-                from eccl_lib.data.store.synthetic_store import build
-
-                build(config, folder, progress)
+                synthetic_store.build(config, folder, progress)
     return _open(folder, mark, progress)
 
 
@@ -105,10 +97,7 @@ def _open(folder: Path, mark: str, progress: Log) -> Cohort:
 
 
 def verify(folder: Path, all_files: bool = False) -> None:
-    """Compare the embedded cohort's files with their checksums: all files, or those modified since the last check.
-
-    Raises DamagedError for a file that is missing or differs.
-    """
+    """Check all files, or those modified since the last check. Raises DamagedError if one is missing or differs."""
     expected = read_json(folder / "manifest.json")["files"]
     files = [folder / "store" / name for name in expected]
     to_check = files if all_files else checksums.changed(folder, files)
@@ -122,8 +111,6 @@ def verify(folder: Path, all_files: bool = False) -> None:
 def verify_all(config: Config, cohort: Cohort) -> None:
     """Read every file of a cohort's store and compare its checksum. Raises DamagedError."""
     if config.cohort != "synthetic":
-        from eccl_lib.data.store import sharded
-
         sharded.verify(cohort.folder, config.cohort, all_files=True)
     else:
         verify(cohort.folder, all_files=True)

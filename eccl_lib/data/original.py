@@ -1,13 +1,11 @@
 """One participant's recordings before preprocessing, for display."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import Config
-from eccl_lib.data import files
+from eccl_lib.data import files, synthetic
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.records import CineRecord, EcgRecord
 from eccl_lib.data.segmentation import providers
@@ -22,8 +20,6 @@ def ecg_of(config: Config, data: Cohort, row: int) -> EcgRecord:
     paths = _files(config, data, row)
     if paths is not None:
         return files.first_readable(paths["ecg"], readers.read_ecg)
-    from eccl_lib.data import synthetic
-
     return synthetic.render_ecg(config.synthetic, _index(data, row))
 
 
@@ -33,8 +29,6 @@ def cine_of(config: Config, data: Cohort, row: int) -> CineRecord:
     if paths is not None:
         masks = paths.get("segmentation", ())
         return files.first_readable(paths["cine"], lambda path: readers.read_cine(path, masks[0] if masks else None))
-    from eccl_lib.data import synthetic
-
     return synthetic.render_cine(config.synthetic, _index(data, row))
 
 
@@ -70,6 +64,4 @@ def _files(config: Config, data: Cohort, row: int) -> Paths | None:
 
 
 def _index(data: Cohort, row: int) -> int:
-    from eccl_lib.data.synthetic import FIRST_EID
-
-    return int(data.table["eid"].iloc[row]) - FIRST_EID
+    return int(data.table["eid"].iloc[row]) - synthetic.FIRST_EID

@@ -1,7 +1,5 @@
 """The data types that all readers return: one ECG or one cine, independent of the file format."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """One array whose rows are stored in many files (shards)."""
 
-from __future__ import annotations
-
 import resource
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence

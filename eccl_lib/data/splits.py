@@ -1,7 +1,5 @@
 """The train, validation and test split, computed from participant id and salt, and a check of its balance."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 

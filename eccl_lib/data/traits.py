@@ -1,7 +1,5 @@
 """The 82 cardiac traits that UK Biobank derives from cardiac MRI (category 157), in UK Biobank's order."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from importlib.resources import files

@@ -148,7 +148,7 @@ def test_the_crop_does_not_depend_on_brightness_scale_or_pixels_outside_the_hear
     clip = cmr.crop(record, StoreConfig())
     brighter = dataclasses.replace(record, images=record.images.astype(np.float64) * 4 + 100)
     assert np.abs(clip.astype(int) - cmr.crop(brighter, StoreConfig())).max() <= 1
-    box = cmr.heart_box(record.labels[cmr.middle_slice(record)])
+    box = cmr.heart_box(record.labels[cmr.choose_slice(record.labels, len(record.images), "middle")])
     other = record.images.copy()
     other[:, :, : box[0]] = 4000
     assert np.array_equal(clip, cmr.crop(dataclasses.replace(record, images=other), StoreConfig()))

@@ -1,8 +1,7 @@
 """Reader of resting ECGs in the XML format of GE CardioSoft (UK Biobank field 20205)."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -40,8 +39,7 @@ def read_tree(root: Element) -> EcgRecord:
         reason = f"the root element of the XML is {root.tag[:40]}, not CardiologyXML"
         raise UnreadableError(reason, "Use the file of field 20205.")
     if root.find("./StripData/Strip") is not None or root.find("./Protocol") is not None:
-        reason = f"this is an exercise ECG (field {EXERCISE_FIELD})"
-        raise UnreadableError(reason, "Use the resting ECG, field 20205.")
+        raise UnreadableError(f"this is an exercise ECG (field {EXERCISE_FIELD})", "Use the resting ECG, field 20205.")
     strip = root.find("./StripData")
     if strip is None:
         long = ", only FullDisclosure (a long recording)" if root.find("./FullDisclosure") is not None else ""
@@ -56,7 +54,7 @@ def read_tree(root: Element) -> EcgRecord:
     signal *= resolution
     signal /= 1000
     rate = _rate(root, strip, signal.shape[1], notes)
-    measured = _measurements(root.find("./RestingECGMeasurements"))
+    measured = measurements((name, root.findtext(f"./RestingECGMeasurements[1]/{name}")) for name in MEASUREMENTS)
     if (root.findtext("./PatientInfo/PaceMaker") or "").strip().lower() == "yes":
         notes.append("pacemaker")
     heart_rate = measured.get("VentricularRate") or 60_000 / (measured.get("RRInterval") or np.inf)
@@ -107,21 +105,23 @@ def _reject(*declaration: object) -> None:
 
 
 def _as_text(data: bytes) -> str:
-    """Text of an XML file without its declaration and without invalid characters, for files with a wrong encoding.
-
-    Latin-1 decodes any byte, and all values that are read are ASCII.
-    """
+    """Text of an XML file with a wrong encoding, without declaration and invalid characters; what is read is ASCII."""
     is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     text = data.decode("utf-16", errors="replace") if is_utf16 else data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     return _BARE_AMPERSAND.sub("&amp;", _CONTROL.sub("", re.sub(r"^\s*<\?xml[^>]*\?>", "", text)))
 
 
+def to_number(text: str | None) -> float:
+    """The number in a text, NaN if there is none."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")
+
+
 def _number(parent, name: str) -> float | None:
     """The positive finite number in a child element, None if there is none."""
-    try:
-        value = float(parent.findtext(f"./{name}") or 0)
-    except ValueError:
-        return None
+    value = to_number(parent.findtext(f"./{name}"))
     return value if 0 < value < np.inf else None
 
 
@@ -213,14 +213,7 @@ def _parse_slowly(text: str) -> np.ndarray:
         raise UnreadableError("WaveformData has a token that is not a number", DOWNLOAD_AGAIN) from error
 
 
-def _measurements(element) -> dict[str, float]:
-    """The device's measurements by name; empty ones (no P wave, a paced beat) are not included."""
-    measurements = {}
-    for name in MEASUREMENTS if element is not None else ():
-        try:
-            value = float(element.findtext(f"./{name}") or "nan")
-        except ValueError:
-            continue
-        if np.isfinite(value):
-            measurements[name] = value
-    return measurements
+def measurements(texts: Iterable[tuple[str, str | None]]) -> dict[str, float]:
+    """The device's measurements from names and texts; empty ones (no P wave, a paced beat) are not included."""
+    numbers = ((name, to_number(text)) for name, text in texts)
+    return {name: value for name, value in numbers if np.isfinite(value)}

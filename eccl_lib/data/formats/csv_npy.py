@@ -1,7 +1,5 @@
 """Readers of ECGs in CSV with lead names, and in .npy with sampling rate and leads in a JSON file beside it."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re
@@ -44,44 +42,39 @@ def read_csv(path: Path) -> EcgRecord:
     try:
         table = np.array([[float(x) if x.strip() else np.nan for x in row.split(separator)] for row in rows])
     except ValueError as error:
-        raise UnreadableError(
-            f"a row of {path.name} has another length or a cell that is not a number ({str(error)[:60]})", ACCEPTED
-        ) from error
+        reason = f"a row of {path.name} has another length or a cell that is not a number ({str(error)[:60]})"
+        raise UnreadableError(reason, ACCEPTED) from error
     if table.ndim != 2 or table.shape[1] != len(names):
         raise UnreadableError(f"{path.name} has {len(names)} names but {table.shape[-1]} columns", ACCEPTED)
     clock = [k for k, name in enumerate(names) if re.match(r"(?i)^(time|t|seconds|ms)\b|^(time|t)_", name)]
     rate = _csv_rate(settings, names[clock[0]] if clock else "", table[:, clock[0]] if clock else None)
-    leads = [k for k in range(len(names)) if k not in clock]
-    named = [names[k] for k in leads]
+    named = [name for k, name in enumerate(names) if k not in clock]
     factors = factors_of(named, settings.get("unit", settings.get("units", "mV")))
-    signal, notes = by_lead(named, table[:, leads].T, factors)
+    signal, notes = by_lead(named, np.delete(table, clock, axis=1).T, factors)
     return EcgRecord(signal, rate, notes=tuple(notes))
 
 
 def _csv_rate(settings: dict[str, str], clock_name: str, clock: np.ndarray | None) -> float:
     """Samples per second, from a line '# rate=' or from the time column. Raises UnreadableError."""
+    cure = f"The accepted form is {CSV}."
     text = settings.get("rate", settings.get("fs", settings.get("hz")))
     if text is not None:
         try:
             return float(re.sub(r"(?i)hz$", "", text))
         except ValueError as error:
-            reason = f"the sampling rate {text[:20]!r} is not a number"
-            raise UnreadableError(reason, f"The accepted form is {CSV}.") from error
+            raise UnreadableError(f"the sampling rate {text[:20]!r} is not a number", cure) from error
     if clock is None:
-        raise UnreadableError("the file contains no sampling rate", f"The accepted form is {CSV}.")
+        raise UnreadableError("the file contains no sampling rate", cure)
     steps = np.diff(clock)
     step = float(np.median(steps))
     if not step > 0 or np.abs(steps - step).max() > 0.5 * step:
-        raise UnreadableError("the time column is not evenly spaced", f"The accepted form is {CSV}.")
+        raise UnreadableError("the time column is not evenly spaced", cure)
     mean_step = (clock[-1] - clock[0]) / (len(clock) - 1)  # the mean step is exact even if times are rounded
     return (1000.0 if re.search(r"(?i)ms\b|milli", clock_name) else 1.0) / mean_step
 
 
 def read_npy(path: Path) -> EcgRecord:
-    """Read an array, leads x samples or samples x leads, with rate and leads in a JSON file beside it; see NPY.
-
-    Raises UnreadableError, also if both axes have the length of the list of leads.
-    """
+    """Read an array with rate and leads in a JSON file beside it; see NPY. Raises UnreadableError."""
     rate, leads, unit = _sidecar(path)
     if path.stat().st_size > LARGEST_TEXT:
         raise UnreadableError(f"the array has more than {LARGEST_TEXT / 2**20:.0f} MB", "Write one ECG per file.")

@@ -1,7 +1,5 @@
 """Detect a file's format from its content and read it: ECGs of all formats, cines from NIfTI or DICOM."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,10 +55,7 @@ ECG_FORMATS: list[tuple[Callable[[bytes], bool], Callable[[Path], EcgRecord]]] =
 
 
 def open_cine(path: Path | str) -> CineFile:
-    """Open a short-axis cine: a 4-D NIfTI, or DICOM files in a folder or zip with any series name.
-
-    Raises UnreadableError.
-    """
+    """Open a short-axis cine: a 4-D NIfTI, or DICOM files in a folder or zip of any series. Raises UnreadableError."""
     path = Path(path).expanduser()
     if path.is_dir() or path.suffix.lower() == ".zip":
         return dicom_series.open_file(path, any_name=True)

@@ -1,7 +1,5 @@
 """Reader of single-frame DICOM images: the header without identifying tags, and the pixels."""
 
-from __future__ import annotations
-
 import math
 import struct
 from dataclasses import dataclass
@@ -11,9 +9,11 @@ from io import BytesIO
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.files import reading
 
 LARGEST_MATRIX = 2048  # rows or columns; a cardiac cine has about 200
 SINGLE_FRAME = "Convert it to single-frame files (dcm4che's emf2sf), or to a 4-D NIfTI (dcm2niix)."
+DECODERS = "Compressed DICOM needs a decoder: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 PERPENDICULAR = 0.01  # largest deviation of two directions from unit length and a right angle
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # pydicom decompresses it without a size limit
@@ -83,17 +83,13 @@ def read_header(data: bytes, source: int = -1, size: int | None = None) -> Heade
     if not is_dicom(data):
         raise UnreadableError("the file is not DICOM")
     size = len(data) if size is None else size
-    try:
+    with reading("the DICOM header is damaged"):
         values, start = _walk(data)
         if values is None:
             if size > len(data):
                 raise UnreadableError("the beginning of the file is not enough to parse the header")
             values, start = _read_with_pydicom(data), -1
         header = _to_header(values, start, source)
-    except UnreadableError:
-        raise
-    except Exception as error:
-        raise UnreadableError(f"the DICOM header is damaged ({type(error).__name__})") from error
     if start + header.rows * header.columns * header.bits // 8 > size and start >= 0:
         raise UnreadableError("the DICOM file is truncated")
     return header
@@ -152,11 +148,9 @@ def _read_with_pydicom(data: bytes) -> dict:
     import pydicom
 
     dataset = pydicom.dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(TAGS.values()))
-    values = {name: dataset.get(name) for name in TAGS.values() if dataset.get(name) not in (None, "")}
-    return {
-        name: value if isinstance(value, str | int | float) else "\\".join(map(str, value))
-        for name, value in values.items()
-    }
+    values = {name: value for name in TAGS.values() if (value := dataset.get(name)) not in (None, "")}
+    lists = {name: value for name, value in values.items() if not isinstance(value, str | int | float)}
+    return values | {name: "\\".join(map(str, value)) for name, value in lists.items()}
 
 
 @lru_cache(maxsize=4096)
@@ -190,9 +184,8 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
     if not (0 < rows <= LARGEST_MATRIX and 0 < columns <= LARGEST_MATRIX):
         raise UnreadableError(f"the image has {rows} x {columns} pixels, which is not plausible for a cine")
     if (frames := int(values.get("NumberOfFrames") or 1)) != 1:
-        raise UnreadableError(
-            f"the DICOM file has {frames} frames (enhanced); only single-frame files are read", SINGLE_FRAME
-        )
+        reason = f"the DICOM file has {frames} frames (enhanced); only single-frame files are read"
+        raise UnreadableError(reason, SINGLE_FRAME)
     if int(values.get("SamplesPerPixel") or 1) != 1 or bits not in (8, 16):
         raise UnreadableError("the DICOM file is not a single-frame greyscale image of 8 or 16 bits")
     if min(numbers("PixelSpacing", 2)) <= 0:
@@ -235,13 +228,8 @@ def read_pixels(data: bytes, header: Header) -> np.ndarray:
     else:
         import pydicom
 
-        try:
+        with reading("the pixels cannot be decoded", DECODERS):
             pixels = pydicom.dcmread(BytesIO(data)).pixel_array
-        except Exception as error:
-            raise UnreadableError(
-                f"the pixels cannot be decoded ({type(error).__name__})",
-                "Compressed DICOM needs a decoder: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg",
-            ) from error
         if pixels.shape != (header.rows, header.columns):
             raise UnreadableError(f"pixels of shape {pixels.shape} do not match the header")
     if header.slope != 1 or header.intercept != 0:

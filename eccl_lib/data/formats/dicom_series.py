@@ -1,7 +1,5 @@
 """Reader of short-axis cines from a zip or folder of DICOM files: UK Biobank's field 20209, or other series."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -59,8 +57,6 @@ def _arrange(path: Path, any_name: bool, notes: list[str], whole: bool = False) 
     """The files and their stack. whole: check each file completely for damage, not only its header."""
     members = _folder(path) if path.is_dir() else _archive(path, notes)
     headers = _headers(members, notes, whole)
-    if any_name:
-        _one_study(headers)
     arranged = stack.arrange(_likely(headers) if any_name else _short_axis(headers, notes))
     notes.extend(arranged.notes)
     return members, arranged
@@ -76,8 +72,7 @@ def _archive(path: Path, notes: list[str]) -> list[Member]:
     archive = Zip(path)
     present = {info.filename.rsplit("/", 1)[-1] for info in archive.infos}
     manifests = [archive.member(info) for info in archive.infos if info.filename.lower().endswith((".cvs", ".csv"))]
-    missing = sum(1 for name in _manifest(manifests) if name not in present)
-    if missing:
+    if missing := sum(name not in present for name in _manifest(manifests)):
         notes.append(f"{missing} files of the manifest are missing in the zip")
     return [archive.member(info) for info in archive.infos if _may_be_image(info.filename)]
 
@@ -88,13 +83,9 @@ def _may_be_image(name: str) -> bool:
 
 
 def _folder(path: Path) -> list[Member]:
-    """The files of a folder that may be images; it may contain a whole examination.
-
-    Raises UnreadableError if there are more than MOST_FILES.
-    """
-    files = []
-    for folder, _, names in sorted(os.walk(path)):
-        files += [Path(folder) / name for name in sorted(names) if _may_be_image(name)]
+    """The files of a folder that may be images. Raises UnreadableError if there are more than MOST_FILES."""
+    folders = sorted(os.walk(path))
+    files = [Path(folder) / name for folder, _, names in folders for name in sorted(names) if _may_be_image(name)]
     if len(files) > MOST_FILES:
         reason = f"the folder has {len(files):,} files; the limit is {MOST_FILES:,}"
         raise UnreadableError(reason, "Keep only one person's examination, or only its short-axis series, in it.")
@@ -134,12 +125,8 @@ def _headers(members: list[Member], notes: list[str], whole: bool) -> list[dicom
         raise UnreadableError(f"{damaged_images} of {images} images: {last_error.reason}", last_error.cure)
     if not headers:
         raise UnreadableError("there is no DICOM image in it", DOWNLOAD_AGAIN)
-    if damaged_files:
-        notes.append(f"skipped {damaged_files} damaged files")
-    if damaged_images:
-        notes.append(f"skipped {damaged_images} damaged images")
-    if other:
-        notes.append(f"skipped {other} files that are not DICOM")
+    skipped = {"damaged files": damaged_files, "damaged images": damaged_images, "files that are not DICOM": other}
+    notes += [f"skipped {count} {kind}" for kind, count in skipped.items() if count]
     return headers
 
 
@@ -155,24 +142,20 @@ def _header(member: Member, source: int, length: int) -> dicom.Header | None:
     return dicom.read_header(data, source) if dicom.is_dicom(data) else None
 
 
-def _one_study(headers: list[dicom.Header]) -> None:
-    """Raises UnreadableError if the images are of several studies, i.e. of several people or visits."""
+def _likely(headers: list[dicom.Header]) -> list[dicom.Header]:
+    """Headers whose series description means short axis; all headers if there are none.
+
+    Raises UnreadableError if the images are of several studies, i.e. of several people or visits.
+    """
     studies = {header.study for header in headers} - {""}
     if len(studies) > 1:
         reason = f"the DICOM files are of {len(studies)} studies, i.e. of several people or visits"
         raise UnreadableError(reason, "Use a FOLDER one level deeper: each direct subfolder or zip is one study.")
-
-
-def _likely(headers: list[dicom.Header]) -> list[dicom.Header]:
-    """Headers whose series description means short axis; all headers if there are none."""
     return [header for header in headers if LIKELY.search(header.description)] or headers
 
 
 def _short_axis(headers: list[dicom.Header], notes: list[str]) -> list[dicom.Header]:
-    """Headers of UK Biobank's short-axis cine; all headers if no image has a series description.
-
-    Raises UnreadableError if all descriptions are of other series.
-    """
+    """Headers of UK Biobank's short-axis cine, or all if none is described. Raises UnreadableError if there is none."""
     selected = [header for header in headers if SHORT_AXIS.match(header.description.strip())]
     if not selected and not any(header.description.strip() for header in headers):
         notes.append("no image has a series description: all images count as short axis")

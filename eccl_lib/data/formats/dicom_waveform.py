@@ -1,11 +1,9 @@
 """Reader of ECGs stored as DICOM waveforms."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import read_bytes
+from eccl_lib.data.files import read_bytes, reading
 from eccl_lib.data.formats import dicom
 from eccl_lib.data.formats.leads import ACCEPTED, LARGEST_TEXT, by_lead, millivolts
 from eccl_lib.data.records import EcgRecord
@@ -16,7 +14,7 @@ def read(path: Path) -> EcgRecord:
     import pydicom
 
     read_bytes(path, LARGEST_TEXT)
-    try:
+    with reading("the DICOM waveform is damaged", quote=True):
         meta = pydicom.filereader.read_file_meta_info(path)
         if str(meta.get("TransferSyntaxUID")).encode() == dicom.DEFLATED:
             cure = "Convert it to an uncompressed transfer syntax."
@@ -31,9 +29,5 @@ def read(path: Path) -> EcgRecord:
         names = [channel.ChannelSourceSequence[0].CodeMeaning for channel in channels]
         units = [channel.ChannelSensitivityUnitsSequence[0].CodeValue for channel in channels]
         rate = float(groups[longest].SamplingFrequency)
-    except UnreadableError:
-        raise
-    except Exception as error:
-        raise UnreadableError(f"the DICOM waveform is damaged ({type(error).__name__}: {str(error)[:80]})") from error
     signal, notes = by_lead(names, values, [millivolts(unit) for unit in units])
     return EcgRecord(signal, rate, notes=tuple(notes))

@@ -1,7 +1,5 @@
 """Map the channels of an ECG file, by name and unit, to the twelve leads in mV, in the order of LEADS."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 
@@ -43,11 +41,6 @@ def lead_name(text: str) -> str | None:
     return next((known[word.lower()] for word in words if word.lower() in known), None)
 
 
-def is_inverted(text: str) -> bool:
-    """True if a channel's name marks an inverted lead."""
-    return _INVERTED.search(text) is not None
-
-
 def by_lead(names: Sequence[str], channels: np.ndarray, factors: Sequence[float]) -> tuple[np.ndarray, list[str]]:
     """Channels (C, T) in file order to (12, T) mV in the order of LEADS, NaN for absent leads; and notes.
 
@@ -63,7 +56,7 @@ def by_lead(names: Sequence[str], channels: np.ndarray, factors: Sequence[float]
             other.append(name.strip()[:20])
             continue
         seen.add(lead)
-        if is_inverted(name):
+        if _INVERTED.search(name):
             inverted.append(name.strip()[:20])
             factor = -factor
         signal[LEADS.index(lead)] = np.asarray(channel, dtype=np.float64) * factor

@@ -5,8 +5,6 @@ per recorded lead, usually I, II and V1 to V6, with int16 little-endian counts i
 LeadAmplitudeUnitsPerBit times LeadAmplitudeUnits. The sampling rate is SampleBase times 10^SampleExponent.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re
@@ -23,7 +21,9 @@ ROOT = "RestingECG"
 UNITS = {"MICROVOLTS": 1e-3, "MICROVOLT": 1e-3, "UV": 1e-3, "MILLIVOLTS": 1.0, "MILLIVOLT": 1.0, "MV": 1.0}
 # Every export names restecg.dtd. A document type without declarations is safe, and the DTD is not loaded.
 _DOCTYPE = re.compile(rb"<!DOCTYPE\s+RestingECG(\s+SYSTEM\s+(\"[^\"<>\[\]]*\"|'[^'<>\[\]]*'))?\s*>")
-_ENDED = re.compile(r"[\s]+")
+# MUSE's names of measurements to CardioSoft's: rates per minute, intervals in ms, axes in degrees.
+_NAMES = {name: name for name in ("VentricularRate", "QRSDuration", "QTInterval", "PAxis", "RAxis", "TAxis")}
+_NAMES |= {"PRInterval": "PQInterval", "QTCorrected": "QTCInterval"}
 
 
 def parse(data: bytes):
@@ -54,7 +54,8 @@ def read(root) -> EcgRecord:
         if len(channel) < longest:
             notes.append(f"lead {name} has {len(channel)} samples, others have {longest}")
     signal, lead_notes = by_lead(names, padded, factors)
-    measured = _measurements(root)
+    parts = [part for part in root.findall("RestingECGMeasurements[1]/*") if part.tag in _NAMES]
+    measured = cardiosoft.measurements((_NAMES[part.tag], part.text) for part in parts)
     return EcgRecord(signal, rate, measured.get("VentricularRate"), measured, (*notes, *lead_notes))
 
 
@@ -76,10 +77,7 @@ def _number(parent, name: str, default: float | None = None) -> float:
     text = (parent.findtext(name) or "").strip()
     if not text and default is not None:
         return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
+    value = cardiosoft.to_number(text)
     if not np.isfinite(value) or abs(value) > 1e6:
         raise UnreadableError(f"the XML has no valid {name} ({text[:20]!r})", DOWNLOAD_AGAIN)
     return value
@@ -98,7 +96,7 @@ def _factor(lead, name: str) -> float:
 
 def _counts(lead, name: str, notes: list[str]) -> np.ndarray:
     """Counts of a lead as float64. A wrong length raises UnreadableError; a wrong checksum adds a note."""
-    text = _ENDED.sub("", lead.findtext("WaveFormData") or "")
+    text = "".join((lead.findtext("WaveFormData") or "").split())
     try:
         payload = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -115,31 +113,3 @@ def _counts(lead, name: str, notes: list[str]) -> np.ndarray:
     if checksum.isdecimal() and int(checksum) not in (0, zlib.crc32(payload)):
         notes.append(f"the checksum of lead {name[:20]} is wrong")
     return np.frombuffer(payload, dtype="<i2").astype(np.float64)
-
-
-def _measurements(root) -> dict[str, float]:
-    """The device's measurements by CardioSoft's names: rates per minute, intervals in ms, axes in degrees."""
-    element = root.find("RestingECGMeasurements")
-    measurements = {}
-    for part in element if element is not None else ():
-        if part.tag in _NAMES:
-            try:
-                value = float(part.text or "nan")
-            except ValueError:
-                continue
-            if np.isfinite(value):
-                measurements[_NAMES[part.tag]] = value
-    return measurements
-
-
-# MUSE's names of measurements to CardioSoft's.
-_NAMES = {
-    "VentricularRate": "VentricularRate",
-    "PRInterval": "PQInterval",
-    "QRSDuration": "QRSDuration",
-    "QTInterval": "QTInterval",
-    "QTCorrected": "QTCInterval",
-    "PAxis": "PAxis",
-    "RAxis": "RAxis",
-    "TAxis": "TAxis",
-}

@@ -1,7 +1,5 @@
 """Reader of short-axis cines in 4-D NIfTI (x, y, slice, frame), such as ukbb_cardiac's sa.nii.gz."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +22,8 @@ def open_file(path: Path) -> CineFile:
         raise UnreadableError("the NIfTI's geometry is empty", "Write the affine into its header.")
     images = masks.voxels(image, shape).transpose(2, 3, 1, 0)  # (S, F, H, W)
     plane = masks.FLIP @ affine[:3]  # to DICOM's axes
-    axes = np.stack(
-        [np.column_stack([plane[:, 0], plane[:, 1], plane[:, 2] * s + plane[:, 3]]) for s in range(shape[2])]
-    )
+    axes = np.tile(plane[:, [0, 1, 3]], (shape[2], 1, 1))
+    axes[:, :, 2] += plane[:, 2] * np.arange(shape[2])[:, None]
     if plane[:, 2] @ stack.TOWARDS_APEX < 0:
         images, axes = images[::-1], axes[::-1]
     pixel_mm = float(spacing[1]), float(spacing[0])

@@ -1,7 +1,5 @@
 """Safe reader of zips: nothing is written to disk, unsafe archives are rejected, files are unpacked on demand."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zipfile
@@ -9,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 
@@ -30,17 +29,14 @@ class DamagedMemberError(UnreadableError):
 
 @dataclass(frozen=True)
 class Member:
-    """One file. size: unpacked bytes. start: returns the first bytes, unchecked. read: returns all, checked.
-
-    Both raise DamagedMemberError.
-    """
+    """One file of ``size`` bytes. start: the first bytes, unchecked; read: all, checked; raise DamagedMemberError."""
 
     size: int
     start: Callable[[int], bytes]
     read: Callable[[], bytes]
 
     @classmethod
-    def at(cls, path: Path) -> Member:
+    def at(cls, path: Path) -> Self:
         """A Member from a file on disk, of which only the requested bytes are read."""
         size = path.stat().st_size if path.is_file() else LARGEST_MEMBER + 1
         if size > LARGEST_MEMBER:
@@ -48,7 +44,7 @@ class Member:
         return cls(size, lambda count: _read(path, count), lambda: _read(path, -1))
 
     @classmethod
-    def damaged(cls) -> Member:
+    def damaged(cls) -> Self:
         """A Member that raises DamagedMemberError at each read."""
         return cls(0, _raise, _raise)
 

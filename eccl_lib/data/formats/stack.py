@@ -1,7 +1,5 @@
 """Arrange DICOM headers into a short-axis stack: slices base to apex, frames in time, by position and trigger time."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -52,12 +50,11 @@ class Stack:
 
     def pixel_axes(self) -> np.ndarray:
         """One matrix per slice that maps (column, row, 1) to mm in DICOM axes: (S, 3, 3)."""
-        axes = []
-        for slice_ in self.frames:
-            h = slice_[0]
-            along_row, along_column = np.array(h.orientation[:3]), np.array(h.orientation[3:])
-            axes.append(np.stack([along_row * h.spacing[1], along_column * h.spacing[0], np.array(h.position)], axis=1))
-        return np.stack(axes)
+        axes = np.empty((len(self.frames), 3, 3))
+        for matrix, (first, *_) in zip(axes, self.frames, strict=True):
+            directions = np.array(first.orientation).reshape(2, 3) * np.array(first.spacing[::-1])[:, None]
+            matrix[:, :2], matrix[:, 2] = directions.T, first.position
+        return axes
 
 
 def arrange(headers: Iterable[Header]) -> Stack:
@@ -81,7 +78,7 @@ def arrange(headers: Iterable[Header]) -> Stack:
     if len(kept) < len(chosen):
         notes.append(f"skipped {len(chosen) - len(kept)} slices with less than half of the frames")
     clock = np.median([_clock(frames) for frames in kept if len(frames) == count], axis=0)
-    stack = Stack(tuple(_on_clock(frames, clock, notes) for frames in kept), ())
+    stack = Stack(tuple(_on_clock(frames, clock, notes) for frames in kept))
     gaps = np.linalg.norm(np.diff(stack.positions, axis=0), axis=1)
     if len(gaps) and gaps.max() > 1.5 * gaps.min():
         notes.append(f"slices are {gaps.min():.0f} to {gaps.max():.0f} mm apart: one may be missing")

@@ -1,10 +1,9 @@
 """Reader of PhysioNet's WFDB records: PTB-XL, the Challenges, PTB and others."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.files import reading
 from eccl_lib.data.formats.leads import ACCEPTED, LONGEST_SECONDS, by_lead, millivolts
 from eccl_lib.data.records import EcgRecord
 
@@ -16,7 +15,7 @@ def read(header: Path) -> EcgRecord:
     import wfdb
 
     name = str(header.with_suffix(""))
-    try:
+    with reading("the WFDB record is damaged", ACCEPTED, quote=True):
         facts = wfdb.rdheader(name)
         # A header can name any file of the machine; only files in its own folder are opened.
         for file in facts.file_name or []:
@@ -26,12 +25,6 @@ def read(header: Path) -> EcgRecord:
                 raise UnreadableError(f"{file} has more than {LARGEST_FILE / 2**20:.0f} MB")
         last = min(int(facts.sig_len), int(LONGEST_SECONDS * facts.fs)) if facts.sig_len else None
         record = wfdb.rdrecord(name, sampto=last)
-    except UnreadableError:
-        raise
-    except Exception as error:
-        raise UnreadableError(
-            f"the WFDB record is damaged ({type(error).__name__}: {str(error)[:80]})", ACCEPTED
-        ) from error
     if record.p_signal is None or not record.sig_name:
         raise UnreadableError("the WFDB record has no signals", ACCEPTED)
     names, units = ([str(text or "") for text in texts] for texts in (record.sig_name, record.units))

@@ -1,7 +1,5 @@
 """Build a store and its report, whatever the files are."""
 
-from __future__ import annotations
-
 import time
 
 from eccl_lib.config.schema import Config

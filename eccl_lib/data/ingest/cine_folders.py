@@ -8,14 +8,12 @@
 | DICOM | all files below a direct subfolder of FOLDER, or a zip | | |
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from eccl_lib.data.files import FileListing, RejectedFile, walk
+from eccl_lib.data.files import FileListing, walk
 from eccl_lib.data.formats import dicom
 
 NIFTI = re.compile(r"(?i)(?P<stem>.+)\.nii(\.gz)?")
@@ -37,10 +35,7 @@ MMS_GROUPS |= {"NOR": (), "HHD": (), "IHD": (), "AHS": (), "ARV": ()}  # hyperte
 
 
 def find(folders: Sequence[Path]) -> FileListing:
-    """List each patient's cine, masks and known facts, by name (path below the folder).
-
-    Raises UnreadableError if a path does not exist.
-    """
+    """List each patient's cine, masks and facts, by path below the folder. Raises UnreadableError if one is missing."""
     listing = FileListing()
     for root in folders:
         nifti: dict[Path, dict[str, Path]] = {}
@@ -48,14 +43,14 @@ def find(folders: Sequence[Path]) -> FileListing:
             if match := NIFTI.fullmatch(path.name):
                 nifti.setdefault(path.parent, {})[match["stem"]] = path
             elif path.suffix.lower() == ".zip":
-                _add(listing, path.relative_to(root).with_suffix("").as_posix(), {"cine": (path,)})
+                listing.add(path.relative_to(root).with_suffix("").as_posix(), {"cine": (path,)}, "cine")
             elif _is_dicom(path):
                 below = path.relative_to(root).parts
                 patient = root / below[0] if len(below) > 1 else root
                 name = below[0] if len(below) > 1 else root.name
                 listing.participants.setdefault(name, {"cine": (patient,)})
             elif path.name != INFO and not INFORMATION.fullmatch(path.name):
-                listing.skipped[f"files {path.suffix.lower() or 'without a suffix'}"] += 1
+                listing.skip(path)
         for folder, files in nifti.items():
             _nifti(listing, root, folder, files)
     _information(listing, folders)
@@ -79,14 +74,6 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def _add(listing: FileListing, name: str, kinds: dict[str, tuple[Path, ...]]) -> None:
-    if name in listing.participants:
-        reason = "another cine has the same name apart from its suffix or FOLDER"
-        listing.rejected.append(RejectedFile("", kinds["cine"][0].name, reason, "Rename or remove one of them."))
-    else:
-        listing.participants[name] = kinds
-
-
 def _nifti(listing: FileListing, root: Path, folder: Path, files: dict[str, Path]) -> None:
     """Add the cines of one folder, each with its masks. files: name without suffix to path."""
     used: set[Path] = set()
@@ -100,7 +87,7 @@ def _nifti(listing: FileListing, root: Path, folder: Path, files: dict[str, Path
         name = (folder if own and folder != root else folder / stem).relative_to(root).as_posix()
         masks = _masks(stem, files)
         used.update(masks)
-        _add(listing, name, {"cine": (path,), **({"segmentation": masks} if masks else {})})
+        listing.add(name, {"cine": (path,), **({"segmentation": masks} if masks else {})}, "cine")
         if facts := _info(folder / INFO) if ACDC.fullmatch(stem) else {}:
             listing.facts[name] = facts
     unmatched = sum(_is_mask(stem) and path not in used for stem, path in files.items())
@@ -118,8 +105,7 @@ def _masks(stem: str, files: dict[str, Path]) -> tuple[Path, ...]:
     if acdc := ACDC.fullmatch(stem):
         frames = [(s, m) for s in sorted(files) if (m := ACDC_FRAME.fullmatch(s))]
         return tuple(files[s] for s, m in frames if m["mask"] and m["patient"] == acdc["patient"])
-    named = [s for s in sorted(files) if (m := MASK.fullmatch(s)) and stem in (m["of"], m["cine"])]
-    return tuple(files[s] for s in named)
+    return tuple(files[s] for s in sorted(files) if (m := MASK.fullmatch(s)) and stem in (m["of"], m["cine"]))
 
 
 def _info(path: Path) -> dict[str, str]:

@@ -1,14 +1,12 @@
 """List ECGs of any known format under any folders; each file is one recording, named by its path below the folder."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from eccl_lib.data.files import FileListing, RejectedFile, read_bytes, walk
+from eccl_lib.data.files import FileListing, read_bytes, walk
 from eccl_lib.data.formats.leads import lead_name
 
 SINGLE_FILE = (".xml", ".dcm", ".npy")  # formats with one file per recording
@@ -30,17 +28,13 @@ def find(folders: Sequence[Path]) -> FileListing:
     """
     listing = FileListing()
     files = [(root, path) for root in folders for path in _recordings(root, listing)]
-    fine = {_without_rate(root, path) for root, path in files if path.stem.endswith(FINE) and _is_whole(path)}
+    readable = [(root, path) for root, path in files if path.suffix.lower() not in OF_WFDB]
+    fine = {_without_rate(root, path) for root, path in readable if path.stem.endswith(FINE)}
     for root, path in files:
         if path.stem.endswith(COARSE) and _without_rate(root, path) in fine:
             listing.skipped[f"the same ECG at a lower rate, {COARSE} beside {FINE}"] += 1
             continue
-        name = path.relative_to(root).with_suffix("").as_posix()
-        if name in listing.participants:
-            reason = "another file has the same name apart from its suffix or FOLDER"
-            listing.rejected.append(RejectedFile("", path.name, reason, "Rename or remove one of them."))
-            continue
-        listing.participants[name] = {"ecg": (path,)}
+        listing.add(path.relative_to(root).with_suffix("").as_posix(), {"ecg": (path,)}, "file")
     _patients(listing)
     return listing
 
@@ -53,20 +47,13 @@ def _recordings(root: Path, listing: FileListing) -> Iterator[Path]:
         elif suffix in OF_WFDB and not path.with_suffix(".hea").is_file():
             yield path  # the header file is missing; the reader reports this
         elif suffix not in OF_WFDB:
-            listing.skipped[f"files {suffix or 'without a suffix'}"] += 1
+            listing.skip(path)
 
 
 def _without_rate(root: Path, path: Path) -> tuple[str, ...]:
     """The parts of a path that are equal for the two sampling rates of one ECG."""
-    folders = path.relative_to(root).parent.parts
-    return (
-        *(part for part in folders if not OF_A_RATE.fullmatch(part)),
-        path.stem.removesuffix(FINE).removesuffix(COARSE),
-    )
-
-
-def _is_whole(path: Path) -> bool:
-    return path.suffix.lower() not in OF_WFDB
+    folders = [part for part in path.relative_to(root).parent.parts if not OF_A_RATE.fullmatch(part)]
+    return (*folders, path.stem.removesuffix(FINE).removesuffix(COARSE))
 
 
 def _patients(listing: FileListing) -> None:

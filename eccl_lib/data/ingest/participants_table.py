@@ -1,7 +1,5 @@
 """The user's table of labels for an unpaired store: one row per id; diseases, traits, sex, age and patient."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,10 +65,7 @@ def read(path: Path, names: Collection[str]) -> pd.DataFrame:
 
 
 def of_layout(facts: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """The table of labels from a dataset's own facts. facts: recording to column to value.
-
-    A disease that is missing for any recording is dropped.
-    """
+    """The table of labels from a dataset's facts by recording and column, without diseases that any recording lacks."""
     table = pd.DataFrame.from_dict({name: dict(values) for name, values in facts.items()}, orient="index", dtype=object)
     incomplete = [name for name in DISEASES if name in table and table[name].isna().any()]
     return table.drop(columns=incomplete)
@@ -108,9 +103,8 @@ def rows(table: pd.DataFrame | None, names: Sequence[str]) -> Labelled:
     named = [disease for disease in DISEASES if disease in table]
     labels = {}
     if named:
-        labels["ever"] = np.stack(
-            [_disease(table, d) if d in named else np.zeros(len(table), bool) for d in DISEASES], 1
-        )
+        absent = np.zeros(len(table), dtype=bool)
+        labels["ever"] = np.stack([_disease(table, d) if d in named else absent for d in DISEASES], axis=1)
         if missing := [d for d in DISEASES if d not in named]:
             notes.append(f"the table has no column {', '.join(missing)}: all participants count as controls")
     elif not blank:

@@ -1,7 +1,5 @@
 """Delete withdrawn participants from disk: stores, views, caches, predictions and figures."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -48,10 +46,7 @@ def purge(withdrawn: Collection[str], progress: Log = print) -> dict[str, int]:
 
 
 def _purge_store(folder: Path, withdrawn: Collection[str]) -> int:
-    """Set rows of withdrawn participants to zero and delete their records and table rows; returns their number.
-
-    The slots are deleted last, because an interrupted purge needs them to resume.
-    """
+    """Zero rows of withdrawn participants and delete their records and table rows; returns their number."""
     slots = plan.read_slots(folder)
     removed = slots["eid"].isin(withdrawn)
     _purge_tables(folder, withdrawn)
@@ -65,7 +60,7 @@ def _purge_store(folder: Path, withdrawn: Collection[str]) -> int:
                 rows = np.load(path, mmap_mode="r+", allow_pickle=False)
                 rows[slot % layout.shard] = 0
                 rows.flush()
-    if removed.any():
+    if removed.any():  # last, because an interrupted purge needs the slots to resume
         write_frame(folder / plan.SLOTS, slots[~removed])
     return int(removed.sum())
 

@@ -3,8 +3,6 @@
 Counts of fewer than SMALL participants are withheld, and a second count if subtraction would reveal the first.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from itertools import pairwise
@@ -21,7 +19,7 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import report_page
 from eccl_lib.data.store import sharded
 from eccl_lib.data.store.plan import Inventory
-from eccl_lib.data.traits import TRAITS
+from eccl_lib.data.traits import TRAITS, Trait
 from eccl_lib.data.ukb.masking import masked
 from eccl_lib.io.files import write_json
 
@@ -39,12 +37,14 @@ def write(config: Config, data: Cohort, inventory: Inventory) -> Path:
     folder.mkdir(exist_ok=True)
     content = facts(config, data, inventory)
     write_json(folder / "report.json", content)
-    return report_page.write(folder, content, data, _drawn_rows(data))
+    drawn = np.sort(np.random.default_rng(len(data)).permutation(len(data))[:FIGURES])  # a fixed random sample
+    return report_page.write(folder, content, data, drawn)
 
 
 def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
     """The report's content, with small counts withheld."""
     kept, lines = len(data), len(data.quarantine)
+    notes = data.table["notes"].str.split("; ").explode().dropna().astype(str).map(_normalized)
     return {
         "settings": as_dict(config)["store"],
         "counts": _steps({**inventory.counts, "in the store": kept}) | _counts({"lines in quarantine": lines}),
@@ -54,12 +54,12 @@ def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
         "identities": [_identity(row, len(inventory.demographics)) for row in inventory.identities],
         "quality": _counts(_quality(data.table)) if data.ecg is not None else {},
         "segmentation": _segmentation(data.table),
-        "notes of the readers": suppress(_normalized_counts(data.table["notes"].str.split("; ").explode())),
+        "notes of the readers": suppress(notes[notes.str.len() > 0].value_counts().to_dict()),
         "people": _demographics(data.table),
         "prevalence": {rule: _cases(labels, kept) for rule, labels in _rules(config, data).items()},
         "splits": _splits(data),
         "leakage": [{"kind": x.kind, "level": x.level, "what": x.message} for x in leaks.check(config, data)],
-        "traits": [_trait(k, data.traits[:, k]) for k in range(len(TRAITS))],
+        "traits": [_trait(*column) for column in zip(TRAITS, data.traits.T, strict=True)],
         "small": SMALL,
     }
 
@@ -81,10 +81,7 @@ def _counts(counts: Mapping[str, int]) -> dict[str, int | str]:
 
 
 def _steps(counts: Mapping[str, int]) -> dict[str, int | str]:
-    """Counts of successive selection steps, such that no small difference between two steps can be computed.
-
-    The count of withdrawn participants is not part of the sequence.
-    """
+    """Counts of successive selection steps that reveal no small difference; "withdrawn" is not a step."""
     shown = _counts(counts)
     chain = [name for name in counts if name != "withdrawn"]
     for before, after in pairwise(chain):
@@ -104,14 +101,9 @@ def _count(n: int) -> int | str:
     return WITHHELD if 0 < n < SMALL else int(n)
 
 
-def _normalized_counts(messages: pd.Series) -> dict[str, int]:
-    """Number of occurrences of each message, after ids and numbers are replaced by N."""
-    plain = messages.dropna().astype(str).map(lambda text: re.sub(r"\d[\d.,]*", "N", masked(text).replace("<id>", "N")))
-    return plain[plain.str.len() > 0].value_counts().to_dict()
-
-
 def _normalized(text: str) -> str:
-    return next(iter(_normalized_counts(pd.Series([text]))), "")
+    """A message with ids and numbers replaced by N."""
+    return re.sub(r"\d[\d.,]*", "N", masked(text).replace("<id>", "N"))
 
 
 def most_frequent(quarantine: pd.DataFrame) -> str:
@@ -195,8 +187,7 @@ def _splits(data: Cohort) -> list[dict[str, Any]]:
     return rows
 
 
-def _trait(k: int, values: np.ndarray) -> dict[str, Any]:
-    trait = TRAITS[k]
+def _trait(trait: Trait, values: np.ndarray) -> dict[str, Any]:
     named = {"field": trait.field_id, "name": trait.name, "short": trait.short_name, "unit": trait.unit}
     return named | _distribution(values)
 
@@ -222,8 +213,3 @@ def _distribution(values: np.ndarray) -> dict[str, Any]:
 
 def _round(value: float) -> float:
     return float(f"{value:.4g}")
-
-
-def _drawn_rows(data: Cohort) -> np.ndarray:
-    """Row numbers of the recordings that are drawn: a fixed random sample of FIGURES rows."""
-    return np.sort(np.random.default_rng(len(data)).permutation(len(data))[:FIGURES])

@@ -1,7 +1,5 @@
 """The report as one self-contained HTML page: tables, histograms, and figures of twelve ECGs and crops."""
 
-from __future__ import annotations
-
 import base64
 import html
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +11,7 @@ import numpy as np
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.files import write_atomically, write_text
 
+STATISTICS = ("n", "mean", "sd", "p5", "p25", "p50", "p75", "p95")
 RATE = 500  # samples per second of a stored ECG
 STYLE = """
 :root { color-scheme: light; }
@@ -98,9 +97,8 @@ def _list(lines: Sequence[str], empty: str) -> str:
 
 
 def _numbers(demographics: Mapping[str, Any]) -> str:
-    columns = ("n", "mean", "sd", "p5", "p25", "p50", "p75", "p95")
     names = [name for name in ("age", "heart rate") if name in demographics]
-    return _rows(("", *columns), [(name, *(demographics[name].get(column) for column in columns)) for name in names])
+    return _rows(("", *STATISTICS), [(name, *map(demographics[name].get, STATISTICS)) for name in names])
 
 
 def _prevalence(rules: Mapping[str, Mapping[str, Any]]) -> str:
@@ -119,9 +117,9 @@ def _leaks(leaks: Sequence[Mapping[str, str]]) -> str:
 
 
 def _trait_table(traits: Sequence[Mapping[str, Any]]) -> str:
-    columns = ("field", "name", "unit", "n", "mean", "sd", "p5", "p25", "p50", "p75", "p95")
-    rows = [[str(t["field"]), *(t.get(column) for column in columns[1:])] for t in traits]
-    return _rows(columns, rows)
+    columns = ("name", "unit", *STATISTICS)
+    rows = [[str(trait["field"]), *(trait.get(column) for column in columns)] for trait in traits]
+    return _rows(("field", *columns), rows)
 
 
 def _image(content: bytes | None, name: str) -> str:
@@ -139,15 +137,16 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes:
+        ax.axis("off")
+    return figure, axes
 
 
 def _ecgs(data: Cohort, rows: Sequence[int]) -> Any:
     if not len(rows) or data.ecg is None:
         return None
     figure, axes = _figure((len(rows) + 1) // 2, 2, 11, 0.95 * ((len(rows) + 1) // 2))
-    for ax in axes:
-        ax.axis("off")
     for ax, row in zip(axes, rows, strict=False):
         lead = data.ecg[int(row)][1] / 1000
         ax.plot(np.arange(len(lead)) / RATE, lead, color="#1a1a1a", linewidth=0.6)
@@ -162,8 +161,6 @@ def _crops(data: Cohort, rows: Sequence[int]) -> Any:
     if not len(rows) or data.clips is None:
         return None
     figure, axes = _figure(4, 6, 11, 7.6)
-    for ax in axes:
-        ax.axis("off")
     for k, row in enumerate(rows[:12]):
         clip = data.clips[int(row)]
         change = np.abs(clip.astype(np.int16) - clip[:, :, :1]).mean(axis=(0, 1))
@@ -179,8 +176,6 @@ def _traits(traits: Sequence[Mapping[str, Any]]) -> Any:
         return None
     lines = -(-len(drawn) // 9)
     figure, axes = _figure(lines, 9, 13, 1.25 * lines)
-    for ax in axes:
-        ax.axis("off")
     for ax, trait in zip(axes, drawn, strict=False):
         bars = trait["histogram"]
         edges = np.linspace(bars["from"], bars["to"], len(bars["bars"]) + 1)

@@ -5,8 +5,6 @@ when it is full, and darker half a beat later. The sign therefore distinguishes 
 heart's outer border.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError

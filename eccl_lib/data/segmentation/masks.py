@@ -1,7 +1,5 @@
 """Read given masks and align them with the images by geometry; labels 0 background, 1 LV cavity, 2 LV wall, 3 RV."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence
@@ -10,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.files import reading
 
 LARGEST_VOXELS = 2**28  # 256 MB of uint8: a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million
 LARGEST_BYTES = 2**30  # of the voxels in memory
@@ -31,13 +30,11 @@ def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
     """Open a NIfTI without reading its voxels: nibabel image, affine and 4-D shape. Raises UnreadableError."""
     import nibabel
 
-    try:
+    with reading("the file is not a readable NIfTI", MAKE_AGAIN):
         image = nibabel.load(path)
         shape = tuple(int(n) for n in image.shape)
         affine = np.asarray(image.affine, dtype=np.float64)
         kind = image.get_data_dtype()
-    except Exception as error:
-        raise UnreadableError(f"the file is not a readable NIfTI ({type(error).__name__})", MAKE_AGAIN) from error
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise UnreadableError("the NIfTI's geometry is not an affine", MAKE_AGAIN)
     if kind.kind not in "iuf":
@@ -54,12 +51,8 @@ def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
 
 def voxels(image: object, shape: tuple[int, ...]) -> np.ndarray:
     """Voxels of a NIfTI, scaled by its header: (X, Y, S, F). Raises UnreadableError if they are damaged."""
-    try:
+    with reading("the NIfTI's voxels are damaged or truncated", MAKE_AGAIN):
         return np.asanyarray(image.dataobj).reshape(shape)
-    except Exception as error:
-        raise UnreadableError(
-            f"the NIfTI's voxels are damaged or truncated ({type(error).__name__})", MAKE_AGAIN
-        ) from error
 
 
 def read_mask(
@@ -81,12 +74,7 @@ def read_mask(
     if path is None:
         raise UnreadableError("no segmentation is given, so the location of the heart is unknown", GIVE_MASKS)
     path = Path(path)
-    if frames is None and (files := _acdc_frames(path)):
-        parts = [read_mask(file, pixel_axes, shape, (frame,), order) for frame, file in files.items()]
-        return np.maximum.reduce(parts)
-    if frames is None and END_DIASTOLE_NAME.search(path.name):
-        end_systole = path.with_name(END_DIASTOLE_NAME.sub(r"_ES\1", path.name))
-        files = {0: path} | ({round(END_SYSTOLE * shape[1]): end_systole} if end_systole.is_file() else {})
+    if frames is None and (files := _single_frames(path, shape[1])):
         parts = [read_mask(file, pixel_axes, shape, (frame,), order) for frame, file in files.items()]
         return np.maximum.reduce(parts)
     aligned = _align(path, pixel_axes, shape, order)
@@ -103,8 +91,11 @@ def read_mask(
     return out
 
 
-def _acdc_frames(path: Path) -> dict[int, Path]:
-    """ACDC's single-frame masks of the same patient, by frame number from 0; empty if the file is not such a mask."""
+def _single_frames(path: Path, count: int) -> dict[int, Path]:
+    """Masks of single frames by frame number from 0: ACDC's of the same patient, or those of ED and ES; else empty."""
+    if END_DIASTOLE_NAME.search(path.name):
+        end_systole = path.with_name(END_DIASTOLE_NAME.sub(r"_ES\1", path.name))
+        return {0: path} | ({round(END_SYSTOLE * count): end_systole} if end_systole.is_file() else {})
     name = ACDC_NAME.fullmatch(path.name)
     candidates = sorted(path.parent.glob("*_gt.nii*")) if name else []
     matches = {file: ACDC_NAME.fullmatch(file.name) for file in candidates}
@@ -133,8 +124,7 @@ def to_standard_order(labels: np.ndarray, order: str, option: str = "--mask-labe
     """
     if order not in ORDERS:
         raise UnreadableError(f"there is no label order {order!r}", f"Known orders: {', '.join(ORDERS)}.")
-    same = ORDERS[order] == (0, 1, 2, 3)
-    standard = labels if same else np.array(ORDERS[order], dtype=np.uint8)[labels]
+    standard = labels if ORDERS[order] == (0, 1, 2, 3) else np.array(ORDERS[order], dtype=np.uint8)[labels]
     left, right = wall_share(standard)
     if right - left > MORE_ENCLOSED:
         other = next(name for name, meaning in ORDERS.items() if meaning != ORDERS[order])

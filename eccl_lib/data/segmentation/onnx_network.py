@@ -1,7 +1,5 @@
 """Segmentation by a user's ONNX network: one short-axis image in, one score for each of four labels out."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,10 +86,7 @@ class OnnxNet:
 
 @functools.lru_cache(maxsize=2)
 def load_session(path: str) -> tuple[Any, tuple[int | None, int | None]]:
-    """Load a network once per process; returns it and its input's rows and columns (None: free).
-
-    Raises UnreadableError.
-    """
+    """The network, loaded once per process, and its input's rows and columns (None: free). Raises UnreadableError."""
     try:
         import onnxruntime
     except ImportError as error:

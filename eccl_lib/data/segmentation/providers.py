@@ -11,8 +11,6 @@ A network segments two frames of each slice to choose the slice, and then all fr
 compared with that of circle voting; the cine is flagged if they are far apart.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib
@@ -117,10 +115,7 @@ def read(
 
 
 def locate(record: CineRecord, choice: str = "middle", segmenter: Segmenter = AUTO) -> CineRecord:
-    """The chosen slice of a cine in memory, with the heart located by its labels or by the segmenter.
-
-    choice: ``StoreConfig.slice_choice``. Raises UnreadableError.
-    """
+    """The chosen slice (``StoreConfig.slice_choice``) of a cine in memory with the heart. Raises UnreadableError."""
     facts = record.spacing_mm, record.slice_step_mm, record.frame_ms
     pixels = pixels_in_memory(record.images)
     cine = CineFile(record.images.shape, np.empty((0, 3, 3)), *facts, pixels, record.notes)
@@ -222,10 +217,7 @@ def _region(heart: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[slice, 
 
 
 def _compare_with_voting(labels: np.ndarray, images: np.ndarray, spacing_mm: tuple[float, float], provider: str) -> str:
-    """A note if the LV centres of network and voting are more than APART_MM apart, else "".
-
-    labels, images: (S, f, H, W).
-    """
+    """A note if network and voting place the LV more than APART_MM apart, else "". labels, images: (S, f, H, W)."""
     weight = (labels == cmr.LV).sum(axis=(0, 1))
     centre = [np.average(np.arange(n), weights=weight.sum(axis=1 - k)) for k, n in enumerate(weight.shape)]
     try:

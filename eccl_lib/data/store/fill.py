@@ -4,8 +4,6 @@ Blocks of consecutive slots are processed together. A block's rows are flushed t
 atomically. Interrupted builds therefore resume, and the result has the same bytes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -21,7 +19,8 @@ import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import ARRAYS, Config, arrays_of
-from eccl_lib.data import cmr, ecg, files
+from eccl_lib.data import cmr, ecg, files, synthetic
+from eccl_lib.data.formats import detect
 from eccl_lib.data.records import CineRecord, EcgRecord
 from eccl_lib.data.segmentation import providers
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
@@ -88,28 +87,18 @@ def process(participant: Participant, config: Config) -> tuple[dict[str, np.ndar
 
 def _ecg(participant: Participant, config: Config) -> EcgRecord:
     if participant.index >= 0:
-        from eccl_lib.data import synthetic
-
         return synthetic.render_ecg(config.synthetic, participant.index)
-    if arrays_of(config.cohort) == ARRAYS:
-        return _read(participant, "ecg", readers.read_ecg)
-    from eccl_lib.data.formats import detect
-
-    return _read(participant, "ecg", detect.read_ecg)
+    return _read(participant, "ecg", readers.read_ecg if arrays_of(config.cohort) == ARRAYS else detect.read_ecg)
 
 
 def _cine(participant: Participant, config: Config) -> CineRecord:
     if participant.index >= 0:
-        from eccl_lib.data import synthetic
-
         return synthetic.render_cine(config.synthetic, participant.index)
     return _read(participant, "cine", lambda path: read_cine(path, participant, config))
 
 
 def read_cine(path: Path, participant: Participant, config: Config) -> CineRecord:
     """The stored slice of a cine, with the heart located by the participant's segmenter. Raises UnreadableError."""
-    from eccl_lib.data.formats import detect
-
     open_file = readers.open_cine if arrays_of(config.cohort) == ARRAYS else detect.open_cine
     masks, segmenter, choice = participant.paths("segmentation"), participant.segmenter, config.store.slice_choice
     if masks and segmenter.chosen(mask_given=True) == "masks":
@@ -154,10 +143,7 @@ def fill(
     progress: Log,
     retry: bool = False,
 ) -> dict[int, dict]:
-    """Write each slot's participant into the arrays and return one record per slot.
-
-    Slots with a current record are skipped. retry: process quarantined participants again.
-    """
+    """Fill the slots that have no current record (``retry``: nor one in quarantine) and return the records by slot."""
     shapes = row_shapes(config)
     layout.records.mkdir(parents=True, exist_ok=True)
     if layout.numbered or _pending(participants, read_records(layout), retry):
@@ -208,14 +194,8 @@ def is_current(participant: Participant, record: dict) -> bool:
 
 def _pending(participants: Mapping[int, Participant], records: dict[int, dict], retry: bool) -> list[int]:
     """Slots without a current record, sorted; with ``retry`` also the quarantined ones."""
-
-    def done(slot: int, participant: Participant) -> bool:
-        record = records.get(slot)
-        if record is None or not is_current(participant, record):
-            return False
-        return not (retry and "quarantine" in record)
-
-    return sorted(slot for slot, participant in participants.items() if not done(slot, participant))
+    done = {slot: record for slot, record in records.items() if not (retry and "quarantine" in record)}
+    return sorted(slot for slot, p in participants.items() if slot not in done or not is_current(p, done[slot]))
 
 
 def _fill_slots(participants: dict[int, Participant], config: Config, layout: Layout) -> list[int]:

@@ -1,11 +1,10 @@
 """Location of a store's rows on disk, and writes that cannot leave incomplete rows unnoticed."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -28,12 +27,12 @@ class Layout:
     names: tuple[str, ...] = ARRAYS
 
     @classmethod
-    def whole(cls, build: Path, slots: int) -> Layout:
+    def whole(cls, build: Path, slots: int) -> Self:
         """One file per array, as in the embedded cohort."""
         return cls(build, build / "records", slots, slots, numbered=False)
 
     @classmethod
-    def sharded(cls, folder: Path, slots: int, names: tuple[str, ...] = ARRAYS) -> Layout:
+    def sharded(cls, folder: Path, slots: int, names: tuple[str, ...] = ARRAYS) -> Self:
         """One file per SHARD participants, so that no two processes or machines write to the same file."""
         return cls(folder / "store" / "shards", folder / "records", slots, SHARD, names=names)
 
@@ -66,10 +65,7 @@ class Layout:
                 os.fsync(handle.fileno())
 
     def prepare(self, name: str, slot: int, row_shape: tuple[int, ...], dtype: type) -> None:
-        """Create a sparse file of zeros for a slot's shard and delete the shard's records.
-
-        Does nothing if a file of this shape and dtype exists.
-        """
+        """Create a sparse file of zeros for a slot's shard, unless it exists, and delete the shard's records."""
         path, shape = self.file(name, slot), (self.shard, *row_shape)
         if path.is_file():
             with contextlib.suppress(ValueError, OSError):

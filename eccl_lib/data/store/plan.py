@@ -1,12 +1,11 @@
 """Plan of a store: participants and their slots, from the user's folders and tables, before any file is read."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -23,58 +22,10 @@ from eccl_lib.io.files import read_json, write_frame, write_json
 MAX_AGE = 120  # years; ours
 SOURCE, SLOTS = "source.json", "slots.parquet"
 RULES = ("ever", "prevalent", "incident")  # StoreConfig.labels
-OPTIONS = {
-    "provider": "--segmenter",
-    "mask_labels": "--mask-labels",
-    "onnx": "--onnx",
-    "onnx_labels": "--onnx-labels",
-    "onnx_scaling": "--onnx-scaling",
-    "onnx_pixel_mm": "--onnx-pixel-mm",
-}  # of the command, by field of Segmenter
+# Options of the command by field of Segmenter.
+OPTIONS = {"provider": "--segmenter", "mask_labels": "--mask-labels", "onnx": "--onnx"}
+OPTIONS |= {"onnx_labels": "--onnx-labels", "onnx_scaling": "--onnx-scaling", "onnx_pixel_mm": "--onnx-pixel-mm"}
 NO_ROW = {"reason": "the table has no row for this participant", "cure": "Export the table again with all ids."}
-
-
-@dataclass(frozen=True)
-class Source:
-    """The inputs of the build command; paths are absolute."""
-
-    folders: tuple[str, ...]
-    tables: tuple[str, ...]
-    segmentations: tuple[str, ...] = ()
-    until: str | None = None  # ISO date of the last recorded diagnoses
-    segmenter: Segmenter = AUTO
-
-    @classmethod
-    def read(cls, folder: Path) -> Source | None:
-        """The last command's source of a store, None where there was none."""
-        if not (folder / SOURCE).is_file():
-            return None
-        content = read_json(folder / SOURCE)
-        content.pop("command", None)
-        segmenter = Segmenter(**content.pop("segmenter", {}))
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-        return cls(**fields, segmenter=segmenter)
-
-    def make_inventory(self, folder: Path) -> Inventory:
-        """``make_inventory`` without the withdrawn participants."""
-        return make_inventory(self, folder, withdrawals.read())
-
-    def write(self, folder: Path) -> None:
-        """Keep it beside the store."""
-        write_json(folder / SOURCE, asdict(self) | {"command": self.command()})
-
-    def command(self) -> str:
-        """The shell command that goes on from here."""
-        words = [*self.folders, "--table", *self.tables, "--no-withdrawals"]
-        words += ["--segmentations", *self.segmentations] if self.segmentations else []
-        words += ["--until", self.until] if self.until else []
-        words += words_of(self.segmenter)
-        return shlex.join(["eccl", "ingest", "ukb", *words])
-
-
-def words_of(segmenter: Segmenter) -> list[str]:
-    """What a command says of a segmenter."""
-    return [word for name, value in segmenter.asked().items() for word in (OPTIONS[name], str(value))]
 
 
 @dataclass
@@ -97,6 +48,56 @@ class Inventory:
     identities: list[dict[str, object]] = field(default_factory=list)
 
 
+class Inputs:
+    """The inputs of a build command, kept beside its store.
+
+    A subclass is a dataclass with the field ``segmenter``, and has ``words()`` and ``make_inventory(folder)``.
+    """
+
+    segmenter: Segmenter
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """The last command's source of a store, None where there was none."""
+        if not (folder / SOURCE).is_file():
+            return None
+        content = read_json(folder / SOURCE)
+        content.pop("command", None)
+        segmenter = Segmenter(**content.pop("segmenter", {}))
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        return cls(**fields, segmenter=segmenter)
+
+    def write(self, folder: Path) -> None:
+        """Keep it beside the store."""
+        write_json(folder / SOURCE, asdict(self) | {"command": self.command()})
+
+    def command(self) -> str:
+        """The shell command that goes on from here."""
+        settings = [word for name, value in self.segmenter.asked().items() for word in (OPTIONS[name], str(value))]
+        return shlex.join(["eccl", "ingest", *self.words(), *settings])
+
+
+@dataclass(frozen=True)
+class Source(Inputs):
+    """The inputs of ``eccl ingest ukb``; paths are absolute."""
+
+    folders: tuple[str, ...]
+    tables: tuple[str, ...]
+    segmentations: tuple[str, ...] = ()
+    until: str | None = None  # ISO date of the last recorded diagnoses
+    segmenter: Segmenter = AUTO
+
+    def make_inventory(self, folder: Path) -> Inventory:
+        """``make_inventory`` without the withdrawn participants."""
+        return make_inventory(self, folder, withdrawals.read())
+
+    def words(self) -> list[str]:
+        """The command's words, without the segmenter's."""
+        segmentations = ["--segmentations", *self.segmentations] if self.segmentations else []
+        until = ["--until", self.until] if self.until else []
+        return ["ukb", *self.folders, "--table", *self.tables, "--no-withdrawals", *segmentations, *until]
+
+
 def make_inventory(source: Source, folder: Path, withdrawn: frozenset[str], visit: int = IMAGING_VISIT) -> Inventory:
     """List files and tables, assign a slot to each participant with complete data, and write the slots to ``folder``.
 
@@ -115,33 +116,19 @@ def make_inventory(source: Source, folder: Path, withdrawn: frozenset[str], visi
     slots = assign_slots(folder, complete)
     participants = {slots[eid]: listed_participant(eid, consenting[eid], source.segmenter) for eid in complete}
     write_slots(folder, slots, participants)
-    traits = tables.traits(rows)
-    return Inventory(
-        participants,
-        _demographics(rows, visit, notes),
-        traits,
-        _labels(rows, source.until, notes),
-        excluded,
-        {
-            "withdrawn": len(present) - len(consenting),
-            "with an ECG or a cine": len(consenting),
-            "with an ECG, a cine and a row in the table": len(complete),
-        },
-        dict(listing.skipped),
-        notes,
-        trait_checks.check(traits).to_dict("records"),
-    )
+    counts = {"withdrawn": len(present) - len(consenting), "with an ECG or a cine": len(consenting)}
+    counts["with an ECG, a cine and a row in the table"] = len(complete)
+    traits, demographics = tables.traits(rows), _demographics(rows, visit, notes)
+    labels, identities = _labels(rows, source.until, notes), trait_checks.check(traits).to_dict("records")
+    skipped = dict(listing.skipped)
+    return Inventory(participants, demographics, traits, labels, excluded, counts, skipped, notes, identities)
 
 
 def _complete_participants(present: Mapping[str, Mapping], known: set[str]) -> tuple[list[str], list[dict[str, str]]]:
-    """Sorted eids of participants with complete data, and rows of the quarantine list for the others.
-
-    known: eids that have a row in the table.
-    """
+    """Sorted eids with files and a row in the table (``known``), and rows of the quarantine list for the others."""
     complete, excluded = [], []
     for eid, kinds in present.items():
-        missing = [fill.MISSING_FILE[kind] for kind in ("ecg", "cine") if kind not in kinds]
-        if missing:
+        if missing := [fill.MISSING_FILE[kind] for kind in ("ecg", "cine") if kind not in kinds]:
             reason, cure = missing[0]
             excluded.append({"eid": eid, "file": "", "reason": reason, "cure": cure})
         elif eid not in known:

@@ -1,7 +1,5 @@
 """Pandera schemas of the tables that one stage writes and another reads."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 
@@ -15,7 +13,7 @@ ECG_FACTS = ("heart_rate", "missing_leads", "flat_leads", "gaps", "clipped", "ba
 ECG_FACTS += ("heart_rate_from",)
 HEART_FACTS = ("segmenter", "heart_flagged")
 FACTS = (*ECG_FACTS, *HEART_FACTS, "notes")  # columns about the recordings
-SHA256 = r"[0-9a-f]{64}"
+SHA256, CHECKSUMS = r"[0-9a-f]{64}", ("ecg_sha256", "clip_sha256")
 
 
 def check(name: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -59,8 +57,7 @@ def schemas() -> dict[str, Any]:
         "heart_flagged": Column(bool, coerce=True, required=False),  # absent in older stores, which used masks only
     }
     slot = {"slot": Column(int, Check.ge(0), unique=True, coerce=True)}
-    checksums = ({name: Column(str, Check.str_matches(SHA256))} for name in ("ecg_sha256", "clip_sha256"))
-    ecg_checksum, clip_checksum = checksums
+    ecg_checksum, clip_checksum = ({name: Column(str, Check.str_matches(SHA256))} for name in CHECKSUMS)
     # The eid of an unpaired store is a hash of the file's name. All recordings of one patient are in one split.
     named = {"name": Column(str, unique=True), "patient": Column(str, Check.str_matches(f"^{EID}$"))}
     text = {name: Column(str) for name in ("file", "reason", "cure")}

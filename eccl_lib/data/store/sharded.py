@@ -4,14 +4,11 @@ The store can be read while it is being built, and opening it reads no raw files
 store; labels and split are applied when it is opened.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import hashlib
 import io
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,23 +24,14 @@ from eccl_lib.data.store.layout import Layout
 from eccl_lib.data.store.plan import Inventory
 from eccl_lib.data.ukb import withdrawals
 from eccl_lib.io import checksums, paths
-from eccl_lib.io.files import exclusive_lock, read_json, write_array, write_frame, write_json
+from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_array, write_frame, write_json
 from eccl_lib.io.progress import Log
 from eccl_lib.io.workers import Workers
 
 FORMAT = 1  # increase when the preprocessing changes the stored data
 PIXELS = ("slice_choice", "crop", "clip_frames", "clip_size")  # fields of StoreConfig that the arrays depend on
 SECONDS_BETWEEN_PUBLICATIONS = 600.0
-
-
-class Source(Protocol):
-    """The inputs of a build command."""
-
-    def make_inventory(self, folder: Path) -> Inventory:
-        """The plan of a build; writes the slots to ``folder``."""
-
-    def write(self, folder: Path) -> None:
-        """Write the inputs to ``folder``."""
+Source = plan.Inputs  # of a build command
 
 
 def folder_of(config: Config) -> Path:
@@ -70,33 +58,24 @@ def build(
         inventory = source.make_inventory(folder)
         source.write(folder)
         layout = layout_of(folder, config.cohort)
-        publisher = _Publisher(folder, inventory, layout, config, progress)
         progress(f"building the store of {len(inventory.participants):,} participants in {folder}")
+        last = time.monotonic()
+
+        def log(line: str) -> None:
+            """Log a line, and publish the incomplete store every SECONDS_BETWEEN_PUBLICATIONS."""
+            nonlocal last
+            progress(line)
+            if time.monotonic() - last > SECONDS_BETWEEN_PUBLICATIONS:
+                publish(folder, inventory, fill.read_records(layout), config, complete=False)
+                last = time.monotonic()
+
         try:
-            records = fill.fill(inventory.participants, config, layout, workers, publisher, retry)
+            records = fill.fill(inventory.participants, config, layout, workers, log, retry)
         except BaseException:
             publish(folder, inventory, fill.read_records(layout), config, complete=False)
             raise
         publish(folder, inventory, records, config, complete=True)
     return folder, inventory
-
-
-@dataclasses.dataclass
-class _Publisher:
-    """A progress log that also publishes the incomplete store every SECONDS_BETWEEN_PUBLICATIONS."""
-
-    folder: Path
-    inventory: Inventory
-    layout: Layout
-    config: Config
-    progress: Log
-    last: float = dataclasses.field(default_factory=time.monotonic)
-
-    def __call__(self, line: str) -> None:
-        self.progress(line)
-        if time.monotonic() - self.last > SECONDS_BETWEEN_PUBLICATIONS:
-            publish(self.folder, self.inventory, fill.read_records(self.layout), self.config, complete=False)
-            self.last = time.monotonic()
 
 
 def layout_of(folder: Path, cohort: str = "ukb") -> Layout:
@@ -154,7 +133,7 @@ def write(
     for name, array in arrays.items():
         write_array(target / f"{name}.npy", array)
     names = ["table.parquet", "quarantine.parquet", *(f"{name}.npy" for name in arrays)]
-    files = {name: _sha256((target / name).read_bytes()) for name in sorted(names)}
+    files = {name: sha256(target / name) for name in sorted(names)}
     layout = layout_of(folder, cohort)
     checksums.note(folder, [path for name in layout.names for path in layout.files(name) if path.is_file()])
     write_json(folder / "manifest.json", {"format": FORMAT, "files": files, **facts})
@@ -184,9 +163,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     layout = layout_of(folder, config.cohort)
     _verify_shards(folder, layout, slots, row_checksums, all_files=False)
     shapes = fill.row_shapes(config)
-    arrays = dict.fromkeys(ARRAYS) | {
-        name: Rows(layout.files(name), layout.shard, slots, *shapes[name]) for name in layout.names
-    }
+    stored = {name: Rows(layout.files(name), layout.shard, slots, *shapes[name]) for name in layout.names}
     return Cohort(
         folder=folder,
         fingerprint=_fingerprint(config, table, row_checksums, traits, labels),
@@ -197,7 +174,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
         progress=progress,
         complete=manifest["complete"],
         row_checksums=row_checksums,
-        **arrays,
+        **(dict.fromkeys(ARRAYS) | stored),
     )
 
 
@@ -213,23 +190,17 @@ def _fingerprint(
 
 
 def read(folder: Path, tries: int = 5) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest and the content of its files, which match its checksums.
-
-    Reading is repeated if a concurrent build replaces the files. Raises DamagedError after ``tries`` attempts.
-    """
+    """Manifest and content of its files, retried while a build replaces them. Raises DamagedError after ``tries``."""
     for k in range(tries):
         manifest = read_json(folder / "manifest.json")
         files = [folder / "store" / name for name in manifest["files"]]
         content = {path.name: path.read_bytes() for path in files if path.is_file()}
-        wrong = [path for path in files if _sha256(content.get(path.name, b"")) != manifest["files"][path.name]]
+        found = {path: hashlib.sha256(content.get(path.name, b"")).hexdigest() for path in files}
+        wrong = [path for path in files if found[path] != manifest["files"][path.name]]
         if not wrong:
             return manifest, content
         time.sleep(0.2 * k)
     raise checksums.damaged(wrong[0], "Run the command that built the store again.")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def array(content: dict[str, bytes], name: str) -> np.ndarray:
@@ -238,10 +209,7 @@ def array(content: dict[str, bytes], name: str) -> np.ndarray:
 
 
 def _labels(content: dict[str, bytes], config: Config) -> np.ndarray:
-    """Labels of all rows, (N, 4) bool; all False in a store of ECGs without a table.
-
-    Raises MissingError if the store does not have labels of the config's rule.
-    """
+    """Labels of all rows, (N, 4) bool, all False for ECGs without a table. Raises MissingError if the rule has none."""
     rule = config.store.labels
     if config.cohort.startswith("ecg-") and not any(name.startswith("labels-") for name in content):
         return np.zeros((len(array(content, "traits")), len(DISEASES)), dtype=bool)
@@ -258,10 +226,7 @@ def before_and_after(config: Config) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def verify(folder: Path, cohort: str, all_files: bool = False) -> None:
-    """Compare the store's rows with their checksums: all shards, or those modified since the last check.
-
-    Raises DamagedError.
-    """
+    """Raises DamagedError if a row differs from its checksum; by default in shards modified since the last check."""
     _, content = read(folder)
     table = pd.read_parquet(io.BytesIO(content["table.parquet"]))
     layout, columns = layout_of(folder, cohort), _checksum_columns(cohort)

@@ -1,7 +1,5 @@
 """Build the embedded cohort: generate participants, write files in UK Biobank's formats, and fill the store."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from eccl_lib.data import files
 from eccl_lib.data.splits import split_of
 from eccl_lib.data.store import fill, schemas
 from eccl_lib.data.store.layout import BLOCK, Layout, keep_rows
+from eccl_lib.data.synthetic import ukb_tree
 from eccl_lib.data.ukb import tables
 from eccl_lib.data.ukb.columns import IMAGING_VISIT
 from eccl_lib.io import checksums
@@ -56,8 +55,6 @@ def build(config: Config, folder: Path, progress: Log = print) -> None:
 
 def _source(config: Config, raw: Path, progress: Log):
     """The embedded cohort's table and its participants by slot; first writes their files if the config asks for it."""
-    from eccl_lib.data.synthetic import ukb_tree
-
     _write_tree(config, raw, progress)
     table = tables.read_table(raw / ukb_tree.TABLE)
     if not config.synthetic.write_tree:
@@ -67,8 +64,6 @@ def _source(config: Config, raw: Path, progress: Log):
 
 
 def _write_tree(config: Config, raw: Path, progress: Log) -> None:
-    from eccl_lib.data.synthetic import ukb_tree
-
     if (raw / ukb_tree.TABLE).is_file():
         return
     if config.synthetic.write_tree:
@@ -81,8 +76,6 @@ def _write_tree(config: Config, raw: Path, progress: Log) -> None:
 
 
 def _write_block(block: range, config: Config, raw: Path) -> int:
-    from eccl_lib.data.synthetic import ukb_tree
-
     for index in block:
         ukb_tree.write_participant(config.synthetic, index, raw)
     return len(block)

@@ -6,13 +6,5 @@ from eccl_lib.data.synthetic.population import FIRST_EID, GENERATOR, draw
 from eccl_lib.data.synthetic.table import render_table
 from eccl_lib.data.synthetic.ukb_tree import write_participant, write_table
 
-__all__ = [
-    "FIRST_EID",
-    "GENERATOR",
-    "draw",
-    "render_cine",
-    "render_ecg",
-    "render_table",
-    "write_participant",
-    "write_table",
-]
+__all__ = ["FIRST_EID", "GENERATOR", "draw", "render_cine", "render_ecg", "render_table"]
+__all__ += ["write_participant", "write_table"]

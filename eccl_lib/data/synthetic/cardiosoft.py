@@ -1,7 +1,5 @@
 """Writer of synthetic resting ECGs in GE CardioSoft's XML (UK Biobank field 20205)."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
@@ -11,19 +9,15 @@ from eccl_lib.data.synthetic.ecg import RATE, SAMPLES, STEP_UV, Strip
 
 _BEAT_SAMPLES, _BEAT_R = 600, 235  # the median beat: 1200 ms, its R peak at 470 ms
 _PER_LINE = 20
-_MEASURED = tuple(
-    """
+_MEASURED = """
     VentricularRate PQInterval PDuration QRSDuration QTInterval QTCInterval RRInterval PPInterval PAxis RAxis
     TAxis
-    """.split()  # noqa: SIM905
-)
+""".split()  # noqa: SIM905
 _UNITS = {"VentricularRate": "BPM", "PAxis": "degrees", "RAxis": "degrees", "TAxis": "degrees"}
-_TABLE = tuple(
-    """
+_TABLE = """
     QDuration RDuration SDuration RpDuration PAmplitude QAmplitude RAmplitude SAmplitude R1Amplitude S1Amplitude
     JAmplitude JXAmplitude TAmplitude JXSlope R1Duration P1Amplitude JXEAmplitude T1Amplitude
-    """.split()  # noqa: SIM905
-)
+""".split()  # noqa: SIM905
 
 _HEAD = """<?xml version="1.0" encoding="ISO8859-1" ?>
 <CardiologyXML>
@@ -107,9 +101,8 @@ def median_beat(recording: Strip) -> np.ndarray:
     """Median of the normal beats that are completely inside the strip, minus the baseline: (12, 600) int16."""
     places = np.rint(recording.peaks_ms[recording.ectopic == 0] * RATE / 1000).astype(int)
     places = places[(places >= _BEAT_R) & (places <= SAMPLES - (_BEAT_SAMPLES - _BEAT_R))]
-    beats = np.stack([recording.counts[:, p - _BEAT_R : p - _BEAT_R + _BEAT_SAMPLES] for p in places]).astype(
-        np.float32
-    )
+    starts = places - _BEAT_R
+    beats = np.stack([recording.counts[:, k : k + _BEAT_SAMPLES] for k in starts]).astype(np.float32)
     beats -= beats[:, :, 100:400].mean(-1, keepdims=True)
     return np.rint(np.median(beats, axis=0)).astype(np.int16)
 
@@ -117,13 +110,10 @@ def median_beat(recording: Strip) -> np.ndarray:
 def _marks(m: dict[str, float]) -> dict[str, str]:
     """Onsets and offsets of P, QRS and T in ms from the start of the median beat; empty if there is no P wave."""
     q_on = 2 * _BEAT_R - round(m["QRSDuration"] * 0.42)
-    marks = {"QOnset": q_on, "QOffset": q_on + m["QRSDuration"], "TOffset": q_on + m["QTInterval"]}
-    if "PQInterval" in m:
-        p_on = q_on - m["PQInterval"]
-        marks = {"POnset": p_on, "POffset": p_on + m["PDuration"], **marks}
-    else:
-        marks = {"POnset": "", "POffset": "", **marks}
-    return {name: value if value == "" else f"{value:.0f}" for name, value in marks.items()}
+    p_on = q_on - m.get("PQInterval", np.nan)
+    marks = {"POnset": p_on, "POffset": p_on + m.get("PDuration", np.nan)}
+    marks |= {"QOnset": q_on, "QOffset": q_on + m["QRSDuration"], "TOffset": q_on + m["QTInterval"]}
+    return {name: "" if np.isnan(value) else f"{value:.0f}" for name, value in marks.items()}
 
 
 def _table(beat: np.ndarray, m: dict[str, float]) -> dict[str, list]:

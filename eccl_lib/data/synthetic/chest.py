@@ -3,8 +3,6 @@
 Coordinates are in mm from the LV's axis, x to the image's right (the participant's left and back), y downwards.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +56,8 @@ def _vessels(still, x, y, rng):
     across, down = x[0], y[:, 0]
     for cx, cy, size, light in rng.random((30, 4)):
         width = 2 * (0.8 + 1.3 * size) ** 2
-        spot = np.exp(-((down - (cy * 190 - 95)) ** 2) / width)[:, None] * np.exp(
-            -((across - (cx * 190 - 100)) ** 2) / width
-        )
-        still = still + (20 + 120 * light**3) * spot
+        vertical = np.exp(-((down - (cy * 190 - 95)) ** 2) / width)[:, None]
+        still = still + (20 + 120 * light**3) * (vertical * np.exp(-((across - (cx * 190 - 100)) ** 2) / width))
     return still
 
 

@@ -1,7 +1,5 @@
 """Render a short-axis cine from moving contours: blood, muscle, fat, chest, lung, coil shading and Rician noise."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,19 +50,10 @@ def cine(config: SyntheticConfig, heart: Hearts) -> CineRecord:
     return CineRecord(images, (PIXEL_MM, PIXEL_MM), step, round(60_000 / heart.hr_mri[0]) / FRAMES, labels)
 
 
-def volume_ml(labels: np.ndarray, label: int, spacing_mm: tuple[float, float], slice_step_mm: float) -> np.ndarray:
-    """Volume in mL over the cycle, (F,), of one label in (S, F, H, W): sum of areas times the slice step."""
-    return (labels == label).sum((0, 2, 3)) * spacing_mm[0] * spacing_mm[1] * slice_step_mm / 1000
-
-
 def turn(config: SyntheticConfig, hearts: Hearts) -> np.ndarray:
     """Rotation of each heart in the image, (n,) radians."""
-    return np.array(
-        [
-            _turned(b, generator(config, i, "cine").standard_normal())
-            for i, b in zip(hearts.index, hearts.bmi, strict=True)
-        ]
-    )
+    normal = [generator(config, index, "cine").standard_normal() for index in hearts.index]
+    return np.array([_turned(bmi, z) for bmi, z in zip(hearts.bmi, normal, strict=True)])
 
 
 def _turned(bmi: float, z: float) -> float:
@@ -106,9 +95,8 @@ def _slice(images, labels, k, heart, shape: Contours, view: View) -> None:
     x = (columns - np.float32(view.centres[k, 1])) * np.float32(PIXEL_MM)
     rng = view.seed
     far = np.hypot(x, y)
-    angle = np.mod(np.arctan2(-y, -x) + np.float32(view.turn) + np.float32(np.pi), np.float32(2 * np.pi)) - np.float32(
-        np.pi
-    )
+    half_turn = np.float32(np.pi)
+    angle = np.mod(np.arctan2(-y, -x) + np.float32(view.turn) + half_turn, np.float32(2 * np.pi)) - half_turn
     inner, outer, rv = shape.inner[k], shape.outer[k], shape.rv[k]  # (F, A)
     rim = _rim(outer, rv, heart, view.scene.z)
     still = chest(x, y, view.scene, rng)
@@ -220,9 +208,8 @@ def _papillaries(painted, x, y, inner, view, rng) -> None:
     """Draw the two papillary muscles, with two or three heads each, which move with the wall."""
     for place in (2.25, -2.15):
         heads = 2 + int(rng.integers(0, 2))
-        theta = (
-            place + 0.12 * rng.standard_normal() + np.linspace(-0.19, 0.19, heads) + 0.05 * rng.standard_normal(heads)
-        )
+        theta = place + 0.12 * rng.standard_normal() + np.linspace(-0.19, 0.19, heads)
+        theta = theta + 0.05 * rng.standard_normal(heads)
         depth = np.clip(0.76 + 0.07 * rng.standard_normal(heads), 0.58, 0.9)
         size = np.clip(3.0 + 0.6 * rng.standard_normal(heads), 1.8, 4.2)
         column = np.argmin(np.abs(ANGLES[:, None] - theta), axis=0)
@@ -234,9 +221,8 @@ def _papillaries(painted, x, y, inner, view, rng) -> None:
         for k in range(heads):
             across, down = x[near] - cx[:, k, None].astype(np.float32), y[near] - cy[:, k, None].astype(np.float32)
             radius = np.float32(size[k]) * (reach[:, k, None] / reach[:, k].max()) ** np.float32(0.4)
-            edge = (radius - np.sqrt(across * across + down * down)) * np.float32(1 / (1.6 * PIXEL_MM)) + np.float32(
-                0.5
-            )
+            distance = np.sqrt(across * across + down * down)
+            edge = (radius - distance) * np.float32(1 / (1.6 * PIXEL_MM)) + np.float32(0.5)
             np.maximum(cover, edge, out=cover)
         part = painted[:, near]
         part += np.minimum(cover, np.float32(0.88)) * (np.float32(MUSCLE) - part)

@@ -1,8 +1,7 @@
 """Writer of a cine as the DICOM zip of UK Biobank field 20209: one file per frame, one series per slice, a manifest."""
 
-from __future__ import annotations
-
 import io
+import re
 import struct
 import zlib
 
@@ -78,7 +77,9 @@ class _Template:
         self.description = f"CINE_segmented_SAX_b{k + 1}"
         self.frame_ms = record.frame_ms
         marks = {"uid": self.uid(8888), "time": "77777.77", "number": "9998"}
-        data = _encode(_dataset(record, eid, k, self, marks))
+        buffer = io.BytesIO()
+        _dataset(record, eid, k, self, marks).save_as(buffer, enforce_file_format=True)
+        data = buffer.getvalue()
         head, self.pixel_bytes = data[: -record.images[0, 0].nbytes], record.images[0, 0].nbytes
         self.parts = self._cut(head, marks)
 
@@ -87,15 +88,9 @@ class _Template:
 
     def _cut(self, head: bytes, marks: dict[str, str]) -> list[bytes | str]:
         """The header split at the placeholders, with the field's name between two parts."""
-        parts: list[bytes | str] = [head]
-        for name, mark in marks.items():
-            split: list[bytes | str] = []
-            for part in parts:
-                pieces = part.split(mark.encode()) if isinstance(part, bytes) else [part]
-                for n, piece in enumerate(pieces):
-                    split += ([name] if n else []) + [piece]
-            parts = split
-        return parts
+        names = {mark.encode(): name for name, mark in marks.items()}
+        either = b"|".join(map(re.escape, names))
+        return [names.get(part, part) for part in re.split(b"(" + either + b")", head)]
 
     def file(self, frame: int, pixels: np.ndarray) -> bytes:
         values = {
@@ -105,12 +100,6 @@ class _Template:
         }
         header = b"".join(values[p] if isinstance(p, str) else p for p in self.parts)
         return header + pixels.astype("<u2").tobytes()
-
-
-def _encode(dataset) -> bytes:
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def _dataset(record: CineRecord, eid: int, k: int, names: _Template, marks: dict[str, str]):

@@ -4,8 +4,6 @@ Times are in ms from the R peak, amplitudes in mV. The effect sizes have publish
 the information ceilings (bench/ceilings.py).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -197,9 +195,6 @@ def trace(waves: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def electrodes(leads: np.ndarray, dipole: np.ndarray) -> np.ndarray:
-    """Voltages (..., 8, T) in mV from leads (..., 8, 3) and dipole (..., 3, T).
-
-    The order of summation is fixed, so the result does not depend on the batch.
-    """
+    """Voltages (..., 8, T) in mV from leads (..., 8, 3) and dipole (..., 3, T), summed in a fixed order."""
     x, y, z = (leads[..., :, k, None] * dipole[..., None, k, :] for k in range(3))
     return x + y + z

@@ -1,7 +1,5 @@
 """Render ten seconds of 12-lead ECG of a heart: rhythm, dipole, electrodes, noise, 5 uV steps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Angles start at the middle of the septum and increase towards anterior. Muscle v
 the cavity shrinks. Contours are scaled so that the slices add up to the heart's volumes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,9 +97,8 @@ def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
     rings = []
     for level in range(3):
         chosen = level == SEGMENT_LEVEL
-        gap = np.angle(np.exp(1j * (ANGLES[:, None] - np.deg2rad(SEGMENT_ANGLE[chosen])))) / np.deg2rad(
-            27 if level < 2 else 38
-        )
+        gap = np.angle(np.exp(1j * (ANGLES[:, None] - np.deg2rad(SEGMENT_ANGLE[chosen]))))
+        gap = gap / np.deg2rad(27 if level < 2 else 38)
         weight = np.exp(-0.5 * gap**2)
         weight /= weight.sum(1, keepdims=True)
         rings.append((values[:, None, chosen] * weight).sum(-1))

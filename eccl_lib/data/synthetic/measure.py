@@ -1,7 +1,5 @@
 """The 82 traits of a heart, measured on its contours, with measurement error."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from eccl_lib.config.schema import SyntheticConfig
@@ -25,17 +23,14 @@ _ELL_SEGMENTS = ((2, 3), (5, 6), (8, 9), (11, 12), (14,), (16,))  # AHA segments
 
 def true_traits(hearts: Hearts) -> np.ndarray:
     """Traits without measurement error: (n, 82), in the order of TRAITS."""
-    return _traits(
-        hearts, {name: np.zeros(len(hearts)) for name in _names()}, np.zeros((len(hearts), 3 * SEGMENTS + 6))
-    )
+    return _traits(hearts, dict.fromkeys(_names(), np.zeros(len(hearts))), np.zeros((len(hearts), 3 * SEGMENTS + 6)))
 
 
 def measured_traits(config: SyntheticConfig, hearts: Hearts) -> np.ndarray:
     """Traits with measurement error: (n, 82); SV, EF and CO are computed from the measured volumes."""
     names = _names()
-    z = np.stack(
-        [generator(config, i, "measurement").standard_normal(len(names) + 3 * SEGMENTS + 6) for i in hearts.index]
-    )
+    count = len(names) + 3 * SEGMENTS + 6
+    z = np.stack([generator(config, index, "measurement").standard_normal(count) for index in hearts.index])
     return _traits(hearts, {name: z[:, k] for k, name in enumerate(names)}, z[:, len(names) :])
 
 

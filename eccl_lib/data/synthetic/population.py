@@ -4,10 +4,9 @@ Sizes and effects have published orders of magnitude; no real participant's data
 (seed, i): the disease thresholds are computed from a fixed reference population of the same seed.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 
@@ -21,18 +20,14 @@ REFERENCE = 20_000  # size of the reference population for the disease threshold
 STREAMS = {"heart": 1, "ecg": 2, "cine": 3, "measurement": 4, "records": 5, "reference": 6}
 
 # One random number per name and participant.
-_NORMALS = tuple(
-    """
+_NORMALS = """
     age height bmi sbp lvd la_f rvs gc ls aos sept apx lat i21 i42 i48 i50 mass ef hr hr_mri rvedv rvef la laef ra
     raef aao dao stiff_a stiff_d kick ell
-    """.split()  # noqa: SIM905
-)
-_UNIFORMS = tuple(
-    """
+""".split()  # noqa: SIM905
+_UNIFORMS = """
     male show_i21 show_i42 show_i48 show_i50 kind hfref severity territory extent lbbb rbbb af_rhythm pvc pac
     apical
-    """.split()  # noqa: SIM905
-)
+""".split()  # noqa: SIM905
 # AHA segment angles from the middle of the septum, degrees towards anterior (6 per ring, 4 at the apex), and level.
 SEGMENT_ANGLE = np.array([90, 30, -30, -90, -150, 150] * 2 + [90, 0, -90, 180], float)
 SEGMENT_LEVEL = np.array([0] * 6 + [1] * 6 + [2] * 4)
@@ -94,15 +89,7 @@ class Hearts:
     def __len__(self) -> int:
         return len(self.index)
 
-    @property
-    def esv(self) -> np.ndarray:
-        return self.edv * (1 - self.ef / 100)
-
-    @property
-    def rvesv(self) -> np.ndarray:
-        return self.rvedv * (1 - self.rvef / 100)
-
-    def __getitem__(self, rows) -> Hearts:
+    def __getitem__(self, rows) -> Self:
         """State of selected participants (slice or index array)."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         latent = {name: value[rows] for name, value in parts.pop("latent").items()}
@@ -133,17 +120,13 @@ def _thresholds(seed: int, prevalence: tuple[float, ...]) -> tuple[float, ...]:
     z = dict(zip(_NORMALS, rng.standard_normal((len(_NORMALS), REFERENCE)), strict=True))
     u = dict(zip(_UNIFORMS, rng.random((len(_UNIFORMS), REFERENCE)), strict=True))
     thresholds: dict[str, float] = {}
-    _diseases(
-        _body(z, u),
-        z,
-        lambda name, liability: _learn(thresholds, name, liability, dict(zip(DISEASES, prevalence, strict=True))),
-    )
+
+    def decide(name: str, liability: np.ndarray) -> np.ndarray:
+        thresholds[name] = float(np.quantile(liability, 1 - prevalence[DISEASES.index(name)]))
+        return liability > thresholds[name]
+
+    _diseases(_body(z, u), z, decide)
     return tuple(thresholds[name] for name in DISEASES)
-
-
-def _learn(thresholds: dict[str, float], name: str, liability: np.ndarray, prevalence: dict[str, float]) -> np.ndarray:
-    thresholds[name] = float(np.quantile(liability, 1 - prevalence[name]))
-    return liability > thresholds[name]
 
 
 def _body(z, u) -> dict[str, np.ndarray]:
@@ -197,18 +180,13 @@ def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
     dcm = cm * (u["kind"] < 0.6) * severity
     hcm = cm * (u["kind"] >= 0.6) * severity
     hfref = hf * (u["hfref"] < 0.5) * severity
-    return dict(
-        manifest=manifest,
-        hf=hf,
+    lbbb = u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf
+    effects = dict(manifest=manifest, hf=hf, dcm=dcm, hcm=hcm, hfref=hfref, lbbb=lbbb)
+    return effects | dict(
         scar=mi * (0.4 + 0.6 * u["extent"]),
         territory=np.digitize(u["territory"], [0.45, 0.80]),
-        dcm=dcm,
-        hcm=hcm,
-        hfref=hfref,
         af_rhythm=(af > 0) & (u["af_rhythm"] < 0.42),
-        lbbb=u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf,
-        rbbb=(u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None))
-        & ~(u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf),
+        rbbb=(u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None)) & ~lbbb,
         pvc=u["pvc"] < 0.03 + 0.08 * hf,
         pac=u["pac"] < 0.02 + 0.10 * af,
     )
@@ -223,9 +201,8 @@ def _volumes(b, z, c) -> dict[str, np.ndarray]:
 def _left_ventricle(b, z, c) -> dict[str, np.ndarray]:
     az, bz, lb, m, hf = b["az"], b["bz"], b["lb"], b["m"], c["hf"]
     dcm, hcm, hfref, scar, af = c["dcm"], c["hcm"], c["hfref"], c["scar"], c["af_rhythm"].astype(float)
-    big = (
-        0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.18 * hcm + 0.05 * (scar > 0)
-    )
+    big = 0.9 * lb + 0.08 * m - 0.045 * az + 0.15 * z["lvd"] + 0.38 * dcm + 0.16 * hfref - 0.18 * hcm
+    big = big + 0.05 * (scar > 0)
     edv = 142 * np.exp(np.clip(big, -0.75, 0.85))
     drop = 17 * dcm + 10 * hfref + 13 * scar + 4 * c["lbbb"] - 5 * hcm + 4 * af + 2.5 * c["manifest"][:, 2]
     ef = 60.2 - 2 * m + 5 * (0.8 * z["ef"] + 0.6 * z["gc"]) - np.clip(z["lvd"], 0, None) - drop
@@ -255,9 +232,8 @@ def _atria(b, z, c, left) -> dict[str, np.ndarray]:
     az, lb, hf = b["az"], b["lb"], c["hf"]
     ever, now = c["manifest"][:, 2].astype(float), c["af_rhythm"].astype(float)
     dilated = np.log(left["edv"] / 142) - 0.9 * lb
-    la = (
-        0.6 * lb + 0.25 * z["la_f"] + 0.03 * az + 0.2 * ever + 0.25 * now + 0.15 * hf + 0.25 * dilated + 0.08 * b["sbp"]
-    )
+    la = 0.6 * lb + 0.25 * z["la_f"] + 0.03 * az + 0.2 * ever + 0.25 * now + 0.15 * hf + 0.25 * dilated
+    la = la + 0.08 * b["sbp"]
     ra = 0.6 * lb + 0.12 * b["m"] + 0.18 * z["la_f"] + 0.15 * z["ra"] + 0.12 * ever + 0.25 * now + 0.033 * z["rvs"]
     falls = 2 * az + 5 * ever + 14 * now + 6 * hf
     laef = 60 - falls + 0.25 * (left["ef"] - 59) - 3 * z["la_f"] + 5 * z["laef"]
@@ -297,13 +273,9 @@ def _regions(z, u, c, noise) -> dict[str, np.ndarray]:
     hcm = c["hcm"][:, None]
     apical = (u["apical"] < 0.2)[:, None]
     extra = 0.60 * hcm * np.where(apical, level * 1.6 - 0.4, np.clip(to_septum, -0.2, 1))
-    thick = (
-        THICKNESS / THICKNESS.mean() * (1 + pattern + 0.07 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage) * (1 + extra)
-    )
-    move = MOTION * (
-        1
-        + 0.10
-        * (z["lat"][:, None] * side + 0.8 * z["gc"][:, None] * (level - 0.5) - 0.5 * z["sept"][:, None] * to_septum)
-    )
+    thick = THICKNESS / THICKNESS.mean() * (1 + pattern + 0.07 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage)
+    thick = thick * (1 + extra)
+    move = z["lat"][:, None] * side + 0.8 * z["gc"][:, None] * (level - 0.5) - 0.5 * z["sept"][:, None] * to_septum
+    move = MOTION * (1 + 0.10 * move)
     move = (move + 0.11 * noise[:, SEGMENTS:]) * (1 - 0.95 * damage) * (1 - 0.25 * hcm * np.clip(to_septum, 0, 1))
     return dict(thickness=np.clip(thick, 0.35, None), motion=np.clip(move, 0.02, None))

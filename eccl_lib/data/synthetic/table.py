@@ -1,20 +1,15 @@
 """The synthetic tabular export with UK Biobank's column names: demographics, 82 traits, diagnoses with dates."""
 
-from __future__ import annotations
-
 import datetime
 import json
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from eccl_lib.config.schema import DISEASES, SyntheticConfig
 from eccl_lib.data.synthetic.measure import measured_traits
 from eccl_lib.data.synthetic.population import FIRST_EID, Hearts, draw, generator
 from eccl_lib.data.traits import TRAITS
-
-if TYPE_CHECKING:
-    import pandas
 
 FIRST_OCCURRENCE = {"I21": "p131298", "I42": "p131338", "I48": "p131350", "I50": "p131354"}
 _CODES = {"I21": ("I210", "I211", "I214", "I219"), "I48": ("I480", "I481", "I489"), "I50": ("I500", "I501", "I509")}
@@ -23,10 +18,8 @@ CODE_COLUMNS = 10  # fixed, so that a row does not depend on other rows
 _UNKNOWN_DATE = "1900-01-01"  # coding 819
 
 
-def render_table(config: SyntheticConfig, indices) -> pandas.DataFrame:
+def render_table(config: SyntheticConfig, indices) -> pd.DataFrame:
     """The table with one row per participant; traits have measurement errors."""
-    import pandas as pd
-
     hearts = draw(config, indices)
     traits = measured_traits(config, hearts)
     rows = []

@@ -1,7 +1,5 @@
 """Write synthetic participants as UK Biobank's files: ECG XML, DICOM zip and table, and segmentations of the cines."""
 
-from __future__ import annotations
-
 import gzip
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Field, instance and array of a column of a tabular export, from the header styles of all UK Biobank tools."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 

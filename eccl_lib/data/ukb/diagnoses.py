@@ -1,7 +1,5 @@
 """Disease labels from a tabular export: hospital codes with dates and first occurrences, relative to the visit."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re
@@ -47,10 +45,7 @@ def labels(table: pd.DataFrame, rule: str, until: str | None = None) -> np.ndarr
 
 
 def first_dates(table: pd.DataFrame) -> pd.DataFrame:
-    """Earliest ISO date of each disease, one column each.
-
-    ``unknown``: diagnosed without a usable date. Missing: no diagnosis.
-    """
+    """Earliest ISO date of each disease by column; ``unknown``: diagnosed, without a usable date; NaN: no diagnosis."""
     earliest: dict[str, dict[str, str]] = {disease: {} for disease in DISEASES}
     for eid, disease, date in (*_first_occurrences(table), *_hospital(table)):
         earliest[disease][eid] = min(earliest[disease].get(eid, date), date)
@@ -101,10 +96,7 @@ def event_date(cell: str) -> str | None:
 
 
 def iso_date(cell: str) -> str:
-    """YYYY-MM-DD from an ISO date with or without time, or Stata's 01may2016; ``unknown`` for anything else.
-
-    01/05/2016 is ``unknown`` because the order of day and month is ambiguous.
-    """
+    """YYYY-MM-DD from an ISO date or Stata's 01may2016; else ``unknown``, also for the ambiguous 01/05/2016."""
     cell = str(cell).strip().lower()
     if match := re.match(r"(\d{4})-(\d\d)-(\d\d)(?!\d)", cell):
         year, month, day = match.groups()

@@ -1,7 +1,5 @@
 """Masking of participant ids in text."""
 
-from __future__ import annotations
-
 import re
 
 _MASK = re.compile(r"(?<!\d)(?<!\d\.)\d{7}(?!\.?\d)")

@@ -1,7 +1,5 @@
 """Readers of UK Biobank's raw files: the resting ECG (field 20205) and the short-axis cine (field 20209)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from eccl_lib.data.formats import cardiosoft, dicom_series, nifti

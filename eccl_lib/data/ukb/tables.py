@@ -1,7 +1,5 @@
 """Reader of UK Biobank's tabular exports from any tool: selected columns, joined by participant."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io
@@ -10,6 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import pandas as pd
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.data.ukb import columns as headers
+from eccl_lib.data.ukb import diagnoses
 from eccl_lib.data.ukb.columns import AGE, CODE_DATES, FIRST_OCCURRENCE, IMAGING_VISIT, SEX, VISIT_DATE, Key, as_text
 
 MISSING = {"", "NA", "NaN", "nan", "None", "<NA>", "[]"}
@@ -27,6 +27,8 @@ LONGEST_CELL = 2**20
 ROWS_AT_ONCE = 4096  # rows kept as Python strings before they are converted to pandas columns
 EID = re.compile(r"(\d{1,19})(?:\.0+)?")  # spreadsheets may write ids as decimal numbers
 EXPORT_AGAIN = "Export the table again as comma- or tab-separated text."
+
+labels = diagnoses.labels
 
 
 def needed_fields() -> set[int]:
@@ -159,32 +161,24 @@ def _checked_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
 def _pack(
     rows: Iterator[list[str]], id_column: int, selected: list[int], only: set[str] | None
 ) -> tuple[list[str], list[pd.Series], Counter[str]]:
-    """Ids, selected columns and counts of dropped rows by reason.
-
-    Rows are read in blocks, so that memory does not depend on the number of columns in the file.
-    """
+    """Ids, selected columns and counts of dropped rows by reason; only a block of rows is in memory at once."""
     eids: list[str] = []
     dropped: Counter[str] = Counter()
-    packed: list[list] = [[] for _ in selected]
-    block: list[list[str | None]] = []
 
-    def flush() -> None:
-        for k, column in enumerate(zip(*block, strict=True) if block else []):
-            packed[k].append(pd.Series(column, dtype="str"))
-        block.clear()
+    def kept() -> Iterator[list[str | None]]:
+        for row in rows:
+            eid = EID.fullmatch(row[id_column].strip())
+            if eid is None:
+                dropped["without a participant's id (withdrawn, or damaged)"] += 1
+            elif only is None or eid[1] in only:
+                eids.append(eid[1])
+                yield [None if (cell := row[k].strip()) in MISSING else cell for k in selected]
 
-    for row in rows:
-        eid = EID.fullmatch(row[id_column].strip())
-        if eid is None:
-            dropped["without a participant's id (withdrawn, or damaged)"] += 1
-        elif only is None or eid[1] in only:
-            eids.append(eid[1])
-            block.append([None if (cell := row[k].strip()) in MISSING else cell for k in selected])
-            if len(block) == ROWS_AT_ONCE:
-                flush()
-    flush()
-    empty = pd.Series([], dtype="str")
-    return eids, [pd.concat(parts, ignore_index=True).array if parts else empty.array for parts in packed], dropped
+    cells, packed = kept(), [[pd.Series([], dtype="str")] for _ in selected]
+    while block := list(islice(cells, ROWS_AT_ONCE)):
+        for parts, column in zip(packed, zip(*block, strict=True), strict=True):
+            parts.append(pd.Series(column, dtype="str"))
+    return eids, [pd.concat(parts, ignore_index=True).array for parts in packed], dropped
 
 
 def _merge(first: pd.Series, second: pd.Series, key: Key) -> pd.Series:
@@ -243,13 +237,6 @@ def traits(table: pd.DataFrame) -> np.ndarray:
     """The 82 traits at the imaging visit: (N, 82) float32, NaN if missing. Strains are negative."""
     columns = [as_number(table, trait.field_id, IMAGING_VISIT) for trait in TRAITS]
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def labels(table: pd.DataFrame, rule: str, until: str | None = None) -> np.ndarray:
-    """See ``diagnoses.labels``."""
-    from eccl_lib.data.ukb import diagnoses
-
-    return diagnoses.labels(table, rule, until)
 
 
 def sex(table: pd.DataFrame) -> pd.Series:

@@ -1,7 +1,5 @@
 """Identities between the 82 traits; a violated identity reveals a swapped column or a wrong unit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

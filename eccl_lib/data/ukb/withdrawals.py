@@ -4,8 +4,6 @@
 ``eccl ingest ukb``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from eccl_lib.config.errors import MissingError

@@ -54,7 +54,7 @@ def test_a_generated_beat_is_segmented(net, beating):
 def test_the_same_stack_gives_the_same_labels(net, beating):
     frames, _, pixel = beating
     stack = np.stack([frames, frames[:, ::-1]])
-    np.testing.assert_array_equal(net(stack, (pixel, pixel), 8.0), net(stack, (pixel, pixel), 8.0))
+    np.testing.assert_array_equal(*(net.segment(stack, (pixel, pixel), 8.0) for _ in range(2)))
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.int16, np.uint16])
@@ -123,7 +123,7 @@ def test_a_clip_of_fifty_frames_takes_at_most_five_seconds(net, beating):
 
 
 def test_the_packaged_weights_match_their_checksum_and_are_small(net):
-    assert files.sha256(network.WEIGHTS) == net.facts["sha256"] == network.weights_metadata()["sha256"]
+    assert files.sha256(network.WEIGHTS) == net.facts["sha256"]
     assert network.WEIGHTS.stat().st_size < 5e6
     assert "heart.training" in net.facts["command"]
     assert net.facts["generated"]["with the beat"]["lv_ed"] > 0.88

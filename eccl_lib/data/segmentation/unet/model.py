@@ -1,7 +1,5 @@
 """A plain U-Net with fewer than a million parameters, for 2 mm pixels and fast inference on one core."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

@@ -10,7 +10,6 @@ wave); with fewer than eight frames each frame is segmented without it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ BATCH = 10  # frames
 
 @dataclass(frozen=True)
 class HeartNet:
-    """The network with its weights. facts: content of weights.json."""
+    """The network with its weights. facts: of weights.json: training command, seed, seconds, scores on images."""
 
     model: UNet
     facts: dict[str, object]
@@ -59,11 +58,6 @@ class HeartNet:
         model = UNet()
         model.load_state_dict(load_file(path))
         return cls(model.eval(), facts)
-
-    def __call__(
-        self, images: np.ndarray, spacing_mm: tuple[float, float], slice_step_mm: float | None = None
-    ) -> np.ndarray:
-        return self.segment(images, spacing_mm, slice_step_mm)
 
     def segment(
         self,
@@ -140,9 +134,8 @@ def planes(clip: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[torch.Ten
     if len(images) >= FEWEST_FRAMES:
         wave = torch.cos(torch.arange(len(images)) * (2 * torch.pi / len(images)))
         mean = images.mean(0).expand_as(images)
-        harmonic = (HARMONIC_GAIN * 2 * torch.einsum("f,fhw->hw", wave, images) / len(images) / spread).expand_as(
-            images
-        )
+        harmonic = HARMONIC_GAIN * 2 * torch.einsum("f,fhw->hw", wave, images) / len(images) / spread
+        harmonic = harmonic.expand_as(images)
     else:
         mean, harmonic = images, torch.zeros_like(images)
     stacked = torch.stack([(images - center) / spread, (mean - center) / spread, harmonic], 1)
@@ -150,8 +143,3 @@ def planes(clip: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[torch.Ten
     pad = (0, -size[1] % STRIDE, 0, -size[0] % STRIDE)
     levels = torch.tensor([darkest, darkest, 0.0]).view(1, 3, 1, 1)
     return functional.pad(stacked - levels, pad) + levels, (size[0], size[1])
-
-
-def weights_metadata(path: Path = WEIGHTS) -> dict[str, object]:
-    """Metadata of the packaged weights: training command, seed, seconds, and scores on generated images."""
-    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))

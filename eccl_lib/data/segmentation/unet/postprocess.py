@@ -1,8 +1,8 @@
 """Convert probabilities to labels of one heart, keeping only parts that are connected in space and time."""
 
-from __future__ import annotations
-
 import numpy as np
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label
+from scipy.spatial import ConvexHull, QhullError
 
 LV, WALL, RV = 1, 2, 3
 BLUR_MM = 8.0
@@ -21,8 +21,6 @@ def center(probability: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[fl
 
 def _evidence(probability: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
     """Blurred mean LV probability, with more weight on pixels that change over the beat: (S, H, W)."""
-    from scipy.ndimage import gaussian_filter
-
     ventricle = probability[:, :, LV]
     mean, change = ventricle.mean(1), ventricle.std(1)
     weight = 0.2 + change / max(float(change.max()), 1e-6)
@@ -73,7 +71,7 @@ def _clean_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float
     left = _main_part((raw == LV) | (raw == WALL), _gaussian(raw.shape[1:], at, NEAR_MM, spacing_mm))
     if not left.any():
         return out
-    filled = np.stack([_fill_holes(frame) for frame in left])
+    filled = np.stack([binary_fill_holes(frame) for frame in left])
     cavity = np.stack([_convex(_large_parts(frame[None])[0]) for frame in (raw == LV) & filled]) & filled
     out[filled] = WALL
     out[cavity] = LV
@@ -85,8 +83,6 @@ def _clean_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float
 
 def _parts(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Components connected in space and time, (F, H, W), and their number; time is cyclic."""
-    from scipy.ndimage import label
-
     parts, count = label(mask)
     if count and len(mask) > 1:
         root = np.arange(count + 1)
@@ -121,8 +117,6 @@ def _large_parts(mask: np.ndarray, near: np.ndarray | None = None) -> np.ndarray
 
 def _drop_still(labels: np.ndarray, change: np.ndarray) -> None:
     """Remove from a slice (F, H, W) the RV components that change much less over the beat than the LV and its wall."""
-    from scipy.ndimage import label
-
     ventricle = ((labels == LV) | (labels == WALL)).any(0)
     parts, count = label((labels == RV).any(0))
     if not count or not ventricle.any():
@@ -132,16 +126,8 @@ def _drop_still(labels: np.ndarray, change: np.ndarray) -> None:
     labels[(labels == RV) & np.isin(parts, still[still > 0])] = 0
 
 
-def _fill_holes(mask: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import binary_fill_holes
-
-    return binary_fill_holes(mask) if mask.any() else mask
-
-
 def _convex(mask: np.ndarray) -> np.ndarray:
     """Convex hull of a mask: experts include papillary muscles in the cavity, but the network leaves them out."""
-    from scipy.spatial import ConvexHull, QhullError
-
     points = np.argwhere(mask)
     try:
         sides = ConvexHull(points).equations  # outward normal and offset of each side
@@ -157,10 +143,7 @@ def _convex(mask: np.ndarray) -> np.ndarray:
 
 def _within(mask: np.ndarray, distance_mm: float, spacing_mm: tuple[float, float]) -> np.ndarray:
     """Pixels of each frame within a distance of its mask."""
-    from scipy.ndimage import distance_transform_edt
-
-    out = np.zeros_like(mask)
-    for k, frame in enumerate(mask):
-        if frame.any():
-            out[k] = distance_transform_edt(~frame, sampling=spacing_mm) <= distance_mm
-    return out
+    near = (
+        distance_transform_edt(~frame, sampling=spacing_mm) <= distance_mm if frame.any() else frame for frame in mask
+    )
+    return np.stack(list(near))
