@@ -72,6 +72,13 @@ def box_of(record: CineRecord, chosen: int = 0) -> tuple[int, int, int, int]:
     return record.box
 
 
+def intersection_over_union(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    """Intersection over union of two boxes (top, left, bottom, right): 1 if they are equal, 0 if they are disjoint."""
+    overlap = [max(min(a[k + 2], b[k + 2]) - max(a[k], b[k]), 0) for k in (0, 1)]
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return overlap[0] * overlap[1] / (sum(areas) - overlap[0] * overlap[1])
+
+
 def cut(images: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     """Crop of (F, H, W) images to a box, zero-padded outside the image."""
     top, left, bottom, right = box

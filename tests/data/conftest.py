@@ -131,10 +131,3 @@ def no_report_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         from eccl_lib.data.ingest import report_page
 
         monkeypatch.setattr(report_page, "write", lambda folder, *rest: folder / "index.html")
-
-
-def intersection_over_union(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    """Intersection over union of two boxes (top, left, bottom, right): 1 if they are equal, 0 if they are disjoint."""
-    overlap = [max(min(a[k + 2], b[k + 2]) - max(a[k], b[k]), 0) for k in (0, 1)]
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return overlap[0] * overlap[1] / (sum(areas) - overlap[0] * overlap[1])

@@ -19,7 +19,7 @@ from eccl_lib.data.store import fill, sharded
 from eccl_lib.data.store.plan import Source
 from eccl_lib.data.ukb import readers
 from tests.conftest import eccl
-from tests.data.conftest import HEART, as_ukbb_cardiac_writes, example_labels, intersection_over_union
+from tests.data.conftest import HEART, as_ukbb_cardiac_writes, example_labels
 from tests.data.test_biobank import build, runs, small, words  # noqa: F401  a fixture
 from tests.data.test_segment import no_weights  # noqa: F401  a fixture
 
@@ -84,7 +84,7 @@ def test_a_participant_without_a_mask_has_the_networks_crop(own_biobank):
     top, left, bottom, right = cmr.box_of(found)
     rows, columns = HEART
     drawn = rows.start, columns.start, rows.stop, columns.stop
-    assert intersection_over_union((top, left, bottom, right), drawn) > 0.5
+    assert cmr.intersection_over_union((top, left, bottom, right), drawn) > 0.5
 
 
 def test_another_segmenter_processes_only_affected_participants_again(own_biobank, processed, no_weights):  # noqa: F811

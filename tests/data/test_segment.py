@@ -16,7 +16,6 @@ from eccl_lib.data import cmr, synthetic
 from eccl_lib.data.formats import detect
 from eccl_lib.data.records import CineRecord
 from eccl_lib.data.segmentation import circle_voting, masks, providers
-from tests.data.conftest import intersection_over_union
 
 GREY = np.array([30, 240, 90, 180])  # grey value of background, LV cavity, wall, RV
 
@@ -212,7 +211,7 @@ def test_a_clip_of_fifty_frames_takes_at_most_five_seconds_of_one_core_with_its_
     assert time.process_time() - began < 5
     assert clip.shape == (224, 224, 50)
     true = cmr.heart_box(record.labels[cmr.choose_slice(record.labels, 10, "middle")])
-    assert intersection_over_union(true, cmr.heart_box(found.labels[0])) > 0.6
+    assert cmr.intersection_over_union(true, cmr.heart_box(found.labels[0])) > 0.6
 
 
 @pytest.mark.parametrize("subject", ["SCD0000101", "SCD0000201"])
@@ -234,9 +233,9 @@ def test_the_networks_box_on_real_cines_contains_the_experts_ventricle(shared, s
 
 
 def test_intersection_over_union_of_boxes():
-    assert intersection_over_union((0, 0, 4, 6), (0, 0, 4, 6)) == 1
-    assert intersection_over_union((0, 0, 4, 6), (4, 0, 8, 6)) == 0
-    assert intersection_over_union((0, 0, 4, 6), (2, 0, 6, 6)) == pytest.approx(1 / 3)
+    assert cmr.intersection_over_union((0, 0, 4, 6), (0, 0, 4, 6)) == 1
+    assert cmr.intersection_over_union((0, 0, 4, 6), (4, 0, 8, 6)) == 0
+    assert cmr.intersection_over_union((0, 0, 4, 6), (2, 0, 6, 6)) == pytest.approx(1 / 3)
 
 
 def test_by_provider_skips_providers_that_cannot_work(perfect_network, monkeypatch):
