@@ -1,7 +1,5 @@
 """The paper's losses, Eq. 1 to 5 in order, then those of the autoencoders and of the row Triplet."""
 
-from __future__ import annotations
-
 import math
 
 import torch

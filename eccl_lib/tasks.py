@@ -1,7 +1,5 @@
 """The five tasks (columns of Table 1): their targets, losses and metrics."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

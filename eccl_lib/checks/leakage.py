@@ -1,7 +1,5 @@
 """Check a cohort and its runs for eight kinds of data leakage: ``eccl leakage``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@
 report, logs, executed notebooks) may be given. A finding states its location and never repeats the content.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """The console script ``eccl``: its commands, the options they share, and one guard that turns errors into one line."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import signal

@@ -1,7 +1,5 @@
 """``eccl cohort``: build or open a cohort."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

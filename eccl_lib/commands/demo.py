@@ -1,7 +1,5 @@
 """``eccl demo``: run the notebooks."""
 
-from __future__ import annotations
-
 import sys
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """``eccl ingest``: build a store from files."""
 
-from __future__ import annotations
-
 import datetime
 import os
 from collections.abc import Callable, Iterable

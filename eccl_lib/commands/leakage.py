@@ -1,7 +1,5 @@
 """``eccl leakage``: check a cohort and its runs for leakage."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

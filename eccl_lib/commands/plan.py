@@ -1,7 +1,5 @@
 """``eccl plan``: time and memory before training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

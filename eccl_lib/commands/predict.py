@@ -1,7 +1,5 @@
 """``eccl predict``: traits and risk scores from one ECG file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

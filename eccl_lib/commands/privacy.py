@@ -1,7 +1,5 @@
 """``eccl privacy``: check the repository for participants' data."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

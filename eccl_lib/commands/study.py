@@ -1,7 +1,5 @@
 """``eccl study``: the traits column of Table 1 at study scale."""
 
-from __future__ import annotations
-
 import click
 
 from eccl_lib.commands.cli import command as eccl_command

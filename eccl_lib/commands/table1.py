@@ -1,7 +1,5 @@
 """``eccl table1``: all cells of Table 1."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """``eccl train``: one stage or one row of Table 1."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

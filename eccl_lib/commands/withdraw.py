@@ -1,7 +1,5 @@
 """``eccl withdraw``: remove withdrawn participants."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -1,7 +1,5 @@
 """A config as arguments of ``eccl``, and settings FIELD=VALUE as overrides."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 

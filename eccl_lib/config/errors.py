@@ -1,7 +1,5 @@
 """Errors that a user can correct; each message names the fault and the cure."""
 
-from __future__ import annotations
-
 DOWNLOAD_AGAIN = "Download or export the file again; if the fault remains, leave the participant out."
 
 

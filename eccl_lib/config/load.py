@@ -4,8 +4,6 @@
 raises ``ConfigError``, which lists the valid ones.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import functools

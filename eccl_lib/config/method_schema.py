@@ -1,7 +1,5 @@
 """How the rows of Table 1 differ: encoder, pre-training, objective, CMR encoder."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The scales: what each changes in the defaults of ``schema.py``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

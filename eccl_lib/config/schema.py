@@ -1,7 +1,5 @@
 """Every parameter of the experiment, each with its source: the defaults are the paper's."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal

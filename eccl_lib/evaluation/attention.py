@@ -1,7 +1,5 @@
 """Attention weights, attention rollout and occlusion maps of an ECG encoder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Summary and sanity checks of a preprocessed cohort."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

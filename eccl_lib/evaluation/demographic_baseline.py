@@ -3,8 +3,6 @@
 Sex and age can be inferred from an ECG, so an ECG model adds information only where it exceeds this baseline.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

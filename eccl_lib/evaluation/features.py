@@ -1,7 +1,5 @@
 """Reconstructions, embeddings before and after alignment, and retrieval examples of trained models, as arrays."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 

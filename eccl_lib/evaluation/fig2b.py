@@ -1,7 +1,5 @@
 """Fig. 2b: ECCL with other ECG encoders, by number of patches and by model size."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pandas as pd

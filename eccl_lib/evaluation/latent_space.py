@@ -1,7 +1,5 @@
 """Fig. 2a and 2d: two-dimensional maps of the embeddings, with separation scores from the full space."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 

@@ -3,8 +3,6 @@
 Command: ``eccl predict ECG``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

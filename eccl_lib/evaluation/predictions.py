@@ -1,7 +1,5 @@
 """Predictions of finished runs for the test participants as arrays: one task, several rows and seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Provenance of Table 1: cohort, runs, code, versions, CPU time; no participant data and no host name."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

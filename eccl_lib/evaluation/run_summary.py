@@ -1,7 +1,5 @@
 """Summaries of finished runs: scores with intervals, training curves, r per trait."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tables that compare a scale with the paper: settings and model sizes."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """Supplementary figures from finished runs and the tables of Table 1: ROC, calibration, differences, training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

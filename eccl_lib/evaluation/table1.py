@@ -3,8 +3,6 @@
 ``write`` writes all files; one function computes each frame. No file contains data of single participants.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 All numbers are read from the files that ``table1.write`` writes, so text and numbers always agree.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

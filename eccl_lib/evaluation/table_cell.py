@@ -1,7 +1,5 @@
 """All numbers of one cell of Table 1, computed from the predictions of its seeds."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from eccl_lib.metrics import bootstrap, calibration, delong

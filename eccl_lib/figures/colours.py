@@ -1,7 +1,5 @@
 """Colours of all figures: colour-blind-safe, the same for a task, method, modality or chamber in every figure."""
 
-from __future__ import annotations
-
 # Okabe and Ito (2008): distinct for the three common kinds of colour blindness, and in grey.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"

@@ -1,7 +1,5 @@
 """Figures of single ECGs: reconstruction, attention, retrieval."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figure of the heart location found by each segmentation provider."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

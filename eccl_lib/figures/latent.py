@@ -1,7 +1,5 @@
 """Figures of the shared embedding space: cosine similarity, Fig. 2a and Fig. 2d."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

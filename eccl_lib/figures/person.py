@@ -1,7 +1,5 @@
 """Figures of one participant: ECG, baseline, cine, crop, predicted traits and disease scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

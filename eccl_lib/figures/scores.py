@@ -1,7 +1,5 @@
 """Figures of scores: ROC curves, calibration, differences between rows of Table 1."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import numpy as np

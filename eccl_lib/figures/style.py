@@ -1,7 +1,5 @@
 """Style shared by all figures: type sizes, a footer with n and the data source, grey images."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

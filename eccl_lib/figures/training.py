@@ -1,7 +1,5 @@
 """Figures of training curves: one run, or all stages in one figure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

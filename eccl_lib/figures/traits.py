@@ -1,7 +1,5 @@
 """Figures of the 82 cardiac traits: Fig. 2b, Fig. 2c, and all traits in one figure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Forecast the time of a grid: seconds of each kind of run, from finished runs or trial steps; and the time left."""
 
-from __future__ import annotations
-
 import heapq
 import re
 import time

@@ -1,7 +1,5 @@
 """The grid of Table 1: which runs it needs, in which order, for how long, and running them on any workers."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from contextlib import closing

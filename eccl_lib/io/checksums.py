@@ -1,7 +1,5 @@
 """Whether a store's files still hold what was written: read through once, then known by size and time of change."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path

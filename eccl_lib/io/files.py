@@ -1,7 +1,5 @@
 """Atomic writes (a temporary file, fsync, rename), SHA-256 checksums and locks."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

@@ -1,7 +1,5 @@
 """All paths. The environment variable ECCL_RUNS moves the folder of results."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

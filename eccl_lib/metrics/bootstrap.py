@@ -1,7 +1,5 @@
 """Bootstrap over participants, with draws as weights; compared rows and seeds share the same draws."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Risks from logits: prior shift after balanced training, Brier score, reliability curve, calibration slope."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from statistics import NormalDist
 

@@ -1,7 +1,5 @@
 """Comparison of two rows on the same participants: interval and p-value of the difference, Holm correction."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

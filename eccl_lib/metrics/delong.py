@@ -1,7 +1,5 @@
 """Confidence interval of an AUC after DeLong et al. (Biometrics 44, 1988)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal

@@ -1,7 +1,5 @@
 """t-SNE, UMAP, and separation scores in the full feature space."""
 
-from __future__ import annotations
-
 import numpy as np
 
 NEIGHBOURS = 5

@@ -1,7 +1,5 @@
 """Cross-modal retrieval of the matching CMR for an ECG and the reverse, with intervals and chance level."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

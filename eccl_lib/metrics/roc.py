@@ -1,7 +1,5 @@
 """ROC curves of one run or averaged over seeds, and a pointwise confidence band."""
 
-from __future__ import annotations
-
 import numpy as np
 
 DRAWS = 500

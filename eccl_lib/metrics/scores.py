@@ -1,7 +1,5 @@
 """Scores from predictions: AUC, average precision, Pearson r, retrieval."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Models at their initial weights, which follow from the seed alone; and the device of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """The cross-modal autoencoder of the row CMAE (Radhakrishnan et al. 2023): residual on the ECG, DenseNet on the CMR."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """The CMR encoders: cine frames are channels, (B, F, H, W) in [-1, 1]; each returns one feature, (B, D)."""
 
-from __future__ import annotations
-
 from timm.models.resnet import Bottleneck, ResNet
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer

@@ -1,7 +1,5 @@
 """The ECG encoder: a Vision Transformer over patches of leads x samples (Sec. 3.1)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

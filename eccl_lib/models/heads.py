@@ -1,7 +1,5 @@
 """The task head h, the projections g_e and g_c, and the models of an encoder with its head."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Masked autoencoder on the ECG (Sec. 2.1, after He et al. 2022)."""
 
-from __future__ import annotations
-
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn

@@ -4,8 +4,6 @@ A CPU build of torch beside the registry's torchvision (built against CUDA) leav
 importing torchvision, hence timm, fails. No model here uses that operator, so its schema is enough.
 """
 
-from __future__ import annotations
-
 import importlib.machinery
 import importlib.util
 from pathlib import Path

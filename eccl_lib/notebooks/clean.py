@@ -1,7 +1,5 @@
 """Normalise an executed notebook for committing: keep outputs, remove times, machine paths and papermill data."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ papermill only warns about an unknown ``-p``, passes ``true`` as text and ``1e3`
 of the kernel's input history; ``start`` reads it there and raises on undeclared names.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import difflib

@@ -4,8 +4,6 @@
 copied to ``notebooks/`` and ``figures/demo``.
 """
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Callable, Sequence

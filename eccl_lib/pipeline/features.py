@@ -1,7 +1,5 @@
 """Features of every participant's clip from a frozen CMR encoder, kept beside the encoder."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The training job of every stage: its model, datasets, step and schedule."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """The rows of Table 1 as data, under fixed keys."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from eccl_lib.config.method_schema import ECCL, Arm

@@ -1,7 +1,5 @@
 """Models of finished runs, frozen: in eval mode and without gradient."""
 
-from __future__ import annotations
-
 from eccl_lib.config.method_schema import ECCL, Arm
 from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort

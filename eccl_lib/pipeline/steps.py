@@ -3,8 +3,6 @@
 Microbatches, ranks and precision wrap these classes from outside (``training/microbatches.py``, ``training/loop.py``).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -3,8 +3,6 @@
 It runs ``eccl train`` under torchrun and passes the output on to the log.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

@@ -1,7 +1,5 @@
 """Train a job into its run's folder, unless the run is finished."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Weights of finished runs: as the initial weights of another training, or frozen."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from torch import nn

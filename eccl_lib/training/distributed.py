@@ -5,8 +5,6 @@ DistributedDataParallel takes the same mean of the gradients. In a single proces
 special. Command: ``torchrun --nproc-per-node N -m eccl_lib train eccl ...``; from a notebook: ``runtime.ranks``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

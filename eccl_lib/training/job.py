@@ -1,7 +1,5 @@
 """A training job: the model, its step, its batches, and how it is validated and evaluated."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager

@@ -5,8 +5,6 @@ weights, history and position. Within an epoch the host never waits for the devi
 checkpoint is written.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import time

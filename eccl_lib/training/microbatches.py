@@ -1,7 +1,5 @@
 """A step over a whole batch, over a rank's shard, or in microbatches: the same loss and gradient each time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

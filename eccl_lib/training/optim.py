@@ -1,7 +1,5 @@
 """Optimiser, learning-rate schedule and even batches."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

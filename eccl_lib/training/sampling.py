@@ -1,7 +1,5 @@
 """The batches of an epoch: shuffled, or balanced between cases and controls (Sec. 3.1)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

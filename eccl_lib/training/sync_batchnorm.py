@@ -1,7 +1,5 @@
 """Batch normalisation over the batch of all ranks; torch's own (SyncBatchNorm) needs GPUs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
