@@ -2,7 +2,8 @@
 
 import pytest
 
-from eccl_lib.io.progress import format_seconds
+from eccl_lib.io import progress
+from eccl_lib.io.progress import Console, StepLine, format_seconds, with_prefix
 
 
 @pytest.mark.parametrize(
@@ -11,3 +12,22 @@ from eccl_lib.io.progress import format_seconds
 )
 def test_a_duration_has_one_or_two_units(seconds, text):
     assert format_seconds(seconds) == text
+
+
+def test_a_file_gets_every_line_and_a_terminal_one_bar(monkeypatch, capsys):
+    lines = ["start", *(StepLine(f"epoch {k}/3", k, 3) for k in (1, 2, 3)), "end"]
+    for interactive in (False, True):
+        monkeypatch.setattr(progress, "is_interactive", lambda value=interactive: value)
+        console = Console()
+        for line in lines:
+            console(line)
+        shown = capsys.readouterr().out
+        assert ("100%" in shown) == interactive
+        if not interactive:
+            assert shown.splitlines() == lines
+
+
+def test_a_prefix_keeps_steps_as_steps():
+    seen = []
+    with_prefix(seen.append, "run")(StepLine("epoch 1/3", 1, 3))
+    assert (seen[0], seen[0].done, seen[0].total) == ("run  epoch 1/3", 1, 3)
