@@ -62,7 +62,7 @@ def segment(folder: Path, row: dict[str, str], net: network.HeartNet) -> Patient
     """Label one patient's stack."""
     pixel, name = float(row["pixel_mm"]), row["patient_id"]
     images = read(folder / f"{name}_sax_4d.nii.gz")
-    labels = net.segment(images, (pixel, pixel), float(row["slice_step_mm"]))
+    labels = net.segment(images, (pixel, pixel))
     return Patient(labels, read(folder / f"{name}_sax_edes_gt.nii.gz"), row)
 
 

@@ -26,7 +26,7 @@ class PerfectNetwork:
     def __init__(self) -> None:
         self.shown: list[tuple[int, ...]] = []
 
-    def segment(self, images, spacing_mm, slice_step_mm=None, frames=None):
+    def segment(self, images, spacing_mm, frames=None):
         images = images if frames is None else images[:, frames]
         self.shown.append(images.shape)
         return np.abs(images[..., None] - GREY).argmin(axis=-1).astype(np.uint8)

@@ -40,7 +40,6 @@ class OnnxNet:
         self,
         images: np.ndarray,
         spacing_mm: tuple[float, float],
-        slice_step_mm: float | None = None,
         frames: Sequence[int] | None = None,
     ) -> np.ndarray:
         """Labels of a cine or of some of its frames: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV wall, 3 RV.

@@ -186,14 +186,14 @@ def _by_network(cine: CineFile, segment: Segment, provider: str, choice: str, wi
     sampled = _sampled(cine)
     times = AROUND_END_SYSTOLE if choice == "rv_max" else (0.0, END_SYSTOLE)
     few = sorted({round(time * sampled.shape[1]) for time in times})
-    preview = segment(sampled, cine.spacing_mm, cine.slice_step_mm, few)
+    preview = segment(sampled, cine.spacing_mm, few)
     if not (preview == cmr.LV).any():
         raise _NoHeartError(f"the {NAMES[provider]} finds no heart", NO_HEART)
     chosen = cmr.choose_slice(preview, slices, choice)
     part = _region(preview.any(axis=(0, 1)), cine.spacing_mm) if window else (slice(0, height), slice(0, width))
     record = _record(cine, chosen, None)
     labels = np.zeros((frames, height, width), dtype=np.uint8)
-    labels[:, *part] = segment(record.images[:, :, *part], cine.spacing_mm, None, None)[0]
+    labels[:, *part] = segment(record.images[:, :, *part], cine.spacing_mm)[0]
     if not (labels == cmr.LV).any():
         raise _NoHeartError(f"the {NAMES[provider]} finds no heart in the chosen slice", NO_HEART)
     note = _compare_with_voting(preview, sampled, cine.spacing_mm, provider)

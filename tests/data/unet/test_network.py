@@ -44,7 +44,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_a_generated_beat_is_segmented(net, beating):
     frames, truth, pixel = beating
-    found = net.segment(frames[None], (pixel, pixel), None)
+    found = net.segment(frames[None], (pixel, pixel))
     assert found.shape == (1, *frames.shape) and found.dtype == np.uint8
     assert dice(found[0, 0] == 1, truth[0] == 1) > 0.85
     assert dice(found[0, 8] == 1, truth[1] == 1) > 0.8
@@ -54,7 +54,7 @@ def test_a_generated_beat_is_segmented(net, beating):
 def test_the_same_stack_gives_the_same_labels(net, beating):
     frames, _, pixel = beating
     stack = np.stack([frames, frames[:, ::-1]])
-    np.testing.assert_array_equal(*(net.segment(stack, (pixel, pixel), 8.0) for _ in range(2)))
+    np.testing.assert_array_equal(*(net.segment(stack, (pixel, pixel)) for _ in range(2)))
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.int16, np.uint16])
@@ -131,7 +131,7 @@ def test_the_packaged_weights_match_their_checksum_and_are_small(net):
 
 def test_volumes_are_computed_from_labels(net, beating):
     frames, truth, pixel = beating
-    found = volumes.measure(net.segment(np.stack([frames] * 2), (pixel, pixel), 8.0), (pixel, pixel), 8.0)
+    found = volumes.measure(net.segment(np.stack([frames] * 2), (pixel, pixel)), (pixel, pixel), 8.0)
     expected = 2 * (truth[0] == 1).sum() * pixel**2 * 8 / 1000
     assert found.lv_edv_ml == pytest.approx(expected, rel=0.2)
 

@@ -63,7 +63,6 @@ class HeartNet:
         self,
         images: np.ndarray,
         spacing_mm: tuple[float, float],
-        slice_step_mm: float | None = None,
         frames: Sequence[int] | None = None,
     ) -> np.ndarray:
         """Labels of a stack (S, F, H, W), uint8. spacing_mm: between rows, between columns.
