@@ -110,8 +110,7 @@ def rollout(all_blocks: list[Tensor]) -> Tensor:
     product = identity.expand(len(all_blocks[0]), length, length)
     for block in all_blocks:
         product = (IDENTITY_SHARE * identity + (1 - IDENTITY_SHARE) * block.mean(dim=1)) @ product
-    share = product[:, 0, 1:]
-    return share / share.sum(dim=1, keepdim=True)
+    return class_token_attention(product[:, None])
 
 
 @torch.no_grad()

@@ -17,10 +17,10 @@ def plan(config: Config) -> list[tuple[str, Config]]:
     """Panel ("patches" or "size") and config of each point; the configured encoder is a point of both panels."""
     base = replace(config, disease="traits")
     leads = config.variants.patch_leads
-    sizes = dict.fromkeys([*zip(config.variants.widths, config.variants.heads, strict=True), _size(base)])
+    sizes = [*zip(config.variants.widths, config.variants.heads, strict=True), (base.ecg.width, base.ecg.heads)]
     lengths = [replace(base.ecg, patch_leads=leads, patch_samples=length) for length in config.variants.patch_samples]
     points = [("patches", encoder) for encoder in dict.fromkeys([*lengths, base.ecg])]
-    points += [("size", replace(base.ecg, width=width, heads=heads)) for width, heads in sizes]
+    points += [("size", replace(base.ecg, width=width, heads=heads)) for width, heads in dict.fromkeys(sizes)]
     return [(panel, replace(base, ecg=encoder)) for panel, encoder in points]
 
 
@@ -28,10 +28,6 @@ def plan_table(config: Config) -> pd.DataFrame:
     """One row per point of Fig. 2b: panel, patch (leads x samples) and width of the ECG encoder."""
     rows = [(panel, f"{p.ecg.patch_leads} x {p.ecg.patch_samples}", p.ecg.width) for panel, p in plan(config)]
     return pd.DataFrame(rows, columns=["panel", "patch", "width"])
-
-
-def _size(config: Config) -> tuple[int, int]:
-    return config.ecg.width, config.ecg.heads
 
 
 def specs(config: Config) -> list[RunSpec]:
@@ -53,12 +49,7 @@ def _point(panel: str, config: Config, data: cohort.Cohort) -> dict[str, object]
     r, low, high = run_summary.interval(run, draws=200)
     samples = 10 * config.view.ecg_rate
     rows, columns = grid(config.ecg, samples)
-    return {
-        "panel": panel,
-        "tokens": rows * columns,
-        "parameters": round(1e6 * parameters_in_millions(on_meta(EcgEncoder, config.ecg, samples))),
-        "seconds": run.timing["cpu_seconds"] + expected(config, "pretrain_ecg", data).timing["cpu_seconds"],
-        "r": r,
-        "low": low,
-        "high": high,
-    }
+    parameters = round(1e6 * parameters_in_millions(on_meta(EcgEncoder, config.ecg, samples)))
+    seconds = run.timing["cpu_seconds"] + expected(config, "pretrain_ecg", data).timing["cpu_seconds"]
+    size = {"panel": panel, "tokens": rows * columns, "parameters": parameters, "seconds": seconds}
+    return size | {"r": r, "low": low, "high": high}

@@ -1,7 +1,4 @@
-"""Cardiac traits and disease scores of one ECG file.
-
-Command: ``eccl predict ECG``.
-"""
+"""Cardiac traits and disease scores of one ECG file (``eccl predict ECG``)."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +13,13 @@ from eccl_lib.data import cohort, ecg, open_cohort, original
 from eccl_lib.data.formats import detect
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.traits import TRAITS
+from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.io.progress import Log
+from eccl_lib.metrics.calibration import risk
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import models, stages
 from eccl_lib.tasks import DISEASE_NAMES, TASKS, build_targets
+from eccl_lib.training.runs import Run
 
 WARNING = (
     "The models were trained on a synthetic cohort. The traits and scores show that the software runs on this file; "
@@ -69,18 +69,14 @@ def predict_record(config: Config, record: EcgRecord, log: Log = print) -> Predi
     signal = ecg.standardise(record)
     stored, heart_rate, flags = ecg.preprocess(record)
     data = open_cohort.load(config, log)
-    outputs = {task: _outputs(replace(config, disease=task), data, stored, log) for task in TASKS}
-    scores = {code: _test_scores(replace(config, disease=code), data) for code in DISEASES}
-    return Prediction(
-        signal=signal,
-        stored=stored,
-        heart_rate=heart_rate,
-        flags=flags,
-        remarks=(*record.notes, *ecg.warnings(flags)),
-        traits=_traits(replace(config, disease="traits"), data, outputs["traits"]),
-        diseases=pd.DataFrame([_disease(code, outputs[code], *scores[code], config, data) for code in DISEASES]),
-        cohort_scores=scores,
-    )
+    configs = {task: replace(config, disease=task) for task in TASKS}
+    outputs = {task: _outputs(configs[task], data, stored, log) for task in TASKS}
+    runs = {task: stages.expected(configs[task], "eccl", data) for task in TASKS}
+    remarks = (*record.notes, *ecg.warnings(flags))
+    traits = _traits(runs["traits"], data, outputs["traits"])
+    scores = {code: _test_scores(runs[code]) for code in DISEASES}
+    diseases = pd.DataFrame([_disease(runs[code], code, outputs[code], *scores[code]) for code in DISEASES])
+    return Prediction(signal, stored, heart_rate, flags, remarks, traits, diseases, cohort_scores=scores)
 
 
 def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) -> np.ndarray:
@@ -94,40 +90,25 @@ def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) 
     return targets.to_units(outputs)[0]
 
 
-def _traits(config: Config, data: cohort.Cohort, values: np.ndarray) -> pd.DataFrame:
+def _traits(run: Run, data: cohort.Cohort, values: np.ndarray) -> pd.DataFrame:
     """Predicted values, mean and standard deviation of the training participants, and r on the test participants."""
     measured = data.traits[data.index("train")]
     mean, spread = np.nanmean(measured, axis=0), np.nanstd(measured, axis=0)
-    test = stages.expected(config, "eccl", data).predictions
-    columns = [str(trait.field_id) for trait in TRAITS]
-    r = [test[f"score_{c}"].corr(test[f"target_{c}"]) for c in columns]
-    frame = pd.DataFrame(
-        [{k: getattr(t, k) for k in ("field_id", "name", "short_name", "unit", "group")} for t in TRAITS]
-    )
+    test, traits = run.predictions, pd.DataFrame(TRAITS)
+    r = [test[f"score_{field}"].corr(test[f"target_{field}"]) for field in traits["field_id"]]
     z = (values - mean) / np.where(spread > 0, spread, 1)
-    return frame.assign(value=values, cohort_mean=mean, cohort_sd=spread, z=z, test_r=r)
+    return traits.assign(value=values, cohort_mean=mean, cohort_sd=spread, z=z, test_r=r)
 
 
-def _test_scores(config: Config, data: cohort.Cohort) -> tuple[np.ndarray, np.ndarray]:
+def _test_scores(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Scores in 0 to 1 and labels of the test participants, both (n,)."""
-    test = stages.expected(config, "eccl", data).predictions
-    return _sigmoid(test[f"score_{config.disease}"].to_numpy()), test[f"target_{config.disease}"].to_numpy() > 0.5
+    measured, predicted = measured_and_predicted(run)
+    return risk(predicted[:, 0]), measured[:, 0] > 0.5
 
 
-def _disease(
-    code: str, logit: np.ndarray, others: np.ndarray, positive: np.ndarray, config: Config, data: cohort.Cohort
-) -> dict[str, object]:
-    score = float(_sigmoid(logit)[0])
-    return {
-        "code": code,
-        "name": DISEASE_NAMES[code],
-        "score": score,
-        "percentile": 100 * float((others < score).mean()),
-        "test_auc": stages.expected(replace(config, disease=code), "eccl", data).metrics["test"],
-        "test_n": len(positive),
-        "test_positives": int(positive.sum()),
-    }
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64)))
+def _disease(run: Run, code: str, logit: np.ndarray, others: np.ndarray, positive: np.ndarray) -> dict[str, object]:
+    score = float(risk(logit)[0])
+    percentile = 100 * float((others < score).mean())
+    counts = {"test_n": len(positive), "test_positives": int(positive.sum())}
+    facts = {"code": code, "name": DISEASE_NAMES[code], "score": score, "percentile": percentile}
+    return {**facts, "test_auc": run.metrics["test"], **counts}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
@@ -25,6 +25,7 @@ def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) ->
     first = next(iter(scores_by_task.values()))
     runs = [run for scores in scores_by_task.values() for row in scores.runs for run in row]
     runs.sort(key=lambda run: run.name)
+    made_with = [run.manifest()["made_with"] for run in runs]
     prevalence = data.labels.mean(axis=0).round(4).tolist()
     positives = data.labels[data.index("test")].sum(axis=0).tolist()
     return {
@@ -39,7 +40,7 @@ def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) ->
         "seeds": list(first.seeds),
         "runs": [run.name for run in runs],
         "runs_sha256": digest(run.fingerprint for run in runs),
-        "made_with": _distinct(run.manifest()["made_with"] for run in runs),
+        "made_with": list({tuple(sorted(record.items())): record for record in made_with}.values()),
         "cpu_seconds": cpu_seconds(config, data, scores_by_task),
         "commit": commit(),
         "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -52,11 +53,6 @@ def digest(fingerprints: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
 
 
-def _distinct(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records without duplicates."""
-    return list({tuple(sorted(record.items())): record for record in records}.values())
-
-
 def cpu_seconds(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) -> dict[str, Any]:
     """CPU time of all runs and their parent runs, each counted once: in total, by stage, by kind of job."""
     cells = [
@@ -65,20 +61,16 @@ def cpu_seconds(config: Config, data: Cohort, scores_by_task: Mapping[str, Score
         for key in scores.rows
         for seed in scores.seeds
     ]
-    stages: dict[str, list[float]] = {}
-    kinds: dict[str, list[float]] = {}
-    for job in (job for wave in waves(cells) for job in wave):
-        seconds = job.seconds(data)
-        stages.setdefault(job.stage, []).append(seconds)
-        kinds.setdefault(job.kind, []).append(seconds)
-    total = sum(sum(values) for values in stages.values())
-    return {"total": round(total, 1), "stages": _counted(stages), "kinds": _counted(kinds)}
+    jobs = [(job.stage, job.kind, job.seconds(data)) for wave in waves(cells) for job in wave]
+    frame = pd.DataFrame(jobs, columns=["stage", "kind", "seconds"])
+    total = round(float(frame["seconds"].sum()), 1)
+    return {"total": total, "stages": _counted(frame, "stage"), "kinds": _counted(frame, "kind")}
 
 
-def _counted(groups: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
+def _counted(jobs: pd.DataFrame, column: str) -> dict[str, dict[str, float]]:
     return {
-        name: {"runs": len(values), "seconds": round(sum(values), 1), "median": round(float(np.median(values)), 2)}
-        for name, values in groups.items()
+        name: {"runs": len(part), "seconds": round(float(part.sum()), 1), "median": round(float(part.median()), 2)}
+        for name, part in jobs.groupby(column, sort=False)["seconds"]
     }
 
 

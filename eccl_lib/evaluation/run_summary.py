@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from eccl_lib import figures
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation.predictions import measured_and_predicted
-from eccl_lib.metrics import bootstrap, delong, scores
+from eccl_lib.metrics import bootstrap, delong, embedding, scores
 from eccl_lib.training.runs import Run
 
 DRAWS = 2000  # bootstrap draws of participants for one run; ours
@@ -35,14 +35,8 @@ def summary(runs: Mapping[str, Run]) -> pd.DataFrame:
     rows = []
     for name, run in runs.items():
         score, low, high = interval(run)
-        facts = {
-            "run": name,
-            "task": run.task,
-            "metric": run.metrics["metric"],
-            "test": score,
-            "low": low,
-            "high": high,
-        }
+        facts = {"run": name, "task": run.task, "metric": run.metrics["metric"]}
+        facts |= {"test": score, "low": low, "high": high}
         facts |= {"n": run.metrics["n"]["test"], "positives": run.metrics.get("positives", {}).get("test", "")}
         rows.append(facts | {"best epoch": run.metrics["best_epoch"]})
     return pd.DataFrame(rows).set_index("run").round(3)
@@ -52,9 +46,9 @@ def traits(run: Run, draws: int = DRAWS) -> pd.DataFrame:
     """One row per trait: short_name, group, unit, r, low, high (95 % interval over test participants), n."""
     measured, predicted = measured_and_predicted(run)
     low, high = bootstrap.percentile(bootstrap.r_draws(predicted[None], measured, draws))
-    columns = {key: [getattr(t, key) for t in TRAITS] for key in ("short_name", "group", "unit")}
     r = np.nan_to_num(scores.pearson(predicted, measured))  # a constant prediction counts as 0
-    return pd.DataFrame({**columns, "r": r, "low": low, "high": high, "n": (~np.isnan(measured)).sum(axis=0)})
+    frame = pd.DataFrame(TRAITS)[["short_name", "group", "unit"]]
+    return frame.assign(r=r, low=low, high=high, n=(~np.isnan(measured)).sum(axis=0))
 
 
 def overview(frame: pd.DataFrame) -> pd.DataFrame:
@@ -70,9 +64,8 @@ def training_figure(run: Run) -> Figure:
         losses = [name for name in ("loss", "contrastive", "task") if name in history]
         panels = {"training loss": losses, metric: ["validation"]}
     else:
-        history = history.assign(validation=-history["score"]).rename(
-            columns={"loss": "training", "lr": "learning rate"}
-        )
+        history = history.assign(validation=-history["score"])
+        history = history.rename(columns={"loss": "training", "lr": "learning rate"})
         panels = {metric: ["training", "validation"], "learning rate": ["learning rate"]}
     return figures.training_curves(history, panels, best_epoch=run.metrics["best_epoch"])
 
@@ -104,15 +97,11 @@ def scatter(run: Run, names: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.
 
 def modality_gap(features: np.ndarray, group: np.ndarray, participant: np.ndarray) -> str:
     """Silhouette of two modalities with its interval, as text: 0 if they are mixed, 1 if they are separated."""
-    from eccl_lib.metrics import embedding
-
     mean, low, high = embedding.balanced_interval(embedding.silhouette(features, group), group, participant)
     return f"silhouette {mean:.2f} ({low:.2f} to {high:.2f}); 0 = mixed"
 
 
 def separation(features: np.ndarray, group: np.ndarray) -> str:
     """5-NN purity of cases and controls with its interval, as text: 0.5 if they are mixed, 1 if they are separated."""
-    from eccl_lib.metrics import embedding
-
     mean, low, high = embedding.balanced_interval(embedding.purity(features, group), group)
     return f"5-NN purity {mean:.2f} ({low:.2f} to {high:.2f}); 0.50 = mixed"

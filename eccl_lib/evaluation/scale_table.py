@@ -2,11 +2,11 @@
 
 import inspect
 import re
-from typing import Any
 
 import pandas as pd
 
 from eccl_lib.config import load
+from eccl_lib.config.ranges import value_of
 from eccl_lib.config.schema import Config
 from eccl_lib.models.cmr_encoders import cmr_encoder
 from eccl_lib.models.ecg_vit import grid
@@ -27,7 +27,8 @@ def scale_table(config: Config, *prefixes: str) -> pd.DataFrame:
     for name in (name for name in load.names() if name.startswith(prefixes)):
         if name.startswith("synthetic.") and config.cohort != "synthetic":
             continue
-        values = [_text(_value(each, name)) for each in (paper, authors, config)]
+        values = [value_of(each, name) for each in (paper, authors, config)]
+        values = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
         if values[2] != values[0]:
             source = _source(config, name)
             stated = re.search(r"Sec\.|Fig\.", source) is not None
@@ -55,20 +56,10 @@ def _sizes(config: Config) -> dict[str, str]:
     }
 
 
-def _value(config: Config, name: str) -> Any:
-    for part in name.split("."):
-        config = getattr(config, part)
-    return config
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _source(config: Config, name: str) -> str:
     """Comment of a field in the source of its dataclass or of a parent dataclass."""
     section, _, field = name.rpartition(".")
-    for cls in type(_value(config, section) if section else config).__mro__[:-1]:
+    for cls in type(value_of(config, section) if section else config).__mro__[:-1]:
         comment = re.search(rf"^    {field}:.*?#(.*)$", inspect.getsource(cls), flags=re.MULTILINE)
         if comment:
             return comment[1]

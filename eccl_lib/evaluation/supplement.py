@@ -37,15 +37,14 @@ def roc(scores_by_task: Mapping[str, Scores], cells: pd.DataFrame, rows: Sequenc
     scores_by_task: predictions of the test participants. cells: row, task, mean, low, high. rows: names in Table 1;
     missing rows are left out.
     """
-    numbers, panels = cells.set_index(["row", "task"]), {}
-    for task, scores in scores_by_task.items():
-        if not scores.task.is_disease:
-            continue
-        panels[task] = {}
+    numbers = cells.set_index(["row", "task"])
+    panels = {task: {} for task, scores in scores_by_task.items() if scores.task.is_disease}
+    for task, curves in panels.items():
+        scores = scores_by_task[task]
         for name in (name for name in rows if name in scores.names):
             cell = numbers.loc[(name, task)]
             text = f"AUC {cell['mean']:.2f} ({cell['low']:.2f} to {cell['high']:.2f})"
-            panels[task][name] = (scores.positive, scores.logits[scores.names.index(name)], text)
+            curves[name] = (scores.positive, scores.logits[scores.names.index(name)], text)
     return figures.roc_panels(panels, banded="ECCL" if "ECCL" in rows else None)
 
 
@@ -67,8 +66,7 @@ def reliability(curves: pd.DataFrame, cells: pd.DataFrame, row: str = "ECCL") ->
 
 def forest(differences: pd.DataFrame, cells: pd.DataFrame) -> Figure:
     """Forest plot of ECCL minus each row. differences: other, task, difference, low, high, p_holm; cells: n, seeds."""
-    n, seeds = int(cells["n"].iloc[0]), int(cells["seeds"].iloc[0])
-    return figures.differences_forest(differences, n=n, seeds=seeds)
+    return figures.differences_forest(differences, n=int(cells["n"].iloc[0]), seeds=int(cells["seeds"].iloc[0]))
 
 
 def training(config: Config, data: Cohort, seeds: Sequence[int]) -> Figure:

@@ -92,17 +92,10 @@ def _in_order(records: pd.DataFrame) -> pd.DataFrame:
 
 def wide(long: pd.DataFrame) -> pd.DataFrame:
     """Cells in the format of figures/paper/table1.csv with limits: row, mi_auc_mean, mi_auc_std, mi_auc_low ..."""
-    records = []
-    for name in dict.fromkeys(long["row"]):
-        of_row = long[long["row"] == name].set_index("task")
-        values = {
-            f"{stem}_{part}": of_row.loc[task, part]
-            for task, stem in STEMS.items()
-            if task in of_row.index
-            for part in ("mean", "std", "low", "high")
-        }
-        records.append({"row": name} | values)
-    return pd.DataFrame(records)
+    tasks = [task for task in STEMS if task in set(long["task"])]
+    columns = [(part, task) for task in tasks for part in ("mean", "std", "low", "high")]
+    table = long.set_index(["row", "task"]).unstack().loc[long["row"].unique(), columns]
+    return table.set_axis([f"{STEMS[task]}_{part}" for part, task in columns], axis=1).reset_index()
 
 
 def single_scores(columns: Mapping[str, Column]) -> pd.DataFrame:
@@ -137,10 +130,9 @@ def differences(columns: Mapping[str, Column]) -> pd.DataFrame:
                 by_seed, resampled = single[base] - single[k], drawn[base] - drawn[k]
                 difference = float(by_seed.mean())
                 low, high = comparison.symmetric_interval(difference, resampled)
-                facts = {"row": scores.names[base], "other": name, "task": scores.task.key}
-                facts |= {"metric": scores.task.metric, "difference": difference, "std": evaluate.deviation(by_seed)}
-                facts |= {"low": low, "high": high}
-                records.append(facts | {"p": comparison.p_value(difference, resampled), "draws": drawn.shape[1]})
+                facts = (scores.names[base], name, scores.task.key, scores.task.metric, difference)
+                p = comparison.p_value(difference, resampled)
+                records.append((*facts, evaluate.deviation(by_seed), low, high, p, drawn.shape[1]))
     names = ["row", "other", "task", "metric", "difference", "std", "low", "high", "p", "draws"]
     frame = pd.DataFrame(records, columns=names)
     frame.insert(names.index("p") + 1, "p_holm", comparison.holm(frame["p"]))
@@ -154,7 +146,7 @@ def traits(column: Column) -> pd.DataFrame:
     for k, name in enumerate(scores.names):
         single = [bootstrap.resampled_r(seed[None], scores.measured, no_resampling)[0] for seed in scores.predicted[k]]
         low, high = bootstrap.percentile(column.drawn[k])
-        facts = {key: [getattr(trait, key) for trait in TRAITS] for key in ("field_id", "short_name", "group", "unit")}
+        facts = dict(pd.DataFrame(TRAITS)[["field_id", "short_name", "group", "unit"]])
         values = {"r": np.mean(single, axis=0), "std": evaluate.deviation(single), "low": low, "high": high}
         parts.append(pd.DataFrame({"row": name, **facts, **values, "n": (~np.isnan(scores.measured)).sum(axis=0)}))
     return pd.concat(parts, ignore_index=True)
@@ -174,15 +166,12 @@ def reliability(columns: Mapping[str, Column], bins: int = calibration.BINS) -> 
 
 def retrieval(config: Config, data: cohort.Cohort, tasks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
     """Retrieval of ECCL before and after alignment among the test participants: task, when, ``retrieval.table``."""
-    rows, parts = data.index("test"), []
+    rows, tables = data.index("test"), {}
     for task in tasks:
         for when, features in (("before", latent.before_alignment), ("after", latent.after_alignment)):
             embeddings = [features(replace(config, disease=task, seed=seed), data, rows) for seed in seeds]
-            table = retrieval_metrics.table([(pair.z_ecg, pair.z_cmr) for pair in embeddings])
-            table.insert(0, "when", when)
-            table.insert(0, "task", task)
-            parts.append(table)
-    return pd.concat(parts, ignore_index=True)
+            tables[task, when] = retrieval_metrics.table([(pair.z_ecg, pair.z_cmr) for pair in embeddings])
+    return pd.concat(tables, names=["task", "when"]).reset_index(["task", "when"]).reset_index(drop=True)
 
 
 def write(

@@ -94,14 +94,13 @@ def section(folder: Path) -> str:
         f"*{PAPER}*: mean ± standard deviation over five seeds, as printed. "
         "The cohorts and model sizes differ: compare the order of rows within each source, not values between them.",
         "",
-        _line(["row", "", *ours.columns]),
-        _line(["---"] * (len(ours.columns) + 2)),
     ]
+    rows = [["row", "", *ours.columns]]
     for row in ours.index:
-        lines.append(_line([row, f"*{here(facts, prevalence=False)}*", *ours.loc[row]]))
+        rows.append([row, f"*{here(facts, prevalence=False)}*", *ours.loc[row]])
         if row in theirs.index:
-            lines.append(_line(["", f"*{PAPER}*", *theirs.loc[row, ours.columns]]))
-    return "\n".join(lines)
+            rows.append(["", f"*{PAPER}*", *theirs.loc[row, ours.columns]])
+    return "\n".join([*lines, _markdown_table(rows)])
 
 
 def page(folder: Path) -> str:
@@ -118,19 +117,17 @@ def page(folder: Path) -> str:
 
 def _differences(frame: pd.DataFrame) -> str:
     tasks = [task for task in TASK_KEYS if task in set(frame["task"])]
-    lines = [
+    note = (
         "Mean difference ± standard deviation over seeds. In brackets: 95 % bootstrap interval over test participants "
         f"({frame['draws'].max():,} draws, shared by both rows and all seeds). p: Holm-corrected for {len(frame)} "
         "comparisons. Interval and p describe the variation over participants for these trained models; the standard "
-        "deviation describes the variation over seeds.",
-        "",
-        _line(["ECCL minus", *(_heading(task) for task in tasks)]),
-        _line(["---"] * (len(tasks) + 1)),
-    ]
-    for other in dict.fromkeys(frame["other"]):
-        of_row = frame[frame["other"] == other].set_index("task")
-        lines.append(_line([other, *(_difference(of_row.loc[task]) for task in tasks)]))
-    return "\n".join(lines)
+        "deviation describes the variation over seeds."
+    )
+    rows = [["ECCL minus", *(TASKS[task].column + (" AUC" if TASKS[task].is_disease else "") for task in tasks)]]
+    for other, group in frame.groupby("other", sort=False):
+        of_row = group.set_index("task")
+        rows.append([other, *(_difference(of_row.loc[task]) for task in tasks)])
+    return "\n".join([note, "", _markdown_table(rows)])
 
 
 def _difference(row: pd.Series) -> str:
@@ -147,22 +144,20 @@ def _signed(value: float, digits: int) -> str:
 def _retrieval(frame: pd.DataFrame) -> str:
     metrics = list(dict.fromkeys(frame["metric"]))
     chance = frame.drop_duplicates("metric").set_index("metric")["chance"]
-    lines = [
+    note = (
         f"ECCL, {frame['n'].max():,} test participants, mean over seeds with 95 % interval. Tied similarities count as "
-        "in a random order.",
-        "",
-        _line(["task", "alignment", "direction", *metrics]),
-        _line(["---"] * (len(metrics) + 3)),
-        _line(["chance", "", "", *(_plain(chance[metric], metric) for metric in metrics)]),
-    ]
+        "in a random order."
+    )
+    rows = [["task", "alignment", "direction", *metrics]]
+    rows.append(["chance", "", "", *(_plain(chance[metric], metric) for metric in metrics)])
     for (task, when, direction), group in frame.groupby(["task", "when", "direction"], sort=False):
         group = group.set_index("metric")
         texts = [
             f"{_plain(group.loc[m, 'mean'], m)} ({_plain(group.loc[m, 'low'], m)} to {_plain(group.loc[m, 'high'], m)})"
             for m in metrics
         ]
-        lines.append(_line([TASKS[task].column if task != "traits" else "traits", when, direction, *texts]))
-    return "\n".join(lines)
+        rows.append([TASKS[task].column if task != "traits" else "traits", when, direction, *texts])
+    return "\n".join([note, "", _markdown_table(rows)])
 
 
 def _plain(value: float, metric: str) -> str:
@@ -189,9 +184,7 @@ def _provenance(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _heading(task: str) -> str:
-    return TASKS[task].column + (" AUC" if TASKS[task].is_disease else "")
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _markdown_table(rows: list[list[str]]) -> str:
+    """Markdown table; the first row is the header."""
+    header, *body = rows
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *body))

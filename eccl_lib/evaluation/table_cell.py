@@ -22,10 +22,7 @@ def of_disease(logits: np.ndarray, positive: np.ndarray, prior: Prior) -> dict[s
     constant = np.full(logits.shape[1], prior.prevalence)
     return {
         **_over_seeds([evaluate.auc(seed, positive) for seed in logits]),
-        "low": low,
-        "high": high,
-        "plain_low": plain_low,
-        "plain_high": plain_high,
+        **{"low": low, "high": high, "plain_low": plain_low, "plain_high": plain_high},
         "average_precision": float(np.mean([evaluate.average_precision(seed, positive) for seed in logits])),
         "brier_raw": calibration.brier(raw, positive),
         "brier_shifted": calibration.brier(shifted, positive),
