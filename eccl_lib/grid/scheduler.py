@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import joblib
-import torch
 
 from eccl_lib.config.errors import ConfigError, DamagedError, MissingError
 from eccl_lib.config.schema import ARRAYS, Config
@@ -142,7 +141,6 @@ def _try(job: RunSpec, setting: Setting) -> tuple[RunSpec, float | None]:
     """CPU seconds of a run from trial steps; None where they fail, since the run itself reports the reason."""
     with entered(setting):
         try:
-            torch.set_num_threads(job.config.runtime.threads)
             return job, job.estimate(open_cohort.load(job.config, silent))
         except Exception:
             return job, None

@@ -123,8 +123,10 @@ class RunSpec:
 
     def estimate(self, data: Cohort) -> float:
         """Seconds it will take, from trial steps here."""
+        if not self.is_features:
+            return self.plan(data).seconds
         torch.set_num_threads(self.config.runtime.threads)
-        return features.estimate(self.config, data) if self.is_features else self.plan(data).seconds
+        return features.estimate(self.config, data)
 
     def seconds(self, data: Cohort) -> float:
         """Seconds that the finished run took, without its parents: CPU time, on a GPU wall-clock time."""

@@ -113,12 +113,13 @@ class SupervisedJob(CohortJob):
         return {"score": self._score("val")}
 
     def evaluate(self) -> tuple[Metrics, pd.DataFrame]:
-        targets = self.targets
-        metrics: Metrics = {"metric": targets.task.metric, "val": self._score("val"), "test": self._score("test")}
+        targets, predicted = self.targets, self._predict("test")
+        test = targets.score(predicted, self.rows("test"))
+        metrics: Metrics = {"metric": targets.task.metric, "val": self._score("val"), "test": test}
         metrics["n"] = counts(self.data)
         if targets.task.is_disease:
             metrics["positives"] = {split: int(targets.values[self.rows(split)].sum()) for split in SPLITS}
-        return metrics, self._predictions()
+        return metrics, self._predictions(predicted)
 
     def _predict(self, split: str) -> np.ndarray:
         """(n, outputs): logits, or traits in their units."""
@@ -127,9 +128,9 @@ class SupervisedJob(CohortJob):
     def _score(self, split: str) -> float:
         return self.targets.score(self._predict(split), self.rows(split))
 
-    def _predictions(self) -> pd.DataFrame:
+    def _predictions(self, predicted: np.ndarray) -> pd.DataFrame:
         """eid, row, then target and score per output: the logit of a disease, a trait in its unit."""
-        targets, scores = self.targets.values[self.rows("test")], self._predict("test").astype(np.float32)
+        targets, scores = self.targets.values[self.rows("test")], predicted.astype(np.float32)
         names = self.targets.task.names
         columns = {f"target_{name}": targets[:, i] for i, name in enumerate(names)}
         columns |= {f"score_{name}": scores[:, i] for i, name in enumerate(names)}
