@@ -1,10 +1,10 @@
 """``python -m bench.cards``: what a batch needs on a card, computed without one, and the largest that fits 24 GB.
 
 Whatever the batch: weights, gradients, Adam's moments and the best weights so far in fp32, weights once more in bf16,
-all ECGs, and the frozen features. A sample: what autograd keeps of a bf16 forward (``speed.saved_bytes`` on tensors
+all ECGs, and the frozen features. A sample: what autograd keeps of a bf16 forward (``saved_bytes`` on tensors
 without memory) and, where it is recomputed, the largest block's once more; what its augmentation holds; clips that are
-read ahead. ``KEPT_FREE`` stays for the rest. A CPU's kernels are looked at: they keep Swin's 49 x 49 windows and two
-bytes of each dropout mask, where a GPU keeps neither or one, so a card needs less.
+read ahead. ``KEPT_FREE`` stays for the rest. The figures are of a CPU's kernels, which keep Swin's 49 x 49 windows and
+two bytes of each dropout mask, where a GPU keeps neither or one, so a card needs less.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -32,7 +32,7 @@ from eccl_lib.training.performance import BLOCKS
 CARD, KEPT_FREE = 24e9, 2e9  # bytes: an RTX 4090's; CUDA's context, kernels' scratch space
 STATE = 4 * 5 + 2  # bytes a weight
 PARTICIPANTS, SAMPLES = 41_519, 5000  # Sec. 3.1
-AT_ONCE = PREFETCH + 2  # batches of clips: read, one more in the reader's hand, one in use
+AT_ONCE = PREFETCH + 2  # batches of clips: read, one that is being read, one in use
 NAMES = {
     "mae": "masked autoencoder",
     "cmr": "CMR encoder, Swin-T",
@@ -47,14 +47,34 @@ def needs(name: str, recompute: bool) -> tuple[float, float]:
     fixed = STATE * sum(p.numel() for p in model.parameters())
     each = most_held(name, config) + read_ahead(name, config)
     if name != "cmr":
-        fixed += PARTICIPANTS * 12 * SAMPLES * 2  # int16, ``inputs.Signals``
+        fixed += PARTICIPANTS * 12 * SAMPLES * 2  # int16, ``datasets.EcgDataset``
     if name == "alignment":
         with torch.device("meta"):
-            fixed += PARTICIPANTS * cmr_encoder(config).num_features * 4  # ``contrast.Hearts``
+            fixed += PARTICIPANTS * cmr_encoder(config).num_features * 4  # ``steps.CmrFeatures``
     if recompute:
         each += slope(lambda batch: largest_block(model, name, config, batch))
         performance.recompute(model)
-    return fixed, each + slope(lambda batch: performance.saved_bytes(lambda: model(*inputs(name, config, batch))))
+    return fixed, each + slope(lambda batch: saved_bytes(lambda: model(*inputs(name, config, batch))))
+
+
+def saved_bytes(function: Callable[[], Tensor]) -> int:
+    """Bytes that autograd stores between forward and backward of one call, without parameters.
+
+    Works on fake tensors too, without using that memory.
+    """
+    seen: dict[Any, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter) and not (tensor._base is not None and tensor._base.is_leaf):
+            storage = tensor.untyped_storage()
+            seen[storage._cdata] = storage.nbytes()
+            kept.append(storage)  # so that no other tensor reuses its memory
+        return tensor
+
+    kept: list[Any] = []
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        function()
+    return sum(seen.values())
 
 
 def new(name: str, config: Config) -> nn.Module:
@@ -86,7 +106,7 @@ def largest_block(model: nn.Module, name: str, config: Config, batch: int) -> in
     model(*inputs(name, config, batch))
     for hook in hooks:
         hook.remove()
-    return max(performance.saved_bytes(lambda block=block, given=given: block(*given)) for block, given in called)
+    return max(saved_bytes(lambda block=block, given=given: block(*given)) for block, given in called)
 
 
 def read_ahead(name: str, config: Config) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
@@ -178,26 +178,6 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float
             torch.cuda.synchronize(device)
         found.append(clock() - began)
     return 4 * 2 * size**3 / min(found[1:])
-
-
-def saved_bytes(function: Callable[[], Tensor]) -> int:
-    """Bytes that autograd stores between forward and backward of one call, without parameters.
-
-    Works on fake tensors too, without using that memory.
-    """
-    seen: dict[Any, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter) and not (tensor._base is not None and tensor._base.is_leaf):
-            storage = tensor.untyped_storage()
-            seen[storage._cdata] = storage.nbytes()
-            kept.append(storage)  # so that no other tensor reuses its memory
-        return tensor
-
-    kept: list[Any] = []
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        function()
-    return sum(seen.values())
 
 
 # Throughput of a training.

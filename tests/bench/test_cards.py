@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bench import cards
+from bench.cards import saved_bytes
 from eccl_lib.config.load import load
-from eccl_lib.training.performance import saved_bytes
 
 PAPER = load("paper")
 CLIP = 50 * 224 * 224

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench import cards
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.data import open_cohort
@@ -71,7 +72,7 @@ def test_recomputation_keeps_a_fraction_of_the_memory():
     kept = []
     for on in (False, True):
         assert performance.recompute(model, on) == 6
-        kept.append(performance.saved_bytes(lambda: model(x).sum()))
+        kept.append(cards.saved_bytes(lambda: model(x).sum()))
     assert kept[1] < 0.25 * kept[0]
 
 
@@ -413,7 +414,7 @@ def test_saved_bytes_of_a_chain_are_its_inputs_and_need_no_memory():
         with mode:
             chain = torch.nn.Sequential(torch.nn.Linear(100, 200), torch.nn.Sigmoid(), torch.nn.Linear(200, 10))
             x = torch.randn(batch, 100)
-            return performance.saved_bytes(lambda: chain(x).sum())
+            return cards.saved_bytes(lambda: chain(x).sum())
 
     literal = 4 * 8 * (100 + 200)  # the chain's input, and the sigmoid's output once for both that need it
     assert kept(8, nullcontext()) == literal
