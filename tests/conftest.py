@@ -17,7 +17,7 @@ TINY = {
     "synthetic.prevalence_i42": 0.25,
     "synthetic.prevalence_i48": 0.3,
     "synthetic.prevalence_i50": 0.3,
-    "synthetic.write_tree": False,
+    "synthetic.file_participants": 0,
     "store.clip_frames": 25,
     "store.clip_size": 56,
     "ecg.width": 32,

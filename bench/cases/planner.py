@@ -13,7 +13,7 @@ from eccl_lib.data import open_cohort
 
 SMALL = {
     "synthetic.participants": 120,
-    "synthetic.write_tree": False,
+    "synthetic.file_participants": 0,
     "store.clip_frames": 25,
     "store.clip_size": 56,
     "mae.epochs": 40,

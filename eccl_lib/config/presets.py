@@ -40,7 +40,7 @@ DEMO = flatten(
 # An hour on two cores: more participants and a larger ECG encoder.
 STUDY = DEMO | flatten(
     {
-        "synthetic": {"participants": 4_400, "write_tree": False}
+        "synthetic": {"participants": 4_400, "file_participants": 0}
         | {"prevalence_i21": 0.10, "prevalence_i42": 0.08, "prevalence_i48": 0.12, "prevalence_i50": 0.10},
         "store": {"clip_frames": 25, "clip_size": 56},
         "ecg": {"width": 96, "depth": 4, "heads": 3, "dropout": 0.1},
@@ -58,7 +58,7 @@ STUDY = DEMO | flatten(
 )
 
 # Files of 41,519 synthetic participants would need 880 GB and 24 core hours more than the store alone.
-PAPER = {"synthetic.write_tree": False}
+PAPER = {"synthetic.file_participants": 0}
 
 # The departures of the authors' code from the paper, at the paper's sizes. The weight of the correlation term is
 # unknown; 0.1 as Turgut et al. 2023. The weight decay of AdamW in the alignment is unknown; as in their autoencoder.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eccl_lib.config.schema import Config
 
 TRAININGS = ("mae", "cmr_training", "align", "third_stage", "cmae")
-MAY_BE_ZERO = {"seed", "warmup_epochs", "patience", "views"}
+MAY_BE_ZERO = {"seed", "warmup_epochs", "patience", "views", "steps_per_epoch", "file_participants"}
 
 Rule = tuple[str, bool, str]  # the dotted parameter, whether it is in range, what it must be
 
@@ -41,7 +41,7 @@ def _kinds(config: Config) -> Iterator[Rule]:
                 yield name, all(n >= 1 for n in numbers), "1 or more"
             if key.endswith(("_probability", "dropout", "drop_path")):
                 yield name, 0 <= value <= 1, "between 0 and 1"
-            if key in ("temperature", "triplet_margin", "lr"):
+            if key in ("temperature", "triplet_margin", "lr", "ecg_gain"):
                 yield name, value > 0, "above 0"
 
 
@@ -53,6 +53,8 @@ def _cohort(config: Config) -> Iterator[Rule]:
     synthetic = config.synthetic
     yield "synthetic.participants", synthetic.participants >= 30, "30 or more; rare diseases need many more"
     yield "synthetic.slices", synthetic.slices <= 20, "between 1 and 20"
+    yield "synthetic.file_participants", synthetic.file_participants >= 0, "0 or more"
+    yield "synthetic.split", len(synthetic.split) == 3, "three numbers: parts of train, validation and test"
     for field in dataclasses.fields(synthetic):
         if field.name.startswith("prevalence_"):
             yield f"synthetic.{field.name}", 0 < getattr(synthetic, field.name) < 0.5, "between 0 and 0.5"
@@ -65,6 +67,7 @@ def _trainings(config: Config) -> Iterator[Rule]:
         at_most = f"between 0 and {section}.epochs ({part.epochs})"
         yield f"{section}.warmup_epochs", 0 <= part.warmup_epochs <= part.epochs, at_most
         yield f"{section}.batch", part.batch >= 2, "2 or more"
+        yield f"{section}.steps_per_epoch", part.steps_per_epoch >= 0, "0 or more"
     for name in ("mae.start_from", "cmr_training.start_from"):
         known = re.fullmatch("([0-9a-f]{8})?", value_of(config, name)) is not None
         yield name, known, "the last 8 characters of a finished run's folder, such as 60ab351f"

@@ -32,7 +32,8 @@ class SyntheticConfig:
     slices: int = 10  # UK Biobank: 8 to 13
     rows: int = 208  # UK Biobank: about 208 x 187 at 1.83 mm
     columns: int = 187
-    write_tree: bool = True  # False: render straight into the store
+    file_participants: int = 41_519  # written as UK Biobank's files and read back; the rest go straight to the store
+    split: tuple[int, ...] = option((3, 1, 1))  # parts of train, validation and test; Sec. 3.1: 60/20/20
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ class ViewConfig:
     """The resolution and scaling at which the models read the store."""
 
     ecg_rate: int = 500  # Hz, Sec. 3.1
-    ecg_scaling: Literal["lead", "fixed"] = "lead"  # to [-1, 1] per lead: Sec. 3.1; fixed: ours, keeps the voltage
+    ecg_scaling: Literal["lead", "maxabs", "fixed"] = "lead"  # to [-1, 1] per lead: Sec. 3.1; others: ours
     ecg_full_scale_mv: float = 2.0  # ours; the voltage that "fixed" maps to 1
+    ecg_gain: float = option(1.0)  # ours; multiplies the scaled ECG, 5 gives "maxabs" a variance near 1
     clip_frames: int = 50  # Sec. 3.1
     clip_size: int = 224  # Sec. 3.1
 
@@ -129,6 +131,7 @@ class TrainingConfig:
     beta2: float = 0.999  # Adam's default; authors' code has AdamW with 0.95
     weight_decay: float = 0.0  # Adam, Sec. 3.1; decoupled where above 0
     patience: int = 0  # epochs without better validation before stopping; 0: never; authors' code has 10
+    steps_per_epoch: int = option(0)  # ours; updates between two validations; 0: one pass over the training set
 
 
 @dataclass(frozen=True)

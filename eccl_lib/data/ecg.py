@@ -248,20 +248,23 @@ def to_view(ecg: np.ndarray, rate: int) -> np.ndarray:
 
 
 def scale(batch: torch.Tensor, view: ViewConfig) -> torch.Tensor:
-    """ECGs scaled to [-1, 1] in float32 (Sec. 3.1). batch: (B, 12, T) uV, integer or float.
+    """ECGs scaled to [-1, 1] in float32 (Sec. 3.1), times the view's gain. batch: (B, 12, T) uV, integer or float.
 
-    ``lead`` maps each lead's own minimum and maximum to -1 and 1, a flat lead to 0. ``fixed`` divides by the full
-    scale and clips.
+    ``lead`` maps each lead's own minimum and maximum to -1 and 1, a flat lead to 0; it shifts the baseline. ``maxabs``
+    divides each lead by its largest absolute value and keeps the baseline at 0. ``fixed`` divides by the full scale and
+    clips.
     """
     import torch
 
     batch = batch.to(torch.float32)
     if view.ecg_scaling == "fixed":
-        return (batch / (1000 * view.ecg_full_scale_mv)).clamp_(-1, 1)
+        return (batch / (1000 * view.ecg_full_scale_mv)).clamp_(-1, 1).mul_(view.ecg_gain)
     low, high = torch.aminmax(batch, dim=-1, keepdim=True)
+    if view.ecg_scaling == "maxabs":
+        return batch * (view.ecg_gain / torch.maximum(-low, high).clamp_min(1.0))
     span = high - low
     scaled = (batch - low) * (2 / span.clamp_min(1.0)) - 1
-    return scaled.masked_fill_(span < 1.0, 0.0)
+    return scaled.masked_fill_(span < 1.0, 0.0).mul_(view.ecg_gain)
 
 
 AUGMENT_DRAWS = 5  # random numbers for one ECG

@@ -1,6 +1,6 @@
 """Checks for the eight kinds of data leakage of Kapoor and Narayanan (Patterns 4, 2023)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,24 +136,25 @@ def participants_in_two_splits(eids: pd.Series, split: pd.Series) -> list[Leak]:
     return [Leak("3.2", "error", f"{count} participants have rows in two splits")] if count else []
 
 
-def wrong_split(eids: pd.Series, split: pd.Series, salt: str) -> list[Leak]:
+def wrong_split(eids: pd.Series, split: pd.Series, salt: str, parts: Sequence[int] = splits.PARTS) -> list[Leak]:
     """3.2: participants whose split is not the one that id and salt determine, which all stages use."""
-    count = sum(splits.split_of(eid, salt) != part for eid, part in zip(eids, split, strict=True))
+    count = sum(splits.split_of(eid, salt, parts) != part for eid, part in zip(eids, split, strict=True))
     message = f"{count} participants are not in the split that their id determines"
     return [Leak("3.2", "error", message)] if count else []
 
 
-def unbalanced_strata(table: pd.DataFrame, labels: np.ndarray) -> list[Leak]:
-    """3.3: strata that deviate from 60/20/20 by more than binomial error."""
-    balance = splits.balance(table, labels)
+def unbalanced_strata(table: pd.DataFrame, labels: np.ndarray, parts: Sequence[int] = splits.PARTS) -> list[Leak]:
+    """3.3: strata whose split deviates from ``parts`` by more than binomial error."""
+    balance = splits.balance(table, labels, parts)
     unbalanced = sorted(set(balance.loc[~balance["even"], "stratum"]))
-    message = f"not 60/20/20 within binomial error: {', '.join(unbalanced)}"
+    ratio = "/".join(f"{100 * part / sum(parts):.0f}" for part in parts)
+    message = f"not {ratio} within binomial error: {', '.join(unbalanced)}"
     return [Leak("3.3", "warning", message)] if unbalanced else []
 
 
 def check(config: Config, data: Cohort) -> list[Leak]:
     """Leaks in a cohort that can be detected before training: all kinds except 1.2 and 1.3."""
-    table, labels = data.table, data.labels
+    table, labels, parts = data.table, data.labels, splits.parts_of(config)
     checksums = data.row_checksums if data.row_checksums is not None else _row_checksums(data)
     columns = {"ECG": "ecg_sha256", "cine": "clip_sha256"}
     contents = {name: checksums[column] for name, column in columns.items() if column in checksums}
@@ -166,8 +167,8 @@ def check(config: Config, data: Cohort) -> list[Leak]:
         + single_fact_predictors(table, labels)
         + temporal_leakage(config.store.labels, *_before_and_after(config, data))
         + participants_in_two_splits(patients, table["split"])
-        + wrong_split(patients, table["split"], config.store.split_salt)
-        + unbalanced_strata(table, labels)
+        + wrong_split(patients, table["split"], config.store.split_salt, parts)
+        + unbalanced_strata(table, labels, parts)
     )
 
 

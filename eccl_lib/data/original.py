@@ -60,7 +60,8 @@ def _files(config: Config, data: Cohort, row: int) -> Paths | None:
             reason = "a participant's files are no longer where they were when the store was built"
             raise UnreadableError(reason, "Mount or move them back, or run `eccl ingest ukb` again.")
         return by_kind
-    return files.find(data.folder / "raw").participants[eid] if config.synthetic.write_tree else None
+    written = _index(data, row) < config.synthetic.file_participants
+    return files.find(data.folder / "raw").participants[eid] if written else None
 
 
 def _index(data: Cohort, row: int) -> int:

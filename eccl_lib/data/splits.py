@@ -1,33 +1,38 @@
 """The train, validation and test split, computed from participant id and salt, and a check of its balance."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.schema import DISEASES
+from eccl_lib.config.schema import DISEASES, Config
 
 SPLITS = ("train", "val", "test")
-BLOCK = ("train", "train", "train", "val", "test")  # 60/20/20, Sec. 3.1
-SHARES = {name: BLOCK.count(name) / len(BLOCK) for name in SPLITS}
+PARTS = (3, 1, 1)  # of train, validation and test: 60/20/20, Sec. 3.1
 UNLIKELY = 0.01  # family-wise error rate of the balance check over all strata; ours
 FEWEST = 20  # smaller strata are not checked; ours
 
 
-def split_of(eid: str, salt: str) -> str:
-    """Split of one participant (train, val or test), which depends only on the id and the salt.
+def parts_of(config: Config) -> tuple[int, ...]:
+    """Parts of train, validation and test; a synthetic cohort may have others than Sec. 3.1."""
+    return config.synthetic.split if config.cohort == "synthetic" else PARTS
 
-    Five consecutive ids form a block, and a hash assigns them to the entries of BLOCK. The ratio is exactly 3:1:1 in
-    each complete block and about 60/20/20 in any other set of ids.
+
+def split_of(eid: str, salt: str, parts: Sequence[int] = PARTS) -> str:
+    """Split of one participant (train, val or test), which depends only on the id, the salt and the parts.
+
+    parts: of train, val and test. sum(parts) consecutive ids form a block, and a hash assigns them to the splits. The
+    ratio is exact in each complete block and approximate in any other set of ids.
     """
-    block, place = divmod(int(eid) - 1, len(BLOCK))
-    keys = [hashlib.sha256(f"{salt}:{block}:{k}".encode()).digest() for k in range(len(BLOCK))]
-    return BLOCK[sorted(range(len(BLOCK)), key=keys.__getitem__).index(place)]
+    entries = [name for name, count in zip(SPLITS, parts, strict=True) for _ in range(count)]
+    block, place = divmod(int(eid) - 1, len(entries))
+    keys = [hashlib.sha256(f"{salt}:{block}:{k}".encode()).digest() for k in range(len(entries))]
+    return entries[sorted(range(len(entries)), key=keys.__getitem__).index(place)]
 
 
-def balance(table: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
-    """Test if each stratum is split 60/20/20 within binomial error.
+def balance(table: pd.DataFrame, labels: np.ndarray, parts: Sequence[int] = PARTS) -> pd.DataFrame:
+    """Test if each stratum is split in the ratio of ``parts`` within binomial error.
 
     table: columns split, sex, age. labels: (N, 4) bool. Returns one row per stratum and split: stratum, split, n (size
     of the stratum), found (participants in the split), expected, low and high (interval that holds for all strata with
@@ -41,7 +46,7 @@ def balance(table: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
     rows = []
     for name, chosen in strata:
         n = int(chosen.sum())
-        for part, share in SHARES.items():
+        for part, share in zip(SPLITS, np.divide(parts, sum(parts)), strict=True):
             low, high = (int(edge) for edge in binom.interval(inside, n, share))
             count = int((split[chosen] == part).sum())
             rows.append((name, part, n, count, n * share, low, high, low <= count <= high))

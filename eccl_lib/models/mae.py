@@ -42,6 +42,16 @@ class MaskedAutoencoder(nn.Module):
         error = losses.patch_mse(predicted, target) if everywhere else losses.masked_patch_mse(predicted, target, mask)
         return error if not weight else (1 - weight) * error + weight * losses.patch_decorrelation(predicted, target)
 
+    def masked_squares(self, ecg: Tensor, noise: Tensor) -> Tensor:
+        """Sums of squares over each ECG's masked patches: of the error, and about the ECG's own lead means.
+
+        ecg: (B, 12, T); noise: (B, L). Returns (B, 2).
+        """
+        predicted, target, mask = self(ecg, noise)
+        level = patchify(ecg.mean(dim=-1, keepdim=True).expand_as(ecg), self.ecg_config)
+        squares = torch.stack([(target - predicted).square(), (target - level).square()], dim=1)  # (B, 2, L, P)
+        return (squares.sum(dim=-1) * mask[:, None]).sum(dim=-1)
+
     def decode(self, encoded: Tensor, ids_restore: Tensor) -> Tensor:
         """encoded: (B, 1 + L_v, D); ids_restore: (B, L). Returns patches (B, L, P)."""
         encoded = self.to_decoder(encoded)

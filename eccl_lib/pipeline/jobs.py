@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -23,8 +24,8 @@ from eccl_lib.pipeline.steps import (
     SupervisedStep,
 )
 from eccl_lib.tasks import targets_of
-from eccl_lib.training.datasets import CineDataset, EcgDataset
-from eccl_lib.training.job import ReconstructionJob, SupervisedJob
+from eccl_lib.training.datasets import CineDataset, EcgDataset, predict_in_batches
+from eccl_lib.training.job import Metrics, ReconstructionJob, SupervisedJob
 
 
 @dataclass
@@ -38,6 +39,21 @@ class MaskedAutoencoderJob(ReconstructionJob):
         """The masked-patch error, a scalar."""
         ecgs = self.datasets[0]
         return self.model.loss(*self.model(ecgs.of(rows), self.masks[rows].to(ecgs.device)))
+
+    def evaluate(self) -> tuple[Metrics, pd.DataFrame]:
+        """As of every reconstruction, with ``r2_masked`` over the validation ECGs."""
+        metrics, predictions = super().evaluate()
+        return metrics | {"r2_masked": self.r2_masked("val")}, predictions
+
+    def r2_masked(self, split: str) -> float:
+        """Share of the variance of masked patches around each ECG's lead means that the model explains, pooled."""
+        ecgs = self.datasets[0]
+
+        def squares(rows: np.ndarray) -> Tensor:
+            return self.model.masked_squares(ecgs.of(rows), self.masks[rows].to(ecgs.device))
+
+        error, total = predict_in_batches(squares, self.rows(split), source=ecgs).sum(axis=0, dtype=np.float64)
+        return float(1 - error / total)
 
 
 def masked_autoencoder_job(config: Config, data: Cohort) -> MaskedAutoencoderJob:

@@ -19,7 +19,7 @@ from eccl_lib.training.batch import Batch
 from eccl_lib.training.datasets import EVALUATION_BATCH, predict_in_batches
 from eccl_lib.training.microbatches import Step
 from eccl_lib.training.optim import even_batches, learning_rate
-from eccl_lib.training.sampling import shuffled_batches, task_batches
+from eccl_lib.training.sampling import epoch_batches, shuffled_batches, task_batches
 
 Metrics = dict[str, object]
 
@@ -103,7 +103,8 @@ class SupervisedJob(CohortJob):
     targets: Targets | None = None
 
     def batches(self, epoch: int) -> list[np.ndarray]:
-        return task_batches(self.targets, self.rows("train"), self.schedule, self.seed)(epoch)
+        passes = task_batches(self.targets, self.rows("train"), self.schedule, self.seed)
+        return epoch_batches(passes, self.schedule.steps_per_epoch, epoch)
 
     def predict_batch(self, rows: np.ndarray) -> Tensor:
         """(n, outputs): logits or standardised traits."""
@@ -144,7 +145,8 @@ class ReconstructionJob(CohortJob):
     metric: ClassVar[str] = "reconstruction error"
 
     def batches(self, epoch: int) -> list[np.ndarray]:
-        return shuffled_batches(self.rows("train"), self.schedule, self.seed)(epoch)
+        passes = shuffled_batches(self.rows("train"), self.schedule, self.seed)
+        return epoch_batches(passes, self.schedule.steps_per_epoch, epoch)
 
     def validate(self) -> dict[str, float]:
         return {"score": -self._error("val")}

@@ -32,6 +32,20 @@ def shuffled_batches(rows: np.ndarray, schedule: TrainingConfig, seed: int) -> B
     return lambda epoch: even_batches(np.random.default_rng(seed_of(seed, epoch)).permutation(rows), schedule.batch)
 
 
+def epoch_batches(passes: Batches, steps: int, epoch: int) -> list[np.ndarray]:
+    """The batches of an epoch: one pass over the data or, if ``steps`` is not 0, the next ``steps`` batches.
+
+    Passes follow one another, so every row is used once before any is used again. passes: number of the pass -> its
+    batches, as many in every pass.
+    """
+    if not steps:
+        return passes(epoch)
+    first, length = epoch * steps, len(passes(0))
+    whole = range(first // length, -(-(first + steps) // length))
+    batches = [batch for number in whole for batch in passes(number)]
+    return batches[first % length : first % length + steps]
+
+
 def balanced_chunks(
     positive: np.ndarray, negatives_per_positive: int, generator: np.random.Generator
 ) -> list[np.ndarray]:

@@ -130,7 +130,7 @@ def test_a_command_line_gives_the_config_again():
 
 def test_default_config_equals_paper_scale_but_for_the_generated_files():
     config = Config()
-    untold = dataclasses.replace(config, synthetic=dataclasses.replace(config.synthetic, write_tree=False))
+    untold = dataclasses.replace(config, synthetic=dataclasses.replace(config.synthetic, file_participants=0))
     assert dataclasses.replace(load("paper"), disease="I21") == untold
 
 

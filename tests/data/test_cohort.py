@@ -26,7 +26,7 @@ from eccl_lib.io.files import sha256
 from tests.conftest import eccl
 
 COARSE = {"store.clip_size": 56, "store.clip_frames": 25, "view.clip_frames": 25, "runtime.workers": 1}
-FEW = {**COARSE, "synthetic.participants": 30, "synthetic.slices": 1, "synthetic.write_tree": False}
+FEW = {**COARSE, "synthetic.participants": 30, "synthetic.slices": 1, "synthetic.file_participants": 0}
 
 
 def small(**overrides) -> Config:
@@ -183,7 +183,7 @@ def test_a_build_that_is_killed_and_resumed_gives_the_same_bytes(tmp_path, monke
 def test_direct_rendering_gives_the_same_rows_as_written_files(tmp_path):
     from eccl_lib.data.synthetic import ukb_tree
 
-    config = small(**{"synthetic.write_tree": True})
+    config = small(**{"synthetic.file_participants": 12})
     for index in (0, 7, 23):
         ukb_tree.write_participant(config.synthetic, index, tmp_path)
     for eid, kinds in files.find(tmp_path).participants.items():

@@ -93,7 +93,7 @@ def _ecg(participant: Participant, config: Config) -> EcgRecord:
 
 def _cine(participant: Participant, config: Config) -> CineRecord:
     if participant.index >= 0:
-        return synthetic.render_cine(config.synthetic, participant.index)
+        return synthetic.render_cine(config.synthetic, participant.index, config.store.slice_choice == "middle")
     return _read(participant, "cine", lambda path: read_cine(path, participant, config))
 
 

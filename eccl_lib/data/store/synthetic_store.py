@@ -1,6 +1,7 @@
 """Build the embedded cohort: generate participants, write files in UK Biobank's formats, and fill the store."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import Config
 from eccl_lib.data import files
-from eccl_lib.data.splits import split_of
+from eccl_lib.data.splits import parts_of, split_of
 from eccl_lib.data.store import fill, schemas
 from eccl_lib.data.store.layout import BLOCK, Layout, keep_rows
 from eccl_lib.data.synthetic import ukb_tree
@@ -41,7 +42,8 @@ def build(config: Config, folder: Path, progress: Log = print) -> None:
     rows = table.loc[[participants[k].eid for k in kept]]
     write_array(target / "traits.npy", tables.traits(rows))
     write_array(target / "labels.npy", tables.labels(rows, config.store.labels))
-    people = facts(rows, [records[k] for k in kept], config.store.split_salt)
+    salt, parts = config.store.split_salt, parts_of(config)
+    people = facts(rows, [records[k] for k in kept], lambda eid: split_of(eid, salt, parts))
     schemas.check("table", people)
     write_frame(target / "table.parquet", people)
     excluded = [{"eid": r["eid"], **r["quarantine"]} for r in records.values() if "quarantine" in r]
@@ -54,20 +56,19 @@ def build(config: Config, folder: Path, progress: Log = print) -> None:
 
 
 def _source(config: Config, raw: Path, progress: Log):
-    """The embedded cohort's table and its participants by slot; first writes their files if the config asks for it."""
-    _write_tree(config, raw, progress)
+    """The embedded cohort's table and its participants by slot; first writes the files of those that are read."""
+    _write_files(config, raw, progress)
     table = tables.read_table(raw / ukb_tree.TABLE)
-    if not config.synthetic.write_tree:
-        return table, {k: fill.Participant(eid, index=k) for k, eid in enumerate(table.index)}
-    listed = files.find(raw).participants
-    return table, {k: fill.participant(eid, listed.get(eid, {})) for k, eid in enumerate(table.index)}
+    written, listed = table.index[: config.synthetic.file_participants], files.find(raw).participants
+    participants = {k: fill.Participant(eid, index=k) for k, eid in enumerate(table.index)}
+    return table, participants | {k: fill.participant(eid, listed.get(eid, {})) for k, eid in enumerate(written)}
 
 
-def _write_tree(config: Config, raw: Path, progress: Log) -> None:
+def _write_files(config: Config, raw: Path, progress: Log) -> None:
     if (raw / ukb_tree.TABLE).is_file():
         return
-    if config.synthetic.write_tree:
-        count = config.synthetic.participants
+    count = min(config.synthetic.file_participants, config.synthetic.participants)
+    if count:
         blocks = [range(k, min(k + BLOCK, count)) for k in range(0, count, BLOCK)]
         counter = Counter("write files", 0, count, progress)
         jobs = ((_write_block, block, config, raw) for block in blocks)
@@ -81,11 +82,13 @@ def _write_block(block: range, config: Config, raw: Path) -> int:
     return len(block)
 
 
-def facts(table: pd.DataFrame, records: list[dict], salt: str) -> pd.DataFrame:
-    """The cohort's table in the order of the records: eid, split, sex, age and the facts of each record."""
+def facts(table: pd.DataFrame, records: list[dict], split: Callable[[str], str]) -> pd.DataFrame:
+    """The cohort's table in the order of the records: eid, split, sex, age and the facts of each record.
+
+    split: eid -> train, val or test.
+    """
     measured = pd.DataFrame([fill.table_facts(record) for record in records])
     eids = pd.Series([record["eid"] for record in records]).astype(str)
     age = tables.as_number(table, tables.AGE, IMAGING_VISIT).to_numpy()
-    split = [split_of(eid, salt) for eid in eids]
-    first = {"eid": eids, "split": split, "sex": tables.sex(table).to_numpy(), "age": age}
+    first = {"eid": eids, "split": [split(eid) for eid in eids], "sex": tables.sex(table).to_numpy(), "age": age}
     return pd.concat([pd.DataFrame(first), measured], axis=1)

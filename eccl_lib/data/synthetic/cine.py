@@ -31,21 +31,26 @@ class View:
     scene: Scene | None = None
 
 
-def render_cine(config: SyntheticConfig, index: int) -> CineRecord:
-    """Cine of participant ``index``, base to apex: images (S, 50, rows, columns) uint16, labels uint8."""
-    return cine(config, draw(config, [index]))
+def render_cine(config: SyntheticConfig, index: int, middle_only: bool = False) -> CineRecord:
+    """Cine of participant ``index``, base to apex: images (S, 50, rows, columns) uint16, labels uint8.
+
+    middle_only: render only the middle slice, with the same pixels as in the whole stack.
+    """
+    return cine(config, draw(config, [index]), middle_only)
 
 
-def cine(config: SyntheticConfig, heart: Hearts) -> CineRecord:
-    """Render the cine of one heart (n = 1)."""
+def cine(config: SyntheticConfig, heart: Hearts, middle_only: bool = False) -> CineRecord:
+    """Render the cine of one heart (n = 1), or its middle slice alone."""
     shape = contours(heart, config.slices, np.arange(FRAMES) / FRAMES)
     shape = Contours(*(part[0].astype(np.float32) for part in (shape.inner, shape.outer, shape.rv)))
     view = _view(config, heart)
     view = replace(view, scene=_scene(heart, shape, view))
-    images = np.empty((config.slices, FRAMES, config.rows, config.columns), np.uint16)
+    chosen = [(config.slices - 1) // 2] if middle_only else range(config.slices)
+    images = np.empty((len(chosen), FRAMES, config.rows, config.columns), np.uint16)
     labels = np.zeros(images.shape, np.uint8)
-    for k in range(config.slices):
-        _slice(images[k], labels[k], k, heart, shape, view)
+    for image, label, k in zip(images, labels, chosen, strict=True):
+        rng = generator(config, heart.index[0], "slice", k)
+        _slice(image, label, k, heart, shape, view, rng)
     step = round(float(length_mm(heart)[0]) / config.slices, 3)  # rounded as in the files
     return CineRecord(images, (PIXEL_MM, PIXEL_MM), step, round(60_000 / heart.hr_mri[0]) / FRAMES, labels)
 
@@ -89,11 +94,10 @@ def _scene(heart, shape: Contours, view: View) -> Scene:
     return Scene(front, below, float(np.clip((heart.bmi[0] - 21) / 4, 0, 5)), z)
 
 
-def _slice(images, labels, k, heart, shape: Contours, view: View) -> None:
+def _slice(images, labels, k, heart, shape: Contours, view: View, rng) -> None:
     rows, columns = np.mgrid[: images.shape[1], : images.shape[2]].astype(np.float32)
     y = (rows - np.float32(view.centres[k, 0])) * np.float32(PIXEL_MM)
     x = (columns - np.float32(view.centres[k, 1])) * np.float32(PIXEL_MM)
-    rng = view.seed
     far = np.hypot(x, y)
     half_turn = np.float32(np.pi)
     angle = np.mod(np.arctan2(-y, -x) + np.float32(view.turn) + half_turn, np.float32(2 * np.pi)) - half_turn

@@ -13,11 +13,11 @@ import numpy as np
 from eccl_lib.config.schema import DISEASES, SyntheticConfig
 
 FIRST_EID = 9_000_001  # real ids start with 1 to 6
-GENERATOR = 1  # version; increase it with every change of the generated data, so that stores are built again
+GENERATOR = 2  # version; increase it with every change of the generated data, so that stores are built again
 SEGMENTS = 16  # AHA: 6 basal, 6 mid, 4 apical
 REFERENCE = 20_000  # size of the reference population for the disease thresholds
 # One random stream per purpose, so that ECG and MRI share only the heart.
-STREAMS = {"heart": 1, "ecg": 2, "cine": 3, "measurement": 4, "records": 5, "reference": 6}
+STREAMS = {"heart": 1, "ecg": 2, "cine": 3, "measurement": 4, "records": 5, "reference": 6, "slice": 7}
 
 # One random number per name and participant.
 _NORMALS = """
@@ -96,9 +96,9 @@ class Hearts:
         return Hearts(latent=latent, **{name: value[rows] for name, value in parts.items()})
 
 
-def generator(config: SyntheticConfig, index: int, stream: str) -> np.random.Generator:
-    """Random generator of one participant for one stream."""
-    return np.random.Generator(np.random.SFC64([config.seed, int(index), STREAMS[stream]]))
+def generator(config: SyntheticConfig, index: int, stream: str, part: int = 0) -> np.random.Generator:
+    """Random generator of one participant for one stream, or for one part of it, such as a slice."""
+    return np.random.Generator(np.random.SFC64([config.seed, int(index), STREAMS[stream], part]))
 
 
 def draw(config: SyntheticConfig, indices) -> Hearts:
