@@ -7,7 +7,6 @@ import gc
 import math
 import os
 import platform
-import re
 import resource
 import statistics
 import time
@@ -16,6 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from eccl_lib.io.machine import cpu_model
 
 ROUNDS = 5
 SHORTEST = 0.1  # seconds of one timing; shorter calls are repeated within it
@@ -237,12 +238,8 @@ def machine(device: str = "cpu") -> str:
     """Processor, its cores, Python, numpy and torch, in a line; of a row on a GPU its name first."""
     from importlib.metadata import version
 
-    model = platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file() and (found := re.search(r"model name\s*:\s*(.+)", info.read_text())):
-        model = found[1].strip()
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "torch"))
-    found = f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
+    found = f"{cpu_model()}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
     if device == "cpu" or not has_gpu():
         return found
     import torch

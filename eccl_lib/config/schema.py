@@ -146,6 +146,8 @@ class MaeConfig(TrainingConfig):
     decoder_depth: int = 8  # authors' code
     decoder_heads: int = 16  # authors' code
     start_from: str = option("")  # ours; a finished pretrain_ecg run, by the last 8 characters of its folder
+    masking: Literal["random", "space_time"] = option("random")  # space_time: whole leads and whole times; ours
+    normalise_target: bool = option(False)  # each patch to mean 0 and SD 1 in the loss (He et al. 2022)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def reconstructions(
     tokens = patchify(x, config.ecg).shape[1]
     noise = torch.rand(len(x), tokens, generator=torch.Generator().manual_seed(mask_seed)).to(x.device)
     with torch.no_grad():
-        patches, _, mask = model(x, noise)
+        patches, _, mask = model.reconstruct(x, noise)
     masked = mask[:, :, None].expand(-1, -1, patches.shape[2])
     signals = (x, unpatchify(patches.float(), config.ecg), unpatchify(masked, config.ecg))
     return list(zip(*(part.cpu().numpy() for part in signals), strict=True))

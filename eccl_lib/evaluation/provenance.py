@@ -1,9 +1,7 @@
 """Provenance of Table 1: cohort, runs, code, versions, CPU time; no participant data and no host name."""
 
 import hashlib
-import os
 import platform
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -14,7 +12,7 @@ import pandas as pd
 from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation.predictions import Scores
-from eccl_lib.io import paths
+from eccl_lib.io import machine
 from eccl_lib.pipeline.stages import spec, waves
 
 PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision")
@@ -42,9 +40,8 @@ def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) ->
         "runs_sha256": digest(run.fingerprint for run in runs),
         "made_with": list({tuple(sorted(record.items())): record for record in made_with}.values()),
         "cpu_seconds": cpu_seconds(config, data, scores_by_task),
-        "commit": commit(),
         "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "machine": {"cores": os.cpu_count(), "architecture": platform.machine(), "system": platform.system()},
+        "machine": machine.facts(),
     }
 
 
@@ -72,18 +69,3 @@ def _counted(jobs: pd.DataFrame, column: str) -> dict[str, dict[str, float]]:
         name: {"runs": len(part), "seconds": round(float(part.sum()), 1), "median": round(float(part.median()), 2)}
         for name, part in jobs.groupby(column, sort=False)["seconds"]
     }
-
-
-def commit() -> dict[str, Any] | None:
-    """Commit of this checkout and whether eccl_lib has uncommitted changes; None without a git checkout."""
-    try:
-        name = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "eccl_lib")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return {"hash": name, "code_changed_since": bool(changed)}
-
-
-def _git(*words: str) -> str:
-    result = subprocess.run(["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, check=True)
-    return result.stdout.strip()

@@ -165,7 +165,7 @@ def _plain(value: float, metric: str) -> str:
 
 
 def _provenance(facts: Mapping[str, Any]) -> str:
-    time, code = facts["cpu_seconds"], facts["commit"]
+    time, made_with = facts["cpu_seconds"], facts["made_with"]
     stages = ", ".join(
         f"{name} {part['seconds']:,.0f} s ({part['runs']} runs)" for name, part in time["stages"].items()
     )
@@ -178,10 +178,15 @@ def _provenance(facts: Mapping[str, Any]) -> str:
         f"- CPU time {time['total']:,.0f} s: {stages}",
         f"- {packages}; {facts['machine']['cores']} cores, {facts['machine']['architecture']}",
     ]
-    if code:
-        changed = ", with uncommitted code changes" if code["code_changed_since"] else ""
-        lines.insert(2, f"- commit `{code['hash'][:12]}`{changed}")
+    lines += [f"- trained on {text}" for text in dict.fromkeys(map(_training, made_with))]
     return "\n".join(lines)
+
+
+def _training(record: Mapping[str, Any]) -> str:
+    """The processor and the code of some runs."""
+    code = f"commit `{record['commit'][:12]}`" if record["commit"] else "code outside a git checkout"
+    changed = "" if record["clean"] in (True, None) else " with uncommitted changes"
+    return f"{record['cpu']}, {record['instruction_set']}, {record['threads']} thread(s) a process; {code}{changed}"
 
 
 def _markdown_table(rows: list[list[str]]) -> str:

@@ -30,7 +30,7 @@ from eccl_lib.training.cost import Plan
 from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.runs import Run
 
-FORMAT = "stages 3"  # raise it when the arithmetic of a stage changes: runs of the old format are then trained again
+FORMAT = "stages 4"  # raise it when the arithmetic of a stage changes: runs of the old format are then trained again
 CMR_SECTIONS = {"swin": "cmr", "resnet50": "cmr_resnet", "vit": "cmr_vit"}  # of the config, by architecture
 
 

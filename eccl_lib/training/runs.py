@@ -18,7 +18,7 @@ import eccl_lib
 from eccl_lib.config.errors import DamagedError
 from eccl_lib.config.load import essentials
 from eccl_lib.config.schema import Config
-from eccl_lib.io import paths
+from eccl_lib.io import machine, paths
 from eccl_lib.io.files import exclusive_lock, read_json, sha256, verify, write_array, write_atomically, write_json
 from eccl_lib.models.build import device
 from eccl_lib.training import distributed
@@ -165,8 +165,11 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def made_with(config: Config) -> dict[str, Any]:
-    """Versions and settings that can change the last bits of a result."""
+    """Code, versions, processor and settings that can change a result or its last bits."""
     return {
+        **machine.commit(),
+        "cpu": machine.cpu_model(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "eccl_lib": eccl_lib.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -16,9 +16,9 @@ from eccl_lib.config.schema import DISEASES, TASKS
 from eccl_lib.data import open_cohort
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import features as latent
-from eccl_lib.evaluation import provenance, table1, table1_text
+from eccl_lib.evaluation import table1, table1_text
 from eccl_lib.evaluation.predictions import gather
-from eccl_lib.io import paths
+from eccl_lib.io import machine, paths
 from eccl_lib.io.paths import PAPER_TABLE, ROOT
 from eccl_lib.metrics import bootstrap, calibration
 from eccl_lib.pipeline import stages
@@ -270,7 +270,6 @@ def test_the_provenance_names_cohort_runs_and_time_with_shared_parents_counted_o
 def test_the_same_runs_give_the_same_bytes_in_whatever_order_rows_are_named(grid, tmp_path, monkeypatch):
     monkeypatch.setattr(latent, "before_alignment", features)
     monkeypatch.setattr(latent, "after_alignment", features)
-    monkeypatch.setattr(provenance, "commit", lambda: {"hash": "0" * 40, "code_changed_since": False})
     folders = tmp_path / "one", tmp_path / "two"
     for rows, folder in zip((("ssl", "eccl"), ("eccl", "ssl")), folders, strict=True):
         table1.write(grid[0], rows, ("I21", "traits"), SEEDS, folder, quiet)
@@ -281,14 +280,14 @@ def test_the_same_runs_give_the_same_bytes_in_whatever_order_rows_are_named(grid
 
 
 def test_the_commit_is_that_of_git():
-    found = provenance.commit()
+    found = machine.commit()
     head = subprocess.run(["git", "-C", str(ROOT), "log", "-1", "--format=%H"], capture_output=True, text=True)
-    assert (found or {}).get("hash") == (head.stdout.strip() or None)
+    assert found["commit"] == (head.stdout.strip() or None)
 
 
 def test_a_checkout_without_git_has_no_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    assert provenance.commit() is None
+    assert machine.commit() == {"commit": None, "clean": None}
 
 
 def test_a_seed_that_was_not_trained_is_named_with_its_command(grid, tmp_path):
