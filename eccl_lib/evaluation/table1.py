@@ -13,7 +13,7 @@ import pandas as pd
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import demographic_baseline, provenance, table1_text, table_cell
+from eccl_lib.evaluation import controls, provenance, table1_text, table_cell
 from eccl_lib.evaluation import features as latent
 from eccl_lib.evaluation.predictions import Scores, gather
 from eccl_lib.io.files import write_atomically, write_json, write_text
@@ -185,7 +185,7 @@ def write(
     scores_by_task = gather(config, rows, tasks, seeds)
     data = open_cohort.load(config, log)
     columns = {task: column(config, data, scores) for task, scores in scores_by_task.items()}
-    long, reference = cells(columns), demographic_baseline.table(data, tasks)
+    long, reference = cells(columns), controls.table(config, data, tasks)
     frames = {
         "table1.csv": wide(long),
         "reference.csv": wide(reference),

@@ -1,0 +1,126 @@
+"""Controls beside the nine rows: ridge regression on simple features of each participant.
+
+A learned ECG model adds something only where it exceeds sex and age, classical measurements and an untrained encoder.
+In the synthetic cohort, ridge on the noise-free signals shows how much information a linear model finds in each
+modality; it is no upper bound for other models.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from eccl_lib.config.method_schema import Arm
+from eccl_lib.config.schema import Config
+from eccl_lib.data import ecg_measurements
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.synthetic import FIRST_EID, draw
+from eccl_lib.data.synthetic.truth import cine_features, ecg_features
+from eccl_lib.evaluation import table_cell
+from eccl_lib.metrics import bootstrap
+from eccl_lib.metrics.calibration import Prior
+from eccl_lib.metrics.linear import ridge
+from eccl_lib.models.build import new_ecg_model
+from eccl_lib.tasks import TASKS, Targets, build_targets
+from eccl_lib.training.datasets import EcgDataset, predict_in_batches
+
+DEMOGRAPHICS = "sex and age"
+
+
+def demographics(config: Config, data: Cohort) -> np.ndarray:
+    """Male, age and male x age; age in decades from 60. Returns (N, 3)."""
+    male = (data.table["sex"].to_numpy() == "male").astype(np.float64)
+    age = np.nan_to_num((data.table["age"].to_numpy(np.float64) - 60) / 10)
+    return np.column_stack([male, age, male * age])
+
+
+def measurements(config: Config, data: Cohort) -> np.ndarray:
+    """Heart rate, intervals, amplitudes and axes of each ECG. Returns (N, 83)."""
+    return ecg_measurements.measure(data.ecg_view(config.view), config.view.ecg_rate)
+
+
+def untrained_features(config: Config, data: Cohort) -> np.ndarray:
+    """Mean and SD over the tokens of the ECG encoder at its random initial weights. Returns (N, 2 D)."""
+    encoder = new_ecg_model(config, 1, Arm("scratch")).encoder.eval()
+    ecgs = EcgDataset(data, config)
+
+    def pooled(rows: np.ndarray) -> Tensor:
+        tokens = encoder.encode(encoder.tokens(ecgs.of(rows)))[:, 1:]  # (B, L, D)
+        return torch.cat([tokens.mean(dim=1), tokens.std(dim=1)], dim=1)
+
+    return predict_in_batches(pooled, np.arange(len(data)), source=ecgs).astype(np.float64)
+
+
+def true_ecg(config: Config, data: Cohort) -> np.ndarray:
+    """The noise-free beat and rhythm of each participant of the synthetic cohort."""
+    return ecg_features(config.synthetic, _hearts(config, data), voltage=True)
+
+
+def true_cine(config: Config, data: Cohort) -> np.ndarray:
+    """The noise-free contours of each participant of the synthetic cohort."""
+    return cine_features(config.synthetic, _hearts(config, data), cropped=False)
+
+
+def _hearts(config: Config, data: Cohort):
+    return draw(config.synthetic, data.table["eid"].to_numpy().astype(int) - FIRST_EID)
+
+
+Features = Callable[[Config, Cohort], np.ndarray]
+CONTROLS: dict[str, Features] = {
+    DEMOGRAPHICS: demographics,
+    "ECG measurements": measurements,
+    "untrained ECG encoder": untrained_features,
+}
+# Of the synthetic cohort only, where the truth is known.
+CEILINGS: dict[str, Features] = {"noise-free ECG": true_ecg, "noise-free CMR": true_cine}
+
+
+def predict(config: Config, data: Cohort, features: np.ndarray) -> dict[str, np.ndarray]:
+    """Ridge predictions for the test participants, by task. features: (N, F) of all participants.
+
+    Returns task -> (n, outputs): traits in their units, a disease as the logit of its calibrated risk.
+    """
+    splits = [data.index(name) for name in ("train", "val", "test")]
+    targets = {key: build_targets(task, data.labels, data.traits, splits[0]) for key, task in TASKS.items()}
+    standard = np.column_stack([np.nan_to_num(each.standardize().numpy()) for each in targets.values()])
+    scores = np.split(ridge(features, standard, *splits[:2]), np.cumsum([t.task.outputs for t in targets.values()]), 1)
+    return {key: _finished(targets[key], score, *splits[1:]) for key, score in zip(targets, scores, strict=False)}
+
+
+def _finished(targets: Targets, scores: np.ndarray, val: np.ndarray, test: np.ndarray) -> np.ndarray:
+    if not targets.task.is_disease:
+        return targets.to_units(scores[test])
+    from sklearn.linear_model import LogisticRegression
+
+    calibration = LogisticRegression(C=np.inf).fit(scores[val], targets.values[val, 0] > 0.5)  # Platt scaling
+    return calibration.decision_function(scores[test])[:, None]
+
+
+def all_predictions(config: Config, data: Cohort) -> dict[str, dict[str, np.ndarray]]:
+    """Predictions of every control, by name and task."""
+    known = CONTROLS | (CEILINGS if config.cohort == "synthetic" else {})
+    config = replace(config, seed=0)
+    return {name: predict(config, data, features(config, data)) for name, features in known.items()}
+
+
+def table(
+    config: Config, data: Cohort, tasks: Sequence[str] = tuple(TASKS), draws: int = bootstrap.DRAWS
+) -> pd.DataFrame:
+    """One row per control and task, columns as in ``table1.cells``. A control has no seed, so std is missing."""
+    test, records = data.index("test"), []
+    for name, by_task in all_predictions(config, data).items():
+        for task in (TASKS[key] for key in tasks):
+            targets = build_targets(task, data.labels, data.traits, data.index("train"))
+            measured = targets.values[test].astype(np.float64)
+            if task.is_disease:
+                prevalence = float(targets.values[data.index("train")].mean())
+                prior = Prior(prevalence, prevalence)  # all training participants are seen: no shift
+                cell = table_cell.of_disease(by_task[task.key].T, measured[:, 0] > 0.5, prior)
+            else:
+                predicted = by_task[task.key][None]
+                cell = table_cell.of_traits(predicted, measured, bootstrap.r_draws(predicted, measured, draws))
+            records.append({"row": name, "task": task.key, "column": task.column, "metric": task.metric} | cell)
+    return pd.DataFrame(records).astype({"positives": "Int64"} if set(tasks) - {"traits"} else {})
