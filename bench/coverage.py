@@ -90,9 +90,8 @@ def difference_intervals(design: Design, generator: np.random.Generator) -> dict
     drawn = np.array([bootstrap.resampled_auc(one, positive, _weights(design.participants)) for one in score])
     whole = np.array([scores.auc(one, positive) for one in score])
     first, second = np.split(whole, 2), np.split(drawn, 2)
-    difference = float(first[0].mean() - first[1].mean())
-    strayed = second[0].mean(axis=0) - second[1].mean(axis=0)
-    return {"symmetric bootstrap": comparison.symmetric_interval(difference, strayed, LEVEL)}
+    found = comparison.over_participants_and_seeds(first[0] - first[1], second[0] - second[1], LEVEL)
+    return {"participants and seeds": (found.low, found.high)}
 
 
 @cache

@@ -121,6 +121,7 @@ def table(
                 cell = table_cell.of_disease(by_task[task.key].T, measured[:, 0] > 0.5, prior)
             else:
                 predicted = by_task[task.key][None]
-                cell = table_cell.of_traits(predicted, measured, bootstrap.r_draws(predicted, measured, draws))
+                drawn = bootstrap.mean_r_draws(predicted, measured, draws)[None]
+                cell = table_cell.of_traits(predicted, measured, drawn)
             records.append({"row": name, "task": task.key, "column": task.column, "metric": task.metric} | cell)
     return pd.DataFrame(records).astype({"positives": "Int64"} if set(tasks) - {"traits"} else {})

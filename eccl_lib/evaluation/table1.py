@@ -13,8 +13,9 @@ import pandas as pd
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import controls, provenance, table1_text, table_cell
+from eccl_lib.evaluation import claims, controls, provenance, table1_text, table_cell
 from eccl_lib.evaluation import features as latent
+from eccl_lib.evaluation.claims import Resampled
 from eccl_lib.evaluation.predictions import Scores, gather
 from eccl_lib.io.files import write_atomically, write_json, write_text
 from eccl_lib.io.progress import Log
@@ -36,24 +37,40 @@ OPTIONAL = {"table1_traits.csv", "retrieval.csv"}  # only with the traits, only 
 class Column:
     """One task: scores, bootstrap draws, and the prior of each row.
 
-    drawn: (R, B) AUC or (R, B, traits) r, averaged over seeds, NaN if undefined. priors: one per row, empty for traits.
+    drawn: (R, S, B) score of each row, seed and draw, NaN if undefined. drawn_traits: (R, B, traits) r averaged over
+    seeds, empty for a disease. priors: one per row, empty for traits.
     """
 
     scores: Scores
     drawn: np.ndarray
+    drawn_traits: np.ndarray
     priors: tuple[Prior, ...]
+
+    def resampled(self) -> dict[str, Resampled]:
+        """The score of each row, by key: of each seed, and of each seed and draw."""
+        by_seed = [np.array([run.metrics["test"] for run in row]) for row in self.scores.runs]
+        rows = zip(self.scores.rows, by_seed, self.drawn, strict=True)
+        return {key: Resampled(seeds, draws) for key, seeds, draws in rows}
 
 
 def column(config: Config, data: cohort.Cohort, scores: Scores, draws: int = bootstrap.DRAWS) -> Column:
     """Bootstrap a task; the same draws of participants serve all rows and seeds."""
-    parts = []
+    parts, traits = [], []
     for weights in bootstrap.draws(len(scores.measured), draws):
         if scores.task.is_disease:
             drawn = [[bootstrap.resampled_auc(seed, scores.positive, weights) for seed in row] for row in scores.logits]
-            parts.append(np.mean(drawn, axis=1))
         else:
-            parts.append(np.stack([bootstrap.resampled_r(row, scores.measured, weights) for row in scores.predicted]))
-    return Column(scores, np.concatenate(parts, axis=1), _priors(config, data, scores))
+            r = np.array(
+                [
+                    [bootstrap.resampled_r(seed[None], scores.measured, weights) for seed in row]
+                    for row in scores.predicted
+                ]
+            )
+            drawn = bootstrap.mean_over_traits(r)
+            traits.append(r.mean(axis=1))
+        parts.append(drawn)
+    of_traits = np.concatenate(traits, axis=1) if traits else np.empty((len(scores.rows), 0, 0))
+    return Column(scores, np.concatenate(parts, axis=2), of_traits, _priors(config, data, scores))
 
 
 def _priors(config: Config, data: cohort.Cohort, scores: Scores) -> tuple[Prior, ...]:
@@ -114,25 +131,22 @@ def single_scores(columns: Mapping[str, Column]) -> pd.DataFrame:
 def differences(columns: Mapping[str, Column]) -> pd.DataFrame:
     """ECCL minus each other row on each task: difference, std, low, high (95 %), p, p_holm (over all rows), draws.
 
-    Metrics are averaged over seeds, and both rows share the draws of participants. Interval and p describe the
-    variation over participants for the trained models; std describes the variation over seeds.
+    Both rows share the draws of participants. Interval and p describe the variation over participants and seeds; std is
+    over seeds.
     """
     records = []
     for column in columns.values():
-        scores = column.scores
-        if BASE not in scores.rows:
+        rows = column.resampled()
+        if BASE not in rows:
             continue
-        single = np.array([[run.metrics["test"] for run in row] for row in scores.runs])  # (R, S)
-        drawn = column.drawn if scores.task.is_disease else bootstrap.mean_over_traits(column.drawn)  # (R, B)
-        base = scores.rows.index(BASE)
-        for k, name in enumerate(scores.names):
-            if k != base:
-                by_seed, resampled = single[base] - single[k], drawn[base] - drawn[k]
-                difference = float(by_seed.mean())
-                low, high = comparison.symmetric_interval(difference, resampled)
-                facts = (scores.names[base], name, scores.task.key, scores.task.metric, difference)
-                p = comparison.p_value(difference, resampled)
-                records.append((*facts, evaluate.deviation(by_seed), low, high, p, drawn.shape[1]))
+        for (key, other), name in zip(rows.items(), column.scores.names, strict=True):
+            if key != BASE:
+                by_seed = rows[BASE].by_seed - other.by_seed
+                found = comparison.over_participants_and_seeds(by_seed, rows[BASE].drawn - other.drawn)
+                facts = (METHODS[BASE].row, name, column.scores.task.key, column.scores.task.metric, found.value)
+                records.append(
+                    (*facts, evaluate.deviation(by_seed), found.low, found.high, found.p, column.drawn.shape[2])
+                )
     names = ["row", "other", "task", "metric", "difference", "std", "low", "high", "p", "draws"]
     frame = pd.DataFrame(records, columns=names)
     frame.insert(names.index("p") + 1, "p_holm", comparison.holm(frame["p"]))
@@ -145,7 +159,7 @@ def traits(column: Column) -> pd.DataFrame:
     no_resampling = np.ones((len(scores.measured), 1))
     for k, name in enumerate(scores.names):
         single = [bootstrap.resampled_r(seed[None], scores.measured, no_resampling)[0] for seed in scores.predicted[k]]
-        low, high = bootstrap.percentile(column.drawn[k])
+        low, high = bootstrap.percentile(column.drawn_traits[k])
         facts = dict(pd.DataFrame(TRAITS)[["field_id", "short_name", "group", "unit"]])
         values = {"r": np.mean(single, axis=0), "std": evaluate.deviation(single), "low": low, "high": high}
         parts.append(pd.DataFrame({"row": name, **facts, **values, "n": (~np.isnan(scores.measured)).sum(axis=0)}))
@@ -192,6 +206,7 @@ def write(
         "table1_cells.csv": pd.concat([long, reference], ignore_index=True),
         "table1_seeds.csv": single_scores(columns),
         "table1_differences.csv": differences(columns),
+        "claims.csv": claims.table({(k, t): r for t, each in columns.items() for k, r in each.resampled().items()}),
         "reliability.csv": reliability(columns),
     }
     frames |= {"table1_traits.csv": traits(columns["traits"])} if "traits" in columns else {}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eccl_lib.metrics import bootstrap, calibration, delong
+from eccl_lib.metrics import calibration, comparison, delong
 from eccl_lib.metrics import scores as evaluate
 from eccl_lib.metrics.calibration import Prior
 
@@ -36,10 +36,10 @@ def of_disease(logits: np.ndarray, positive: np.ndarray, prior: Prior) -> dict[s
 
 
 def of_traits(predicted: np.ndarray, measured: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
-    """Mean r with bootstrap interval. predicted: (seeds, n, traits); drawn: (B, traits), seed-averaged r per draw."""
-    low, high = bootstrap.percentile(bootstrap.mean_over_traits(drawn))
+    """Mean r with 95 % interval. predicted: (seeds, n, traits); drawn: (seeds, B), mean r of each seed and draw."""
     scores = [evaluate.mean_r(seed, measured) for seed in predicted]
-    return {**_over_seeds(scores), "low": float(low), "high": float(high), "n": len(measured)}
+    interval = comparison.over_participants_and_seeds(np.array(scores), drawn)
+    return {**_over_seeds(scores), "low": interval.low, "high": interval.high, "n": len(measured)}
 
 
 def _over_seeds(scores: list[float]) -> dict[str, float]:

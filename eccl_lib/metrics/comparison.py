@@ -1,27 +1,50 @@
 """Comparison of two rows on the same participants: interval and p-value of the difference, Holm correction."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
-def symmetric_interval(difference: float, drawn: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Symmetric bootstrap interval: difference ± the ``level`` quantile of its absolute deviations over draws.
+@dataclass(frozen=True)
+class Difference:
+    """A difference of scores with its 95 % interval and two-sided p-value."""
 
-    drawn: (B,), the difference in each draw, NaN if undefined.
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def standard_error(of_mean: float, of_one: float, by_seed: np.ndarray) -> tuple[float, float]:
+    """Standard error of a mean over seeds under new participants and new seeds, with its degrees of freedom.
+
+    of_mean: variance over participants of the mean over seeds; of_one: the same of one seed, averaged over seeds;
+    by_seed: (S,), the value of each seed. The three components are participants, seeds, and their interaction, which
+    both variances contain and which is counted once. Degrees of freedom after Satterthwaite (1946); inf with one seed.
     """
-    reach = float(np.nanquantile(np.abs(drawn - difference), level))
-    return difference - reach, difference + reach
+    seeds = len(by_seed)
+    if seeds == 1:
+        return float(np.sqrt(of_mean)), np.inf
+    between = float(np.var(by_seed, ddof=1)) / seeds
+    total = max(of_mean + between - (of_one - of_mean) / (seeds - 1), of_mean)
+    return float(np.sqrt(total)), (seeds - 1) * total**2 / between**2 if between else np.inf
 
 
-def p_value(difference: float, drawn: np.ndarray) -> float:
-    """Two-sided bootstrap p-value: share of draws that deviate from the difference by at least its absolute value.
+def over_participants_and_seeds(by_seed: np.ndarray, drawn: np.ndarray, level: float = 0.95) -> Difference:
+    """The mean over seeds with the variation over test participants and over training seeds.
 
-    Equivalent to testing whether ``symmetric_interval`` contains 0. The observed value is counted, so p is at least
-    1 / (draws + 1). drawn: (B,), NaN if undefined. A difference of 0 has p = 1.
+    by_seed: (S,), the value of each seed on the test set. drawn: (S, B), of each seed in each bootstrap draw of
+    participants, NaN if undefined. With one seed, only participants vary.
     """
-    drawn = drawn[~np.isnan(drawn)]
-    rounding = 1e-12  # identical rows differ by rounding errors
-    extreme = np.abs(drawn - difference) >= abs(difference) - rounding
-    return float((1 + extreme.sum()) / (1 + len(drawn)))
+    from scipy.stats import t
+
+    value = float(np.mean(by_seed))
+    of_mean, of_one = float(np.nanvar(drawn.mean(axis=0), ddof=1)), float(np.nanvar(drawn, axis=1, ddof=1).mean())
+    error, freedom = standard_error(of_mean, of_one, by_seed)
+    if error < 1e-12:  # identical rows differ by rounding errors
+        return Difference(value, value, value, 1.0 if abs(value) < 1e-12 else 0.0)
+    reach = float(t.ppf((1 + level) / 2, freedom)) * error
+    return Difference(value, value - reach, value + reach, float(2 * t.sf(abs(value) / error, freedom)))
 
 
 def holm(p: np.ndarray) -> np.ndarray:

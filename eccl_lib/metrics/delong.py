@@ -1,11 +1,12 @@
 """Confidence interval of an AUC after DeLong et al. (Biometrics 44, 1988)."""
 
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+from scipy.stats import t as student_t
 
+from eccl_lib.metrics.comparison import standard_error
 from eccl_lib.metrics.scores import average_ranks
 
 Scale = Literal["logit", "plain"]
@@ -36,21 +37,22 @@ def covariance(of_positives: np.ndarray, of_negatives: np.ndarray) -> np.ndarray
 
 @dataclass(frozen=True)
 class Estimate:
-    """AUC and its standard error. smaller: size of the smaller class."""
+    """AUC and its standard error. smaller: size of the smaller class; freedom: degrees of freedom of the error."""
 
     auc: float
     error: float
     smaller: int
+    freedom: float = float("inf")
 
     def interval(self, level: float = 0.95, scale: Scale = "logit") -> tuple[float, float]:
-        """Confidence limits over participants. scale: ``logit`` (within 0 and 1), ``plain`` (AUC ± z standard errors).
+        """Confidence limits. scale: ``logit`` (within 0 and 1), ``plain`` (AUC ± t standard errors).
 
         At an AUC of 0 or 1 the standard error is 0; the logit interval then uses the exact binomial limit for as many
         successes as the smaller class has members. NaN if a class has fewer than two members.
         """
         if self.smaller < 2:
             return float("nan"), float("nan")
-        z = NormalDist().inv_cdf((1 + level) / 2)
+        z = float(student_t.ppf((1 + level) / 2, self.freedom))
         if scale == "plain":
             return self.auc - z * self.error, self.auc + z * self.error
         if self.auc in (0, 1):
@@ -63,19 +65,21 @@ class Estimate:
 
 
 def estimate(score: np.ndarray, positive: np.ndarray) -> Estimate:
-    """AUC and standard error of one score, or of the mean AUC over seeds (placements are averaged over seeds).
+    """AUC and standard error of one score, or of the mean AUC over seeds.
 
-    score: (n,) or (seeds, n); positive: (n,) bool.
+    score: (n,) or (seeds, n); positive: (n,) bool. With several seeds the error is that of new participants and seeds.
     """
     positive = np.asarray(positive, dtype=bool)
     smaller = int(min(positive.sum(), (~positive).sum()))
     if not smaller:
         return Estimate(float("nan"), float("nan"), 0)
-    of_positives, of_negatives = (part.mean(axis=0) for part in placements(np.atleast_2d(score), positive))
+    of_positives, of_negatives = placements(np.atleast_2d(score), positive)
+    by_seed = of_positives.mean(axis=1)
     if smaller == 1:
-        return Estimate(float(of_positives.mean()), float("nan"), 1)
-    variance = covariance(of_positives[None], of_negatives[None])[0, 0]
-    return Estimate(float(of_positives.mean()), float(np.sqrt(variance)), smaller)
+        return Estimate(float(by_seed.mean()), float("nan"), 1)
+    variance = covariance(of_positives, of_negatives)  # (seeds, seeds)
+    error, freedom = standard_error(float(variance.mean()), float(variance.diagonal().mean()), by_seed)
+    return Estimate(float(by_seed.mean()), error, smaller, freedom)
 
 
 def interval(

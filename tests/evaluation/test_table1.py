@@ -16,7 +16,7 @@ from eccl_lib.config.schema import DISEASES, TASKS
 from eccl_lib.data import open_cohort
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import features as latent
-from eccl_lib.evaluation import table1, table1_text
+from eccl_lib.evaluation import controls, table1, table1_text
 from eccl_lib.evaluation.predictions import gather
 from eccl_lib.io import machine, paths
 from eccl_lib.io.paths import PAPER_TABLE, ROOT
@@ -236,9 +236,9 @@ def test_retrieval_is_there_before_and_after_in_both_directions(written):
     assert (found["seeds"] == len(SEEDS)).all() and (found["low"] <= found["high"]).all()
 
 
-def test_sex_and_age_alone_are_in_a_separate_file(written):
+def test_controls_are_in_a_separate_file(written):
     alone = pd.read_csv(written / "reference.csv")
-    assert list(alone["row"]) == ["sex and age alone"]
+    assert list(alone["row"]) == [*controls.CONTROLS, *controls.CEILINGS]
     assert list(alone) == list(pd.read_csv(written / "table1.csv"))
     assert alone["mi_auc_std"].isna().all() and (alone["mi_auc_low"] < alone["mi_auc_high"]).all()
 
@@ -274,7 +274,7 @@ def test_the_same_runs_give_the_same_bytes_in_whatever_order_rows_are_named(grid
     for rows, folder in zip((("ssl", "eccl"), ("eccl", "ssl")), folders, strict=True):
         table1.write(grid[0], rows, ("I21", "traits"), SEEDS, folder, quiet)
     files = sorted(path.name for path in folders[0].iterdir())
-    assert len(files) == 10 and files == sorted(path.name for path in folders[1].iterdir())
+    assert len(files) == 11 and files == sorted(path.name for path in folders[1].iterdir())
     for name in files:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
 

@@ -1,4 +1,4 @@
-"""Comparison of rows: Holm equals statsmodels; size of the test without and power with a difference."""
+"""Comparison of rows: Holm equals statsmodels; coverage over participants and seeds; power with a difference."""
 
 import numpy as np
 import pytest
@@ -13,50 +13,58 @@ def test_holm_equals_statsmodels():
         np.testing.assert_allclose(comparison.holm(p), multipletests(p, method="holm")[1], atol=1e-12)
 
 
-def test_the_number_of_draws_is_sufficient_for_holm_over_40_comparisons():
-    least = comparison.p_value(1.0, np.full(bootstrap.DRAWS, 1.0))
-    assert least == 1 / (bootstrap.DRAWS + 1)
-    assert comparison.holm(np.append(least, np.ones(39)))[0] < 0.05
+def study(generator, seeds, participants, of_seeds=1.0, of_participants=1.0, of_both=3.0, draws=300):
+    """A simulated study with true mean 0: value of each seed, and its bootstrap draws over participants."""
+    people = of_participants * generator.standard_normal(participants)
+    noise = of_both * generator.standard_normal((seeds, participants))
+    values = people + noise + of_seeds * generator.standard_normal((seeds, 1))  # (S, n)
+    weights = generator.multinomial(participants, np.full(participants, 1 / participants), size=draws) / participants
+    return values.mean(axis=1), values @ weights.T
 
 
-def test_p_is_the_share_of_draws_that_deviate_as_much_as_the_difference():
-    drawn = np.array([0.3, 0.4, 0.5, 0.6, 0.9, np.nan])  # only 0.9 deviates from 0.4 by at least 0.4
-    assert comparison.p_value(0.4, drawn) == pytest.approx((1 + 1) / 6)
-    assert comparison.p_value(0.0, drawn) == 1
+@pytest.mark.parametrize(
+    ("seeds", "of_seeds", "low", "high"),
+    [(1, 0.0, 0.93, 0.965), (5, 0.0, 0.94, 0.985), (5, 0.5, 0.925, 0.965), (5, 3.0, 0.925, 0.965)],
+)
+def test_95_percent_of_the_intervals_contain_the_truth(seeds, of_seeds, low, high):
+    generator = np.random.default_rng(4)
+    found = [comparison.over_participants_and_seeds(*study(generator, seeds, 150, of_seeds)) for _ in range(1500)]
+    assert low < np.mean([one.low <= 0 <= one.high for one in found]) < high
+    assert np.mean([one.p < 0.05 for one in found]) == pytest.approx(
+        1 - np.mean([one.low <= 0 <= one.high for one in found])
+    )
+
+
+def test_participants_alone_are_too_narrow_where_seeds_vary():
+    generator = np.random.default_rng(5)
+    covered = []
+    for _ in range(500):
+        by_seed, drawn = study(generator, 5, 60, of_seeds=3)
+        alone = comparison.over_participants_and_seeds(by_seed.mean(keepdims=True), drawn.mean(axis=0, keepdims=True))
+        covered.append(alone.low <= 0 <= alone.high)
+    assert np.mean(covered) < 0.5
+
+
+def test_the_standard_error_is_that_of_a_crossed_design():
+    # Components: participants .04, seeds .09, interaction .5; five seeds.
+    of_mean, of_one = 0.04 + 0.5 / 5, 0.04 + 0.5
+    spread = np.sqrt(0.09 + 0.5) * np.array([-1.5, -0.5, 0, 0.5, 1.5]) / np.std([-1.5, -0.5, 0, 0.5, 1.5], ddof=1)
+    error, freedom = comparison.standard_error(of_mean, of_one, spread)
+    assert error**2 == pytest.approx(0.04 + 0.09 / 5 + 0.5 / 5)
+    assert freedom == pytest.approx(4 * error**4 / ((0.09 + 0.5) / 5) ** 2)
 
 
 def test_a_row_compared_with_itself_has_p_of_one_and_a_zero_interval():
-    drawn = np.full(100, 1e-17)
-    assert comparison.p_value(0.0, drawn) == 1
-    assert comparison.symmetric_interval(0.0, drawn) == pytest.approx((0, 0), abs=1e-15)
-
-
-def test_the_interval_excludes_zero_exactly_if_p_is_below_0_05():
-    generator = np.random.default_rng(1)
-    for difference in np.linspace(-0.4, 0.4, 41):
-        drawn = difference + 0.1 * generator.standard_normal(2000)
-        low, high = comparison.symmetric_interval(difference, drawn)
-        assert (low > 0 or high < 0) == (comparison.p_value(difference, drawn) < 0.05)
-        assert (low + high) / 2 == pytest.approx(difference)
-
-
-def two_rows(generator, n, positives, gain):
-    """AUC difference of two rows of three seeds each, and its draws; ``gain``: advantage of the first row."""
-    positive = np.arange(n) < positives
-    common = generator.standard_normal(n)
-    rows = [0.8 * common + 0.6 * generator.standard_normal((3, n)) + shift * positive for shift in (1 + gain, 1)]
-    parts = np.stack([bootstrap.auc_draws(row, positive, 400) for row in rows])
-    whole = [np.mean(bootstrap.resampled_auc(one, positive, np.ones((n, 1)))) for row in rows for one in row]
-    return np.mean(whole[:3]) - np.mean(whole[3:]), parts[0] - parts[1]
-
-
-def test_without_a_difference_p_is_below_0_05_in_five_percent():
-    generator = np.random.default_rng(2)
-    p = np.array([comparison.p_value(*two_rows(generator, 200, 30, 0.0)) for _ in range(400)])
-    assert (p < 0.05).mean() == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 400))
-    assert (p < 0.5).mean() == pytest.approx(0.5, abs=3 * np.sqrt(0.25 / 400))
+    same = comparison.over_participants_and_seeds(np.zeros(3), np.full((3, 100), 1e-17))
+    assert (same.low, same.high, same.p) == (0, 0, 1)
 
 
 def test_a_large_difference_is_detected():
     generator = np.random.default_rng(3)
-    assert all(comparison.p_value(*two_rows(generator, 200, 60, 2.0)) < 0.01 for _ in range(5))
+    positive = np.arange(200) < 60
+    for _ in range(5):
+        rows = [generator.standard_normal((3, 200)) + shift * positive for shift in (3, 1)]
+        drawn = [np.array([bootstrap.auc_draws(seed[None], positive, 400) for seed in row]) for row in rows]
+        whole = [np.concatenate([bootstrap.resampled_auc(s, positive, np.ones((200, 1))) for s in row]) for row in rows]
+        found = comparison.over_participants_and_seeds(whole[0] - whole[1], drawn[0] - drawn[1])
+        assert found.low > 0 and found.p < 0.01
