@@ -63,7 +63,7 @@ def test_a_large_difference_is_detected():
     generator = np.random.default_rng(3)
     positive = np.arange(200) < 60
     for _ in range(5):
-        rows = [generator.standard_normal((3, 200)) + shift * positive for shift in (3, 1)]
+        rows = [generator.standard_normal((5, 200)) + shift * positive for shift in (3, 1)]
         drawn = [np.array([bootstrap.auc_draws(seed[None], positive, 400) for seed in row]) for row in rows]
         whole = [np.concatenate([bootstrap.resampled_auc(s, positive, np.ones((200, 1))) for s in row]) for row in rows]
         found = comparison.over_participants_and_seeds(whole[0] - whole[1], drawn[0] - drawn[1])
