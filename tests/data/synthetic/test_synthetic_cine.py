@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from eccl_lib.config.load import load
 from eccl_lib.data.synthetic import draw, population, render_cine, render_ecg
@@ -75,6 +76,35 @@ def test_wall_thickness_of_the_masks_equals_the_trait(measured):
     for index, (*_, labels, _) in measured.items():
         in_table = segments(HEARTS[index : index + 1])[0][0, 6:12].mean()
         assert thickness_mm(labels) == pytest.approx(in_table, abs=0.3)
+
+
+def distance_mm(heart: np.ndarray) -> np.ndarray:
+    """Distance of each pixel to the heart, in mm. heart: (H, W) bool."""
+    return ndimage.distance_transform_edt(~heart) * 380 / 208
+
+
+def test_lung_fills_the_space_that_the_contracting_rv_leaves():
+    for index in np.flatnonzero(HEARTS.bmi < 23)[:20]:  # lean: the layer of fat is thin
+        record = render_cine(CONFIG, index, middle_only=True)
+        images, labels = record.images[0].astype(float), record.labels[0]
+        late = (labels == 1).sum((1, 2)).argmin()
+        away = distance_mm(labels[late] > 0)
+        vacated = images[late][(labels[0] == 3) & (away > 5.5) & (away < 8.5)]
+        if len(vacated) > 20:
+            assert np.median(vacated) < 0.6 * images[late][labels[late] == 2].mean(), index
+
+
+def test_the_rv_lies_on_the_septum_and_takes_two_thirds_of_the_lv():
+    ratio, inferior = [], []
+    for index in np.flatnonzero(~HEARTS.disease.any(1))[:40]:
+        labels = render_cine(CONFIG, index, middle_only=True).labels[0, 0]
+        left, right = (labels == 1) | (labels == 2), labels == 3
+        ratio.append(right.sum() / left.sum())
+        middle = np.array(ndimage.center_of_mass(left))
+        rows, columns = np.nonzero(right & (distance_mm(left) < 3))
+        inferior.append(np.rad2deg(np.arctan2(rows - middle[0], middle[1] - columns).max()))
+    assert 0.55 < np.median(ratio) < 0.75
+    assert 45 < np.median(inferior) < 75  # degrees below nine o'clock: seven o'clock is 60
 
 
 def test_a_cine_does_not_depend_on_the_batch():
