@@ -124,7 +124,7 @@ def _slice(images, labels, k, heart, shape: Contours, view: View, rng) -> None:
 def _free_wall(outer, rv) -> np.ndarray:
     """Outer border of the muscle of both ventricles, (F, A); the wall is equally thick where it is oblique."""
     slope = (np.roll(rv, -1, 1) - np.roll(rv, 1, 1)) / (2 * (ANGLES[1] - ANGLES[0]) * rv)
-    return np.where(rv > outer + 1, rv + RV_WALL_MM * np.sqrt(1 + np.minimum(slope**2, 4)), outer + 0.6)
+    return np.where(rv > outer + 1, rv + RV_WALL_MM * np.sqrt(1 + np.minimum(slope**2, 0.8)), outer + 0.6)
 
 
 def _rim(edge, heart, z) -> np.ndarray:
@@ -216,7 +216,7 @@ def _paint(still, far, layers, grain, band, view) -> np.ndarray:
     out *= 1 - np.float32(0.5) * inside(rim + np.float32(2.2))  # dark line between fat and lung
     for radius, light in (
         (rim, np.float32(FAT) + 2 * grain[0]),
-        (free, np.float32(0.75) * muscle),
+        (free, np.float32(0.9) * muscle),
         (rough_rv, np.float32(0.94) * blood + 2 * np.minimum(grain[0], 0) + band * (muscle - blood)),
         (outer, muscle),
         (rough, blood),
