@@ -62,7 +62,7 @@ def turn(config: SyntheticConfig, hearts: Hearts) -> np.ndarray:
 
 
 def _turned(bmi: float, z: float) -> float:
-    return np.deg2rad(8 - 1.5 * (bmi - 26.7) + 9 * z)
+    return np.deg2rad(-10 - 1.5 * (bmi - 26.7) + 9 * z)
 
 
 def _view(config, heart) -> View:
@@ -102,29 +102,38 @@ def _slice(images, labels, k, heart, shape: Contours, view: View, rng) -> None:
     half_turn = np.float32(np.pi)
     angle = np.mod(np.arctan2(-y, -x) + np.float32(view.turn) + half_turn, np.float32(2 * np.pi)) - half_turn
     inner, outer, rv = shape.inner[k], shape.outer[k], shape.rv[k]  # (F, A)
-    rim = _rim(outer, rv, heart, view.scene.z)
+    free = _free_wall(outer, rv)
+    rim = _rim(free, heart, view.scene.z)
     still = chest(x, y, view.scene, rng)
     clip = np.repeat(still[None], FRAMES, axis=0)
     _aorta(clip, x, y, heart, view)
     near = np.flatnonzero(far < rim.max() + 4)
     flat = clip.reshape(FRAMES, -1)
-    layers = _layers(angle.ravel()[near], inner, outer, rv, rim, inner * (1 + _trabeculae(rng)))
-    marks = _marks(far.ravel()[near], layers)
-    painted = _paint(flat[:, near], far.ravel()[near], layers, _grain(rng, x.shape, near), view)
+    angle, far = angle.ravel()[near], far.ravel()[near]
+    layers = _layers(angle, inner, outer, rv, free, rim, *_trabeculae(rng, inner, outer, rv))
+    marks = _marks(far, layers)
+    painted = _paint(flat[:, near], far, layers, _grain(rng, x.shape, near), _band(rng, angle, far), view)
     if 0.25 < (k + 0.5) / len(shape.inner) < 0.9:
-        _papillaries(painted, x.ravel()[near], y.ravel()[near], inner, view, rng)
+        _papillaries(painted, far, angle, inner, rng)
     flat[:, near] = painted
     clip *= np.exp(view.shading[0] * y + view.shading[1] * x) * np.float32(view.gain)
     _scan(clip, images, view.noise, rng)
     labels.reshape(FRAMES, -1)[:, near] = marks
 
 
-def _rim(outer, rv, heart, z) -> np.ndarray:
-    """Radius of the outer edge of the epicardial fat, (F, A); the fat is thickest in the interventricular grooves."""
+def _free_wall(outer, rv) -> np.ndarray:
+    """Outer border of the muscle of both ventricles, (F, A); the wall is equally thick where it is oblique."""
+    slope = (np.roll(rv, -1, 1) - np.roll(rv, 1, 1)) / (2 * (ANGLES[1] - ANGLES[0]) * rv)
+    return np.where(rv > outer + 1, rv + RV_WALL_MM * np.sqrt(1 + np.minimum(slope**2, 0.8)), outer + 0.6)
+
+
+def _rim(edge, heart, z) -> np.ndarray:
+    """Radius of the outer edge of the epicardial fat, (F, A): it moves with the heart and fills its grooves."""
     fat = 1.2 + 0.7 * np.clip((heart.bmi[0] - 21) / 4, 0, 4)
-    edge = np.where(rv > outer + 0.5, rv + RV_WALL_MM, outer)
-    edge = 0.75 * edge + 0.25 * edge.max(0)
-    thick = fat * (0.7 + 1.6 * np.exp(-(((ANGLES - 1.25) / 0.28) ** 2)) + 2.0 * np.exp(-(((ANGLES + 1.4) / 0.28) ** 2)))
+    around = sum(np.roll(edge, k, 1) for k in (-6, -3, 0, 3, 6)) / 5
+    edge = np.maximum(edge, around)
+    thick = fat * (0.7 + 1.2 * np.exp(-(((ANGLES - 1.2) / 0.25) ** 2)) + 1.5 * np.exp(-(((ANGLES + 1.1) / 0.25) ** 2)))
+    thick = thick * edge[:1] / edge  # the area of fat stays
     patches = 1 + 0.5 * sum(z[n] * np.cos((n + 2) * ANGLES + 6 * z[n + 1]) for n in range(4))
     edge = edge + thick * np.clip(patches, 0.05, 2)
     return ((np.roll(edge, 1, 1) + 2 * edge + np.roll(edge, -1, 1)) / 4).astype(np.float32)
@@ -148,11 +157,21 @@ def _aorta(clip, x, y, heart, view) -> None:
     flat[:, near] = part
 
 
-def _trabeculae(rng) -> np.ndarray:
-    """Roughness of the endocardial border in the image (not in the labels), (A,) relative to the radius."""
-    z = rng.standard_normal((2, 9))
-    order = np.arange(5, 14)[:, None]
-    return 0.007 * (z[0][:, None] * np.cos(order * ANGLES) + z[1][:, None] * np.sin(order * ANGLES)).sum(0)
+def _trabeculae(rng, inner, outer, rv) -> tuple[np.ndarray, np.ndarray]:
+    """Borders of the blood in the image (not in the labels), each (F, A): trabeculae reach into LV and RV."""
+    order = np.arange(4, 22)[:, None]
+    z = rng.standard_normal((4, len(order), 1)) * 2.2 / np.sqrt(order)
+    cosine, sine = np.cos(order * ANGLES), np.sin(order * ANGLES)
+    left, right = (np.maximum((a * cosine + b * sine).sum(0) / 3 - 0.35, 0) for a, b in (z[:2], z[2:]))
+    left = 0.075 * left * (1 - 0.7 * np.exp(-((ANGLES / 0.9) ** 2)))  # the septum is smooth
+    return inner * (1 - np.minimum(left, 0.25)), rv - np.minimum(0.14 * right, 0.4) * (rv - outer)
+
+
+def _band(rng, angle, far) -> np.ndarray:
+    """Opacity (P,) of the moderator band, which crosses the RV from the septum to the free wall."""
+    direction, shift, opacity = np.deg2rad(rng.uniform(-35, 15)), rng.uniform(-6, 6), rng.uniform(0, 0.4)
+    away = np.abs(far * np.sin(angle - np.float32(direction)) - np.float32(shift))
+    return np.float32(opacity) * np.clip((np.float32(2.8) - away) / np.float32(PIXEL_MM), 0, 1)
 
 
 def _grain(rng, shape, near) -> tuple[np.ndarray, np.ndarray]:
@@ -180,9 +199,9 @@ def _marks(far, layers) -> np.ndarray:
     return 3 * (far < rv).astype(np.uint8) - (far < outer) - (far < inner)
 
 
-def _paint(still, far, layers, grain, view) -> np.ndarray:
+def _paint(still, far, layers, grain, band, view) -> np.ndarray:
     """Intensities (F, P): layers drawn from the outside to the inside over the still background."""
-    _, outer, rv, rim, rough = layers
+    _, outer, _, free, rim, rough, rough_rv = layers
     muscle, blood = np.float32(MUSCLE) + grain[0], np.float32(BLOOD) + grain[1]
     sharp = np.float32(1 / (view.blur * PIXEL_MM))
     half = np.float32(0.5)
@@ -197,8 +216,8 @@ def _paint(still, far, layers, grain, view) -> np.ndarray:
     out *= 1 - np.float32(0.5) * inside(rim + np.float32(2.2))  # dark line between fat and lung
     for radius, light in (
         (rim, np.float32(FAT) + 2 * grain[0]),
-        (np.where(rv > outer + 1, rv + np.float32(RV_WALL_MM), outer + np.float32(0.6)), np.float32(0.75) * muscle),
-        (rv, np.float32(0.94) * blood + 2 * np.minimum(grain[0], 0)),
+        (free, np.float32(0.9) * muscle),
+        (rough_rv, np.float32(0.94) * blood + 2 * np.minimum(grain[0], 0) + band * (muscle - blood)),
         (outer, muscle),
         (rough, blood),
     ):
@@ -208,28 +227,29 @@ def _paint(still, far, layers, grain, view) -> np.ndarray:
     return out
 
 
-def _papillaries(painted, x, y, inner, view, rng) -> None:
-    """Draw the two papillary muscles, with two or three heads each, which move with the wall."""
-    for place in (2.25, -2.15):
+def _papillaries(painted, far, angle, inner, rng) -> None:
+    """Draw the papillary muscles: heads that stand on the wall, move with it and merge with it in systole."""
+    for place in (2.25, -2.15):  # anterolateral, posteromedial
         heads = 2 + int(rng.integers(0, 2))
-        theta = place + 0.12 * rng.standard_normal() + np.linspace(-0.19, 0.19, heads)
-        theta = theta + 0.05 * rng.standard_normal(heads)
-        depth = np.clip(0.76 + 0.07 * rng.standard_normal(heads), 0.58, 0.9)
-        size = np.clip(3.0 + 0.6 * rng.standard_normal(heads), 1.8, 4.2)
-        column = np.argmin(np.abs(ANGLES[:, None] - theta), axis=0)
-        reach = inner[:, column]  # (F, heads)
-        angle = ANGLES[column] - view.turn
-        cx, cy = (f(angle) * reach * -depth for f in (np.cos, np.sin))
-        near = np.flatnonzero(np.hypot(x - cx.mean(), y - cy.mean()) < 17)
+        theta = place + np.linspace(-0.16, 0.16, heads) + 0.06 * rng.standard_normal((2, heads))[0]
+        size = np.clip(3.1 + 0.6 * rng.standard_normal(heads), 2.0, 4.4).astype(np.float32)
+        height = np.clip(7.5 + 1.8 * rng.standard_normal(heads), 4.0, 11.0)
+        near = np.flatnonzero((np.cos(angle - np.float32(place)) > 0.75) & (far < inner.max()))
         cover = np.zeros((FRAMES, len(near)), np.float32)
-        for k in range(heads):
-            across, down = x[near] - cx[:, k, None].astype(np.float32), y[near] - cy[:, k, None].astype(np.float32)
-            radius = np.float32(size[k]) * (reach[:, k, None] / reach[:, k].max()) ** np.float32(0.4)
-            distance = np.sqrt(across * across + down * down)
-            edge = (radius - distance) * np.float32(1 / (1.6 * PIXEL_MM)) + np.float32(0.5)
-            np.maximum(cover, edge, out=cover)
+        for a, radius, tall in zip(theta, size, height, strict=True):
+            reach = inner[:, np.argmin(np.abs(ANGLES - a)), None]
+            tip = np.maximum(reach - np.float32(tall) + radius, np.float32(0.5) * reach)
+            turned = angle[near] - np.float32(a)
+            along, across = far[near] * np.cos(turned), far[near] * np.sin(turned)
+            short = np.maximum(tip - along, 0)
+            short *= short
+            short += across * across
+            np.sqrt(short, out=short)
+            short *= np.float32(-1 / (1.6 * PIXEL_MM))
+            short += radius * np.float32(1 / (1.6 * PIXEL_MM)) + np.float32(0.5)
+            np.maximum(cover, short, out=cover)
         part = painted[:, near]
-        part += np.minimum(cover, np.float32(0.88)) * (np.float32(MUSCLE) - part)
+        part += np.minimum(cover, np.float32(0.9)) * (np.float32(MUSCLE) - part)
         painted[:, near] = part
 
 

@@ -17,6 +17,9 @@ _ECTOPIC = np.array(  # waves of a ventricular beat: broad QRS, T in the opposit
     [[0, 19, 17, 0.45, 0.70, 0.95], [42, 16, 22, 0.25, 0.40, 0.70], [235, 55, 42, -0.26, -0.30, -0.42]]
 )
 
+# Strength of fibrillatory waves of the right and of the left atrium in I, II, V1 to V6.
+_ATRIA = np.array([[0.12, 0.45, 1.0, 0.55, 0.28, 0.18, 0.12, 0.10], [0.25, 0.35, -0.40, 0.15, 0.25, 0.20, 0.18, 0.15]])
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -45,10 +48,10 @@ def strip(config: SyntheticConfig, heart: Hearts) -> Strip:
     waves, leads = beat.waves[0], beat.leads[0]
     rng = generator(config, heart.index[0] + (1 << 40), "ecg")
     peaks, kind = _rhythm(rng, heart)
-    dipole = _dipole(rng, waves, peaks, kind, heart)
+    volts = electrodes(leads, _dipole(rng, waves, peaks, kind, heart))
     if heart.af_rhythm[0]:
-        dipole += _fibrillation(rng)
-    volts = electrodes(leads, dipole) + _noise(rng)
+        volts += _fibrillation(rng)
+    volts += _noise(rng)
     return Strip(_twelve(volts), peaks, kind, _measure(waves, leads, peaks, heart))
 
 
@@ -123,13 +126,24 @@ def _in_time(waves, gap, rr, what):
 
 
 def _fibrillation(rng) -> np.ndarray:
-    """Fibrillatory waves (3, 5000): 5 to 8 per second with varying rate and amplitude, largest in V1."""
-    t = np.arange(SAMPLES) / RATE
-    rate = rng.uniform(5.0, 7.5) + 0.5 * np.sin(2 * np.pi * rng.uniform(0.1, 0.4) * t + rng.uniform(0, 6))
-    angle = 2 * np.pi * np.cumsum(rate) / RATE + rng.uniform(0, 6)
-    swell = 1 + 0.35 * np.sin(2 * np.pi * rng.uniform(0.2, 0.6) * t + rng.uniform(0, 6))
-    wave = swell * (np.sin(angle) + 0.35 * np.sin(2 * angle + 0.8) + 0.12 * np.sin(3 * angle))
-    return rng.uniform(0.03, 0.07) * wave * np.array([-0.25, 0.45, -0.85])[:, None]
+    """Fibrillatory waves at the electrodes, (8, 5000) mV: two wandering sources, the one near V1 is the largest."""
+    size = np.clip(0.032 * np.exp(0.45 * rng.standard_normal()), 0.012, 0.08)
+    near = np.exp(0.15 * rng.standard_normal((2, 8))) * _ATRIA
+    return size * (near[0, :, None] * _wavelets(rng) + near[1, :, None] * _wavelets(rng))
+
+
+def _wavelets(rng) -> np.ndarray:
+    """One source, (5000,): each wave has its own length (4 to 9 per second), height and steepness."""
+    count = 110
+    slow = np.repeat(rng.standard_normal((3, count // 5)), 5, axis=1)  # organised for some waves, then another pattern
+    own = rng.standard_normal((3, count))
+    rate = np.clip(rng.uniform(5.2, 7.0) * np.exp(0.14 * slow[0] + 0.26 * own[0]), 4, 9)
+    starts = np.concatenate([[0], np.cumsum(1 / rate)])
+    t = np.arange(SAMPLES) / RATE + rng.uniform(0.2, 0.6)
+    angle = 2 * np.pi * np.interp(t, starts, np.arange(count + 1))
+    height, skew = (np.interp(t, starts[1:], 0.45 * slow[k] + 0.55 * own[k]) for k in (1, 2))
+    wave = np.exp(0.8 * height) * np.sin(angle + np.clip(0.8 * skew, -0.8, 0.8) * np.sin(angle))
+    return np.convolve(wave, np.hanning(27) / 13, "same")  # 54 ms: no kinks between waves
 
 
 def _noise(rng) -> np.ndarray:

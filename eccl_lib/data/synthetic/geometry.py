@@ -127,6 +127,10 @@ def _rest(hearts, slices, length):
 def _cavity(hearts, slices, length):
     load = np.clip(0.05 * np.clip(hearts.latent["rvs"], 0, None), 0, 0.15)[:, None]
     shape = 1 - load * np.exp(-((ANGLES / 0.8) ** 2)) + 0.025 * np.cos(2 * ANGLES) + 0.012 * np.cos(3 * (ANGLES - 0.6))
+    own = np.clip(hearts.form[:, :6, None], -2.5, 2.5)
+    for k, size in enumerate((0.013, 0.009, 0.006)):  # no cavity is round
+        angle = (k + 2) * ANGLES
+        shape = shape + size * (own[:, 2 * k] * np.cos(angle) + own[:, 2 * k + 1] * np.sin(angle))
     area = 1000 * hearts.edv[:, None] * slab_share(slices, LV_TAPER) / length[:, None]
     scale = np.sqrt(area / ((shape**2).sum(-1, keepdims=True) * _STEP / 2))
     return scale[:, :, None] * shape[:, None, :], area
@@ -143,11 +147,15 @@ def _shrink(r0, pull, area):
 
 
 def _right(hearts, slices, outer, ejected, length):
-    """Outer border of the RV: a crescent on the septal side whose slices add up to the RV's volume."""
-    reach = np.deg2rad(np.interp((np.arange(slices) + 0.5) / slices, [0.17, 0.5, 0.83], [84, 80, 66]))[:, None]
-    x = (ANGLES + np.deg2rad(8)) / reach
-    bump = np.where(np.abs(x) < 1, np.cos(np.clip(x, -1, 1) * np.pi / 2), 0) ** 0.55
-    bump = (bump * (1 - 0.30 * np.clip(x, -1, 1)))[None, :, None, :]
+    """Outer border of the RV: a rounded triangle on the septal side whose slices add up to the RV's volume.
+
+    It is inserted at both ends of the septum; its corner, the acute margin, is inferior.
+    """
+    corner, full = np.clip(hearts.form[:, 6:], -2, 2).T[:, :, None, None]
+    reach = np.deg2rad(np.interp((np.arange(slices) + 0.5) / slices, [0.17, 0.5, 0.83], [70, 64, 54]))[:, None]
+    x = np.clip((ANGLES - np.deg2rad(2)) / (reach * (1 + 0.03 * full)), -1, 1)  # (n, S, A)
+    bump = (1 - x) ** (1.30 + 0.12 * corner) * (1 + x) ** (0.75 - 0.06 * corner)
+    bump = (bump * (1 + 0.22 * np.exp(-(((x + 0.5) / 0.25) ** 2))))[:, :, None, :]
     volume = hearts.rvedv[:, None, None] * (1 - hearts.rvef[:, None, None] / 100 * ejected)
     area = 1000 * volume * slab_share(slices, RV_TAPER)[None, :, None] / length[:, None, None]
     a = (bump**2).sum(-1) * _STEP / 2

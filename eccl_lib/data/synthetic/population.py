@@ -84,6 +84,7 @@ class Hearts:
     ell: np.ndarray  # global longitudinal strain, percent
     thickness: np.ndarray  # (n, 16) relative
     motion: np.ndarray  # (n, 16) relative
+    form: np.ndarray  # (n, 8) standard normal numbers: shape of the ventricles, independent of their function
     latent: dict[str, np.ndarray]  # latent factors that affect several properties
 
     def __len__(self) -> int:
@@ -106,11 +107,13 @@ def draw(config: SyntheticConfig, indices) -> Hearts:
     indices = np.atleast_1d(np.asarray(indices, dtype=np.int64))
     normal = np.empty((len(indices), len(_NORMALS) + 2 * SEGMENTS))
     uniform = np.empty((len(indices), len(_UNIFORMS)))
+    form = np.empty((len(indices), 8))
     for row, index in enumerate(indices):
         rng = generator(config, index, "heart")
         normal[row], uniform[row] = rng.standard_normal(normal.shape[1]), rng.random(uniform.shape[1])
+        form[row] = rng.standard_normal(8)
     thresholds = _thresholds(config.seed, tuple(getattr(config, f"prevalence_{d.lower()}") for d in DISEASES))
-    return _hearts(indices, normal, uniform, thresholds)
+    return _hearts(indices, normal, uniform, form, thresholds)
 
 
 @lru_cache(maxsize=8)
@@ -153,7 +156,7 @@ def _diseases(b, z, decide) -> np.ndarray:
     return np.stack([mi, cm, af, hf], axis=-1)
 
 
-def _hearts(indices, normal, uniform, thresholds) -> Hearts:
+def _hearts(indices, normal, uniform, form, thresholds) -> Hearts:
     z = {name: normal[:, k] for k, name in enumerate(_NORMALS)}
     u = {name: uniform[:, k] for k, name in enumerate(_UNIFORMS)}
     b = _body(z, u)
@@ -165,7 +168,7 @@ def _hearts(indices, normal, uniform, thresholds) -> Hearts:
     latent = {name: z[name] for name in ("lvd", "la_f", "rvs", "gc", "ls", "aos", "sept", "apx", "lat")}
     body = {name: b[name] for name in ("male", "age", "height", "weight", "bmi", "bsa", "sbp")}
     kept = {name: value for name, value in c.items() if name != "hf"}
-    return Hearts(index=indices, disease=disease, latent=latent, **body, **kept, **v, **r)
+    return Hearts(index=indices, disease=disease, latent=latent, form=form, **body, **kept, **v, **r)
 
 
 # Share of participants with a diagnosis whose heart shows it; with 1.0 diseases would be too easy to detect.

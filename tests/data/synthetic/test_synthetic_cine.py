@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from eccl_lib.config.load import load
 from eccl_lib.data.synthetic import draw, population, render_cine, render_ecg
@@ -61,13 +62,49 @@ def test_all_hearts_are_inside_the_image(measured):
     assert not any(edge for *_, edge in measured.values())
 
 
+def thickness_mm(labels: np.ndarray) -> float:
+    """Mean length of the LV wall, in mm, along 720 rays from the middle of the LV cavity of a mask (H, W)."""
+    row, column = (place.mean() for place in np.nonzero(labels == 1))
+    angle, radius = np.arange(720)[:, None] * np.pi / 360, np.arange(0, 44, 0.05)
+    rows, columns = (np.rint(m + f(angle) * radius).astype(int) for m, f in ((row, np.sin), (column, np.cos)))
+    inside = (rows >= 0) & (rows < labels.shape[0]) & (columns >= 0) & (columns < labels.shape[1])
+    on_wall = inside & (labels[np.where(inside, rows, 0), np.where(inside, columns, 0)] == 2)
+    return float(on_wall.sum(1).mean() * 0.05 * 380 / 208)
+
+
 def test_wall_thickness_of_the_masks_equals_the_trait(measured):
     for index, (*_, labels, _) in measured.items():
-        cavity, wall = (labels == 1).sum(), (labels == 2).sum()
-        pixel = 380 / 208
-        on_mask = pixel * (np.sqrt((cavity + wall) / np.pi) - np.sqrt(cavity / np.pi))
         in_table = segments(HEARTS[index : index + 1])[0][0, 6:12].mean()
-        assert on_mask == pytest.approx(in_table, abs=0.4)
+        assert thickness_mm(labels) == pytest.approx(in_table, abs=0.3)
+
+
+def distance_mm(heart: np.ndarray) -> np.ndarray:
+    """Distance of each pixel to the heart, in mm. heart: (H, W) bool."""
+    return ndimage.distance_transform_edt(~heart) * 380 / 208
+
+
+def test_lung_fills_the_space_that_the_contracting_rv_leaves():
+    for index in np.flatnonzero(HEARTS.bmi < 23)[:20]:  # lean: the layer of fat is thin
+        record = render_cine(CONFIG, index, middle_only=True)
+        images, labels = record.images[0].astype(float), record.labels[0]
+        late = (labels == 1).sum((1, 2)).argmin()
+        away = distance_mm(labels[late] > 0)
+        vacated = images[late][(labels[0] == 3) & (away > 5.5) & (away < 8.5)]
+        if len(vacated) > 20:
+            assert np.median(vacated) < 0.6 * images[late][labels[late] == 2].mean(), index
+
+
+def test_the_rv_lies_on_the_septum_and_takes_two_thirds_of_the_lv():
+    ratio, inferior = [], []
+    for index in np.flatnonzero(~HEARTS.disease.any(1))[:40]:
+        labels = render_cine(CONFIG, index, middle_only=True).labels[0, 0]
+        left, right = (labels == 1) | (labels == 2), labels == 3
+        ratio.append(right.sum() / left.sum())
+        middle = np.array(ndimage.center_of_mass(left))
+        rows, columns = np.nonzero(right & (distance_mm(left) < 3))
+        inferior.append(np.rad2deg(np.arctan2(rows - middle[0], middle[1] - columns).max()))
+    assert 0.55 < np.median(ratio) < 0.75
+    assert 45 < np.median(inferior) < 75  # degrees below nine o'clock: seven o'clock is 60
 
 
 def test_a_cine_does_not_depend_on_the_batch():

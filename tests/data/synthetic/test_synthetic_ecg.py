@@ -5,7 +5,7 @@ import pytest
 
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import LEADS
-from eccl_lib.data.synthetic import draw, render_ecg
+from eccl_lib.data.synthetic import draw, ecg, render_ecg
 from eccl_lib.data.synthetic.cardiosoft import median_beat
 from eccl_lib.data.synthetic.ecg import RATE, STEP_UV, strip
 from tests.data.detectors import xqrs_peaks
@@ -76,6 +76,19 @@ def test_there_is_no_p_wave_in_fibrillation(strips):
     assert np.median(sinus) > 0.6
     assert all("PQInterval" not in strips[i].measurements for i in FIBRILLATING)
     assert all("PQInterval" in strips[i].measurements for i in SINUS)
+
+
+def test_fibrillatory_waves_are_irregular_and_largest_in_v1(monkeypatch):
+    monkeypatch.setattr(ecg, "_dipole", lambda *_: np.zeros((3, ecg.SAMPLES)))
+    monkeypatch.setattr(ecg, "_noise", lambda *_: 0.0)
+    rate = np.fft.rfftfreq(ecg.SAMPLES, 1 / RATE)
+    for index in FIBRILLATING:
+        counts = strip(CONFIG, HEARTS[index : index + 1]).counts
+        assert LEADS[counts.std(1).argmax()] == "V1"
+        power = np.abs(np.fft.rfft(counts[LEADS.index("V1")])) ** 2
+        power = power / power[1:].sum()
+        assert power[(rate > 2.5) & (rate < 12)].sum() > 0.8
+        assert power[np.abs(rate - rate[power[1:].argmax() + 1]) < 0.5].sum() < 0.5  # flutter has nearly all there
 
 
 def test_limb_leads_satisfy_einthoven_and_goldberger_within_two_counts(strips):
