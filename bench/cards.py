@@ -152,8 +152,8 @@ class Held(TorchDispatchMode):
 
 def table() -> str:
     """Markdown, as docs/performance.md has it."""
-    head = ("paper's size", "whatever the batch", "a sample, activations kept / recomputed")
-    lines = [f"| {' | '.join(head)} | fit into 24 GB, kept / recomputed |", "|---" * 4 + "|"]
+    head = ("model at the paper's size", "fixed memory", "memory per sample, activations stored / recomputed")
+    lines = [f"| {' | '.join(head)} | largest batch in 24 GB, stored / recomputed |", "|---" * 4 + "|"]
     for name, title in NAMES.items():
         (fixed, kept), (_, again) = (needs(name, recompute) for recompute in (False, True))
         fits = [int((CARD - KEPT_FREE - fixed) / each) for each in (kept, again)]

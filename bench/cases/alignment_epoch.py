@@ -85,8 +85,8 @@ def epoch(loop) -> None:
 
 
 CASE = Case(
-    "alignment epoch, small ECG tower, Swin-T at 224 px",
-    "frozen CMR encoder run at each step on augmented clips",
+    "one alignment epoch, small ECG encoder, Swin-T at 224 px",
+    "the frozen CMR encoder runs on augmented clips at each step",
     prepare,
     (at_least("ratio", 10),),
     minutes=10,

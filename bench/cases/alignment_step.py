@@ -109,8 +109,8 @@ def _attention(model, fused: bool) -> None:
 
 
 CASE = Case(
-    "alignment step a pair, ViT-B on 600 tokens, Swin-T",
-    "eager loop: materialised attention, host syncs each step, CMR forward",
+    "one alignment step per pair, ViT-B on 600 tokens, Swin-T",
+    "eager loop: attention matrices in memory, host waits at each step, CMR forward pass",
     prepare,
     (at_least("ratio", 1.1),),
     memory=True,

@@ -77,7 +77,7 @@ def _clip(stack, labels, zoom):
 
 
 CASE = Case(
-    "cine, zip of 10 x 50 images to 224 x 224 x 50 uint8",
+    "one cine, zip of 10 x 50 images to 224 x 224 x 50 uint8",
     "pydicom on every file, `scipy.ndimage.zoom` of every image",
     prepare,
     (at_least("ratio", 5),),

@@ -69,8 +69,8 @@ def peer(torch, pixels, angle, side, mirror):
 
 
 CASE = Case(
-    "CMR augmentation, a clip of 50 x 224 x 224 from uint8",
-    "torchvision: rotate, flip, resized crop, normalise, sample by sample",
+    "CMR augmentation per clip of 50 x 224 x 224, from uint8",
+    "torchvision: rotate, flip, resized crop, normalize, one clip at a time",
     prepare,
     (at_least("ratio", 3),),
     memory=True,

@@ -50,7 +50,7 @@ def peer(path: Path):
 
 
 CASE = Case(
-    "ECG, XML to stored leads, a record",
+    "one ECG record, XML to stored leads",
     "BeautifulSoup(lxml), `seasonal_decompose` of each lead",
     prepare,
     (at_least("ratio", 10), at_most("seconds", 8e-3)),

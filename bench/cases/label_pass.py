@@ -52,8 +52,8 @@ def prepare(folder: Path) -> Pair:
 
 
 CASE = Case(
-    "disease run, start to first batches, 24,908 labels",
-    "labels through the augmenting data set (a hundredth of it, times 100)",
+    "start of a disease run until its first batches, 24,908 labels",
+    "labels read through the augmenting dataset (a hundredth of it, times 100)",
     prepare,
     (at_most("seconds", 1.0), at_least("ratio", 1)),
     place=8,

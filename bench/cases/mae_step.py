@@ -81,8 +81,8 @@ def by_hand(model, x, mask):
 
 
 CASE = Case(
-    "MAE step an ECG, ViT-B, 600 tokens",
-    "same encoder and decoder, the encoder fed all 600 tokens",
+    "one MAE step per ECG, ViT-B, 600 tokens",
+    "same model, but the encoder processes all 600 tokens",
     prepare,
     (at_least("ratio", 2.3),),
     minutes=10,

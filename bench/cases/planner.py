@@ -63,10 +63,10 @@ def _both(job: Any, data: Any) -> tuple[tuple[float, float], tuple[float, float]
 
 
 CASE = Case(
-    "planner: what it says before three trainings",
-    "what they then take",
+    "planner: predicted cost of three trainings",
+    "actual cost",
     prepare,
     (at_most("off", 0.3, "{:.0%} of CPU time"), at_most("memory_off", 0.3, "{:.0%} of memory")),
     place=13,
-    on_gpu=(at_most("off", 0.3, "{:.0%} of the clock"), at_most("memory_off", 0.3, "{:.0%} of memory")),
+    on_gpu=(at_most("off", 0.3, "{:.0%} of wall-clock time"), at_most("memory_off", 0.3, "{:.0%} of memory")),
 )

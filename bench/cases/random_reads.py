@@ -40,8 +40,8 @@ def prepare(folder: Path) -> dict:
 
 
 CASE = Case(
-    "random reads of clips, warm page cache, a clip",
-    "the same clips in their order",
+    "random reads from a warm page cache, per clip",
+    "the same clips, read in stored order",
     prepare,
     (at_least("ratio", 0.8), at_most("copies", 1.01, "{:.2f} copies")),
     place=9,

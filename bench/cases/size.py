@@ -140,8 +140,8 @@ def table(folder: Path) -> Calls:
 
 
 CASE = Case(
-    "1, 2, 4 x participants: preprocessing, feature build, epoch, table",
-    "the cost of a participant at the other sizes",
+    "1, 2 and 4 times the participants: preprocessing, features, epoch, table",
+    "the cost per participant at the other sizes",
     prepare,
     (at_most("uneven", 0.10, "{:.0%} apart"), at_most("growth_mb", 20, "{:.0f} MB more")),
     minutes=10,
