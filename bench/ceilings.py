@@ -1,9 +1,9 @@
-"""What each modality can know at most: ridge on noise-free features, 3,000 participants to learn from, 1,000 to test.
+"""Upper limit of prediction per modality: ridge on noise-free features; 3,000 training and 1,000 test participants.
 
 ``python -m bench.ceilings --scale demo`` prints mean Pearson r over the 82 measured traits and the
-AUC of each disease: for the ECG and the cine as rendered, for both as models see them after scaling and cropping, and
-for age, sex and body size alone. Seconds. It is the tool to tune the generator with: a network's score is to be read
-against it.
+AUC of each disease: for the ECG and the cine as rendered, for both scaled and cropped as in a model's input, and
+for age, sex and body size alone. It takes seconds. Use it to tune the generator: compare a network's score with these
+limits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PENALTIES = 10.0 ** np.arange(0, 5.5, 0.5)
 
 
 def ecg_features(config: SyntheticConfig, hearts: Hearts, voltage: bool) -> np.ndarray:
-    """(n, K): the beat in 12 leads, each scaled to [-1, 1], and the rhythm; ``voltage``: each lead's range as well."""
+    """(n, K): the beat in 12 leads, each scaled to [-1, 1], and the rhythm; ``voltage``: also each range."""
     beat = beats(config, hearts)
     volts = electrodes(beat.leads, trace(beat.waves, _TIMES))  # (n, 8, T)
     volts += RESIDUAL_MV * np.random.default_rng(config.seed).standard_normal(volts.shape)
@@ -45,7 +45,7 @@ def ecg_features(config: SyntheticConfig, hearts: Hearts, voltage: bool) -> np.n
 
 
 def cine_features(config: SyntheticConfig, hearts: Hearts, cropped: bool) -> np.ndarray:
-    """(n, K): contours of the middle slice over the cycle, aorta, fat; ``cropped``: in units of the heart's box."""
+    """(n, K): contours of the middle slice over the cycle, aorta, fat; ``cropped``: relative to the heart's box."""
     found = []
     for start in range(0, len(hearts), 500):
         part = hearts[start : start + 500]
@@ -60,7 +60,7 @@ def cine_features(config: SyntheticConfig, hearts: Hearts, cropped: bool) -> np.
 
 
 def _in_box(borders: list[np.ndarray], turned: np.ndarray) -> np.ndarray:
-    """Contour points (n, 3, F, A', 2) within the smallest rectangle that holds the heart, 0 to 1."""
+    """Contour points (n, 3, F, A', 2) scaled to 0 to 1 in the smallest rectangle that contains the heart."""
     theta = (ANGLES - turned[:, None])[:, None, :]
     points = np.stack([np.stack([-np.cos(theta) * b, -np.sin(theta) * b], -1) for b in borders], 1)
     low, high = (f(points, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
@@ -68,7 +68,7 @@ def _in_box(borders: list[np.ndarray], turned: np.ndarray) -> np.ndarray:
 
 
 def demographics(hearts: Hearts) -> np.ndarray:
-    """(n, 4): what an ECG model may read of the person and not of the heart."""
+    """(n, 4): facts about the person, not the heart, that an ECG model may infer."""
     return np.column_stack([hearts.male, hearts.age, hearts.height, hearts.bmi])
 
 
@@ -85,7 +85,7 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def _expand(features: np.ndarray) -> np.ndarray:
-    """Principal components of the standardised features, whitened a little, and squares of the leading ones."""
+    """Principal components of the standardised features, partly whitened, and the squares of the first ones."""
     mean, spread = features[:TRAIN].mean(0), features[:TRAIN].std(0)
     x = (features - mean) / np.where(spread > 1e-9, spread, 1)
     _, size, axes = np.linalg.svd(x[:TRAIN], full_matrices=False)
@@ -120,7 +120,7 @@ def auc(score: np.ndarray, label: np.ndarray) -> float:
 
 
 def ceilings(config: SyntheticConfig, folds: int = FOLDS) -> dict[str, dict[str, float]]:
-    """Row (what is shown) to column (r over the traits, AUC by disease, r by group) to its mean over the folds."""
+    """Row (features) to column (r over the traits, AUC by disease, r by group) to its mean over the folds."""
     hearts = draw(config, range(TRAIN + TEST))
     traits = measured_traits(config, hearts)
     targets = np.column_stack([(traits - traits.mean(0)) / traits.std(0), hearts.disease])

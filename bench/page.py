@@ -23,7 +23,7 @@ HEAD = (
 
 
 def table(cases: dict[str, Case], results: dict[str, Any]) -> str:
-    """Targets beside what was measured, in Markdown, and on which machine; rows of a GPU only where one measured."""
+    """Markdown table of targets and results, and the machine; GPU rows only if they have been measured."""
     lines = [" | ".join(("", *HEAD, "")).strip(), "|---" * len(HEAD) + "|"]
     shown = [name for name in cases if cases[name].device == "cpu" or name in results]
     order = sorted(shown, key=lambda name: (cases[name].place, name))
@@ -62,11 +62,11 @@ def _both(measures: dict[str, Any], name: str, form: Any) -> str:
 
 
 def with_table(text: str, cases: dict[str, Case], results: dict[str, Any]) -> str:
-    """The page's text with a fresh table between its markers. Raises ValueError where a marker is gone."""
+    """Page text with a new table between its markers. Raises ValueError if a marker is missing."""
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"docs/performance.md has lost a marker; put back the two lines {BEGIN!r} and {END!r}")
+        raise ValueError(f"docs/performance.md lacks a marker; restore the two lines {BEGIN!r} and {END!r}")
     return f"{head}{BEGIN}\n{table(cases, results)}\n{END}{tail}"
 
 
