@@ -100,12 +100,12 @@ def guesses(config: Config, half: cohort.Cohort, runs: dict[str, Run]) -> dict[s
         hidden = _hidden(noise, config, x)
         tried: dict[str, Callable[[int], np.ndarray]] = {
             "each lead's mean over the real half": lambda k: np.broadcast_to(level, x[k].shape),
-            "flat line at its own level": lambda k, hidden=hidden: np.broadcast_to(own(k, hidden), x[k].shape),
+            "flat line at the recording's level": lambda k, hidden=hidden: np.broadcast_to(own(k, hidden), x[k].shape),
             "mean beat of the real half": lambda k: lay(beat, peaks[k], x.shape[2], rate),
-            "mean beat of the real half at its own level": lambda k, hidden=hidden: (
+            "mean beat of the real half at the recording's level": lambda k, hidden=hidden: (
                 lay(beat, peaks[k], x.shape[2], rate) - level + own(k, hidden)
             ),
-            "own mean beat, of what is visible": lambda k, hidden=hidden: lay(
+            "the recording's own mean beat, from visible samples": lambda k, hidden=hidden: lay(
                 patched(mean_beat(x[[k]], [peaks[k]], rate, ~hidden[[k]]), beat), peaks[k], x.shape[2], rate
             ),
         }
@@ -155,10 +155,10 @@ def compare(folder: Path, seeds: int) -> dict[str, list[float]]:
 def table(found: dict[str, list[float]], count: int, seeds: int) -> str:
     """Markdown, the largest error first."""
     lines = [
-        f"{count} recordings, seeds: {seeds}, each half held out once. Mean squared error over what is hidden, leads",
-        "scaled to [-1, 1]: the mean over halves and seeds, in brackets the least and the largest of them.",
+        f"{count} recordings, {seeds} seeds; each half is the test set once. Mean squared error over the masked",
+        "samples (leads scaled to [-1, 1]): mean over halves and seeds, with the range in brackets.",
         "",
-        "| guess | error |",
+        "| prediction | error |",
         "|---|---|",
     ]
     for name, errors in sorted(found.items(), key=lambda item: -np.mean(item[1])):

@@ -107,10 +107,10 @@ def measures(patient: Patient) -> dict[str, str]:
     return {
         "LV Dice, ED / ES": " / ".join(_digits(dice(*pair)) for pair in lv),
         "LV area, network over expert, ED / ES": " / ".join(f"{a.sum() / b.sum():.2f}" for a, b in lv),
-        "lowest slice, LV ED / ES": " / ".join(_digits(value) for value in lowest),
-        "wall Dice at ED (area)": f"{_digits(dice(*wall))} ({wall[0].sum() / wall[1].sum():.2f})",
-        "slices whose box (no margin) holds all of the expert's LV": f"{sum(b[0] for b in box)} of {len(box)}",
-        "box area over the tightest of the expert's LV / LV and wall, median": " / ".join(
+        "LV Dice in the lowest slice, ED / ES": " / ".join(_digits(value) for value in lowest),
+        "wall Dice at ED (area, network over expert)": f"{_digits(dice(*wall))} ({wall[0].sum() / wall[1].sum():.2f})",
+        "slices whose box (no margin) contains the expert's whole LV": f"{sum(b[0] for b in box)} of {len(box)}",
+        "box area over the tightest box of the expert's LV / LV and wall, median": " / ".join(
             f"{np.median([b[k] for b in box]):.1f}" for k in (1, 2)
         ),
         "EDV, network (expert), mL": f"{at.lv_edv_ml:.0f} ({expert['lv_edv_ml']:.0f})",
