@@ -77,7 +77,7 @@ def scaler_fitted_beyond_train(
 
 
 def epoch_not_best_on_validation(kept: int, validation: np.ndarray) -> list[Leak]:
-    """1.3: a saved epoch (counted from 1) that is not the first best on validation. validation: (epochs,) scores."""
+    """1.3: a saved epoch (``kept``, from 1) that is not the first with the best score. validation: (epochs,) scores."""
     scores = np.asarray(validation, dtype=float)
     best = len(scores) if np.isnan(scores).all() else int(np.nanargmax(scores)) + 1
     message = f"epoch {kept} was saved, but epoch {best} is the best on validation"
@@ -96,7 +96,7 @@ def duplicates(checksums: dict[str, Iterable[str]], split: pd.Series) -> list[Le
 
 
 def single_fact_predictors(table: pd.DataFrame, labels: np.ndarray) -> list[Leak]:
-    """2: stored columns that alone predict a disease; the user decides if they are legitimate. labels: (N, 4)."""
+    """2: columns that predict a disease on their own; the user decides if they are legitimate. labels: (N, 4)."""
     leaks = []
     for name in table.columns.difference(["eid", "split", "name", "patient"]):
         values = pd.to_numeric(table[name], errors="coerce")
@@ -137,7 +137,7 @@ def participants_in_two_splits(eids: pd.Series, split: pd.Series) -> list[Leak]:
 
 
 def wrong_split(eids: pd.Series, split: pd.Series, salt: str) -> list[Leak]:
-    """3.2: participants whose split is not the one that id and salt determine, which all stages use."""
+    """3.2: participants whose split differs from the split by id and salt, which all stages use."""
     count = sum(splits.split_of(eid, salt) != part for eid, part in zip(eids, split, strict=True))
     message = f"{count} participants are not in the split that their id determines"
     return [Leak("3.2", "error", message)] if count else []

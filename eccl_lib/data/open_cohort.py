@@ -1,7 +1,7 @@
 """Open a cohort by its config, build the embedded cohort if it is missing, and verify a cohort's files.
 
-``eccl cohort --scale demo`` builds the embedded cohort. ``eccl ingest ukb`` builds
-the store of UK Biobank's files and ``eccl ingest`` a store of ECGs or cines alone.
+``eccl cohort --scale demo`` builds the embedded cohort. ``eccl ingest ukb`` builds the store of UK Biobank's files;
+``eccl ingest ecg`` and ``eccl ingest cmr`` build a store of only ECGs or only cines.
 """
 
 import shlex
