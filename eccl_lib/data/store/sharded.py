@@ -1,7 +1,7 @@
 """A sharded store of UK Biobank's files, or an unpaired store of ECGs or cines from another source.
 
-The store can be read while it is being built, and opening it reads no raw files. Scales with the same pixels share one
-store; labels and split are applied when it is opened.
+The store can be read while it is being built, and opening it reads no raw files. Scales with equal pixel settings
+share one store; labels and split are applied when it is opened.
 """
 
 import hashlib
@@ -209,7 +209,7 @@ def array(content: dict[str, bytes], name: str) -> np.ndarray:
 
 
 def _labels(content: dict[str, bytes], config: Config) -> np.ndarray:
-    """Labels of all rows, (N, 4) bool, all False for ECGs without a table. Raises MissingError if the rule has none."""
+    """Labels of all rows, (N, 4) bool; False for ECGs without a table. Raises MissingError without labels."""
     rule = config.store.labels
     if config.cohort.startswith("ecg-") and not any(name.startswith("labels-") for name in content):
         return np.zeros((len(array(content, "traits")), len(DISEASES)), dtype=bool)
@@ -226,7 +226,7 @@ def before_and_after(config: Config) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def verify(folder: Path, cohort: str, all_files: bool = False) -> None:
-    """Raises DamagedError if a row differs from its checksum; by default in shards modified since the last check."""
+    """Check the rows of all shards, or of those modified since the last check. Raises DamagedError if a row differs."""
     _, content = read(folder)
     table = pd.read_parquet(io.BytesIO(content["table.parquet"]))
     layout, columns = layout_of(folder, cohort), _checksum_columns(cohort)
@@ -255,7 +255,7 @@ def _verify_shards(
         checksums.note(folder, files)
 
 
-# Of the command, where no source.json has the last one.
+# Build commands shown if a store has no source.json with its last command.
 EXAMPLES = {
     "ukb": "eccl ingest ukb FOLDER... --table TABLE... (--withdrawals FILE | --no-withdrawals)",
     "ecg": "eccl ingest ecg FOLDER... --name {}",
@@ -264,7 +264,7 @@ EXAMPLES = {
 
 
 def _how_to_build(config: Config) -> str:
-    """The command that builds this store: the last one given, or an example."""
+    """Message with the command that builds this store: the last command, or an example."""
     kind, _, name = config.cohort.partition("-")
     source = folder_of(config) / plan.SOURCE
     content = read_json(source) if source.is_file() else {}
