@@ -1,6 +1,6 @@
 """Segmentation by the library's own network: labels 0 background, 1 LV cavity, 2 LV myocardium, 3 RV.
 
-    HeartNet.load().segment(images, spacing_mm, slice_step_mm)
+    HeartNet.load().segment(images, spacing_mm)
 
 Each slice is resampled to 2 mm pixels. If the field of view is wider than in training, a first pass over a few frames
 locates the heart, and a second pass segments 192 mm around it. The inputs are the frame, the mean and the signed first
@@ -38,7 +38,7 @@ BATCH = 10  # frames
 
 @dataclass(frozen=True)
 class HeartNet:
-    """The network with its weights. facts: of weights.json: training command, seed, seconds, scores on images."""
+    """The network with its weights. facts: content of weights.json: training command, seed, seconds, scores."""
 
     model: UNet
     facts: dict[str, object]
@@ -67,7 +67,7 @@ class HeartNet:
     ) -> np.ndarray:
         """Labels of a stack (S, F, H, W), uint8. spacing_mm: between rows, between columns.
 
-        frames: numbers of the frames to label, (S, frames, H, W); the mean and harmonic use all frames of ``images``.
+        frames: numbers of the frames to label; None: all. The mean and harmonic use all frames of ``images``.
         """
         images = np.asarray(images)
         if images.ndim != 4 or not images.size:
@@ -117,7 +117,7 @@ class HeartNet:
 def planes(clip: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[torch.Tensor, tuple[int, int]]:
     """The network's input for a slice (F, H, W): (F, 3, h, w) at 2 mm, padded to multiples of 16; and h, w unpadded.
 
-    It is normalised like the generated images: the clip's quantiles 0.01 and 0.98 map to 0 and 1, then to mean 0, SD 1.
+    It is normalised like the training images: the clip's quantiles 0.01 and 0.98 map to 0 and 1, then to mean 0, SD 1.
     """
     import torch
     from torch.nn import functional
