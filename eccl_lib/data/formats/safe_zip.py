@@ -29,7 +29,7 @@ class DamagedMemberError(UnreadableError):
 
 @dataclass(frozen=True)
 class Member:
-    """One file of ``size`` bytes. start: the first bytes, unchecked; read: all, checked; raise DamagedMemberError."""
+    """One file. start: returns the first bytes, unchecked; read: all bytes, checked. Both raise DamagedMemberError."""
 
     size: int
     start: Callable[[int], bytes]

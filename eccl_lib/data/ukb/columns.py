@@ -44,7 +44,7 @@ _TITLES = {
 
 
 def plain(header: str) -> str:
-    """The header's lower-case words only, so that a title and R's version of it (with dots) become equal."""
+    """The words of a header in lower case, so that a title equals R's version of it, which has dots."""
     return " ".join(re.findall(r"[a-z0-9]+", header.lower()))
 
 
