@@ -1,6 +1,6 @@
 """The report on a store, without participant ids: ``report/report.json`` and ``report/index.html``.
 
-Counts of fewer than SMALL participants are withheld, and a second count if subtraction would reveal the first.
+Counts below SMALL participants are withheld. A second count is withheld if subtraction would reveal the first.
 """
 
 import re
@@ -23,10 +23,10 @@ from eccl_lib.data.traits import TRAITS, Trait
 from eccl_lib.data.ukb.masking import masked
 from eccl_lib.io.files import write_json
 
-SMALL = 10  # participants; UK Biobank's likely limit for small numbers (ukb_formats.md); not confirmed
+SMALL = 10  # participants; UK Biobank's likely limit for small numbers; not confirmed
 WITHHELD, ALSO_WITHHELD, NEARLY_ALL = f"under {SMALL}", "withheld", f"all but under {SMALL}"
 PROVIDERS = {"masks": "given masks", "network": "our network", "onnx": "an ONNX network", "voting": "circle voting"}
-FLAGGED = "flagged: two ways of finding the heart disagree"
+FLAGGED = "flagged: two methods locate the heart in different places"
 BINS = 24  # of a trait's histogram
 FIGURES = 12  # recordings that are drawn
 
@@ -81,7 +81,10 @@ def _counts(counts: Mapping[str, int]) -> dict[str, int | str]:
 
 
 def _steps(counts: Mapping[str, int]) -> dict[str, int | str]:
-    """Counts of successive selection steps that reveal no small difference; "withdrawn" is not a step."""
+    """Counts of successive selection steps, such that no small difference between two steps can be computed.
+
+    The count of withdrawn participants is not part of the sequence.
+    """
     shown = _counts(counts)
     chain = [name for name in counts if name != "withdrawn"]
     for before, after in pairwise(chain):
@@ -123,7 +126,7 @@ def _by_reason(quarantine: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _identity(row: Mapping[str, Any], whole: int) -> dict[str, Any]:
     shown = {"identity": row["identity"], "checked": _of(row["checked"], whole), "differing": _count(row["differing"])}
-    largest = row["largest"] if row["differing"] >= SMALL else None  # with few it would be one participant's value
+    largest = row["largest"] if row["differing"] >= SMALL else None  # else it reveals one participant's value
     return shown | {"largest": largest}
 
 
@@ -175,7 +178,7 @@ def _cases(labels: np.ndarray, n: int) -> dict[str, Any]:
 
 
 def _splits(data: Cohort) -> list[dict[str, Any]]:
-    """One row per stratum: size, counts by split with small ones withheld, and if it is balanced."""
+    """One row per stratum: size, counts by split with small ones withheld, and whether it is balanced."""
     if not len(data):
         return []
     rows = []

@@ -51,7 +51,7 @@ def dicom_zip(record: CineRecord, eid: int) -> bytes:
 
 
 def _archive(members: list[tuple[str, bytes]]) -> bytes:
-    """A zip with Huffman coding only: noisy pixels have no repeats, and the search for repeats takes most time."""
+    """Content of a zip that uses Huffman coding only: noisy pixels contain no repeated strings to search for."""
     body, directory, offset = [], [], 0
     for name, content in members:
         packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
@@ -87,7 +87,7 @@ class _Template:
         return f"{self.series}.{1001 + frame}"
 
     def _cut(self, head: bytes, marks: dict[str, str]) -> list[bytes | str]:
-        """The header split at the placeholders, with the field's name between two parts."""
+        """The header split at the placeholders; each placeholder is replaced by the name of its field."""
         names = {mark.encode(): name for name, mark in marks.items()}
         either = b"|".join(map(re.escape, names))
         return [names.get(part, part) for part in re.split(b"(" + either + b")", head)]

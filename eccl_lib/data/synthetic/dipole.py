@@ -1,7 +1,7 @@
 """The heart's beat as a moving dipole: nine Gaussian waves in X (left), Y (down), Z (back), and the Dower leads.
 
-Times are in ms from the R peak, amplitudes in mV. The effect sizes have published orders of magnitude and are tuned on
-the information ceilings (bench/ceilings.py).
+Times are in ms from the R peak, amplitudes in mV. The effect sizes have the orders of magnitude of published
+values; they were tuned by the information ceilings that bench/ceilings.py measures.
 """
 
 from dataclasses import dataclass

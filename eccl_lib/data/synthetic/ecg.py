@@ -53,7 +53,7 @@ def strip(config: SyntheticConfig, heart: Hearts) -> Strip:
 
 
 def _rhythm(rng: np.random.Generator, heart: Hearts) -> tuple[np.ndarray, np.ndarray]:
-    """R peaks in ms, from before to after the strip, and kinds of the beats; the mean interval gives heart.hr."""
+    """R peaks in ms, beginning before and ending after the strip, and kinds of beats; their mean rate is heart.hr."""
     rr = 60_000 / heart.hr[0]
     count = int(10_000 / rr) + 6
     if heart.af_rhythm[0]:

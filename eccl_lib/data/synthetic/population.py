@@ -1,7 +1,7 @@
 """The synthetic population: body, diseases and heart of each participant.
 
-Sizes and effects have published orders of magnitude; no real participant's data are used. Participant i depends only on
-(seed, i): the disease thresholds are computed from a fixed reference population of the same seed.
+Sizes and effects have the orders of magnitude of published values; no real participant's data are used. Participant i
+depends only on (seed, i): the disease thresholds are computed from a fixed reference population of the same seed.
 """
 
 from dataclasses import dataclass, fields
@@ -144,7 +144,7 @@ def _body(z, u) -> dict[str, np.ndarray]:
 
 
 def _diseases(b, z, decide) -> np.ndarray:
-    """Diseases, (n, 4) bool. decide: (name, liability) -> bool array; the order matters, as diseases affect others."""
+    """Diseases, (n, 4) bool. decide: (name, liability) -> bool array. I50 depends on I21 and I42, and I48 on I50."""
     az, bz, male, sbp = b["az"], b["bz"], b["male"], b["sbp"]
     mi = decide("I21", 0.24 * az + 0.34 * male + 0.25 * sbp + z["i21"])
     cm = decide("I42", 0.15 * az + 0.25 * male + z["i42"])

@@ -40,7 +40,7 @@ def render_table(config: SyntheticConfig, indices) -> pd.DataFrame:
 
 
 def _diagnoses(rng: np.random.Generator, hearts: Hearts, k: int, visit: datetime.date) -> dict[str, str]:
-    """First-occurrence dates, and hospital codes with their dates, which include codes of other diseases."""
+    """First-occurrence dates, and hospital codes with dates; some of the codes are of other diseases."""
     cells: dict[str, str] = {}
     hospital: dict[str, str] = {}
     for n, disease in enumerate(DISEASES):
