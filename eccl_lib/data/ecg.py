@@ -67,12 +67,11 @@ def _rebuild_limb_leads(signal: np.ndarray) -> np.ndarray:
 
 def _fill_gaps(signal: np.ndarray) -> np.ndarray:
     """The signal with missing samples interpolated linearly; a lead without any sample becomes zero."""
-    for lead in signal[np.isnan(signal).any(axis=1)]:
-        if np.isnan(lead).mean() > 0.2 and not np.isnan(lead).all():
-            raise UnreadableError("more than a fifth of a lead's samples are missing", "Leave the recording out.")
     signal = signal.copy()
     for k in np.flatnonzero(np.isnan(signal).any(axis=1)):
         known = np.flatnonzero(~np.isnan(signal[k]))
+        if len(known) and np.isnan(signal[k]).mean() > 0.2:
+            raise UnreadableError("more than a fifth of a lead's samples are missing", "Leave the recording out.")
         signal[k] = np.interp(np.arange(signal.shape[1]), known, signal[k, known]) if len(known) else 0.0
     return signal
 
@@ -161,19 +160,14 @@ def heart_rate_with_source(record: EcgRecord, mv: np.ndarray) -> tuple[float, st
     return (measured, "peaks") if low <= measured <= high else (60.0, "none")
 
 
-def quality(record: EcgRecord, mv: np.ndarray) -> dict[str, float | int | str]:
+def quality(record: EcgRecord, mv: np.ndarray, source: str, drift: np.ndarray) -> dict[str, float | int | str]:
     """Quality flags of the ten seconds that are stored; a flag never excludes a recording.
 
-    mv: (12, 5000), the output of ``standardise`` for this record. ``missing_leads`` and ``flat_leads`` name leads;
+    mv: (12, 5000), the output of ``standardise`` for this record; source: source of the heart rate; drift: baseline, in
+    the shape of ``mv``. ``missing_leads`` and ``flat_leads`` name leads;
     ``gaps`` is the share of missing samples; ``clipped`` is the share of samples that stay at a lead's minimum or
     maximum for at least 40 ms; ``baseline_mv`` is the largest drift; ``einthoven_uv`` is the largest |I + III - II|.
     """
-    rate, source = heart_rate_with_source(record, mv)
-    return _quality(record, mv, source, trend(mv, beat_period(rate)))
-
-
-def _quality(record: EcgRecord, mv: np.ndarray, source: str, drift: np.ndarray) -> dict[str, float | int | str]:
-    """Like ``quality``. source: source of the heart rate. drift: baseline, in the shape of ``mv``."""
     used = np.isnan(record.signal[:, : int(np.ceil(SAMPLES / RATE * record.rate))])
     absent = used.all(axis=1)
     flat = (np.ptp(mv, axis=1) < FLAT_MV) & ~absent
@@ -236,7 +230,7 @@ def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | 
         raise UnreadableError("all leads are flat: no electrode was connected", "Exclude the participant.")
     rate, source = heart_rate_with_source(record, mv)
     drift = trend(mv, beat_period(rate))
-    flags = _quality(record, mv, source, drift)
+    flags = quality(record, mv, source, drift)
     return to_microvolts(np.subtract(mv, drift, out=drift)), rate, flags
 
 
