@@ -94,6 +94,13 @@ def fixed_box(box: tuple[int, int, int, int], side: int = FIXED_BOX) -> tuple[in
     return top, left, top + side, left + side
 
 
+def window(centre: float, side_mm: float, pixels: int, pixel_mm: float) -> slice:
+    """Slice of ``side_mm`` around a centre (in pixels) on an axis of ``pixels``, shifted so that it is in the image."""
+    side = min(round(side_mm / pixel_mm), pixels)
+    first = min(max(round(centre - side / 2), 0), pixels - side)
+    return slice(first, first + side)
+
+
 def resize(images: np.ndarray, size: int, axis: int) -> np.ndarray:
     """Images resized along one axis by linear interpolation with antialiasing, as in torch and Pillow: float32.
 

@@ -37,10 +37,7 @@ class OnnxNet:
     pixel_mm: float = 0.0
 
     def segment(
-        self,
-        images: np.ndarray,
-        spacing_mm: tuple[float, float],
-        frames: Sequence[int] | None = None,
+        self, images: np.ndarray, spacing_mm: tuple[float, float], frames: Sequence[int] | None = None
     ) -> np.ndarray:
         """Labels of a cine or of some of its frames: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV wall, 3 RV.
 

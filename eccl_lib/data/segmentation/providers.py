@@ -109,9 +109,7 @@ def read(
         labels = masks.read_mask(mask, cine.pixel_axes, cine.shape, frames, segmenter.mask_labels)
     if choice is not None:
         return _locate(cine, labels, segmenter, choice)
-    facts = cine.spacing_mm, cine.slice_step_mm, cine.frame_ms
-    images = cine.pixels(range(cine.shape[0]), range(cine.shape[1]))
-    return CineRecord(images, *facts, labels, tuple(cine.notes), segmenter="" if labels is None else "masks")
+    return _record(cine, range(cine.shape[0]), labels, segmenter="" if labels is None else "masks")
 
 
 def locate(record: CineRecord, choice: str = "middle", segmenter: Segmenter = AUTO) -> CineRecord:
@@ -142,7 +140,7 @@ def _locate(cine: CineFile, labels: np.ndarray | None, segmenter: Segmenter, cho
     provider = segmenter.chosen(labels is not None)
     if labels is not None:
         chosen = cmr.choose_slice(labels, len(labels), choice)
-        return _record(cine, chosen, labels[chosen], segmenter="masks")
+        return _record(cine, [chosen], labels[chosen][None], segmenter="masks")
     if provider == "masks":
         raise UnreadableError("no segmentation is given, so the location of the heart is unknown", masks.GIVE_MASKS)
     if provider == "voting":
@@ -161,17 +159,16 @@ class _NoHeartError(UnreadableError):
     """A network finds no heart."""
 
 
-def _record(cine: CineFile, chosen: int, labels: np.ndarray | None, **heart) -> CineRecord:
-    images = cine.pixels([chosen], range(cine.shape[1]))
-    facts = cine.spacing_mm, cine.slice_step_mm, cine.frame_ms
-    return CineRecord(images, *facts, None if labels is None else labels[None], tuple(cine.notes), **heart)
+def _record(cine: CineFile, slices: Sequence[int], labels: np.ndarray | None, **heart) -> CineRecord:
+    images = cine.pixels(slices, range(cine.shape[1]))
+    return CineRecord(images, cine.spacing_mm, cine.slice_step_mm, cine.frame_ms, labels, tuple(cine.notes), **heart)
 
 
 def _by_voting(cine: CineFile, choice: str) -> CineRecord:
     """The middle slice with a box of fixed size around the voted LV centre."""
     chosen = cmr.choose_slice(None, cine.shape[0], choice)
     box = circle_voting.box(circle_voting.centre(_sampled(cine), cine.spacing_mm), cine.spacing_mm)
-    return _record(cine, chosen, None, box=box, segmenter="voting")
+    return _record(cine, [chosen], None, box=box, segmenter="voting")
 
 
 def _sampled(cine: CineFile) -> np.ndarray:
@@ -194,7 +191,7 @@ def _by_network(cine: CineFile, segment: Segment, provider: str, choice: str, wi
         raise _NoHeartError(f"the {NAMES[provider]} finds no heart", NO_HEART)
     chosen = cmr.choose_slice(preview, slices, choice)
     part = _region(preview.any(axis=(0, 1)), cine.spacing_mm) if window else (slice(0, height), slice(0, width))
-    record = _record(cine, chosen, None)
+    record = _record(cine, [chosen], None)
     labels = np.zeros((frames, height, width), dtype=np.uint8)
     labels[:, *part] = segment(record.images[:, :, *part], cine.spacing_mm)[0]
     if not (labels == cmr.LV).any():
@@ -212,10 +209,8 @@ def _region(heart: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[slice, 
     part = []
     for axis, (count, step) in enumerate(zip(heart.shape, spacing_mm, strict=True)):
         inside = np.flatnonzero(heart.any(axis=1 - axis))
-        side = min(count, round(max((np.ptp(inside) + 1) * step + 2 * MARGIN_MM, FIELD_MM) / step))
-        first = round((inside[0] + inside[-1] + 1 - side) / 2)
-        first = min(max(first, 0), count - side)
-        part.append(slice(first, first + side))
+        side_mm = max((np.ptp(inside) + 1) * step + 2 * MARGIN_MM, FIELD_MM)
+        part.append(cmr.window((inside[0] + inside[-1] + 1) / 2, side_mm, count, step))
     return part[0], part[1]
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eccl_lib.data import cmr
 from eccl_lib.data.segmentation.unet import postprocess
 
 if TYPE_CHECKING:
@@ -60,10 +61,7 @@ class HeartNet:
         return cls(model.eval(), facts)
 
     def segment(
-        self,
-        images: np.ndarray,
-        spacing_mm: tuple[float, float],
-        frames: Sequence[int] | None = None,
+        self, images: np.ndarray, spacing_mm: tuple[float, float], frames: Sequence[int] | None = None
     ) -> np.ndarray:
         """Labels of a stack (S, F, H, W), uint8. spacing_mm: between rows, between columns.
 
@@ -92,12 +90,8 @@ class HeartNet:
         slices = np.unique(np.linspace(0, len(images) - 1, FIRST_SLICES).round().astype(int))
         maps = np.stack([self.probabilities(clip, spacing_mm, frames) for clip in images[slices]])
         center = postprocess.center(maps, spacing_mm)
-        part = []
-        for middle, n, step in zip(center, images.shape[2:], spacing_mm, strict=True):
-            side = min(round(FIELD * PIXEL_MM / step), n)
-            first = min(max(round(middle - side / 2), 0), n - side)
-            part.append(slice(first, first + side))
-        return part[0], part[1]
+        axes = zip(center, images.shape[2:], spacing_mm, strict=True)
+        return tuple(cmr.window(middle, FIELD * PIXEL_MM, n, step) for middle, n, step in axes)
 
     def probabilities(
         self, clip: np.ndarray, spacing_mm: tuple[float, float], frames: np.ndarray | None = None
