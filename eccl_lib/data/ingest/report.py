@@ -19,7 +19,7 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import report_page
 from eccl_lib.data.store import sharded
 from eccl_lib.data.store.plan import Inventory
-from eccl_lib.data.traits import TRAITS, Trait
+from eccl_lib.data.traits import TRAITS
 from eccl_lib.data.ukb.masking import masked
 from eccl_lib.io.files import write_json
 
@@ -59,7 +59,11 @@ def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
         "prevalence": {rule: _cases(labels, kept) for rule, labels in _rules(config, data).items()},
         "splits": _splits(data),
         "leakage": [{"kind": x.kind, "level": x.level, "what": x.message} for x in leaks.check(config, data)],
-        "traits": [_trait(*column) for column in zip(TRAITS, data.traits.T, strict=True)],
+        "traits": [
+            {"field": trait.field_id, "name": trait.name, "short": trait.short_name, "unit": trait.unit}
+            | _distribution(values)
+            for trait, values in zip(TRAITS, data.traits.T, strict=True)
+        ],
         "small": SMALL,
     }
 
@@ -188,11 +192,6 @@ def _splits(data: Cohort) -> list[dict[str, Any]]:
         rows.append({"stratum": stratum, "n": n, **{name: counts[name] for name in splits.SPLITS}})
         rows[-1]["within binomial error"] = bool(part["even"].all())
     return rows
-
-
-def _trait(trait: Trait, values: np.ndarray) -> dict[str, Any]:
-    named = {"field": trait.field_id, "name": trait.name, "short": trait.short_name, "unit": trait.unit}
-    return named | _distribution(values)
 
 
 def _distribution(values: np.ndarray) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -48,22 +48,21 @@ class Participant:
     """
 
     eid: str
-    files: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     index: int = -1
     state: str = ""
     segmenter: Segmenter = AUTO
 
     def paths(self, kind: str) -> list[Path]:
         """The files of one kind; empty if there are none."""
-        return [Path(path) for name, paths in self.files if name == kind for path in paths]
+        return [Path(path) for path in self.files.get(kind, ())]
 
 
 def participant(
     eid: str, kinds: Mapping[str, Iterable[Path]], state: str = "", segmenter: Segmenter = AUTO
 ) -> Participant:
     """A Participant from listed files. kinds: paths by kind."""
-    listed = tuple((kind, tuple(map(str, paths))) for kind, paths in sorted(kinds.items()))
-    return Participant(eid, listed, -1, state, segmenter)
+    return Participant(eid, {kind: tuple(map(str, kinds[kind])) for kind in sorted(kinds)}, -1, state, segmenter)
 
 
 def process(participant: Participant, config: Config) -> tuple[dict[str, np.ndarray], dict]:

@@ -179,7 +179,7 @@ def read_slots(folder: Path) -> pd.DataFrame:
 def write_slots(folder: Path, slots: dict[str, int], participants: dict[int, fill.Participant]) -> None:
     """Write the slot of each eid and the files of each participant."""
     ordered = sorted(slots.items(), key=lambda item: item[1])
-    paths = [json.dumps(dict(participants[slot].files)) if slot in participants else "" for _, slot in ordered]
+    paths = [json.dumps(participants[slot].files) if slot in participants else "" for _, slot in ordered]
     frame = pd.DataFrame({"eid": [eid for eid, _ in ordered], "slot": [slot for _, slot in ordered], "files": paths})
     write_frame(folder / SLOTS, frame)
 

@@ -21,7 +21,7 @@ from eccl_lib.data.sharded_array import Rows
 from eccl_lib.data.splits import split_of
 from eccl_lib.data.store import fill, plan, schemas
 from eccl_lib.data.store.layout import Layout
-from eccl_lib.data.store.plan import Inventory
+from eccl_lib.data.store.plan import Inputs, Inventory
 from eccl_lib.data.ukb import withdrawals
 from eccl_lib.io import checksums, paths
 from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_array, write_frame, write_json
@@ -31,7 +31,6 @@ from eccl_lib.io.workers import Workers
 FORMAT = 1  # increase when the preprocessing changes the stored data
 PIXELS = ("slice_choice", "crop", "clip_frames", "clip_size")  # fields of StoreConfig that the arrays depend on
 SECONDS_BETWEEN_PUBLICATIONS = 600.0
-Source = plan.Inputs  # of a build command
 
 
 def folder_of(config: Config) -> Path:
@@ -42,7 +41,7 @@ def folder_of(config: Config) -> Path:
 
 
 def build(
-    config: Config, source: Source, workers: Workers, progress: Log, retry: bool = False
+    config: Config, source: Inputs, workers: Workers, progress: Log, retry: bool = False
 ) -> tuple[Path, Inventory]:
     """Read new and changed files of the source into the store; interrupted builds resume.
 
