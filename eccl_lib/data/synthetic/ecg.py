@@ -30,11 +30,7 @@ class Strip:
 
 def render_ecg(config: SyntheticConfig, index: int) -> EcgRecord:
     """ECG of participant ``index``, identical to the content of its written file."""
-    return record_of(strip(config, draw(config, [index])))
-
-
-def record_of(recording: Strip) -> EcgRecord:
-    """The recording as an EcgRecord: mV, leads in the order of LEADS."""
+    recording = strip(config, draw(config, [index]))
     signal = recording.counts.astype(np.float64) * STEP_UV / 1000
     return EcgRecord(signal, float(RATE), recording.measurements["VentricularRate"], dict(recording.measurements))
 

@@ -111,17 +111,12 @@ def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
 
 def _rest(hearts, slices, length):
     """Inner radius and wall thickness at end diastole in mm, each (n, S, A)."""
-    radius, _ = _cavity(hearts, slices, length)
-    pattern = at_levels(hearts.thickness, slices)
-    if slices == 3:
-        three, thick = radius, pattern
-    else:
-        three, thick = _cavity(hearts, 3, length)[0], at_levels(hearts.thickness, 3)
+    three, thick = _cavity(hearts, 3, length), at_levels(hearts.thickness, 3)
     a = (thick**2).sum((1, 2)) * _STEP / 2
     b = (three * thick).sum((1, 2)) * _STEP
     c = 1000 * hearts.mass / DENSITY / (length / 3)
     scale = (-b + np.sqrt(b * b + 4 * a * c)) / (2 * a)
-    return radius, scale[:, None, None] * pattern
+    return _cavity(hearts, slices, length), scale[:, None, None] * at_levels(hearts.thickness, slices)
 
 
 def _cavity(hearts, slices, length):
@@ -129,7 +124,7 @@ def _cavity(hearts, slices, length):
     shape = 1 - load * np.exp(-((ANGLES / 0.8) ** 2)) + 0.025 * np.cos(2 * ANGLES) + 0.012 * np.cos(3 * (ANGLES - 0.6))
     area = 1000 * hearts.edv[:, None] * slab_share(slices, LV_TAPER) / length[:, None]
     scale = np.sqrt(area / ((shape**2).sum(-1, keepdims=True) * _STEP / 2))
-    return scale[:, :, None] * shape[:, None, :], area
+    return scale[:, :, None] * shape[:, None, :]
 
 
 def _shrink(r0, pull, area):
