@@ -190,23 +190,17 @@ def _overlay_slice(labels: np.ndarray, plane: np.ndarray, out: np.ndarray) -> bo
     z = int(start[2])
     if abs(plane[2, 2] - z) > 0.25 or not 0 <= z < labels.shape[2]:
         return False
-    axis_of_column = int(np.flatnonzero(steps[:2, 0])[0])
-    sheet = labels[:, :, z, :]  # (X, Y, F)
-    sheet = sheet if axis_of_column == 0 else sheet.swapaxes(0, 1)  # (along a row, along a column, F)
-    firsts = [int(start[axis_of_column]), int(start[1 - axis_of_column])]
-    signs = [int(steps[axis_of_column, 0]), int(steps[1 - axis_of_column, 1])]
-    to_columns, from_columns = _overlap(firsts[0], signs[0], width, sheet.shape[0])
-    to_rows, from_rows = _overlap(firsts[1], signs[1], height, sheet.shape[1])
-    target = out[:, to_rows, to_columns]
-    target[...] = sheet[from_columns, from_rows].transpose(2, 1, 0)
+    order = [int(np.flatnonzero(steps[:2, k])[0]) for k in (0, 1)]  # voxel axes along a row and along a column
+    sheet = labels[:, :, z].transpose(*order, 2)  # (along a row, along a column, F)
+    in_pixels, in_voxels = [], []
+    for axis, (voxel_axis, count) in enumerate(zip(order, (width, height), strict=True)):
+        first, size = int(start[voxel_axis]), sheet.shape[axis]
+        if steps[voxel_axis, axis] < 0:
+            sheet, first = np.flip(sheet, axis), size - 1 - first
+        low = max(-first, 0)  # now pixel k is at voxel first + k
+        high = max(min(size - first, count), low)
+        in_pixels.append(slice(low, high))
+        in_voxels.append(slice(first + low, first + high))
+    target = out.T[tuple(in_pixels)]  # (W, H, F)
+    target[...] = sheet[tuple(in_voxels)]
     return target.size > 0
-
-
-def _overlap(first: int, sign: int, count: int, size: int) -> tuple[slice, slice]:
-    """Overlap of ``count`` pixels with ``size`` voxels, as slices of both; pixel k is at voxel first + sign * k."""
-    low, high = (-first, size - first) if sign > 0 else (first - size + 1, first + 1)
-    low, high = max(low, 0), min(high, count)
-    if low >= high:
-        return slice(0), slice(0)
-    end = first + sign * high
-    return slice(low, high), slice(first + sign * low, end if end >= 0 else None, sign)
