@@ -1,8 +1,4 @@
-"""Open a cohort by its config, build the embedded cohort if it is missing, and verify a cohort's files.
-
-``eccl cohort --scale demo`` builds the embedded cohort. ``eccl ingest ukb`` builds the store of UK Biobank's files;
-``eccl ingest ecg`` and ``eccl ingest cmr`` build a store of only ECGs or only cines.
-"""
+"""Open a cohort by its config, build the embedded cohort if it is missing, and verify a cohort's files."""
 
 import shlex
 from collections.abc import Collection
@@ -83,17 +79,10 @@ def command(config: Config) -> str:
 def _open(folder: Path, mark: str, progress: Log) -> Cohort:
     store = folder / "store"
     verify(folder)
-    arrays = {name: np.load(store / f"{name}.npy", mmap_mode="r") for name in ("ecg", "clips")}
-    return Cohort(
-        folder=folder,
-        fingerprint=mark,
-        table=pd.read_parquet(store / "table.parquet"),
-        traits=np.load(store / "traits.npy"),
-        labels=np.load(store / "labels.npy"),
-        quarantine=pd.read_parquet(store / "quarantine.parquet"),
-        progress=progress,
-        **arrays,
-    )
+    table, quarantine = (pd.read_parquet(store / f"{name}.parquet") for name in ("table", "quarantine"))
+    ecg, clips = (np.load(store / f"{name}.npy", mmap_mode="r") for name in ("ecg", "clips"))
+    traits, labels = (np.load(store / f"{name}.npy") for name in ("traits", "labels"))
+    return Cohort(folder, mark, table, ecg, clips, traits, labels, quarantine, progress)
 
 
 def verify(folder: Path, all_files: bool = False) -> None:

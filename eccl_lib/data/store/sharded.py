@@ -15,7 +15,7 @@ import pandas as pd
 
 from eccl_lib.config.errors import MissingError
 from eccl_lib.config.load import as_dict, digest, essentials
-from eccl_lib.config.schema import ARRAYS, DISEASES, Config, arrays_of
+from eccl_lib.config.schema import DISEASES, Config, arrays_of
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.sharded_array import Rows
 from eccl_lib.data.splits import split_of
@@ -163,18 +163,10 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     _verify_shards(folder, layout, slots, row_checksums, all_files=False)
     shapes = fill.row_shapes(config)
     stored = {name: Rows(layout.files(name), layout.shard, slots, *shapes[name]) for name in layout.names}
-    return Cohort(
-        folder=folder,
-        fingerprint=_fingerprint(config, table, row_checksums, traits, labels),
-        table=table,
-        traits=traits,
-        labels=labels,
-        quarantine=quarantine[~quarantine["eid"].isin(withdrawn)].reset_index(drop=True),
-        progress=progress,
-        complete=manifest["complete"],
-        row_checksums=row_checksums,
-        **(dict.fromkeys(ARRAYS) | stored),
-    )
+    ecg, clips = (stored.get(name) for name in ("ecg", "clips"))
+    mark = _fingerprint(config, table, row_checksums, traits, labels)
+    quarantine, complete = quarantine[~quarantine["eid"].isin(withdrawn)].reset_index(drop=True), manifest["complete"]
+    return Cohort(folder, mark, table, ecg, clips, traits, labels, quarantine, progress, complete, row_checksums)
 
 
 def _fingerprint(

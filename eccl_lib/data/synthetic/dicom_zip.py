@@ -93,12 +93,8 @@ class _Template:
         return [names.get(part, part) for part in re.split(b"(" + either + b")", head)]
 
     def file(self, frame: int, pixels: np.ndarray) -> bytes:
-        values = {
-            "uid": self.uid(frame).encode(),
-            "time": f"{frame * self.frame_ms:8.2f}".encode(),
-            "number": f"{frame + 1:<4d}".encode(),
-        }
-        header = b"".join(values[p] if isinstance(p, str) else p for p in self.parts)
+        values = {"uid": self.uid(frame), "time": f"{frame * self.frame_ms:8.2f}", "number": f"{frame + 1:<4d}"}
+        header = b"".join(values[p].encode() if isinstance(p, str) else p for p in self.parts)
         return header + pixels.astype("<u2").tobytes()
 
 

@@ -163,13 +163,9 @@ def _measure(waves, leads, peaks, heart) -> dict[str, float]:
     t_end = waves[8, 0] + 2.2 * waves[8, 2]
     inside = peaks[(peaks >= 0) & (peaks < 10_000)]
     rr = float(np.mean(np.diff(inside)))
-    measurements = {
-        "VentricularRate": float(round(60_000 / rr)),
-        "RRInterval": float(round(rr)),
-        "QRSDuration": float(offset - onset),
-        "QTInterval": float(2 * round((t_end - onset) / 2)),
-        "QRSNum": float(len(inside)),
-    }
+    measurements = {"VentricularRate": float(round(60_000 / rr)), "RRInterval": float(round(rr))}
+    measurements |= {"QRSDuration": float(offset - onset), "QTInterval": float(2 * round((t_end - onset) / 2))}
+    measurements["QRSNum"] = float(len(inside))
     measurements["QTCInterval"] = float(round(measurements["QTInterval"] / np.sqrt(rr / 1000)))
     if not heart.af_rhythm[0]:
         p_on = waves[0, 0] - 2.0 * waves[0, 1]

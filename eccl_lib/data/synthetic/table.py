@@ -26,14 +26,9 @@ def render_table(config: SyntheticConfig, indices) -> pd.DataFrame:
     for k, index in enumerate(hearts.index):
         rng = generator(config, index, "records")
         visit = datetime.date(2014, 5, 1) + datetime.timedelta(days=int(rng.integers(0, 2000)))
-        row = {
-            "eid": int(FIRST_EID + index),
-            "p31": int(hearts.male[k]),
-            "p21003_i2": int(hearts.age[k]),
-            "p50_i2": round(float(hearts.height[k]), 1),
-            "p21002_i2": round(float(hearts.weight[k]), 1),
-            "p53_i2": visit.isoformat(),
-        }
+        row = {"eid": int(FIRST_EID + index), "p31": int(hearts.male[k]), "p21003_i2": int(hearts.age[k])}
+        row |= {"p50_i2": round(float(hearts.height[k]), 1), "p21002_i2": round(float(hearts.weight[k]), 1)}
+        row["p53_i2"] = visit.isoformat()
         row |= {f"p{t.field_id}_i2": float(value) for t, value in zip(TRAITS, traits[k], strict=True)}
         rows.append(row | _diagnoses(rng, hearts, k, visit))
     return pd.DataFrame(rows)
