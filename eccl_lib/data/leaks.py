@@ -154,31 +154,23 @@ def unbalanced_strata(table: pd.DataFrame, labels: np.ndarray) -> list[Leak]:
 def check(config: Config, data: Cohort) -> list[Leak]:
     """Leaks in a cohort that can be detected before training: all kinds except 1.2 and 1.3."""
     table, labels = data.table, data.labels
-    checksums = data.row_checksums if data.row_checksums is not None else _row_checksums(data)
-    columns = {"ECG": "ecg_sha256", "cine": "clip_sha256"}
-    contents = {name: checksums[column] for name, column in columns.items() if column in checksums}
+    arrays = {"ECG": ("ecg_sha256", data.ecg), "cine": ("clip_sha256", data.clips)}
+    contents = {
+        name: map(fill.row_checksum, rows) if data.row_checksums is None else data.row_checksums[column]
+        for name, (column, rows) in arrays.items()
+        if rows is not None
+    }
     patients = table["patient" if "patient" in table else "eid"]
     measured = enumerate(np.isfinite(data.traits).any(axis=1))
+    unknown = np.zeros_like(labels), np.zeros_like(labels)  # the store has no imaging dates
+    dated = sharded.before_and_after(config) if config.cohort == "ukb" else None
     traits = [fill.row_checksum(data.traits[k]) if known else f"none {k}" for k, known in measured]
     return (
         empty_splits(table["split"])
         + duplicates({**contents, "set of traits": traits}, table["split"])
         + single_fact_predictors(table, labels)
-        + temporal_leakage(config.store.labels, *_before_and_after(config, data))
+        + temporal_leakage(config.store.labels, *(dated or unknown))
         + participants_in_two_splits(patients, table["split"])
         + wrong_split(patients, table["split"], config.store.split_salt)
         + unbalanced_strata(table, labels)
     )
-
-
-def _row_checksums(data: Cohort) -> pd.DataFrame:
-    arrays = {"ecg_sha256": data.ecg, "clip_sha256": data.clips}
-    return pd.DataFrame({name: [fill.row_checksum(row) for row in rows] for name, rows in arrays.items()})
-
-
-def _before_and_after(config: Config, data: Cohort) -> tuple[np.ndarray, np.ndarray]:
-    """Prevalent and incident labels, (N, 4) bool each; all False if the store has no imaging dates."""
-    unknown = np.zeros_like(data.labels)
-    if config.cohort != "ukb":
-        return unknown, unknown
-    return sharded.before_and_after(config) or (unknown, unknown)

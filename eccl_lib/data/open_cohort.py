@@ -57,13 +57,11 @@ def _require_arrays(cohort: str, needs: Collection[str]) -> None:
     plural = {"ecg": "ECGs", "clips": "cines"}
     required = "ECGs and cines of the same participants" if len(needs) > 1 else plural[next(iter(needs))]
     stage = {"ecg": "pretrain_ecg", "clips": "pretrain_cmr"}[has[0]]
+    option = {"ecg": "mae.start_from", "clips": "cmr_training.start_from"}[has[0]]
     raise ConfigError(
         f"the cohort {cohort} contains only {plural[has[0]]}, but this stage needs {required}. Use the cohort with the "
-        f"stage {stage}; a training on another cohort can start from its weights ({_START[has[0]]}, docs/formats.md)."
+        f"stage {stage}; a training on another cohort can start from its weights ({option}, docs/formats.md)."
     )
-
-
-_START = {"ecg": "mae.start_from", "clips": "cmr_training.start_from"}
 
 
 def command(config: Config) -> str:

@@ -81,16 +81,12 @@ class _Template:
         _dataset(record, eid, k, self, marks).save_as(buffer, enforce_file_format=True)
         data = buffer.getvalue()
         head, self.pixel_bytes = data[: -record.images[0, 0].nbytes], record.images[0, 0].nbytes
-        self.parts = self._cut(head, marks)
+        names = {mark.encode(): name for name, mark in marks.items()}
+        parts = re.split(b"(" + b"|".join(map(re.escape, names)) + b")", head)
+        self.parts = [names.get(part, part) for part in parts]  # a placeholder becomes the name of its field
 
     def uid(self, frame: int) -> str:
         return f"{self.series}.{1001 + frame}"
-
-    def _cut(self, head: bytes, marks: dict[str, str]) -> list[bytes | str]:
-        """The header split at the placeholders; each placeholder is replaced by the name of its field."""
-        names = {mark.encode(): name for name, mark in marks.items()}
-        either = b"|".join(map(re.escape, names))
-        return [names.get(part, part) for part in re.split(b"(" + either + b")", head)]
 
     def file(self, frame: int, pixels: np.ndarray) -> bytes:
         values = {"uid": self.uid(frame), "time": f"{frame * self.frame_ms:8.2f}", "number": f"{frame + 1:<4d}"}

@@ -72,8 +72,7 @@ class HeartNet:
             raise ValueError(f"the images must have the shape (S, F, H, W), not {images.shape}")
         rows, columns = self.region(images, spacing_mm)
         part = images[:, :, rows, columns]
-        selected = None if frames is None else np.asarray(frames, dtype=int)
-        probability = np.stack([self.probabilities(clip, spacing_mm, selected) for clip in part])
+        probability = np.stack([self.probabilities(clip, spacing_mm, frames) for clip in part])
         labels = np.zeros((len(images), probability.shape[1], *images.shape[2:]), dtype=np.uint8)
         whole_beat = images.shape[1] >= FEWEST_FRAMES
         change = part.astype(np.float32).std(axis=1) if whole_beat else None
@@ -94,7 +93,7 @@ class HeartNet:
         return tuple(cmr.window(middle, FIELD * PIXEL_MM, n, step) for middle, n, step in axes)
 
     def probabilities(
-        self, clip: np.ndarray, spacing_mm: tuple[float, float], frames: np.ndarray | None = None
+        self, clip: np.ndarray, spacing_mm: tuple[float, float], frames: Sequence[int] | None = None
     ) -> np.ndarray:
         """Label probabilities of one slice (F, H, W) at its own pixels: (frames, 4, H, W) float32."""
         import torch
@@ -102,7 +101,7 @@ class HeartNet:
 
         with torch.inference_mode():
             inputs, size = planes(clip, spacing_mm)
-            inputs = inputs if frames is None else inputs[torch.as_tensor(frames)]
+            inputs = inputs if frames is None else inputs[torch.as_tensor(np.asarray(frames, dtype=int))]
             outputs = torch.cat([self.model(batch) for batch in inputs.split(BATCH)])
             outputs = outputs[..., : size[0], : size[1]].softmax(1)
             return functional.interpolate(outputs, clip.shape[1:], mode="bilinear").contiguous().numpy()
