@@ -72,8 +72,10 @@ def contours(hearts: Hearts, slices: int, phase: np.ndarray) -> Contours:
     at_rest = _rest(hearts, slices, length)
     motion = at_levels(hearts.motion, slices)[:, :, None, :]
     late = 0.10 * hearts.lbbb[:, None] * np.clip(-np.cos(ANGLES), -0.4, 1)  # delay of the lateral wall
-    local = _local_emptying(hearts, phase, late)[:, None]  # (n, 1, F, A)
     ejected = emptying(hearts, phase)[:, None, :]
+    local = ejected[..., None]  # (n, 1, F, A), or A = 1 without a delay
+    if hearts.lbbb.any():
+        local = np.stack([emptying(hearts, phase, late[:, a, None]) for a in range(len(ANGLES))], axis=-1)[:, None]
     share = slab_share(slices, LV_TAPER)[None, :, None]
     volume = hearts.edv[:, None, None] * (1 - hearts.ef[:, None, None] / 100 * ejected)
     area = 1000 * volume * share / length[:, None, None]
@@ -84,12 +86,6 @@ def contours(hearts: Hearts, slices: int, phase: np.ndarray) -> Contours:
     muscle = ((r0 + w0) ** 2 - r0**2) * (1 + 0.06 * active * ejected[..., None] * (hearts.ef / 60)[:, None, None, None])
     outer = np.sqrt(inner**2 + muscle)
     return Contours(inner, outer, _right(hearts, slices, outer, ejected, length))
-
-
-def _local_emptying(hearts, phase, late):
-    if not hearts.lbbb.any():
-        return emptying(hearts, phase)[:, :, None]
-    return np.stack([emptying(hearts, phase, late[:, a, None]) for a in range(late.shape[1])], axis=-1)
 
 
 def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
