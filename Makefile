@@ -1,15 +1,15 @@
 # make demo     install into .venv and run the notebooks on the synthetic cohort (a quarter of an hour on two cores)
-# make test     unit tests, then every committed notebook against its own outputs
-# make lab      JupyterLab on notebooks/
-# make table1   all 225 cells of Table 1: nine rows, five tasks, five seeds; run it again to resume
-# make study    the traits column at study scale (an hour on two cores)
-# make bench    speed and memory, each next to a reference in the same run (20 minutes); writes docs/performance.md
-# make refresh  the only command that writes notebooks/ and figures/demo
-# make lint     ruff over code and notebooks; the direction of imports; no participant's data in the repository
+# make test     run the unit tests, then compare every committed notebook with its stored outputs
+# make lab      open JupyterLab on notebooks/
+# make table1   train all 225 cells of Table 1 (nine rows, five tasks, five seeds); run it again to resume
+# make study    train the traits column at study scale (an hour on two cores)
+# make bench    measure speed and memory and compare with references (20 minutes); writes docs/performance.md
+# make refresh  update notebooks/, figures/demo and the README's table; no other command writes there
+# make lint     check code and notebooks with ruff, the direction of imports, and that no participants' data are here
 
 PYTHON ?= python3
 BIN := .venv/bin
-# One thread per process and several processes: faster here than the reverse, and the same last bits everywhere.
+# Several processes with one thread each are faster here than one process, and give the same last bits everywhere.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 

@@ -1,4 +1,4 @@
-"""``python -m bench [CASE...] [--save]``: run the cases, each in a process of its own; see ``bench/__init__.py``."""
+"""``python -m bench [CASE...] [--save]``: run cases, each in its own process; see ``bench/__init__.py``."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from eccl_lib.io.paths import ROOT
 
 RESULTS = ROOT / "bench" / "results.json"
 FOLDER = Path(__file__).parent / "cases"
-ON_GPU = "_gpu"  # ends the names of rows that a GPU has beside the CPU's
+ON_GPU = "_gpu"  # suffix of the names of GPU rows
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def names() -> list[str]:
-    """Every row, in the order of its files; a case that also measures a GPU has two."""
+    """Names of all rows, in the order of the files; a case with GPU targets has two rows."""
     files = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
     return [row for name in files for row in ([name, name + ON_GPU] if case(name).on_gpu else [name])]
 
 
 def here() -> list[str]:
-    """Those that this machine can measure."""
+    """Names of the rows that this machine can measure."""
     gpu = harness.has_gpu()
     return [name for name in names() if gpu or case(name).device == "cpu"]
 
@@ -43,7 +43,7 @@ def case(name: str) -> harness.Case:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """One case in this process: its measures, or why there are none, with machine and load."""
+    """Run one case in this process; returns its measures or the error, with machine and load."""
     loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ECCL_RUNS"] = f"{folder}/runs"
@@ -57,7 +57,7 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def in_a_process(name: str, one: harness.Case) -> dict[str, Any]:
-    """The same in a process of its own, with the case's number of threads and a limit of time."""
+    """``measure`` in a process of its own, with the case's number of threads and time limit."""
     environment = dict(os.environ) | dict.fromkeys(THREADS, str(one.threads))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
@@ -66,7 +66,7 @@ def in_a_process(name: str, one: harness.Case) -> dict[str, Any]:
         try:
             process.wait(60 * one.minutes)
         except subprocess.TimeoutExpired:
-            return _nothing(f"not done after {one.minutes:g} minutes", one)
+            return _nothing(f"not finished after {one.minutes:g} minutes", one)
         finally:
             _end(process)
         return read_json(path) if path.is_file() else _nothing(f"ended with code {process.returncode}", one)
@@ -77,27 +77,27 @@ def _nothing(reason: str, one: harness.Case) -> dict[str, Any]:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """The case and whatever it started."""
+    """Kill the process of a case and the processes that it started."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def main() -> int:
-    """The command line. 0 where every case ran and both its sides gave the same."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the hot paths.")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(names())}; none: all")
-    parser.add_argument("--save", action="store_true", help="write results and page for some cases, as all do")
+    """The command line. Returns 0 if every case ran and its two results were the same."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure speed and memory.")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"one or more of {', '.join(names())}; default: all")
+    parser.add_argument("--save", action="store_true", help="also write results and page if cases are given")
     parser.add_argument("--measure", nargs=2, metavar=("CASE", "PATH"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         Path(given.measure[1]).write_text(json.dumps(measure(given.measure[0])))
         return 0
     if unknown := set(given.cases) - set(names()):
-        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+        parser.error(f"unknown case {', '.join(sorted(unknown))}; choose from {', '.join(names())}")
     able = here()
     if without := [name for name in given.cases if name not in able]:
-        parser.error(f"{', '.join(without)}: this machine has no GPU; leave it out, or run it where there is one")
+        parser.error(f"{', '.join(without)}: this machine has no GPU; leave these cases out")
     found, began = {}, time.monotonic()
     for name in given.cases or able:
         one, clock = case(name), time.monotonic()
@@ -110,7 +110,7 @@ def main() -> int:
 
 
 def save(found: dict[str, Any]) -> None:
-    """Put results beside those of other cases, and the table into the page."""
+    """Add the results to those of the other cases, and update the table of the page."""
     known = read_json(RESULTS) if RESULTS.is_file() else {}
     kept = {name: one for name, one in (known | found).items() if name in names()}
     write_json(RESULTS, dict(sorted(kept.items())))

@@ -1,7 +1,7 @@
-"""What a store costs beside the recordings: tables, slots, splits, records, manifest, opening, at any number of people.
+"""Cost of a store apart from its recordings: tables, slots, splits, records, manifest, opening.
 
-``python bench/bookkeeping.py 41519 500000`` prints seconds and peak memory of each step. No recording is read: files
-are listed but not there, and records say what a build would have said.
+``python bench/bookkeeping.py 41519 500000`` prints seconds and peak memory of each step for these numbers of
+participants. No recording is read: the listed files do not exist, and the records are those of a finished build.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unittest import mock
 import numpy as np
 
 FIRST = 9_000_001
-ROWS = 500  # different rows of the table; the rest repeats them under other ids
+ROWS = 500  # distinct rows of the table; all other rows repeat them with other ids
 
 
 def table(path: Path, count: int) -> None:
@@ -38,7 +38,7 @@ def table(path: Path, count: int) -> None:
 
 
 def listed(count: int):
-    """What a search of the folders would have found."""
+    """The file listing that a search of the folders would return."""
     from eccl_lib.data.files import FileListing
 
     names = {"ecg": "{0}_20205_2_0.xml", "cine": "{0}_20209_2_0.zip", "segmentation": "{0}/seg_sa.nii.gz"}
@@ -49,7 +49,7 @@ def listed(count: int):
 
 
 def write_records(folder: Path, found) -> None:
-    """The records that a finished build leaves, one participant in a hundred in quarantine."""
+    """Write the records of a finished build, with one participant in a hundred in quarantine."""
     from eccl_lib.data.store import sharded
     from eccl_lib.data.store.layout import BLOCK
 
@@ -71,7 +71,7 @@ def write_records(folder: Path, found) -> None:
 
 @contextlib.contextmanager
 def step(name: str) -> Iterator[None]:
-    """Print what a step took."""
+    """Print time and peak memory of a step."""
     wall, busy = time.perf_counter(), time.process_time()
     yield
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -80,7 +80,7 @@ def step(name: str) -> Iterator[None]:
 
 
 def measure(count: int) -> None:
-    """All steps once."""
+    """Run all steps once for this number of participants."""
     from eccl_lib.config.load import load
     from eccl_lib.data import files, splits
     from eccl_lib.data.store import fill, plan, sharded
@@ -113,7 +113,7 @@ def measure(count: int) -> None:
 
 
 def main() -> None:
-    """Each size in a process of its own, so that peaks do not mix."""
+    """Measure each size in its own process, because the peak memory is that of the whole process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("counts", nargs="+", type=int)
     given = parser.parse_args()

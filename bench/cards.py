@@ -1,10 +1,11 @@
-"""``python -m bench.cards``: what a batch needs on a card, computed without one, and the largest that fits 24 GB.
+"""``python -m bench.cards``: memory of a training on a GPU and the largest batch in 24 GB, computed without a GPU.
 
-Whatever the batch: weights, gradients, Adam's moments and the best weights so far in fp32, weights once more in bf16,
-all ECGs, and the frozen features. A sample: what autograd keeps of a bf16 forward (``saved_bytes`` on tensors
-without memory) and, where it is recomputed, the largest block's once more; what its augmentation holds; clips that are
-read ahead. ``KEPT_FREE`` stays for the rest. The figures are of a CPU's kernels, which keep Swin's 49 x 49 windows and
-two bytes of each dropout mask, where a GPU keeps neither or one, so a card needs less.
+Fixed memory: weights, gradients, Adam's moments and the best weights so far in fp32, a copy of the weights in bf16, all
+ECGs, and the frozen features. Memory per sample: the tensors that autograd stores in a bf16 forward pass
+(``saved_bytes`` on fake tensors); with recomputation, also those of the largest block; the memory of the augmentation;
+the clips that are read ahead. ``KEPT_FREE`` is left for everything else. A GPU needs less than these values, because
+they assume the kernels of a CPU. These store Swin's 49 x 49 attention matrices, which a GPU does not store, and two
+bytes per element of a dropout mask instead of one.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from eccl_lib.training import performance
 from eccl_lib.training.datasets import PREFETCH
 from eccl_lib.training.performance import BLOCKS
 
-CARD, KEPT_FREE = 24e9, 2e9  # bytes: an RTX 4090's; CUDA's context, kernels' scratch space
-STATE = 4 * 5 + 2  # bytes a weight
+CARD, KEPT_FREE = 24e9, 2e9  # bytes: memory of an RTX 4090; CUDA context and workspace of the kernels
+STATE = 4 * 5 + 2  # bytes per weight
 PARTICIPANTS, SAMPLES = 41_519, 5000  # Sec. 3.1
-AT_ONCE = PREFETCH + 2  # batches of clips: read, one that is being read, one in use
+AT_ONCE = PREFETCH + 2  # batches of clips: prefetched, one being read, one in use
 NAMES = {
     "mae": "masked autoencoder",
     "cmr": "CMR encoder, Swin-T",
@@ -41,7 +42,7 @@ NAMES = {
 
 
 def needs(name: str, recompute: bool) -> tuple[float, float]:
-    """Bytes whatever the batch, and bytes a sample. name: of ``NAMES``, at the paper's sizes."""
+    """Fixed bytes and bytes per sample of a model at the paper's size. name: a key of ``NAMES``."""
     config = load("paper")
     model = new(name, config).train()
     fixed = STATE * sum(p.numel() for p in model.parameters())
@@ -60,7 +61,7 @@ def needs(name: str, recompute: bool) -> tuple[float, float]:
 def saved_bytes(function: Callable[[], Tensor]) -> int:
     """Bytes that autograd stores between forward and backward of one call, without parameters.
 
-    Works on fake tensors too, without using that memory.
+    With fake tensors, the call does not use this memory.
     """
     seen: dict[Any, int] = {}
 
@@ -78,28 +79,28 @@ def saved_bytes(function: Callable[[], Tensor]) -> int:
 
 
 def new(name: str, config: Config) -> nn.Module:
-    """The model, at first weights."""
+    """A new model with initial weights."""
     if name == "mae":
         return MaskedAutoencoder(config.ecg, config.mae, SAMPLES)
     return cmr_encoder(config) if name == "cmr" else EcgEncoder(config.ecg, SAMPLES)
 
 
 def inputs(name: str, config: Config, batch: int) -> list[torch.Tensor]:
-    """What the model reads."""
+    """Random inputs of the model."""
     clip = (config.view.clip_frames, config.view.clip_size, config.view.clip_size)
     shapes = {"mae": [(12, SAMPLES), (600,)], "cmr": [clip], "alignment": [(12, SAMPLES)]}[name]
     return [torch.rand(batch, *shape) for shape in shapes]
 
 
 def slope(kept: Callable[[int], int]) -> float:
-    """Bytes a sample, from two batches of tensors without memory, in bf16."""
+    """Bytes per sample in bf16, from two batch sizes of fake tensors. kept: batch size to bytes."""
     few, more = 2, 6
     with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cpu", torch.bfloat16):
         return (kept(more) - kept(few)) / (more - few)
 
 
 def largest_block(model: nn.Module, name: str, config: Config, batch: int) -> int:
-    """Bytes that autograd keeps of the transformer block that keeps most: one at a time is computed again."""
+    """Most bytes that autograd stores for one transformer block; one block at a time is recomputed."""
     called: list[tuple[nn.Module, tuple[Any, ...]]] = []
     blocks = [module for module in model.modules() if isinstance(module, BLOCKS)]
     hooks = [block.register_forward_pre_hook(lambda *call: called.append(call)) for block in blocks]
@@ -110,13 +111,13 @@ def largest_block(model: nn.Module, name: str, config: Config, batch: int) -> in
 
 
 def read_ahead(name: str, config: Config) -> int:
-    """Bytes a sample of the uint8 clips that are on the card at once."""
+    """Bytes per sample of the uint8 clips that are on the GPU at once."""
     view = config.view
     return AT_ONCE * view.clip_size**2 * view.clip_frames if name == "cmr" else 0
 
 
 def most_held(name: str, config: Config) -> float:
-    """Bytes a sample that scaling and augmentation hold at their most; clips by ``grid_sample``, as on a card."""
+    """Peak bytes per sample of scaling and augmentation; clips use ``grid_sample``, as on a GPU."""
     view, batch = config.view, 2
     one = torch.zeros(batch)
     clips = torch.zeros(batch, view.clip_size, view.clip_size, view.clip_frames, dtype=torch.uint8).permute(0, 3, 1, 2)
@@ -130,7 +131,7 @@ def most_held(name: str, config: Config) -> float:
 
 
 class Held(TorchDispatchMode):
-    """Bytes of all tensors that are made within and still there: ``now``, and ``most`` at a time."""
+    """Counts the bytes of tensors that were created inside and still exist: ``now``, and the peak ``most``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,9 +152,9 @@ class Held(TorchDispatchMode):
 
 
 def table() -> str:
-    """Markdown, as docs/performance.md has it."""
-    head = ("paper's size", "whatever the batch", "a sample, activations kept / recomputed")
-    lines = [f"| {' | '.join(head)} | fit into 24 GB, kept / recomputed |", "|---" * 4 + "|"]
+    """The Markdown table of docs/performance.md."""
+    head = ("model at the paper's size", "fixed memory", "memory per sample, activations stored / recomputed")
+    lines = [f"| {' | '.join(head)} | largest batch in 24 GB, stored / recomputed |", "|---" * 4 + "|"]
     for name, title in NAMES.items():
         (fixed, kept), (_, again) = (needs(name, recompute) for recompute in (False, True))
         fits = [int((CARD - KEPT_FREE - fixed) / each) for each in (kept, again)]

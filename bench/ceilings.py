@@ -1,9 +1,9 @@
-"""What each modality can know at most: ridge on noise-free features, 3,000 participants to learn from, 1,000 to test.
+"""Upper limit of prediction per modality: ridge on noise-free features; 3,000 training and 1,000 test participants.
 
 ``python -m bench.ceilings --scale demo`` prints mean Pearson r over the 82 measured traits and the
-AUC of each disease: for the ECG and the cine as rendered, for both as models see them after scaling and cropping, and
-for age, sex and body size alone. Seconds. It is the tool to tune the generator with: a network's score is to be read
-against it.
+AUC of each disease: for the ECG and the cine as rendered, for both scaled and cropped as in a model's input, and
+for age, sex and body size alone. It takes seconds. Use it to tune the generator: compare a network's score with these
+limits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FITTED = int(0.8 * TRAIN)  # the rest of the training rows chooses the penalty
 
 
 def demographics(hearts: Hearts) -> np.ndarray:
-    """(n, 4): what an ECG model may read of the person and not of the heart."""
+    """(n, 4): facts about the person, not the heart, that an ECG model may infer."""
     return np.column_stack([hearts.male, hearts.age, hearts.height, hearts.bmi])
 
 
@@ -39,7 +39,7 @@ def auc(score: np.ndarray, label: np.ndarray) -> float:
 
 
 def ceilings(config: SyntheticConfig, folds: int = FOLDS) -> dict[str, dict[str, float]]:
-    """Row (what is shown) to column (r over the traits, AUC by disease, r by group) to its mean over the folds."""
+    """Row (features) to column (r over the traits, AUC by disease, r by group) to its mean over the folds."""
     hearts = draw(config, range(TRAIN + TEST))
     traits = measured_traits(config, hearts)
     targets = np.column_stack([(traits - traits.mean(0)) / traits.std(0), hearts.disease])

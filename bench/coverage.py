@@ -1,4 +1,4 @@
-"""How often the intervals hold the truth, simulated: AUC at few and many positives, mean r, differences of rows.
+"""Simulated coverage of the intervals: AUC with few and many cases, mean r, differences between rows.
 
 Command: ``python -m bench.coverage --out figures/demo/coverage.csv``.
 """
@@ -24,8 +24,8 @@ from eccl_lib.metrics import bootstrap, comparison, delong, scores
 LEVEL = 0.95
 SHARED = 0.7  # share of a score's variance within a class that the seeds have in common; ours
 TRAITS, TRAITS_SHARED = 82, 0.5  # traits of one heart go together; ours
-ROWS_AUC = 0.8  # of two rows that do not differ; ours
-DRAWS = 1000  # of participants, in each repeat that is a bootstrap of its own
+ROWS_AUC = 0.8  # true AUC of two rows without a difference; ours
+DRAWS = 1000  # bootstrap draws of participants in each simulated study
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ DESIGNS = (
 
 
 def binormal(design: Design, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (seeds, n) of one study, normal in either class, and who is positive (n,): AUC = Phi(shift / sqrt 2)."""
+    """Scores (seeds, n) of one study, normal in each class, and the cases (n,) bool: AUC = Phi(shift / sqrt 2)."""
     positive = np.arange(design.participants) < design.positives
     shift = np.sqrt(2) * NormalDist().inv_cdf(design.truth)
     common = generator.standard_normal(design.participants)
@@ -58,7 +58,7 @@ def binormal(design: Design, generator: np.random.Generator) -> tuple[np.ndarray
 
 
 def hearts(design: Design, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions (seeds, n, traits) of one study and what is measured (n, traits): every trait's r is the truth."""
+    """Predicted (seeds, n, traits) and measured (n, traits) values of one study: the true r is equal for all traits."""
     measured, error = (
         np.sqrt(TRAITS_SHARED) * generator.standard_normal((design.participants, 1))
         + np.sqrt(1 - TRAITS_SHARED) * generator.standard_normal((design.seeds, design.participants, TRAITS))
@@ -96,11 +96,11 @@ def difference_intervals(design: Design, generator: np.random.Generator) -> dict
 
 @cache
 def _weights(n: int) -> np.ndarray:
-    """One set of draws for all repeats: the studies differ, and drawing is the cost."""
+    """Draws shared by all repeats, because drawing is the main cost and the studies differ anyway."""
     return np.concatenate(list(bootstrap.draws(n, DRAWS)), axis=1)
 
 
-# Intervals of one simulated study, and the most repeats it gets.
+# Function of the intervals of one simulated study, and the largest number of repeats.
 STUDIES = {
     "AUC": (auc_intervals, 1_000_000),
     "mean r": (mean_r_intervals, 1000),
@@ -109,7 +109,7 @@ STUDIES = {
 
 
 def simulate(design: Design, repeats: int, seed: int = 0) -> pd.DataFrame:
-    """One row an interval: coverage, its standard error, how often the truth lay below and above, mean width."""
+    """One row per interval: coverage, its standard error, share of true values below and above, mean width."""
     generator = np.random.default_rng(seed)
     intervals, most = STUDIES[design.metric]
     repeats = min(repeats, most)
@@ -126,7 +126,7 @@ def simulate(design: Design, repeats: int, seed: int = 0) -> pd.DataFrame:
 
 
 def table(repeats: int, designs: Sequence[Design] = DESIGNS, seed: int = 0, log: Log = print) -> pd.DataFrame:
-    """All designs, a line each as it ends."""
+    """Simulate all designs; logs one line per interval."""
     parts = []
     for design in designs:
         part = simulate(design, repeats, seed)

@@ -1,4 +1,4 @@
-"""One case: check that both sides give the same, time them in turn, measure their memory, hold them to targets."""
+"""Run one case: compare the two results, time the two functions alternately, measure memory, check targets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from typing import Any
 from eccl_lib.io.machine import cpu_model
 
 ROUNDS = 5
-SHORTEST = 0.1  # seconds of one timing; shorter calls are repeated within it
+SHORTEST = 0.1  # seconds; a shorter call is repeated until one timing takes this long
 
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on one measure. form: how the measure is written; ``time``: seconds, ms or µs with three digits."""
+    """A bound on one measure. least: a lower bound. form: format of the value; ``time``: in s, ms or µs."""
 
     measure: str
     bound: float
@@ -32,16 +32,16 @@ class Target:
     form: str
 
     def met(self, measures: dict[str, Any]) -> bool:
-        """Whether the measure keeps the bound; a measure that is no number does not."""
+        """Whether the measure is within the bound; NaN is not."""
         value = measures[self.measure]
         return value >= self.bound if self.least else value <= self.bound
 
     def wanted(self) -> str:
-        """In words: ``at least 10 x``."""
+        """The bound in words, such as ``at least 10 x``."""
         return f"{'at least' if self.least else 'at most'} {self.said(self.bound)}"
 
     def said(self, value: float) -> str:
-        """The measure as it is written."""
+        """The value as text."""
         return seconds(value) if self.form == "time" else self.form.format(value)
 
 
@@ -63,10 +63,10 @@ def seconds(value: float) -> str:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two functions for the same work. same: raises where their results differ.
+    """Two functions for the same work. same: raises an error if their results differ.
 
-    per: units of work in a call. reference_per: of the reference's, where it does another number of them. device: where
-    both work, ``cpu`` or ``cuda``.
+    per: units of work in one call. reference_per: the same for the reference, if its number differs. device: of both
+    functions, ``cpu`` or ``cuda``.
     """
 
     ours: Callable[[], Any]
@@ -81,8 +81,8 @@ class Pair:
 class Case:
     """A row of the table. prepare: makes data in a folder and returns a Pair, or the measures themselves.
 
-    place: rows stand in this order, those of one place by name. on_gpu: targets of a second row, of the same work on a
-    GPU; ``prepare`` then takes the device after the folder. device: what this row measures.
+    place: position of the row; rows with the same place are sorted by name. on_gpu: targets of a second row for the
+    same work on a GPU; ``prepare`` then takes the device after the folder. device: the device of this row.
     """
 
     title: str
@@ -91,20 +91,20 @@ class Case:
     targets: tuple[Target, ...]
     threads: int = 1
     memory: bool = False
-    minutes: float = 8.0  # of clock, after which it is ended
+    minutes: float = 8.0  # wall-clock limit; the case is then killed
     place: int = 50
     on_gpu: tuple[Target, ...] = ()
     device: str = "cpu"
 
     def there(self) -> Case:
-        """The row of the GPU."""
+        """The GPU row of this case."""
         prepare = partial(self.prepare, device="cuda")
         title = f"{self.title}, on a GPU"
         return replace(self, title=title, prepare=prepare, targets=self.on_gpu, on_gpu=(), device="cuda")
 
 
 def run(case: Case, folder: Path) -> dict[str, Any]:
-    """The case's measures."""
+    """Run a case; returns its measures."""
     prepared = case.prepare(folder)
     if isinstance(prepared, dict):
         return prepared
@@ -117,14 +117,17 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
 
 
 def compare(pair: Pair, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Check, then time both in turn. ratio and spread are of neighbours in time: median, least, greatest."""
+    """Compare the results, then time both alternately.
+
+    ratio and spread: median and range of the ratio over the rounds.
+    """
     results: list[Any] = []
     repeats = []
     timed = meter(pair.device).seconds
     for call in (pair.ours, pair.reference):
         first = timed(lambda call=call: results.append(call()))
         if pair.device != "cpu":
-            first = timed(call)  # the first call also loads kernels and chooses among them
+            first = timed(call)  # the first call also loads and selects kernels
         repeats.append(1 if first > 10 * SHORTEST else _repeats(call, timed))
     pair.same(*results)
     results.clear()
@@ -140,15 +143,15 @@ def compare(pair: Pair, rounds: int = ROUNDS) -> dict[str, Any]:
 
 
 def _repeats(call: Callable[[], Any], timed: Callable[..., float]) -> int:
-    """How often a call must be repeated to be timed well."""
+    """Number of repeats of a call that gives a timing of at least SHORTEST seconds."""
     return max(1, math.ceil(SHORTEST / max(timed(call), 1e-6)))
 
 
 @dataclass(frozen=True)
 class Meter:
-    """How work on a device is measured. seconds: call, repeats -> of one call; peak_mb: call -> what it holds at most.
+    """Measurement on a device. seconds: (call, repeats) to the time of one call; peak_mb: call to its peak memory.
 
-    Of a CPU seconds are CPU time, of a GPU the clock.
+    Seconds are CPU time on a CPU, and wall-clock time on a GPU.
     """
 
     seconds: Callable[..., float]
@@ -166,13 +169,13 @@ def meter(device: str) -> Meter:
 
 
 class Gpu:
-    """Clock and memory of a GPU. cuda: ``torch.cuda``; clock: in seconds."""
+    """Time and memory of a GPU. cuda: ``torch.cuda``; clock: a function that returns seconds."""
 
     def __init__(self, cuda: Any, clock: Callable[[], float] = time.perf_counter) -> None:
         self.cuda, self.clock = cuda, clock
 
     def seconds(self, call: Callable[[], Any], repeats: int = 1) -> float:
-        """Clock seconds of one call, until the device has finished; what it was given before is not counted."""
+        """Wall-clock seconds of one call until the device has finished; earlier work of the device is not counted."""
         gc.collect()
         self.cuda.synchronize()
         began = self.clock()
@@ -182,7 +185,7 @@ class Gpu:
         return (self.clock() - began) / repeats
 
     def peak_mb(self, call: Callable[[], Any]) -> float:
-        """Most memory of the device's tensors during a call above what they had before, MB."""
+        """Peak memory of the device's tensors during a call, above their memory before it, in MB."""
         gc.collect()
         self.cuda.synchronize()
         self.cuda.reset_peak_memory_stats()
@@ -193,7 +196,7 @@ class Gpu:
 
 
 def cpu(call: Callable[[], Any], repeats: int = 1) -> float:
-    """CPU seconds of one call, processes that it starts and waits for included."""
+    """CPU seconds of one call, including the processes that it starts and waits for."""
     gc.collect()
     before = _used()
     for _ in range(repeats):
@@ -207,11 +210,11 @@ def _used() -> float:
 
 
 def peak_mb(call: Callable[[], Any]) -> float:
-    """Most memory of this process during a call above what it had before, MB; NaN where the system does not tell."""
+    """Peak memory of this process during a call, above its memory before it, in MB; NaN if unknown."""
     gc.collect()
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what earlier calls freed goes back, so that it is not taken for free
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory goes back to the system; reused, it would not be counted
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         before = _status("VmRSS")
         call()
         return max(0.0, (_status("VmHWM") - before) / 1024)
@@ -220,7 +223,7 @@ def peak_mb(call: Callable[[], Any]) -> float:
 
 
 def _status(name: str) -> int:
-    """kB of this process."""
+    """A field of this process's status, in kB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])
@@ -228,14 +231,14 @@ def _status(name: str) -> int:
 
 
 def has_gpu() -> bool:
-    """Whether rows of a GPU can be measured here."""
+    """Whether this machine can measure GPU rows."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def machine(device: str = "cpu") -> str:
-    """Processor, its cores, Python, numpy and torch, in a line; of a row on a GPU its name first."""
+    """One line with processor, cores, and versions of Python, numpy and torch; for a GPU row the GPU's name first."""
     from importlib.metadata import version
 
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "torch"))

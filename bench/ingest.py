@@ -1,7 +1,7 @@
-"""How fast the command reads full-size recordings: ``python bench/ingest.py --participants 500 --different 20``.
+"""Speed of the import of full-size recordings: ``python bench/ingest.py --participants 500 --different 20``.
 
-Draws a few full-size participants (10 slices of 208 x 187, 50 frames), links their files under as many ids as wanted
-and builds the store from them. Prints participants per second of clock and of processor, and the memory of a worker.
+Generates a few full-size participants (10 slices of 208 x 187, 50 frames), links their files under many ids and builds
+the store from them. Prints wall-clock and CPU time per participant, and the memory of a worker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAPER = 41_519  # participants, Sec. 3.1
 
 
 def tree(root: Path, different: int, participants: int) -> None:
-    """Files of a few participants, linked under many ids, and the table of all."""
+    """Write files of a few participants, links to them under many ids, and the table of all participants."""
     config = load("paper").synthetic
     for index in range(different):
         ukb_tree.write_participant(config, index, root / "drawn")
@@ -36,7 +36,7 @@ def tree(root: Path, different: int, participants: int) -> None:
 
 
 def main() -> None:
-    """Build once and print what it took."""
+    """Build a store and print time and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--participants", type=int, default=500)
     parser.add_argument("--different", type=int, default=20)
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _processor() -> float:
-    """Seconds of processor of this process and of those that it has waited for."""
+    """CPU seconds of this process and of the child processes that it has waited for."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
 

@@ -1,8 +1,9 @@
-"""The mean beat as a guess of an ECG: what an autoencoder has to beat before it can be said to know one person's heart.
+"""The mean beat as a prediction of an ECG: a baseline that an autoencoder must exceed to describe an individual heart.
 
-A sample belongs to the beat with the last R peak of which it is at most BEFORE ahead, if it is less than AFTER behind
-it; else to no beat. The mean over all training samples of one lead and one distance to the R peak is the guess that
-errs least of all that know lead and distance alone (least squares); between beats it is the lead's mean there.
+A sample belongs to a beat if it is at most BEFORE before the R peak or less than AFTER after it. If this holds for two
+beats, the later beat counts. For each lead and each distance to the R peak, the prediction is the mean over all
+training samples. No other prediction from lead and distance alone has a smaller squared error. Between beats, the
+prediction is the lead's mean over the samples between beats.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ BEFORE, AFTER = 0.3, 0.6  # seconds around an R peak: P wave to the end of T; ou
 class MeanBeat:
     """values: (C, W + 1), lead by distance to the R peak in samples, from -first on; the last column is between beats.
 
-    counts: (C, W + 1) samples that each is the mean of.
+    counts: (C, W + 1), number of samples in each mean.
     """
 
     values: np.ndarray
@@ -28,10 +29,10 @@ class MeanBeat:
 
 
 def places(peaks: np.ndarray, samples: int, rate: float) -> np.ndarray:
-    """Which column of a mean beat each sample is in: (T,), W where it belongs to no beat. peaks: (n,) samples."""
+    """Column of the mean beat for each sample: (T,); W if it belongs to no beat. peaks: (n,) in samples."""
     before, after = round(BEFORE * rate), round(AFTER * rate)
     found = np.full(samples, before + after)
-    for peak in sorted(int(p) for p in peaks):  # the later beat takes what two of them reach
+    for peak in sorted(int(p) for p in peaks):  # the later beat overwrites the earlier one
         for_beat = slice(max(peak - before, 0), max(min(peak + after, samples), 0))
         found[for_beat] = np.arange(for_beat.start, for_beat.stop) - peak + before
         found[for_beat.stop :] = before + after
@@ -39,9 +40,9 @@ def places(peaks: np.ndarray, samples: int, rate: float) -> np.ndarray:
 
 
 def mean_beat(ecg: np.ndarray, peaks: Sequence[np.ndarray], rate: float, known: np.ndarray | None = None) -> MeanBeat:
-    """Of all beats of all recordings. ecg: (N, C, T); peaks: of each. known: (N, C, T), which samples may be looked at.
+    """The mean over all beats. ecg: (N, C, T); peaks: one array per recording; known: (N, C, T), samples in use.
 
-    A column that no sample is in has the lead's mean of all.
+    A column without samples has the lead's mean over all samples.
     """
     leads, width = ecg.shape[1], round(BEFORE * rate) + round(AFTER * rate) + 1
     total, counts = np.zeros((leads, width)), np.zeros((leads, width))
@@ -61,5 +62,5 @@ def lay(beat: MeanBeat, peaks: np.ndarray, samples: int, rate: float) -> np.ndar
 
 
 def patched(beat: MeanBeat, other: MeanBeat) -> MeanBeat:
-    """The first one, with the second's values where the first has not seen a sample."""
+    """``beat``, with the values of ``other`` in columns without samples."""
     return MeanBeat(np.where(beat.counts > 0, beat.values, other.values), beat.counts, beat.first)

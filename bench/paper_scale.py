@@ -1,10 +1,10 @@
-"""The paper's shapes and model sizes on generated participants, as many and as long as the time allows.
+"""Measure trainings with the paper's shapes and model sizes on generated participants.
 
-``python -m bench.paper_scale --participants 4000 --epochs 20 --seconds 540`` builds the cohort over all cores, trains
-the masked autoencoder, then for each task the CMR encoder and the alignment, each at the paper's size; the frozen
-features that the alignment builds first are a row of their own, in clips. After
-``--seconds`` it stops at a checkpoint with status 75, and the same command goes on; status 0: all is done.
-``--to FILE`` writes what was measured, ``--page`` puts it into bench/paper_scale.json and docs/performance.md.
+``python -m bench.paper_scale --participants 4000 --epochs 20 --seconds 540`` builds the cohort on all cores. It trains
+the masked autoencoder, then the CMR encoder and the alignment of each task, at the paper's sizes. The frozen features
+that the alignment computes first have their own row, which counts clips. After ``--seconds`` the command stops at a
+checkpoint with exit status 75, and the same command resumes; exit status 0 means that all steps are finished. ``--to
+FILE`` writes the results; ``--page`` writes them into bench/paper_scale.json and docs/performance.md.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from eccl_lib.pipeline.stages import expected
 from eccl_lib.training.datasets import EVALUATION_BATCH
 from eccl_lib.training.runs import Run
 
-UNFINISHED = 75  # exit status: run it again
-LEAST = 15.0  # seconds; with fewer left nothing more is begun
+UNFINISHED = 75  # exit status: run the same command again
+LEAST = 15.0  # seconds; no step starts with less time left
 GRACE = 60.0  # seconds for a stage to end after an interrupt
 RESULTS = Path(__file__).with_suffix(".json")
 
@@ -59,19 +59,19 @@ class Step:
         return f"{self.stage} {self.config.disease}" if of_task else self.stage
 
     def words(self) -> list[str]:
-        """What runs it."""
+        """The command line."""
         command = ["cohort"] if self.stage == "cohort" else ["train", "eccl" if self.stage == "align" else self.stage]
         return [sys.executable, "-m", "eccl_lib", *command]
 
     def run(self) -> Run | None:
-        """The folder of its result; None for the cohort, or where that is not built."""
+        """The run of this step; None for the cohort step, or if the cohort is not built."""
         if self.stage == "cohort" or not built(self.config):
             return None
         data = open_cohort.load(self.config)
         return expected(self.config, "eccl" if self.stage == "align" else self.stage, data)
 
     def done(self) -> bool:
-        """Whether there is nothing left of it."""
+        """Whether this step is finished."""
         if self.stage == "cohort":
             return built(self.config)
         run = self.run()
@@ -79,13 +79,13 @@ class Step:
 
 
 def built(config: Config) -> bool:
-    """Whether the cohort is there."""
+    """Whether the cohort is built."""
     folder = paths.cohort_dir(config.scale, config.cohort, open_cohort.fingerprint(config))
     return (folder / "manifest.json").is_file()
 
 
 class Watch:
-    """Samples memory and load of a GPU while a command runs; without one, nothing."""
+    """Samples memory and load of the GPU, if there is one, while a command runs."""
 
     def __init__(self) -> None:
         self.memory_mb, self.loads, self._over = 0.0, [], threading.Event()
@@ -107,7 +107,7 @@ class Watch:
 
 
 def gpu(fields: str) -> str:
-    """What nvidia-smi says of the first GPU; empty where there is none."""
+    """Output of nvidia-smi for the first GPU; empty without a GPU."""
     try:
         asked = [f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
         found = subprocess.run(["nvidia-smi", *asked], capture_output=True, text=True, timeout=20, check=False)
@@ -117,7 +117,7 @@ def gpu(fields: str) -> str:
 
 
 def execute(step: Step, arguments: list[str], seconds: float) -> tuple[int, dict[str, Any]]:
-    """Run a step for so long at most. Returns its status, UNFINISHED where it was stopped, and what was seen of it."""
+    """Run a step for at most ``seconds``. Returns its exit status (UNFINISHED if stopped) and its measurements."""
     began = time.monotonic()
     with Watch() as watch:
         process = subprocess.Popen([*step.words(), *arguments], cwd=paths.ROOT, start_new_session=True)
@@ -133,7 +133,7 @@ def execute(step: Step, arguments: list[str], seconds: float) -> tuple[int, dict
 
 
 def _ended(process: subprocess.Popen, seconds: float = 0.0) -> bool:
-    """Wait without taking the status away from ``os.wait4``."""
+    """Whether a process ends within ``seconds``; its status stays available for ``os.wait4``."""
     end = time.monotonic() + seconds
     while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         if time.monotonic() >= end:
@@ -143,19 +143,19 @@ def _ended(process: subprocess.Popen, seconds: float = 0.0) -> bool:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """A step that still runs, asked first so that a checkpoint that is being written is whole; then what it started."""
+    """Interrupt a running step, so that it completes a checkpoint in progress; then kill its process group."""
     if _ended(process):
         return
     try:
-        os.kill(process.pid, signal.SIGINT)  # send_signal would take the status
+        os.kill(process.pid, signal.SIGINT)  # send_signal would consume the exit status
         _ended(process, GRACE)
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of the group is left
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the group has ended
             os.killpg(process.pid, signal.SIGKILL)
 
 
 def go(steps: list[Step], arguments: dict[str, list[str]], limit: float, notes: Path) -> int:
-    """Run what is missing, in order. Returns 0, UNFINISHED or the status of the step that failed."""
+    """Run the unfinished steps in order. Returns 0, UNFINISHED or the status of the step that failed."""
     end = time.monotonic() + limit if limit else float("inf")
     for step in steps:
         if step.done():
@@ -173,13 +173,13 @@ def go(steps: list[Step], arguments: dict[str, list[str]], limit: float, notes: 
 
 
 def _together(before: dict[str, float], seen: dict[str, float]) -> dict[str, float]:
-    """Clock adds up over calls; of memory and load the most counts."""
+    """Merge two measurements of a step: clock times are added; of memory and load the maximum is kept."""
     both = {name: max(before.get(name, 0.0), value) for name, value in seen.items()}
     return both | {"clock": before.get("clock", 0.0) + seen["clock"]}
 
 
 def measured(steps: list[Step], notes: Path) -> dict[str, Any]:
-    """What the finished steps say."""
+    """Results of the finished steps."""
     seen, rows = read_json(notes) if notes.is_file() else {}, []
     for step in steps:
         if step.done():
@@ -195,13 +195,13 @@ def measured(steps: list[Step], notes: Path) -> dict[str, Any]:
 BEGIN = "<!-- paper scale: generated by python -m bench.paper_scale --page -->"
 END = "<!-- end of paper scale -->"
 PAIRS, EPOCHS = 24_908, 200  # training pairs and epochs of Sec. 3.1
-READ = 1024  # clips that are read once more, to see what reading alone takes
+READ = 1024  # clips that are read again to measure the speed of reading alone
 HEAD = ("step", "model", "train", "epochs", "seconds", "samples/s", "utilisation", "memory", "test", "at 24,908 x 200")
 NONE = "Nothing has been measured at this scale on a GPU yet."
 
 
 def row(step: Step, seen: dict[str, float]) -> dict[str, Any]:
-    """What one finished step says. seen: of its process."""
+    """Results of one finished step. seen: measurements of its process."""
     config, memory = step.config, seen.get("gpu_mb") or seen.get("host_mb", 0.0)
     if step.stage == "cohort":
         count = config.synthetic.participants
@@ -225,7 +225,7 @@ def row(step: Step, seen: dict[str, float]) -> dict[str, Any]:
 
 
 def features(step: Step) -> list[dict[str, Any]]:
-    """The frozen CMR features that an alignment reads: a row of their build, where its clock was written down."""
+    """A row for the computation of the frozen CMR features, if its time was recorded; else no row."""
     if step.stage != "align":
         return []
     config = step.config
@@ -236,11 +236,11 @@ def features(step: Step) -> list[dict[str, Any]]:
     clips, seconds = len(data) * max(1, config.align.views), timing["seconds"]
     name, pace = f"features {config.disease}", clips / max(seconds, 1e-3)
     row = {"step": name, "model": f"frozen {_swin(config)}", "n": clips, "seconds": seconds, "memory_mb": 0.0}
-    return [row | {"samples_per_second": pace, "metric": f"to read alone: {reading(data, config):,.0f} clips/s"}]
+    return [row | {"samples_per_second": pace, "metric": f"reading alone: {reading(data, config):,.0f} clips/s"}]
 
 
 def reading(data: Cohort, config: Config) -> float:
-    """Clips a second that one thread reads from the store, or from the page cache where they are still there."""
+    """Clips per second that one thread reads from the store, or from the page cache if they are cached."""
     pixels, rows = data.clip_view(config.view), np.arange(min(len(data), READ))
     began = time.perf_counter()
     for start in range(0, len(rows), EVALUATION_BATCH):
@@ -264,7 +264,7 @@ def _tokens(step: Step) -> int:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Markdown: a line a step, and on which machine."""
+    """Markdown table with one line per step, and the machine."""
     lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
     lines += ["| " + " | ".join(_cells(one)) + " |" for one in found["steps"]]
     return "\n".join(
@@ -289,7 +289,7 @@ def _cells(one: dict[str, Any]) -> list[str]:
             "",
         ]
     used = "" if one["utilisation"] is None else f"{one['utilisation']:.0%}"
-    hours = seconds / (one["n"] * one["epochs"]) * PAIRS * EPOCHS / 3600  # of one pass over all training participants
+    hours = seconds / (one["n"] * one["epochs"]) * PAIRS * EPOCHS / 3600  # for EPOCHS passes over PAIRS participants
     counts = [f"{one['n']:,}", f"{one['epochs']}", f"{seconds:.0f}", f"{one['samples_per_second']:.3g}"]
     return [
         one["step"],
@@ -303,11 +303,11 @@ def _cells(one: dict[str, Any]) -> list[str]:
 
 
 def with_table(text: str, found: dict[str, Any] | None) -> str:
-    """The page's text with a fresh table between its markers. Raises ValueError where a marker is gone."""
+    """Page text with a new table between its markers. Raises ValueError if a marker is missing."""
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"docs/performance.md has lost a marker; put back the two lines {BEGIN!r} and {END!r}")
+        raise ValueError(f"docs/performance.md lacks a marker; restore the two lines {BEGIN!r} and {END!r}")
     return f"{head}{BEGIN}\n{table(found) if found else NONE}\n{END}{tail}"
 
 
@@ -319,19 +319,19 @@ def update(found: dict[str, Any]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.paper_scale", description=__doc__.splitlines()[0])
     parser.add_argument("--participants", type=int, default=4000)
-    parser.add_argument("--epochs", type=int, default=20, help="of each training")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of each training")
     parser.add_argument("--tasks", nargs="+", default=["traits"], choices=TASKS, metavar="TASK")
-    parser.add_argument("--seconds", type=float, default=0.0, help="then stop at a checkpoint; 0: no limit")
-    parser.add_argument("--scale", default="paper", help="another scale only to try this program")
+    parser.add_argument("--seconds", type=float, default=0.0, help="stop at a checkpoint after this time; 0: no limit")
+    parser.add_argument("--scale", default="paper", help="other scales are only for testing this program")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="such as mae.batch=256")
-    parser.add_argument("--to", type=Path, help="write what was measured as JSON")
+    parser.add_argument("--to", type=Path, help="write the results as JSON")
     parser.add_argument("--page", action="store_true", help=f"write {RESULTS.name} and docs/performance.md")
     return parser.parse_args()
 
 
 def settings(given: argparse.Namespace) -> list[str]:
-    """FIELD=VALUE of everything that differs from the scale; what ``--set`` says comes last."""
+    """FIELD=VALUE of all settings that differ from the scale; those of ``--set`` come last and win."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     epochs = [f"{section}.epochs={given.epochs}" for section in ("mae", "cmr_training", "align")]
     ours = [f"synthetic.participants={given.participants}", f"runtime.workers={cores}"]
@@ -360,7 +360,7 @@ def main() -> int:
     found = measured(steps, notes)
     print(table(found))
     if status == UNFINISHED:
-        print(f"not done: {', '.join(found['left'])}; the same command goes on", flush=True)
+        print(f"not finished: {', '.join(found['left'])}; run the same command again to resume", flush=True)
     if given.to:
         given.to.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     if given.page:

@@ -1,4 +1,4 @@
-"""A cohort in memory at the paper's shapes, for cases that measure training, whatever its hearts look like."""
+"""A random cohort in memory with the paper's shapes, for cases that measure training but not its results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eccl_lib.data.traits import TRAITS
 
 
 def cohort(participants: int, config: Config) -> Cohort:
-    """Smooth random ECGs and clips, half of the participants in training, a quarter each in the other splits."""
+    """Smooth random ECGs and clips; half of the participants are in train, a quarter each in val and test."""
     generator = np.random.default_rng(0)
     time = np.linspace(0, 10, 5000)
     rates = generator.uniform(0.8, 2.0, (participants, 12, 1))

@@ -1,18 +1,19 @@
-"""Does pre-training on real ECGs help? ``python -m bench.real_ecg FOLDER``: a masked autoencoder on half of them.
+"""Test whether pre-training on real ECGs helps: ``python -m bench.real_ecg FOLDER`` trains masked autoencoders.
 
-Half of the recordings (every second one by its hashed id) are learned from, a fifth of these choose the epoch, and the
-others are held out; then the halves change places. On the held-out half the same four fifths of the patches are hidden
-for everyone, DRAWS times, and the mean squared error over hidden samples (leads scaled to [-1, 1]) is that of
+One half of the recordings (every second one by its hashed id) is used for training; a fifth of this half selects the
+epoch. The other half is the test set. Then the halves are swapped. In the test half, four fifths of the patches are
+masked, DRAWS times, with the same masks for all predictions. The mean squared error over the masked samples (leads
+scaled to [-1, 1]) is computed for
 
-- the autoencoder trained on synthetic ECGs alone, on the real half alone, and on the real half from the synthetic one's
-  weights on (``mae.start_from``);
-- the mean beat of the real half at each R peak (``bench.mean_beat``), which is told where all R peaks are;
-- that mean beat's shape at the held-out recording's own level (each lead's mean over its visible samples);
-- the held-out recording's own mean beat, of its visible samples alone, told where its R peaks are;
-- each lead's mean over the real half, and a flat line at the recording's own level, of its visible samples.
+- the autoencoder trained on synthetic ECGs alone, on the real half alone, and on the real half starting from the
+  weights of the synthetic one (``mae.start_from``);
+- the mean beat of the real half at each R peak (``bench.mean_beat``), with all R peaks given;
+- the same mean beat, shifted to the level of the test recording (each lead's mean over its visible samples);
+- the mean beat of the test recording itself, from its visible samples, with its R peaks given;
+- each lead's mean over the real half, and a flat line at the level of the test recording.
 
-The setting was chosen on the learning part of the first half alone. Runs are kept under ECCL_RUNS: a second call reuses
-them. ``--save`` writes the table into docs/formats.md.
+The settings were chosen on the training part of the first half alone. Runs are stored under ECCL_RUNS; a second call
+reuses them. ``--save`` writes the table into docs/formats.md.
 """
 
 from __future__ import annotations
@@ -44,16 +45,16 @@ from eccl_lib.training.datasets import EcgDataset
 from eccl_lib.training.runs import Run
 
 NAME = "real_ecg"
-DRAWS = 8  # of the hidden patches, of each recording
+DRAWS = 8  # random masks per recording
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "formats.md"
-# Of 1, 3, 6 leads a token and with or without augmentation the best on the first half's own validation recordings.
+# The best of 1, 3 and 6 leads per token, with or without augmentation, on the validation recordings of the first half.
 MODEL: dict[str, Any] = {
     "ecg.patch_leads": 3,
     "augment.ecg_crop_probability": 0.0,
     "augment.ecg_reverse_probability": 0.0,
     "augment.ecg_sign_probability": 0.0,
 }
-HERE = {"runtime.device": "cpu"}  # models of a few seconds an epoch; the guesses are numpy's
+HERE = {"runtime.device": "cpu"}  # an epoch takes a few seconds; the baselines use numpy
 SYNTHETIC = {"mae.epochs": 25, "mae.warmup_epochs": 3, "mae.batch": 8}
 REAL = {"mae.epochs": 150, "mae.warmup_epochs": 10, "mae.batch": 4}
 
@@ -72,13 +73,13 @@ def halves(data: cohort.Cohort) -> list[cohort.Cohort]:
 
 
 def trained_on(config: Config, data: cohort.Cohort) -> Run:
-    """The finished autoencoder of this half."""
+    """Train the autoencoder on this half if it is missing; returns its run."""
     own = stages.spec(config, "pretrain_ecg")
     return trainer.train_if_missing(own.run(data), own.name, config, lambda: own.job(data), print)
 
 
 def guesses(config: Config, half: cohort.Cohort, runs: dict[str, Run]) -> dict[str, float]:
-    """Mean squared error over hidden samples of the test recordings, by who guesses."""
+    """Name of each prediction to its mean squared error over the masked samples of the test recordings."""
     signals, rate = EcgDataset(half, config), config.view.ecg_rate
     x = signals.of(np.arange(len(half))).numpy()
     peaks = [ecg.r_peaks(row / 1000, ecg.RATE) * rate // ecg.RATE for row in half.ecg]
@@ -99,12 +100,12 @@ def guesses(config: Config, half: cohort.Cohort, runs: dict[str, Run]) -> dict[s
         hidden = _hidden(noise, config, x)
         tried: dict[str, Callable[[int], np.ndarray]] = {
             "each lead's mean over the real half": lambda k: np.broadcast_to(level, x[k].shape),
-            "flat line at its own level": lambda k, hidden=hidden: np.broadcast_to(own(k, hidden), x[k].shape),
+            "flat line at the recording's level": lambda k, hidden=hidden: np.broadcast_to(own(k, hidden), x[k].shape),
             "mean beat of the real half": lambda k: lay(beat, peaks[k], x.shape[2], rate),
-            "mean beat of the real half at its own level": lambda k, hidden=hidden: (
+            "mean beat of the real half at the recording's level": lambda k, hidden=hidden: (
                 lay(beat, peaks[k], x.shape[2], rate) - level + own(k, hidden)
             ),
-            "own mean beat, of what is visible": lambda k, hidden=hidden: lay(
+            "the recording's own mean beat, from visible samples": lambda k, hidden=hidden: lay(
                 patched(mean_beat(x[[k]], [peaks[k]], rate, ~hidden[[k]]), beat), peaks[k], x.shape[2], rate
             ),
         }
@@ -130,7 +131,7 @@ def _reconstructed(model: torch.nn.Module, x: np.ndarray, noise: torch.Tensor, c
 
 
 def compare(folder: Path, seeds: int) -> dict[str, list[float]]:
-    """Errors on the held-out half by who guesses, one for each half and seed."""
+    """Name of each prediction to its errors on the test half, one per half and seed."""
     cohort = f"ecg-{NAME}"
     source = unpaired.Source(cohort, (str(folder.resolve()),))
     build(load("demo", cohort=cohort, overrides=HERE), source, Workers(jobs=1), retry=False)
@@ -154,10 +155,10 @@ def compare(folder: Path, seeds: int) -> dict[str, list[float]]:
 def table(found: dict[str, list[float]], count: int, seeds: int) -> str:
     """Markdown, the largest error first."""
     lines = [
-        f"{count} recordings, seeds: {seeds}, each half held out once. Mean squared error over what is hidden, leads",
-        "scaled to [-1, 1]: the mean over halves and seeds, in brackets the least and the largest of them.",
+        f"{count} recordings, {seeds} seeds; each half is the test set once. Mean squared error over the masked",
+        "samples (leads scaled to [-1, 1]): mean over halves and seeds, with the range in brackets.",
         "",
-        "| guess | error |",
+        "| prediction | error |",
         "|---|---|",
     ]
     for name, errors in sorted(found.items(), key=lambda item: -np.mean(item[1])):

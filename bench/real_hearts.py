@@ -1,9 +1,10 @@
-"""The heart network on real stacks with experts' contours: ``python -m bench.real_hearts FOLDER [--patients ...]``.
+"""Compare the segmentation network with experts' contours: ``python -m bench.real_hearts FOLDER [--patients ...]``.
 
-FOLDER: ``subjects.csv`` with a row for each patient (pixel_mm, slice_step_mm, ed_frame, es_frame, volumes), and of each
-``<patient_id>_sax_4d.nii.gz`` (x, y, slice, frame) and ``<patient_id>_sax_edes_gt.nii.gz`` (x, y, slice, 2), the
-expert's contours at end-diastole and end-systole: 1 LV cavity, 2 myocardium (at end-diastole alone), no RV. Prints the
-table of docs/segmentation.md, a column for each patient. ``--weights``: of another network than the packaged one.
+FOLDER contains ``subjects.csv`` with one row per patient (pixel_mm, slice_step_mm, ed_frame, es_frame, volumes). For
+each patient it contains ``<patient_id>_sax_4d.nii.gz`` (x, y, slice, frame) and ``<patient_id>_sax_edes_gt.nii.gz``
+(x, y, slice, 2), the expert's contours at end diastole and end systole: 1 LV cavity, 2 myocardium (only at end
+diastole), no RV. Prints the table of docs/segmentation.md, one column per patient. ``--weights``: weights of another
+network than the packaged one.
 """
 
 from __future__ import annotations
@@ -27,33 +28,33 @@ LV, WALL = 1, 2
 
 @dataclass(frozen=True)
 class Patient:
-    """labels: (S, F, H, W) found; expert: (S, 2, H, W) at ED and ES; row: of subjects.csv."""
+    """labels: (S, F, H, W), predicted; expert: (S, 2, H, W), at ED and ES; row: the patient's row of subjects.csv."""
 
     labels: np.ndarray
     expert: np.ndarray
     row: dict[str, str]
 
     def number(self, name: str) -> float:
-        """Of the row."""
+        """A value of the row as a number."""
         return float(self.row[name])
 
     @property
     def frames(self) -> tuple[int, int]:
-        """The expert's ED and ES."""
+        """Frame numbers of the expert's ED and ES."""
         return int(self.row["ed_frame"]), int(self.row["es_frame"])
 
     def at(self, moment: int) -> np.ndarray:
-        """Labels found at the expert's ED (0) or ES (1): (S, H, W)."""
+        """Predicted labels at the expert's ED (0) or ES (1): (S, H, W)."""
         return self.labels[:, self.frames[moment]]
 
     def volumes(self, frames: tuple[int, int] | None = None) -> volumes.Volumes:
-        """Of the labels found."""
+        """Volumes from the predicted labels."""
         pixel = self.number("pixel_mm")
         return volumes.measure(self.labels, (pixel, pixel), self.number("slice_step_mm"), frames)
 
 
 def rows(folder: Path) -> dict[str, dict[str, str]]:
-    """Of subjects.csv, by patient."""
+    """Rows of subjects.csv by patient id."""
     with (folder / "subjects.csv").open(encoding="utf-8") as file:
         return {row["patient_id"]: row for row in csv.DictReader(file)}
 
@@ -67,20 +68,20 @@ def segment(folder: Path, row: dict[str, str], net: network.HeartNet) -> Patient
 
 
 def read(path: Path) -> np.ndarray:
-    """(S, F, H, W)."""
+    """The array of a NIfTI file as (S, F, H, W)."""
     import nibabel
 
     return np.asarray(nibabel.load(path).dataobj).transpose(2, 3, 1, 0)
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two masks; 1 where both are the same."""
+    """Dice coefficient of two masks; 1 if they are equal."""
     return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
 
 
 def boxes(patient: Patient) -> list[tuple[bool, float, float]]:
-    """Of each slice that the expert drew in: whether the box holds all of the LV; its area over the tightest box of
-    the expert's LV, and over that of LV and wall."""
+    """For each slice with expert contours: whether the predicted box contains the expert's whole LV, and its area over
+    the area of the tightest box of the expert's LV, and of LV and wall."""
     found = []
     for labels, drawn in zip(patient.labels, patient.expert, strict=True):
         if not (drawn == LV).any():
@@ -92,12 +93,12 @@ def boxes(patient: Patient) -> list[tuple[bool, float, float]]:
 
 
 def area(box: tuple[int, int, int, int]) -> int:
-    """Pixels of top, left, bottom, right."""
+    """Area in pixels of a box (top, left, bottom, right)."""
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def measures(patient: Patient) -> dict[str, str]:
-    """A column of the table."""
+    """The table's column of one patient: name of the measure to text."""
     lv = [(patient.at(k) == LV, patient.expert[:, k] == LV) for k in (0, 1)]
     wall = patient.at(0) == WALL, patient.expert[:, 0] == WALL
     lowest = [[dice(a, b) for a, b in zip(*pair, strict=True) if b.any()][-1] for pair in lv]
@@ -106,10 +107,10 @@ def measures(patient: Patient) -> dict[str, str]:
     return {
         "LV Dice, ED / ES": " / ".join(_digits(dice(*pair)) for pair in lv),
         "LV area, network over expert, ED / ES": " / ".join(f"{a.sum() / b.sum():.2f}" for a, b in lv),
-        "lowest slice, LV ED / ES": " / ".join(_digits(value) for value in lowest),
-        "wall Dice at ED (area)": f"{_digits(dice(*wall))} ({wall[0].sum() / wall[1].sum():.2f})",
-        "slices whose box (no margin) holds all of the expert's LV": f"{sum(b[0] for b in box)} of {len(box)}",
-        "box area over the tightest of the expert's LV / LV and wall, median": " / ".join(
+        "LV Dice in the lowest slice, ED / ES": " / ".join(_digits(value) for value in lowest),
+        "wall Dice at ED (area, network over expert)": f"{_digits(dice(*wall))} ({wall[0].sum() / wall[1].sum():.2f})",
+        "slices whose box (no margin) contains the expert's whole LV": f"{sum(b[0] for b in box)} of {len(box)}",
+        "box area over the tightest box of the expert's LV / LV and wall, median": " / ".join(
             f"{np.median([b[k] for b in box]):.1f}" for k in (1, 2)
         ),
         "EDV, network (expert), mL": f"{at.lv_edv_ml:.0f} ({expert['lv_edv_ml']:.0f})",
@@ -125,7 +126,7 @@ def _digits(value: float) -> str:
 
 
 def table(columns: dict[str, dict[str, str]]) -> str:
-    """Markdown: measures down, patients across."""
+    """Markdown table: one row per measure, one column per patient."""
     names = list(next(iter(columns.values())))
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(column[name] for column in columns.values()) + " |" for name in names]
@@ -136,7 +137,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.real_hearts", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--patients", nargs="+", metavar="ID", help="of subjects.csv; default: all")
+    parser.add_argument("--patients", nargs="+", metavar="ID", help="ids in subjects.csv; default: all")
     parser.add_argument("--weights", type=Path)
     given = parser.parse_args()
     known, net = rows(given.folder), network.HeartNet.load(given.weights)

@@ -1,4 +1,4 @@
-"""Volumes, ejection fraction and mass of a labelled stack: areas times the slices' step, no extrapolation."""
+"""Volumes, ejection fraction and mass of a labelled stack: areas times the slice step, without extrapolation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MUSCLE = 1.05  # g/mL
 
 @dataclass(frozen=True)
 class Volumes:
-    """mL, %, g. Frames: of the largest and the smallest LV. curves: LV and RV volume by frame, (F,) each, mL."""
+    """Volumes in mL, EF in %, mass in g. ed_frame, es_frame: largest and smallest LV. Curves: mL per frame, (F,)."""
 
     lv_edv_ml: float
     lv_esv_ml: float
@@ -31,21 +31,21 @@ class Volumes:
 def measure(
     labels: np.ndarray, spacing_mm: tuple[float, float], slice_step_mm: float, frames: tuple[int, int] | None = None
 ) -> Volumes:
-    """Of labels (S, F, H, W), by Simpson's rule of discs. frames: end-diastole and end-systole, if they are known.
+    """Volumes of labels (S, F, H, W), by Simpson's rule of discs. frames: end diastole and end systole, if known.
 
-    slice_step_mm: from one slice to the next (thickness and gap together). Mass: of the wall at end-diastole.
-    Raises ValueError where there is no left ventricle.
+    slice_step_mm: distance between slices (thickness plus gap). The mass is that of the wall at end diastole.
+    Raises ValueError if there is no left ventricle.
     """
     labels = np.asarray(labels)
     if labels.ndim != 4:
         raise ValueError(f"labels of a stack are (S, F, H, W), not {labels.shape}")
     if not slice_step_mm or not np.isfinite(slice_step_mm) or slice_step_mm <= 0:
-        raise ValueError(f"volumes need the step from slice to slice in mm, not {slice_step_mm}")
+        raise ValueError(f"the step from slice to slice must be a positive number in mm, not {slice_step_mm}")
     voxel_ml = float(spacing_mm[0] * spacing_mm[1] * slice_step_mm / 1000)
     lv, wall, rv = ((labels == kind).sum((0, 2, 3)) * voxel_ml for kind in (LV, WALL, RV))
     if not lv.any():
         raise ValueError("there is no left ventricle in these labels (1 LV cavity, 2 myocardium, 3 RV)")
-    drawn = labels.any(axis=(0, 2, 3))  # given masks may have two frames of fifty
+    drawn = labels.any(axis=(0, 2, 3))  # a given mask may have labels in only two of fifty frames
     ed, es = frames or (int(lv.argmax()), int(np.where(drawn, lv, np.inf).argmin()))
     right = (float(rv[ed]), float(rv[es]))
     return Volumes(

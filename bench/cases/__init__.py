@@ -1,1 +1,1 @@
-"""One file a case; see ``bench/__init__.py``. Heavy imports stay inside ``prepare``: the table reads all titles."""
+"""One file per case; see ``bench/__init__.py``. Heavy imports stay inside ``prepare``: the table imports all cases."""

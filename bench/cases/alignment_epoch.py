@@ -1,7 +1,7 @@
-"""One epoch of alignment with a small ECG tower against a Swin-T at 224 px: its features once, or at each step.
+"""One alignment epoch with a small ECG encoder and a Swin-T at 224 px: CMR features computed once, or at each step.
 
-The one-off build of the features is not in it: it costs one forward of the CMR encoder a participant, as one epoch of
-the reference does.
+The single computation of the cached features is not included. It costs one forward pass of the CMR encoder per
+participant, as one epoch of the reference does.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from pathlib import Path
 from bench.harness import Case, Pair, at_least
 from eccl_lib.models.build import new_cmr_model, new_ecg_model
 
-PARTICIPANTS, BATCH = {"cpu": 40, "cuda": 512}, {"cpu": 10, "cuda": 128}  # half of them train; 128: the paper's batch
-CLOSE = {"cpu": 1e-5, "cuda": 1e-3}  # cuDNN may round the inputs of a convolution to TF32, or not, by the batch's size
+PARTICIPANTS, BATCH = {"cpu": 40, "cuda": 512}, {"cpu": 10, "cuda": 128}  # half are in train; 128: the paper's batch
+CLOSE = {"cpu": 1e-5, "cuda": 1e-3}  # depending on the batch size, cuDNN may round the inputs of a convolution to TF32
 TOWER = {"ecg.patch_samples": 250, "ecg.width": 64, "ecg.depth": 2, "ecg.heads": 2}  # 240 tokens
 
 OUTPUTS = 82  # traits
 
 
 def prepare(folder: Path, device: str = "cpu") -> Pair:
-    """An epoch over the training participants; the features that ours reads are those of one clip at a time.
+    """An epoch over the training participants. Checks that the cached features equal those of single clips.
 
     The reference's encoder runs in the precision of the training.
     """
@@ -43,7 +43,7 @@ def prepare(folder: Path, device: str = "cpu") -> Pair:
     clips = CineDataset(data, config)
     encoder = new_cmr_model(config, OUTPUTS).requires_grad_(False).eval().encoder
     cached = predict_in_batches(lambda part: encoder(clips.of(part)), np.arange(len(data)), size=batch, source=clips)
-    seen: dict[str, object] = {}  # of the reference's last step: rows and features
+    seen: dict[str, object] = {}  # rows and features of the reference's last step
 
     def loop(naive: bool):
         job = ecg_job(config, ECCL, data, new_ecg_model(config, OUTPUTS, ECCL), cached)
@@ -70,23 +70,23 @@ def prepare(folder: Path, device: str = "cpu") -> Pair:
             one_by_one = torch.cat([encoder(clips.of(rows[k : k + 1])) for k in range(len(rows))]).cpu().numpy()
         apart = np.linalg.norm(cached[rows] - one_by_one, axis=1) / np.linalg.norm(one_by_one, axis=1)
         if not apart.max() <= CLOSE[device]:
-            raise ValueError(f"cached features are {apart.max():.1e} of their norm away from those of one clip")
+            raise ValueError(f"cached features differ from those of single clips by {apart.max():.1e} of their norm")
         if np.array_equal(seen["features"].float().cpu().numpy(), cached[seen["rows"]]):
-            raise ValueError("the reference read no features of its own")
+            raise ValueError("the reference did not compute features of its own")
 
     return Pair(lambda: epoch(loops[0]), lambda: epoch(loops[1]), same, device=device)
 
 
 def epoch(loop) -> None:
-    """All updates of the first epoch after warm-up."""
+    """Run all updates of one epoch, with the learning rate of the first epoch after warm-up."""
     loop.job.model.train()
     for rows in loop.job.batches(0):
         loop.run_step(rows, 40.0)
 
 
 CASE = Case(
-    "alignment epoch, small ECG tower, Swin-T at 224 px",
-    "frozen CMR encoder run at each step on augmented clips",
+    "one alignment epoch, small ECG encoder, Swin-T at 224 px",
+    "the frozen CMR encoder runs on augmented clips at each step",
     prepare,
     (at_least("ratio", 10),),
     minutes=10,

@@ -1,4 +1,4 @@
-"""One update of alignment at the paper's size: ViT-B on 600 tokens, a Swin-T as teacher."""
+"""One update of alignment at the paper's size: ViT-B on 600 tokens, with a frozen Swin-T."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from bench.harness import Case, at_least, meter
 from eccl_lib.models.build import new_cmr_model, new_ecg_model
 
 BATCH = {
-    "cpu": 2,  # a step takes ten seconds of a core
-    "cuda": 16,  # fits 24 GB: attention that is held takes the reference about half a GB more a pair than ours
+    "cpu": 2,  # a step takes ten core seconds
+    "cuda": 16,  # fits into 24 GB; the stored attention of the reference needs about 0.5 GB more per pair
 }
 CLOSE, ROUNDS = 1e-4, {"cpu": 3, "cuda": 9}
-TINY_LR = 1e-9  # both sides share one model: it has to stay where it is
+TINY_LR = 1e-9  # both functions share one model, whose weights must not change
 
 
 def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
-    """Ours against an eager loop: attention held in memory, each loss asked for, the teacher run on augmented clips.
+    """Compare with an eager loop: attention matrices stored, each loss read, the CMR encoder run on augmented clips.
 
-    Both in the precision of a training on this device; neither is compiled.
+    Both use the precision of a training on this device, without compilation.
     """
     import numpy as np
     import torch
@@ -85,8 +85,8 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
 
     measure = meter(device)
     if device != "cpu":
-        ours(), reference()  # the optimisers' moments, the kernels' scratch space
-    peaks = [measure.peak_mb(call) for call in (ours, reference)]  # also warms both up
+        ours(), reference()  # allocates the optimisers' moments and the kernels' workspace
+    peaks = [measure.peak_mb(call) for call in (ours, reference)]  # this also warms up both functions
     same()
     times = [[measure.seconds(call) / size for call in (ours, reference)] for _ in range(ROUNDS[device])]
     ratios = sorted(theirs / own for own, theirs in times)
@@ -102,15 +102,15 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
 
 
 def _attention(model, fused: bool) -> None:
-    """timm's own switch: the fused kernel, or softmax(q k^T) as a tensor."""
+    """Set timm's option: the fused attention kernel, or softmax(q k^T) as a tensor."""
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = fused
 
 
 CASE = Case(
-    "alignment step a pair, ViT-B on 600 tokens, Swin-T",
-    "eager loop: materialised attention, host syncs each step, CMR forward",
+    "one alignment step per pair, ViT-B on 600 tokens, Swin-T",
+    "eager loop: attention matrices in memory, host waits at each step, CMR forward pass",
     prepare,
     (at_least("ratio", 1.1),),
     memory=True,

@@ -1,4 +1,4 @@
-"""One cine from UK Biobank's zip of 10 slices x 50 frames to the stored clip, beside pydicom and scipy on all files."""
+"""One cine, from UK Biobank's zip (10 slices x 50 frames) to the stored clip; reference: pydicom and scipy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIZE = 224
 
 
 def prepare(folder: Path) -> Pair:
-    """Both give 224 x 224 x 50 uint8 with the heart's place from the same given mask; equal to one grey level."""
+    """Both return 224 x 224 x 50 uint8, cropped with the same mask; they differ by at most one grey level."""
     import numpy as np
 
     from eccl_lib.config.load import load
@@ -35,7 +35,7 @@ def prepare(folder: Path) -> Pair:
 
 
 def peer(archive: Path, mask: Path):
-    """Every image read with pydicom and sorted by place and time, cropped to the heart, zoomed; one slice is kept."""
+    """Read every image with pydicom, sort by position and time, crop to the heart and zoom; return one slice."""
     import io
     import zipfile
 
@@ -51,7 +51,7 @@ def peer(archive: Path, mask: Path):
                 continue
             image = pydicom.dcmread(io.BytesIO(opened.read(name)))
             normal = np.cross(image.ImageOrientationPatient[:3], image.ImageOrientationPatient[3:])
-            normal *= -np.sign(normal[2])  # from base to apex is towards the feet
+            normal *= -np.sign(normal[2])  # the direction from base to apex points to the feet
             depth = round(float(normal @ np.array(image.ImagePositionPatient)), 1)
             slices.setdefault(depth, []).append((float(image.TriggerTime), image.pixel_array))
     labels = np.asarray(nibabel.load(mask).dataobj)  # (x, y, slice, frame)
@@ -60,7 +60,7 @@ def peer(archive: Path, mask: Path):
 
 
 def _clip(stack, labels, zoom):
-    """The middle slice with left ventricle, cropped, zoomed, its 0.5 to 99.5 percentile over 0 to 255."""
+    """The middle slice with left ventricle, cropped and zoomed; percentiles 0.5 to 99.5 are scaled to 0 to 255."""
     import numpy as np
 
     ventricle = np.flatnonzero(np.isin(labels, (1, 2)).any(axis=(0, 1, 3)))
@@ -77,7 +77,7 @@ def _clip(stack, labels, zoom):
 
 
 CASE = Case(
-    "cine, zip of 10 x 50 images to 224 x 224 x 50 uint8",
+    "one cine, zip of 10 x 50 images to 224 x 224 x 50 uint8",
     "pydicom on every file, `scipy.ndimage.zoom` of every image",
     prepare,
     (at_least("ratio", 5),),

@@ -1,4 +1,4 @@
-"""Augmentation of stored clips, uint8 to what the encoder reads, beside torchvision sample by sample."""
+"""Augmentation of stored clips, from uint8 to the encoder's input; reference: torchvision, one clip at a time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from pathlib import Path
 
 from bench.harness import Case, Pair, at_least
 
-BATCH, SIZE, FRAMES = {"cpu": 8, "cuda": 128}, 224, 50  # on a GPU the paper's
-WAVES = 8  # clips that differ
+BATCH, SIZE, FRAMES = {"cpu": 8, "cuda": 128}, 224, 50  # on a GPU the paper's batch
+WAVES = 8  # number of distinct clips
 
 
 def prepare(folder: Path, device: str = "cpu") -> Pair:
-    """Rotation, crop, mirroring and scaling of smooth moving pictures; equal to 0.05 of the range of 2 on average.
+    """Rotation, crop, mirroring and scaling of smooth moving images; the mean difference is below 0.05 (range 2).
 
-    torchvision rotates, then crops: two interpolations and a black edge where one map has one and repeats the border.
+    torchvision rotates, then crops, with two interpolations and a black edge. Ours uses one map with one interpolation
+    and repeats the border.
     """
     import math
 
@@ -22,7 +23,7 @@ def prepare(folder: Path, device: str = "cpu") -> Pair:
     from eccl_lib.data import cmr
     from eccl_lib.models.torchvision_ops import declare_missing_operators
 
-    declare_missing_operators()  # of a CPU build of torchvision
+    declare_missing_operators()  # needed for a CPU build of torchvision
     batch = BATCH[device]
     pixels = clips(torch).repeat(batch // WAVES, 1, 1, 1).to(device)
     generator = torch.Generator().manual_seed(0)
@@ -35,7 +36,7 @@ def prepare(folder: Path, device: str = "cpu") -> Pair:
         return cmr.transform(pixels.permute(0, 3, 1, 2), *move)
 
     def same(one, other):
-        edge = SIZE // 5  # where one of them is black
+        edge = SIZE // 5  # one of the two is black here
         inner = (slice(None), slice(None), slice(edge, -edge), slice(edge, -edge))
         assert one.shape == other.shape == (batch, FRAMES, SIZE, SIZE)
         assert (one[inner] - other[inner]).abs().mean() < 0.05
@@ -44,14 +45,14 @@ def prepare(folder: Path, device: str = "cpu") -> Pair:
 
 
 def clips(torch):
-    """(WAVES, H, W, F) uint8: waves that move."""
+    """(WAVES, H, W, F) uint8: moving waves."""
     y, x, frame = torch.meshgrid(*(torch.linspace(0, 1, n) for n in (SIZE, SIZE, FRAMES)), indexing="ij")
     waves = [torch.sin(9 * x + k) * torch.cos(7 * y) * torch.cos(6 * frame + k) for k in range(WAVES)]
     return ((torch.stack(waves) + 1) * 127.5).to(torch.uint8)
 
 
 def peer(torch, pixels, angle, side, mirror):
-    """torchvision's own functions on float frames, one clip after the other."""
+    """Apply torchvision's functions to float frames, one clip at a time."""
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as tv
 
@@ -69,8 +70,8 @@ def peer(torch, pixels, angle, side, mirror):
 
 
 CASE = Case(
-    "CMR augmentation, a clip of 50 x 224 x 224 from uint8",
-    "torchvision: rotate, flip, resized crop, normalise, sample by sample",
+    "CMR augmentation per clip of 50 x 224 x 224, from uint8",
+    "torchvision: rotate, flip, resized crop, normalize, one clip at a time",
     prepare,
     (at_least("ratio", 3),),
     memory=True,

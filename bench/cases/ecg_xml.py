@@ -1,4 +1,4 @@
-"""One ECG from CardioSoft's XML to the twelve leads as stored, beside what a notebook does with general libraries."""
+"""One ECG, from CardioSoft's XML to the stored twelve leads; reference: general libraries, as in a notebook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RECORDS = 2
 
 
 def prepare(folder: Path) -> Pair:
-    """Both give int16 uV; equal to 1 uV, that is to the last bit of the store, wherever statsmodels has a trend."""
+    """Both return uV; they differ by at most 1 uV, the resolution of the store, where statsmodels has a trend."""
     import numpy as np
 
     from eccl_lib.config.load import load
@@ -26,7 +26,7 @@ def prepare(folder: Path) -> Pair:
     def same(ours, theirs):
         for one, other in zip(ours, theirs, strict=True):
             known = ~np.isnan(other)
-            assert known.mean() > 0.85, "statsmodels leaves NaN for half a beat at each end, not more"
+            assert known.mean() > 0.85, "statsmodels returns NaN for more than half a beat at each end"
             assert np.abs(one[known] - other[known]).max() <= 1
 
     ours = lambda: [ecg.preprocess(readers.read_ecg(path))[0] for path in paths]  # noqa: E731
@@ -34,7 +34,7 @@ def prepare(folder: Path) -> Pair:
 
 
 def peer(path: Path):
-    """BeautifulSoup over lxml, ``int`` on every sample, statsmodels' seasonal decomposition of each lead."""
+    """Parse with BeautifulSoup over lxml and ``int`` per sample; decompose each lead with statsmodels."""
     import numpy as np
     from bs4 import BeautifulSoup
     from statsmodels.tsa.seasonal import seasonal_decompose
@@ -50,7 +50,7 @@ def peer(path: Path):
 
 
 CASE = Case(
-    "ECG, XML to stored leads, a record",
+    "one ECG record, XML to stored leads",
     "BeautifulSoup(lxml), `seasonal_decompose` of each lead",
     prepare,
     (at_least("ratio", 10), at_most("seconds", 8e-3)),

@@ -1,4 +1,4 @@
-"""``import eccl_lib`` with its configuration, in a process that has done nothing yet."""
+"""Time of ``import eccl_lib`` and of its configuration in a new process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAVY = ("torch", "pandas", "numpy", "scipy")
 
 
 def prepare(folder: Path) -> dict[str, Any]:
-    """CPU seconds above those of an interpreter that imports nothing; raises where something heavy comes along."""
+    """CPU seconds above those of an interpreter that imports nothing; raises if a heavy package is imported."""
     code = f"import sys, {', '.join(NAMES)}; print(*[name for name in {HEAVY} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     if found:

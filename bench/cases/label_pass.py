@@ -1,7 +1,7 @@
-"""A disease run from its start to its batches: the labels of 24,908 training participants, beside reading their ECGs.
+"""Start of a disease run until its first batches: reading the labels of 24,908 training participants.
 
-The reference is what a training script does that takes labels out of its data set, which reads and augments the
-recording for each; of the same participants a hundredth is read.
+The reference is a training script that takes the labels from its dataset, which also reads and augments each recording.
+It reads a hundredth of the same participants.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from pathlib import Path
 from bench.harness import Case, Pair, at_least, at_most
 from eccl_lib.training.sampling import task_batches
 
-PARTICIPANTS = 24_908  # of training, Sec. 3.1
+PARTICIPANTS = 24_908  # in training, Sec. 3.1
 HUNDREDTH = 100
 
 
 def prepare(folder: Path) -> Pair:
-    """Both give the same positives, in the same order; the reference's seconds are of as many participants."""
+    """Both return the same cases in the same order; the reference's time is scaled to all participants."""
     import numpy as np
     import torch
 
@@ -52,8 +52,8 @@ def prepare(folder: Path) -> Pair:
 
 
 CASE = Case(
-    "disease run, start to first batches, 24,908 labels",
-    "labels through the augmenting data set (a hundredth of it, times 100)",
+    "start of a disease run until its first batches, 24,908 labels",
+    "labels read through the augmenting dataset (a hundredth of it, times 100)",
     prepare,
     (at_most("seconds", 1.0), at_least("ratio", 1)),
     place=8,

@@ -1,7 +1,7 @@
-"""One update of the masked autoencoder at the paper's size: the encoder sees 120 of 600 tokens, or all of them.
+"""One update of the masked autoencoder at the paper's size: the encoder processes 120 of 600 tokens, or all of them.
 
-Three ECGs at once on a CPU: the update of 112 million weights, the same on both sides, still weighs more than in a
-batch of 128; on a GPU as many as fit 24 GB on the reference's side.
+On a CPU the batch has three ECGs. The update of the 112 million weights is the same in both functions and has a larger
+share of the time than in a batch of 128. On a GPU the batch is as large as the reference allows in 24 GB.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 from bench.harness import Case, Pair, at_least, compare
 
 BATCH, CLOSE, ROUNDS = {"cpu": 3, "cuda": 32}, 1e-4, 3
-TINY_LR = 1e-9  # both sides share one model: it has to stay where it is
+TINY_LR = 1e-9  # both functions share one model, whose weights must not change
 
 
 def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
-    """The reference is the same model, hidden tokens replaced by the mask token before the encoder instead of after."""
+    """The reference is the same model, but masked tokens are replaced before the encoder instead of after it."""
     import torch
 
     from bench import pretend
@@ -38,13 +38,13 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
 
     def fed_all(x, noise):
         _, _, mask = random_mask(noise, config.mae.mask_ratio)
-        tokens = model.encoder.tokens(x) * (1 - mask[:, :, None])  # nothing is left of what is hidden
+        tokens = model.encoder.tokens(x) * (1 - mask[:, :, None])  # removes the content of the masked tokens
         encoded = model.encoder.encode(tokens + mask[:, :, None] * model.encoder.pos_embed[:, 1:])
         order = torch.arange(noise.shape[1], device=x.device).expand(len(x), -1)
         return model.decode(encoded, order), patchify(x, config.ecg), mask
 
     class Naive(MaskedAutoencoderStep):
-        """The encoder sees all tokens."""
+        """The encoder processes all tokens."""
 
         def encode(self, batch):
             return fed_all(self.ecgs.augmented(batch), batch.draw(-1, self.tokens))
@@ -65,7 +65,7 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, object]:
 
 
 def by_hand(model, x, mask):
-    """He et al. (2022), one ECG at a time: visible tokens in their order, then each place its token or the mask."""
+    """He et al. (2022), one ECG at a time: encode the visible tokens, then insert mask tokens at the other places."""
     import torch
 
     found = []
@@ -81,8 +81,8 @@ def by_hand(model, x, mask):
 
 
 CASE = Case(
-    "MAE step an ECG, ViT-B, 600 tokens",
-    "same encoder and decoder, the encoder fed all 600 tokens",
+    "one MAE step per ECG, ViT-B, 600 tokens",
+    "same model, but the encoder processes all 600 tokens",
     prepare,
     (at_least("ratio", 2.3),),
     minutes=10,

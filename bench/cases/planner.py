@@ -1,6 +1,6 @@
-"""What the planner says before three trainings, beside what they then take.
+"""The planner's prediction of the cost of three trainings, compared with the actual cost.
 
-On a CPU its time, and memory but mapped files; on a GPU the clock, and its own memory.
+On a CPU: CPU time, and memory without mapped files. On a GPU: wall-clock time, and the memory of the GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KINDS = ("pretrain_ecg", "cmr_sup", "eccl")
 def prepare(folder: Path, device: str = "cpu") -> dict[str, Any]:
     """Demo-size models on the traits: the masked autoencoder, the CMR encoder, the alignment.
 
-    off, memory_off: the greatest distance of predicted over taken from 1, of the three.
+    off, memory_off: the largest difference of predicted / actual from 1 among the three.
     """
     import torch
 
@@ -47,7 +47,7 @@ def prepare(folder: Path, device: str = "cpu") -> dict[str, Any]:
 
 
 def _both(job: Any, data: Any) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Seconds and bytes, predicted and then taken. The parents are there: building them is not predicted here."""
+    """(seconds, bytes), predicted and actual. Parents are trained first; the prediction does not include them."""
     import torch
 
     from eccl_lib.io.progress import silent
@@ -63,10 +63,10 @@ def _both(job: Any, data: Any) -> tuple[tuple[float, float], tuple[float, float]
 
 
 CASE = Case(
-    "planner: what it says before three trainings",
-    "what they then take",
+    "planner: predicted cost of three trainings",
+    "actual cost",
     prepare,
     (at_most("off", 0.3, "{:.0%} of CPU time"), at_most("memory_off", 0.3, "{:.0%} of memory")),
     place=13,
-    on_gpu=(at_most("off", 0.3, "{:.0%} of the clock"), at_most("memory_off", 0.3, "{:.0%} of memory")),
+    on_gpu=(at_most("off", 0.3, "{:.0%} of wall-clock time"), at_most("memory_off", 0.3, "{:.0%} of memory")),
 )

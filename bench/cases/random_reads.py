@@ -1,4 +1,4 @@
-"""Random reads of stored clips from shards in the page cache, beside the same rows in their order."""
+"""Random reads of stored clips from shards in the page cache, compared with reads in stored order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROWS, SHARD, BATCH, SHAPE = 192, 64, 32, (224, 224, 50)
 
 
 def prepare(folder: Path) -> dict:
-    """CPU seconds a clip; every batch is right and costs its own bytes of memory, once."""
+    """CPU seconds per clip. Also checks that every batch is correct and that its bytes are copied only once."""
     import tracemalloc
 
     import numpy as np
@@ -25,7 +25,7 @@ def prepare(folder: Path) -> dict:
     rows = Rows(files, SHARD, np.arange(ROWS), SHAPE, np.uint8)
     batches = np.split(rng.permutation(ROWS), ROWS // BATCH)
     if not all(np.array_equal(rows[batch], stored[batch]) for batch in batches):
-        raise AssertionError("a batch is not the rows that were asked for")
+        raise AssertionError("a batch does not contain the requested rows")
     del stored
     in_order = np.split(np.arange(ROWS), ROWS // BATCH)
 
@@ -40,8 +40,8 @@ def prepare(folder: Path) -> dict:
 
 
 CASE = Case(
-    "random reads of clips, warm page cache, a clip",
-    "the same clips in their order",
+    "random reads from a warm page cache, per clip",
+    "the same clips, read in stored order",
     prepare,
     (at_least("ratio", 0.8), at_most("copies", 1.01, "{:.2f} copies")),
     place=9,

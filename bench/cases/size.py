@@ -1,4 +1,4 @@
-"""Cost against size: 1, 2 and 4 times as many participants through preprocessing, features, an epoch and the table."""
+"""Cost by cohort size: preprocessing, features, an epoch and the table with 1, 2 and 4 times the participants."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SETTINGS = {"runtime.device": "cpu", "store.clip_size": 56, "store.clip_frames":
 
 
 def prepare(folder: Path) -> dict[str, Any]:
-    """Per part the CPU time of a participant at each size: the quickest of five rounds, since load only adds.
+    """CPU time per participant for each part and size: the minimum of five rounds, because load can only add time.
 
-    The sizes take turns, so that a load that comes or goes meets all of them. They are so large that what is done once
-    whatever the size, such as for each column of a table, is little beside; those of the table reach UK Biobank's.
+    The sizes alternate, so that a change of the load affects all of them. They are large enough that work independent
+    of the size, such as work per column of a table, is a small share. The table's sizes reach that of UK Biobank.
 
-    ``uneven``: the largest share by which a participant is dearer at one size than at another. ``growth_mb``: how much
-    more memory four times as many take, in the parts that stream (the table is in memory, as it must be).
+    ``uneven``: largest relative difference of the time per participant between two sizes. ``growth_mb``: additional
+    memory of four times the participants, in the parts that stream their data (the table is read into memory).
     """
     parts = {"preprocessing": preprocessing, "features": features, "epoch": epoch, "table": table}
     found: dict[str, Any] = {}
@@ -43,7 +43,7 @@ Calls = list[tuple[Callable[[], Any], int]]
 
 
 def preprocessing(folder: Path) -> Calls:
-    """Files of a few participants, again and again, to rows of the store."""
+    """Convert files of a few participants, repeatedly, into rows of the store."""
     from eccl_lib.config.load import load
     from eccl_lib.data import files
     from eccl_lib.data.store import fill
@@ -66,7 +66,7 @@ def preprocessing(folder: Path) -> Calls:
 
 
 def features(folder: Path) -> Calls:
-    """A frozen CMR encoder over all clips."""
+    """Run a frozen CMR encoder on all clips."""
     import numpy as np
 
     from bench import pretend
@@ -87,7 +87,7 @@ def features(folder: Path) -> Calls:
 
 
 def epoch(folder: Path) -> Calls:
-    """One epoch of the task on the ECG."""
+    """Train one epoch of the task on the ECG."""
     from bench import pretend
     from eccl_lib.config.load import load
     from eccl_lib.config.method_schema import Arm
@@ -116,7 +116,7 @@ def epoch(folder: Path) -> Calls:
 
 
 def table(folder: Path) -> Calls:
-    """The tabular export to traits and labels; its rows repeat under other ids."""
+    """Convert the tabular export into traits and labels; its rows are repeated under other ids."""
     import pandas as pd
 
     from eccl_lib.config.load import load
@@ -140,8 +140,8 @@ def table(folder: Path) -> Calls:
 
 
 CASE = Case(
-    "1, 2, 4 x participants: preprocessing, feature build, epoch, table",
-    "the cost of a participant at the other sizes",
+    "1, 2 and 4 times the participants: preprocessing, features, epoch, table",
+    "the cost per participant at the other sizes",
     prepare,
     (at_most("uneven", 0.10, "{:.0%} apart"), at_most("growth_mb", 20, "{:.0f} MB more")),
     minutes=10,

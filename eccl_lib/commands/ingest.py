@@ -16,7 +16,7 @@ from eccl_lib.data.ingest import unpaired
 from eccl_lib.data.ingest.build import build
 from eccl_lib.data.ingest.purge import purge
 from eccl_lib.data.segmentation import masks, onnx_network, providers
-from eccl_lib.data.store import plan, sharded
+from eccl_lib.data.store import plan
 from eccl_lib.data.ukb import tables, withdrawals
 from eccl_lib.io.progress import print_line
 from eccl_lib.io.workers import Workers
@@ -170,7 +170,7 @@ command.add_command(_unpaired("cmr"))
 
 
 def _build(
-    cohort: str, source: sharded.Source, retry_quarantined: bool, scale: str, workers: int, cluster: str, **options: Any
+    cohort: str, source: plan.Inputs, retry_quarantined: bool, scale: str, workers: int, cluster: str, **options: Any
 ) -> int:
     """Build a store. Status 1 where no file could be read."""
     if workers < 1:

@@ -1,4 +1,4 @@
-"""Bilinear sampling of clips with many frames: on a CPU the same bits as ``grid_sample`` in a fifth of the time.
+"""Bilinear sampling of clips with many frames: identical to ``grid_sample`` on a CPU, in a fifth of the time.
 
 ``grid_sample`` processes a clip frame by frame. Here all frames share one grid, so the four neighbours of a pixel and
 their weights are computed once. In channels-last layout a pixel is one row of all frames, and ``embedding_bag``
@@ -56,7 +56,7 @@ def _rows(batch: Tensor, grid: Tensor, finish: Finish | None) -> Tensor:
 
 
 def _finished(stored: Tensor, buffer: Tensor, finish: Finish) -> Tensor:
-    """Clips converted to float32 and finished, in the buffer."""
+    """Clips converted to float32 in the buffer, with ``finish`` applied."""
     table = buffer[: len(stored)]
     for part, out in zip(stored.reshape(-1).split(VALUES), table.reshape(-1).split(VALUES), strict=True):
         finish(out.copy_(part))
@@ -66,7 +66,7 @@ def _finished(stored: Tensor, buffer: Tensor, finish: Finish) -> Tensor:
 def neighbours(grid: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Row numbers of the four neighbours of each grid point and their weights: (b * h * w, 4) int32 and float32.
 
-    grid: (b, h, w, 2), x and y. The operations and their order are those of ``grid_sample``, whose single fused
+    grid: (b, h, w, 2), x and y. The operations and their order are those of ``grid_sample``. Its only fused
     multiply-add is computed in float64.
     """
     places = grid.add(1).to(torch.float64).flatten(1, 2).transpose(1, 2).contiguous()  # (b, 2, h * w)

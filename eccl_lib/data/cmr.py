@@ -24,10 +24,10 @@ ROWS_AT_ONCE = 8  # rows of a clip resized together; they fit in a core's cache,
 def choose_slice(labels: np.ndarray | None, slices: int, choice: str) -> int:
     """Index of the slice that is stored. labels: (S, F, H, W), base to apex.
 
-    ``middle``: the slice half way between the first and the last slice with left ventricle (Sec. 3.1), or half way
-    through the stack without labels. ``rv_max``: the slice with most RV at end systole; if it is one of the first three
-    of five or more slices, the next one towards the apex (authors' code). Raises UnreadableError if labels are missing
-    for ``rv_max``, empty, or without left ventricle.
+    ``middle``: half way between the first and the last slice that contain left ventricle (Sec. 3.1), or the middle of
+    the stack if there are no labels. ``rv_max`` (authors' code): the slice with the largest RV area at end systole; if
+    this is one of the first three of at least five slices, the next slice towards the apex. Raises UnreadableError if
+    ``rv_max`` has no labels, if the labels are empty, or if ``middle`` finds no left ventricle in them.
     """
     if labels is None:
         if choice == "rv_max":
@@ -48,7 +48,7 @@ def choose_slice(labels: np.ndarray | None, slices: int, choice: str) -> int:
 
 
 def heart_box(labels: np.ndarray) -> tuple[int, int, int, int]:
-    """Bounding box of the heart over all frames: top, left, bottom, right in pixels, the last two exclusive.
+    """Bounding box of the heart over all frames: (top, left, bottom, right) in pixels; bottom and right are exclusive.
 
     labels: (F, H, W), heart > 0. Only the largest connected component of the union over frames counts. Raises
     UnreadableError if the labels are empty.
@@ -64,7 +64,7 @@ def heart_box(labels: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def box_of(record: CineRecord, chosen: int = 0) -> tuple[int, int, int, int]:
-    """Bounding box of the heart in a slice: of the labels, else ``record.box``. Raises UnreadableError without any."""
+    """Bounding box of the heart in a slice, from the labels or ``record.box``. Raises UnreadableError without both."""
     if record.labels is not None:
         return heart_box(record.labels[chosen])
     if record.box is None:
@@ -89,13 +89,20 @@ def cut(images: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def fixed_box(box: tuple[int, int, int, int], side: int = FIXED_BOX) -> tuple[int, int, int, int]:
-    """A square box of ``side`` pixels with the same centre (authors' code)."""
+    """Square box of ``side`` pixels with the same centre as ``box`` (authors' code)."""
     top, left = (box[0] + box[2] - side) // 2, (box[1] + box[3] - side) // 2
     return top, left, top + side, left + side
 
 
+def window(centre: float, side_mm: float, pixels: int, pixel_mm: float) -> slice:
+    """Slice of ``side_mm`` around a centre (in pixels) on an axis of ``pixels``, shifted so that it is in the image."""
+    side = min(round(side_mm / pixel_mm), pixels)
+    first = min(max(round(centre - side / 2), 0), pixels - side)
+    return slice(first, first + side)
+
+
 def resize(images: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Images resized linearly along one axis with antialiasing, as torch and Pillow do it. Returns float32.
+    """Images resized along one axis by linear interpolation with antialiasing, as in torch and Pillow: float32.
 
     The order of summation is fixed, so the pixels are identical on every machine and for every number of threads.
     """
@@ -131,7 +138,7 @@ def resample_frames(images: np.ndarray, frames: int) -> np.ndarray:
 
 
 def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
-    """One cine in the store's form: (clip_size, clip_size, clip_frames) uint8.
+    """A cine as it is stored: (clip_size, clip_size, clip_frames) uint8.
 
     The crop is the heart's bounding box in the chosen slice, over all frames of one beat, resized to a square (Sec.
     3.1). The 0.5 and 99.5 percentiles of the clip map to 0 and 255. Raises UnreadableError if the record has neither
@@ -144,7 +151,7 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
     images = cut(record.images[chosen], box)
     low, high = np.quantile(images, WINDOW)
     if not high > low:
-        raise UnreadableError("the image has constant brightness inside the heart", "Check the file: it is no cine.")
+        raise UnreadableError("the image has constant brightness inside the heart", "Check that the file is a cine.")
     clip = resample_frames(images.astype(np.float32), store.clip_frames)
     clip = np.ascontiguousarray(clip.transpose(1, 2, 0))  # (h, w, F)
     rows = resize(clip, store.clip_size, 0)
@@ -159,7 +166,10 @@ def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
 
 
 def to_view(clip: np.ndarray, view: ViewConfig) -> np.ndarray:
-    """A stored clip at the view's size: (H, W, F) uint8, means over square pixel blocks, every k-th frame."""
+    """A stored clip at the view's size, (H, W, F) uint8: the mean of each square block of pixels, every k-th frame.
+
+    Returns the clip itself if the sizes are equal.
+    """
     height, _, frames = clip.shape
     block, step = height // view.clip_size, frames // view.clip_frames
     if block == 1 and step == 1:
@@ -205,10 +215,10 @@ def augment(batch: torch.Tensor, augment: AugmentConfig, draws: torch.Tensor) ->
 def transform(
     batch: torch.Tensor, angle: torch.Tensor, side: torch.Tensor, shift: torch.Tensor, mirror: torch.Tensor
 ) -> torch.Tensor:
-    """Rotate, crop and mirror clips by one affine map per clip; all frames of a clip are transformed alike.
+    """Rotate, crop and mirror clips by one affine map per clip, which is the same for all its frames.
 
-    batch: (B, F, H, W), float, or uint8 as stored, which is also scaled to [-1, 1]. angle: (B,) radians. side: (B,)
-    side length of the crop as a share of the image's. shift: (B, 2) centre of the crop, x and y, in half image sides.
+    batch: (B, F, H, W) float, or uint8 as stored; uint8 is also scaled to [-1, 1]. angle: (B,) radians. side: (B,) side
+    length of the crop relative to the image. shift: (B, 2) centre of the crop, x and y, in half image sides.
     mirror: (B,) bool, left to right. Border pixels are repeated outside the image. The memory layout is kept.
     """
     import torch

@@ -1,6 +1,6 @@
 """A cohort: ECGs, clips, traits, labels and split of all participants, memory-mapped from a store on disk.
 
-``open_cohort.load`` opens it. ``eccl cohort`` builds the synthetic one, ``eccl ingest`` the others.
+``open_cohort.load`` opens it. ``eccl cohort`` builds the synthetic cohort, ``eccl ingest`` builds the others.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Cohort:
     ecg: (N, 12, 5000) int16 uV, baseline removed. clips: (N, H, W, F) uint8. traits: (N, 82) float32, NaN missing.
     labels: (N, 4) bool in the order of DISEASES. quarantine: eid, file, reason, cure of excluded participants.
     complete: False while participants are still being added. row_checksums: SHA-256 of each row; None if not stored.
-    An unpaired cohort has either ECGs or clips; the other array is None. Without a table of labels, all are False.
+    An unpaired cohort has either ECGs or clips; the other array is None. Without a table, all labels are False.
     """
 
     folder: Path

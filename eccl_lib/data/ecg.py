@@ -50,7 +50,7 @@ def standardise(record: EcgRecord) -> np.ndarray:
 
 
 def _rebuild_limb_leads(signal: np.ndarray) -> np.ndarray:
-    """The signal with absent limb leads (all NaN) computed from the first two present ones."""
+    """The signal with each absent limb lead (all NaN) computed from the first two limb leads that are present."""
     absent = np.isnan(signal).all(axis=1)
     if not absent[:6].any():
         return signal
@@ -67,12 +67,11 @@ def _rebuild_limb_leads(signal: np.ndarray) -> np.ndarray:
 
 def _fill_gaps(signal: np.ndarray) -> np.ndarray:
     """The signal with missing samples interpolated linearly; a lead without any sample becomes zero."""
-    for lead in signal[np.isnan(signal).any(axis=1)]:
-        if np.isnan(lead).mean() > 0.2 and not np.isnan(lead).all():
-            raise UnreadableError("more than a fifth of a lead's samples are missing", "Leave the recording out.")
     signal = signal.copy()
     for k in np.flatnonzero(np.isnan(signal).any(axis=1)):
         known = np.flatnonzero(~np.isnan(signal[k]))
+        if len(known) and np.isnan(signal[k]).mean() > 0.2:
+            raise UnreadableError("more than a fifth of a lead's samples are missing", "Leave the recording out.")
         signal[k] = np.interp(np.arange(signal.shape[1]), known, signal[k, known]) if len(known) else 0.0
     return signal
 
@@ -95,8 +94,8 @@ def beat_period(heart_rate: float) -> int:
 def trend(signal: np.ndarray, period: int) -> np.ndarray:
     """Moving average over one period: the trend of an additive seasonal decomposition (Sec. 3.1).
 
-    signal: (..., T); returns the same shape. With an even period both ends of the window have weight 1/2. The window
-    does not fit at the first and last period // 2 samples; these take the nearest computed value.
+    signal: (..., T); returns the same shape. If the period is even, both ends of the window have weight
+    1/2. The first and last period // 2 samples, where the window does not fit, take the nearest computed value.
     """
     half = period // 2
     total = np.zeros((*signal.shape[:-1], signal.shape[-1] + 1))
@@ -150,9 +149,9 @@ def heart_rate(mv: np.ndarray, rate: float = RATE) -> float:
 
 
 def heart_rate_with_source(record: EcgRecord, mv: np.ndarray) -> tuple[float, str]:
-    """Heart rate in beats/min and its source: ``device``, else ``peaks`` (R peaks), else 60 and ``none``.
+    """Heart rate in beats/min and its source: ``device``, ``peaks`` (R peaks), or ``none`` with the default of 60.
 
-    A value outside PLAUSIBLE_RATE is skipped. The default of 60 allows the baseline to be removed.
+    A rate outside PLAUSIBLE_RATE is not used. The default is needed because the baseline is removed over one beat.
     """
     low, high = PLAUSIBLE_RATE
     if record.heart_rate is not None and low <= record.heart_rate <= high:
@@ -161,19 +160,14 @@ def heart_rate_with_source(record: EcgRecord, mv: np.ndarray) -> tuple[float, st
     return (measured, "peaks") if low <= measured <= high else (60.0, "none")
 
 
-def quality(record: EcgRecord, mv: np.ndarray) -> dict[str, float | int | str]:
+def quality(record: EcgRecord, mv: np.ndarray, source: str, drift: np.ndarray) -> dict[str, float | int | str]:
     """Quality flags of the ten seconds that are stored; a flag never excludes a recording.
 
-    mv: (12, 5000), the output of ``standardise`` for this record. ``missing_leads`` and ``flat_leads`` name leads;
-    ``clipped`` is the share of samples at a lead's extreme for 40 ms or longer; ``baseline_mv`` is the largest drift;
-    ``einthoven_uv`` is the largest |I + III - II|.
+    mv: (12, 5000), the output of ``standardise`` for this record; source: source of the heart rate; drift: baseline, in
+    the shape of ``mv``. ``missing_leads`` and ``flat_leads`` name leads;
+    ``gaps`` is the share of missing samples; ``clipped`` is the share of samples that stay at a lead's minimum or
+    maximum for at least 40 ms; ``baseline_mv`` is the largest drift; ``einthoven_uv`` is the largest |I + III - II|.
     """
-    rate, source = heart_rate_with_source(record, mv)
-    return _quality(record, mv, source, trend(mv, beat_period(rate)))
-
-
-def _quality(record: EcgRecord, mv: np.ndarray, source: str, drift: np.ndarray) -> dict[str, float | int | str]:
-    """See ``quality``. source: of the heart rate. drift: the baseline, in the shape of ``mv``."""
     used = np.isnan(record.signal[:, : int(np.ceil(SAMPLES / RATE * record.rate))])
     absent = used.all(axis=1)
     flat = (np.ptp(mv, axis=1) < FLAT_MV) & ~absent
@@ -205,7 +199,7 @@ def warnings(flags: dict[str, float | int | str]) -> list[str]:
     if flags["missing_leads"]:
         messages.append(f"not in the file: {flags['missing_leads']} (limb leads are computed, others are zero)")
     if flags["flat_leads"]:
-        messages.append(f"flat leads, electrode off: {flags['flat_leads']}")
+        messages.append(f"flat leads (electrode not connected): {flags['flat_leads']}")
     if flags["gaps"]:
         messages.append(f"{flags['gaps']:.2%} of the samples are missing and were interpolated")
     if flags["clipped"] > 0.005:
@@ -227,7 +221,7 @@ def to_microvolts(mv: np.ndarray) -> np.ndarray:
 
 
 def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
-    """One recording in the store's form: (12, 5000) int16 uV without baseline, heart rate in beats/min, quality flags.
+    """A recording as it is stored, (12, 5000) int16 uV without baseline; heart rate in beats/min; quality flags.
 
     Raises UnreadableError as ``standardise`` does, and if all leads are flat.
     """
@@ -236,7 +230,7 @@ def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | 
         raise UnreadableError("all leads are flat: no electrode was connected", "Exclude the participant.")
     rate, source = heart_rate_with_source(record, mv)
     drift = trend(mv, beat_period(rate))
-    flags = _quality(record, mv, source, drift)
+    flags = quality(record, mv, source, drift)
     return to_microvolts(np.subtract(mv, drift, out=drift)), rate, flags
 
 
@@ -250,9 +244,9 @@ def to_view(ecg: np.ndarray, rate: int) -> np.ndarray:
 def scale(batch: torch.Tensor, view: ViewConfig) -> torch.Tensor:
     """ECGs scaled to [-1, 1] in float32 (Sec. 3.1), times the view's gain. batch: (B, 12, T) uV, integer or float.
 
-    ``lead`` maps each lead's own minimum and maximum to -1 and 1, a flat lead to 0; it shifts the baseline. ``maxabs``
-    divides each lead by its largest absolute value and keeps the baseline at 0. ``fixed`` divides by the full scale and
-    clips.
+    ``view.ecg_scaling``: ``lead`` maps the minimum and maximum of each lead to -1 and 1, and a flat lead to 0; it shifts
+    the baseline. ``maxabs`` divides each lead by its largest absolute value and keeps the baseline at 0. ``fixed``
+    divides by ``view.ecg_full_scale_mv`` and clips.
     """
     import torch
 
@@ -271,7 +265,10 @@ AUGMENT_DRAWS = 5  # random numbers for one ECG
 
 
 def augment(batch: torch.Tensor, augment: AugmentConfig, draws: torch.Tensor) -> torch.Tensor:
-    """Random crop, reversal and sign flip (Sec. 3.1). batch: (B, 12, T) float; draws: (AUGMENT_DRAWS, B) in [0, 1)."""
+    """Random crop, reversal in time and sign flip (Sec. 3.1) of each ECG.
+
+    batch: (B, 12, T) float; draws: (AUGMENT_DRAWS, B), uniform in [0, 1).
+    """
     import torch
 
     draw, samples = draws.to(batch.device), batch.shape[-1]
@@ -288,8 +285,8 @@ def transform(
 ) -> torch.Tensor:
     """Crop, reverse and negate ECGs. batch: (B, C, T); the other arguments: (B,), one value per sample.
 
-    The crop keeps samples start to start + length at their place and sets the others to zero. It does not stretch the
-    signal, because the distance between beats is information.
+    The crop sets the samples outside start to start + length to zero. It does not stretch the signal, because the
+    intervals between beats are informative.
     """
     import torch
 

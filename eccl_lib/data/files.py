@@ -32,7 +32,7 @@ Record = TypeVar("Record", EcgRecord, CineRecord)
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """A file or folder with a name similar to a valid one that cannot be used. eid: "" if the name contains none."""
+    """A file or folder that cannot be used although its name is similar to a valid one. eid: "" if unknown."""
 
     eid: str
     file: str
@@ -44,8 +44,8 @@ class RejectedFile:
 class FileListing:
     """The files under the given folders.
 
-    participants: eid to kind (``ecg``, ``cine``, ``segmentation``) to paths in the order in which to try them.
-    skipped: number of skipped files by reason, for the report. facts: participant to facts from the dataset's layout.
+    participants: by eid and kind (``ecg``, ``cine``, ``segmentation``), the paths in the order in which they are tried.
+    skipped: number of skipped files by reason, for the report. facts: by participant, what the dataset's files state.
     """
 
     participants: dict[str, dict[str, tuple[Path, ...]]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class FileListing:
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def add(self, name: str, kinds: dict[str, tuple[Path, ...]], what: str) -> None:
-        """Add the first file of each kind of an unpaired recording; of two with the same name one is rejected."""
+        """Add a recording with its files by kind, or reject it if its name is taken. what: noun for the message."""
         if name in self.participants:
             reason = f"another {what} has the same name apart from its suffix or FOLDER"
             self.reject("", next(iter(kinds.values()))[0].name, reason, "Rename or remove one of them.")
@@ -72,7 +72,7 @@ class FileListing:
 
 @dataclass(frozen=True, order=True)
 class _Candidate:
-    """Sort key of a file: the last array first (the repeated measurement), then form, folder and path."""
+    """Sort key of a file: the highest array number first (a repeated measurement), then form, folder and path."""
 
     minus_array: int
     form: int  # 0 for UK Biobank's original file, larger for converted files
@@ -84,10 +84,9 @@ def find(folders: Path | Sequence[Path], visit: int = 2, segmentations: Sequence
     """List the files of one imaging visit (UK Biobank's instance) by name, at any depth of the folders.
 
     Accepted: ``eid_20205_visit_array.xml``; ``eid_20209_visit_array.zip`` or a folder of that name with DICOM files;
-    ukbb_cardiac's ``sa.nii.gz`` and ``seg_sa.nii.gz`` (or ``seg_sa_ED`` and ``seg_sa_ES``), whose eid is the name of
-    the nearest parent folder named after one. Of several arrays the last comes first; the others are used if it
-    cannot be read. segmentations: folders that are searched for segmentations only. Raises UnreadableError if a path
-    does not exist.
+    ukbb_cardiac's ``sa.nii.gz`` and ``seg_sa.nii.gz`` (or ``seg_sa_ED`` and ``seg_sa_ES``), below a folder named
+    after the participant. The file with the highest array number comes first; the others are used if it cannot be read.
+    segmentations: folders that are searched for segmentations only. Raises UnreadableError if a path does not exist.
     """
     listing = FileListing()
     candidates: dict[tuple[str, str], set[_Candidate]] = {}
@@ -141,7 +140,7 @@ def walk(root: Path, listing: FileListing) -> Iterator[Path]:
 
 
 def _parse_name(path: Path, visit: int, listing: FileListing) -> tuple[str, str, int, int, Path] | None:
-    """(eid, kind, array, form, path) of a file by its name; None if it is ignored, or noted in ``listing``."""
+    """(eid, kind, array, form, path) from a file's name; None if it is ignored, skipped or rejected."""
     name = path.name
     if name.startswith("."):
         return None
@@ -153,7 +152,7 @@ def _parse_name(path: Path, visit: int, listing: FileListing) -> tuple[str, str,
         return _nifti(match, path, visit, listing)
     if match := _ALMOST.search(name):
         eid = re.match(r"\d{7}(?=_)", name)
-        reason, cure = f"the file's name is not {_VALID}", "Finish the download, unpack or rename it."
+        reason, cure = f"the file's name is not {_VALID}", "Finish the download, or unpack or rename the file."
         listing.reject(eid[0] if eid else "", name, reason, cure)
     return None
 
@@ -206,7 +205,7 @@ def _nifti(match: re.Match, path: Path, visit: int, listing: FileListing) -> tup
 
 @contextmanager
 def reading(fault: str, cure: str = DOWNLOAD_AGAIN, quote: bool = False) -> Iterator[None]:
-    """Context in which any error becomes an UnreadableError with the error's type and, if ``quote``, its message."""
+    """Context manager that turns any error into an UnreadableError with its type and, if ``quote``, its message."""
     try:
         yield
     except UnreadableError:
@@ -231,7 +230,7 @@ def read_bytes(path: Path, largest: int) -> bytes:
 
 
 def first_readable(paths: Sequence[Path], read: Callable[[Path], Record]) -> Record:
-    """The first readable file's record, with a note if others failed. Raises the first UnreadableError if all fail."""
+    """Record of the first readable file, with a note if an earlier file failed. Raises the first error if all fail."""
     first: UnreadableError | None = None
     for path in paths:
         try:

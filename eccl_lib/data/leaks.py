@@ -77,7 +77,7 @@ def scaler_fitted_beyond_train(
 
 
 def epoch_not_best_on_validation(kept: int, validation: np.ndarray) -> list[Leak]:
-    """1.3: a saved epoch (counted from 1) that is not the first best on validation. validation: (epochs,) scores."""
+    """1.3: a saved epoch (``kept``, from 1) that is not the first with the best score. validation: (epochs,) scores."""
     scores = np.asarray(validation, dtype=float)
     best = len(scores) if np.isnan(scores).all() else int(np.nanargmax(scores)) + 1
     message = f"epoch {kept} was saved, but epoch {best} is the best on validation"
@@ -96,7 +96,7 @@ def duplicates(checksums: dict[str, Iterable[str]], split: pd.Series) -> list[Le
 
 
 def single_fact_predictors(table: pd.DataFrame, labels: np.ndarray) -> list[Leak]:
-    """2: stored columns that alone predict a disease; the user decides if they are legitimate. labels: (N, 4)."""
+    """2: columns that predict a disease on their own; the user decides if they are legitimate. labels: (N, 4)."""
     leaks = []
     for name in table.columns.difference(["eid", "split", "name", "patient"]):
         values = pd.to_numeric(table[name], errors="coerce")
@@ -137,7 +137,7 @@ def participants_in_two_splits(eids: pd.Series, split: pd.Series) -> list[Leak]:
 
 
 def wrong_split(eids: pd.Series, split: pd.Series, salt: str, parts: Sequence[int] = splits.PARTS) -> list[Leak]:
-    """3.2: participants whose split is not the one that id and salt determine, which all stages use."""
+    """3.2: participants whose split differs from the split by id and salt, which all stages use."""
     count = sum(splits.split_of(eid, salt, parts) != part for eid, part in zip(eids, split, strict=True))
     message = f"{count} participants are not in the split that their id determines"
     return [Leak("3.2", "error", message)] if count else []
@@ -155,31 +155,23 @@ def unbalanced_strata(table: pd.DataFrame, labels: np.ndarray, parts: Sequence[i
 def check(config: Config, data: Cohort) -> list[Leak]:
     """Leaks in a cohort that can be detected before training: all kinds except 1.2 and 1.3."""
     table, labels, parts = data.table, data.labels, splits.parts_of(config)
-    checksums = data.row_checksums if data.row_checksums is not None else _row_checksums(data)
-    columns = {"ECG": "ecg_sha256", "cine": "clip_sha256"}
-    contents = {name: checksums[column] for name, column in columns.items() if column in checksums}
+    arrays = {"ECG": ("ecg_sha256", data.ecg), "cine": ("clip_sha256", data.clips)}
+    contents = {
+        name: map(fill.row_checksum, rows) if data.row_checksums is None else data.row_checksums[column]
+        for name, (column, rows) in arrays.items()
+        if rows is not None
+    }
     patients = table["patient" if "patient" in table else "eid"]
     measured = enumerate(np.isfinite(data.traits).any(axis=1))
+    unknown = np.zeros_like(labels), np.zeros_like(labels)  # the store has no imaging dates
+    dated = sharded.before_and_after(config) if config.cohort == "ukb" else None
     traits = [fill.row_checksum(data.traits[k]) if known else f"none {k}" for k, known in measured]
     return (
         empty_splits(table["split"])
         + duplicates({**contents, "set of traits": traits}, table["split"])
         + single_fact_predictors(table, labels)
-        + temporal_leakage(config.store.labels, *_before_and_after(config, data))
+        + temporal_leakage(config.store.labels, *(dated or unknown))
         + participants_in_two_splits(patients, table["split"])
         + wrong_split(patients, table["split"], config.store.split_salt, parts)
         + unbalanced_strata(table, labels, parts)
     )
-
-
-def _row_checksums(data: Cohort) -> pd.DataFrame:
-    arrays = {"ecg_sha256": data.ecg, "clip_sha256": data.clips}
-    return pd.DataFrame({name: [fill.row_checksum(row) for row in rows] for name, rows in arrays.items()})
-
-
-def _before_and_after(config: Config, data: Cohort) -> tuple[np.ndarray, np.ndarray]:
-    """Prevalent and incident labels, (N, 4) bool each; all False if the store has no imaging dates."""
-    unknown = np.zeros_like(data.labels)
-    if config.cohort != "ukb":
-        return unknown, unknown
-    return sharded.before_and_after(config) or (unknown, unknown)

@@ -1,8 +1,4 @@
-"""Open a cohort by its config, build the embedded cohort if it is missing, and verify a cohort's files.
-
-``eccl cohort --scale demo`` builds the embedded cohort. ``eccl ingest ukb`` builds
-the store of UK Biobank's files and ``eccl ingest`` a store of ECGs or cines alone.
-"""
+"""Open a cohort by its config, build the embedded cohort if it is missing, and verify a cohort's files."""
 
 import shlex
 from collections.abc import Collection
@@ -61,13 +57,11 @@ def _require_arrays(cohort: str, needs: Collection[str]) -> None:
     plural = {"ecg": "ECGs", "clips": "cines"}
     required = "ECGs and cines of the same participants" if len(needs) > 1 else plural[next(iter(needs))]
     stage = {"ecg": "pretrain_ecg", "clips": "pretrain_cmr"}[has[0]]
+    option = {"ecg": "mae.start_from", "clips": "cmr_training.start_from"}[has[0]]
     raise ConfigError(
         f"the cohort {cohort} contains only {plural[has[0]]}, but this stage needs {required}. Use the cohort with the "
-        f"stage {stage}; a training on another cohort can start from its weights ({_START[has[0]]}, docs/formats.md)."
+        f"stage {stage}; a training on another cohort can start from its weights ({option}, docs/formats.md)."
     )
-
-
-_START = {"ecg": "mae.start_from", "clips": "cmr_training.start_from"}
 
 
 def command(config: Config) -> str:
@@ -83,17 +77,10 @@ def command(config: Config) -> str:
 def _open(folder: Path, mark: str, progress: Log) -> Cohort:
     store = folder / "store"
     verify(folder)
-    arrays = {name: np.load(store / f"{name}.npy", mmap_mode="r") for name in ("ecg", "clips")}
-    return Cohort(
-        folder=folder,
-        fingerprint=mark,
-        table=pd.read_parquet(store / "table.parquet"),
-        traits=np.load(store / "traits.npy"),
-        labels=np.load(store / "labels.npy"),
-        quarantine=pd.read_parquet(store / "quarantine.parquet"),
-        progress=progress,
-        **arrays,
-    )
+    table, quarantine = (pd.read_parquet(store / f"{name}.parquet") for name in ("table", "quarantine"))
+    ecg, clips = (np.load(store / f"{name}.npy", mmap_mode="r") for name in ("ecg", "clips"))
+    traits, labels = (np.load(store / f"{name}.npy") for name in ("traits", "labels"))
+    return Cohort(folder, mark, table, ecg, clips, traits, labels, quarantine, progress)
 
 
 def verify(folder: Path, all_files: bool = False) -> None:

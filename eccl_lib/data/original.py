@@ -33,7 +33,7 @@ def cine_of(config: Config, data: Cohort, row: int) -> CineRecord:
 
 
 def heart_of(config: Config, data: Cohort, row: int) -> CineRecord:
-    """The stored slice of a cohort's row, read again, with the heart located by the method used for the store."""
+    """The stored slice of a row's cine, read again, with the heart located by the same method as in the store."""
     paths = _files(config, data, row)
     if paths is None:
         return providers.locate(cine_of(config, data, row), config.store.slice_choice)
@@ -51,7 +51,7 @@ def file_names(config: Config, data: Cohort, row: int) -> list[str]:
 
 
 def _files(config: Config, data: Cohort, row: int) -> Paths | None:
-    """A row's source files by kind; None if it was rendered. Raises UnreadableError if UK Biobank's files moved."""
+    """A row's source files by kind; None if it was rendered. Raises UnreadableError if a UK Biobank file is missing."""
     eid = data.table["eid"].iloc[row]
     if config.cohort == "ukb":
         slots = plan.read_slots(data.folder).set_index("eid")["files"]

@@ -23,7 +23,7 @@ class CineRecord:
 
     images: (S, F, H, W) of any real dtype, in the scanner's units.
     labels: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV myocardium, 3 RV; None without a segmentation.
-    box: bounding box of the heart if there are no labels: top, left, bottom, right in pixels, the last two exclusive.
+    box: bounding box of the heart if there are no labels, as in ``cmr.heart_box``.
     segmenter: the method that located the heart (``providers.CHOICES``), "" if none ran. flagged: True if two methods
     disagree.
     """

@@ -13,8 +13,8 @@ class Rows:
     """Read-only array: row k is row ``slots[k] % shard`` of file number ``slots[k] // shard``.
 
     It is indexed like a memory map: by an integer, a slice, an integer array or a mask, and by further axes. A file is
-    opened at its first read. At most a quarter of the process's open-file limit (often 1,024; UK Biobank has 1,298
-    shards) is open at once; the least recently used file is closed first.
+    opened at its first read. At most a quarter of the process's limit of open files is used (the limit is often
+    1,024; UK Biobank has 1,298 shards); the least recently used file is closed first.
     """
 
     def __init__(self, files: Sequence[Path], shard: int, slots: np.ndarray, row_shape: tuple[int, ...], dtype: Any):

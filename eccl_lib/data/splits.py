@@ -35,8 +35,8 @@ def balance(table: pd.DataFrame, labels: np.ndarray, parts: Sequence[int] = PART
     """Test if each stratum is split in the ratio of ``parts`` within binomial error.
 
     table: columns split, sex, age. labels: (N, 4) bool. Returns one row per stratum and split: stratum, split, n (size
-    of the stratum), found (participants in the split), expected, low and high (interval that holds for all strata with
-    probability 1 - UNLIKELY, Bonferroni) and even (found is inside).
+    of the stratum), found (participants in the split), expected, low and high (Bonferroni-corrected interval; all
+    intervals hold with probability 1 - UNLIKELY), and even (True if found is inside the interval).
     """
     split = table["split"].to_numpy()
     from scipy.stats import binom

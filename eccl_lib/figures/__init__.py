@@ -12,7 +12,7 @@
 | style, colours | shared style |
 """
 
-# ruff: noqa: F401 (the names are for import from here)
+# ruff: noqa: F401 (these names are imported from this package)
 from eccl_lib.figures.examples import attention_maps, mae_reconstructions, retrieval_examples
 from eccl_lib.figures.hearts import heart_overlays
 from eccl_lib.figures.latent import fig2a_latent, fig2d_umap, similarity_matrix, umap_diseases

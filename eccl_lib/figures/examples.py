@@ -26,8 +26,8 @@ def mae_reconstructions(
 ) -> Figure:
     """Original and reconstructed ECGs of the masked autoencoder: one column per ECG, one row per lead.
 
-    examples: model input, reconstruction and mask (1 masked, 0 visible), each (12, T). rate: Hz. seconds: how much is
-    drawn. The titles give the MSE over all masked samples of all 12 leads, and that of each lead's mean value.
+    examples: model input, reconstruction and mask (1 masked, 0 visible), each (12, T). rate: Hz. seconds: duration
+    shown. The titles give the MSE over all masked samples of all 12 leads, and that of each lead's mean value.
     """
     fig = new_figure(height=0.85 * len(leads) + 1.1)
     axes = fig.subplots(len(leads), len(examples), sharex=True, sharey=True, squeeze=False)

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from eccl_lib.figures.colours import BLUE, ORANGE, PALE, VERMILION
 from eccl_lib.figures.style import footer, hide_ticks, new_figure, signed, styled, task_title
 
-MOST_SHOWN = 600  # rows and columns of a matrix; more would be smaller than a printed dot
+MOST_SHOWN = 600  # rows and columns of a matrix; with more, a cell would be smaller than a printed dot
 
 
 @styled

@@ -23,8 +23,8 @@ Curve = tuple[np.ndarray, np.ndarray, str]  # labels (n,) bool, scores (n,) or (
 def roc_curves(curves: Mapping[str, Curve], *, title: str = "", banded: str | None = None) -> Figure:
     """ROC curves of one disease.
 
-    curves: name to labels (n,), scores (n,) or (seeds, n) and legend text (AUC with interval); of several seeds the
-    mean curve is drawn. banded: the curve that is drawn with its 95 % pointwise band.
+    curves: name to labels (n,), scores (n,) or (seeds, n) and legend text (AUC with interval); for several seeds
+    the mean curve is drawn. banded: name of the curve with a pointwise 95 % band.
     """
     fig = new_figure(height=3.5 + 0.17 * len(curves), width=4.2)  # fits one column of a paper (3.5 inches)
     ax = fig.add_subplot()
@@ -41,7 +41,7 @@ def roc_curves(curves: Mapping[str, Curve], *, title: str = "", banded: str | No
 def roc_panels(panels: Mapping[str, Mapping[str, Curve]], *, banded: str | None = None) -> Figure:
     """ROC curves of several rows of Table 1, one panel per disease; the legends give AUC and interval.
 
-    panels: disease code to the curves of ``roc_curves``. banded: the row that is drawn with its pointwise band.
+    panels: disease code to the curves of ``roc_curves``. banded: the row with a pointwise band.
     """
     most = max(len(curves) for curves in panels.values())
     rows = -(-len(panels) // 2)

@@ -1,1 +1,1 @@
-"""Files, locks, checksums, progress and worker processes; nothing here knows of ECGs or hearts."""
+"""Files, locks, checksums, progress and worker processes, independent of ECGs and hearts."""

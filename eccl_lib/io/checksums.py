@@ -1,4 +1,4 @@
-"""Whether a store's files still hold what was written: read through once, then known by size and time of change."""
+"""Integrity of a store's files: verified once by content, afterwards recognised by size and modification time."""
 
 import contextlib
 from collections.abc import Iterable
@@ -11,21 +11,21 @@ NOTES = "verified.json"
 
 
 def changed(folder: Path, files: Iterable[Path]) -> list[Path]:
-    """Those files that are not as they were when they were last found right; all of them without notes."""
+    """Files that have changed since their last verification; all files if none is recorded."""
     known = _notes(folder)
     return [path for path in files if known.get(_name(folder, path)) != _look(path)]
 
 
 def note(folder: Path, files: Iterable[Path]) -> None:
-    """Remember that these files have just been found right. A folder that cannot be written is checked every time."""
+    """Record that these files have just been verified. If the folder is read-only, they are verified every time."""
     known = _notes(folder) | {_name(folder, path): _look(path) for path in files}
     with contextlib.suppress(OSError):
         write_json(folder / NOTES, known)
 
 
 def damaged(path: Path, cure: str) -> DamagedError:
-    """The error for a file that does not hold what was written."""
-    return DamagedError(f"{path} is not as it was built. {cure}")
+    """Error for a file whose content has changed since it was written. cure: what to do."""
+    return DamagedError(f"{path} has changed since it was built. {cure}")
 
 
 def _name(folder: Path, path: Path) -> str:

@@ -13,9 +13,9 @@ from eccl_lib.config.errors import DamagedError
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` make a temporary file, then rename it to ``path``: readers see the old or the new file.
+    """Write a temporary file with ``write``, then rename it to ``path``: readers see either the old or the new file.
 
-    Raises OSError where the disk is full or read-only; ``path`` then stays unchanged.
+    Raises OSError if the disk is full or read-only; ``path`` is then unchanged.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -59,7 +59,7 @@ def write_frame(path: Path, frame: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises DamagedError where the file is not JSON."""
+    """Content of a JSON file. Raises DamagedError if it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

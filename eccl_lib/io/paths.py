@@ -1,4 +1,4 @@
-"""All paths. The environment variable ECCL_RUNS moves the folder of results."""
+"""All paths. The environment variable ECCL_RUNS sets the folder of results."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ def runs_root() -> Path:
 
 
 def ukb_root() -> Path:
-    """``runs/ukb``: the store of UK Biobank's files, shared by all scales, and the list of withdrawals."""
+    """``runs/ukb``: the store built from UK Biobank's files, shared by all scales, and the list of withdrawals."""
     return runs_root() / "ukb"
 
 
@@ -37,12 +37,12 @@ def run_dir(scale: str, cohort: str, stage: str, variant: str, task: str, seed: 
 
 
 def figures_dir(scale: str, cohort: str) -> Path:
-    """Figures and tables."""
+    """Folder of the figures and tables."""
     return scale_root(scale, cohort) / "figures"
 
 
 def notebooks_dir(scale: str, cohort: str) -> Path:
-    """Executed notebooks."""
+    """Folder of the executed notebooks."""
     return scale_root(scale, cohort) / "notebooks"
 
 

@@ -1,4 +1,4 @@
-"""Progress: a log is any function of one line; a terminal or a notebook shows steps as a bar."""
+"""Progress logs: a log is a function that receives one line; terminals and notebooks show steps as a bar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class StepLine(str):
-    """A line about step ``done`` of ``total``, such as an epoch. A plain log prints it, a ``Console`` moves a bar."""
+    """A line about step ``done`` of ``total``, such as an epoch. A plain log prints it, a ``Console`` updates a bar."""
 
     done: int
     total: int
@@ -26,7 +26,7 @@ class StepLine(str):
 
 
 def with_prefix(log: Log, prefix: str) -> Log:
-    """A log that puts ``prefix`` in front of each line and keeps steps as steps."""
+    """A log that adds ``prefix`` to the start of each line; a StepLine stays a StepLine."""
 
     def prefixed(line: str) -> None:
         text = f"{prefix}  {line}"
@@ -38,7 +38,7 @@ def with_prefix(log: Log, prefix: str) -> Log:
 class Console:
     """The log of a terminal or of a live notebook: one tqdm bar for steps, plain lines for the rest.
 
-    Where there is neither, as under papermill or with output in a file, it prints every line.
+    Otherwise, as under papermill or with output to a file, it prints every line.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Console:
             self._bar.write(line, file=sys.stdout) if self._bar is not None else print(line, flush=True)
 
     def _step(self, line: StepLine) -> None:
-        from tqdm import tqdm  # late: timm imports it anyway, a plain ``import eccl_lib`` must not
+        from tqdm import tqdm  # imported here, because a plain ``import eccl_lib`` must not import it
 
         if self._bar is None or self._bar.total != line.total or line.done < self._bar.n:
             self.close()
@@ -64,14 +64,14 @@ class Console:
             self.close()
 
     def close(self) -> None:
-        """End the bar; its last state stays as a line."""
+        """Close the bar; its last state remains as a line."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
 def is_interactive() -> bool:
-    """Whether a person sees standard output: a terminal, or a notebook in JupyterLab (not under papermill)."""
+    """Whether standard output is shown live: in a terminal or a JupyterLab notebook, not under papermill."""
     return sys.stdout.isatty() or ("ipykernel" in sys.modules and "JPY_SESSION_NAME" in os.environ)
 
 
@@ -98,7 +98,7 @@ class Counter:
             self.log(f"{self.label}: {self.done:,} of {self.total:,} participants are finished already")
 
     def add(self, count: int) -> None:
-        """``count`` more are finished."""
+        """Add ``count`` finished participants."""
         self.done += count
         spent = time.monotonic() - self.start
         if spent - self.last > SECONDS_BETWEEN_LINES or self.done == self.total:
@@ -110,7 +110,7 @@ class Counter:
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration for a reader: 8 ms, 45 s, 12 min, 3 h 20 min."""
+    """A duration as text: 8 ms, 45 s, 12 min, 3 h 20 min."""
     minutes = round(seconds / 60)
     if seconds == 0 or seconds >= 1:
         if seconds < 90:

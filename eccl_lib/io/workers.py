@@ -1,4 +1,4 @@
-"""Worker processes: in this process, in processes beside it (loky) or on a Dask cluster; joblib drives them all."""
+"""Run calls in this process, in local worker processes (loky) or on a Dask cluster, always through joblib."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from eccl_lib.io import paths
 from eccl_lib.io.files import write_text
 
 BACKENDS = ("loky", "dask")
-Call = tuple[Callable[..., Any], tuple, dict]  # what joblib.delayed makes
+Call = tuple[Callable[..., Any], tuple, dict]  # the result of joblib.delayed
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Which workers run the calls.
+    """The workers that run the calls.
 
-    jobs: processes on this machine; 1 is this process itself. scheduler: address of a Dask scheduler, all of whose
-    workers are used. resources: that each call takes of a Dask worker, such as {"GPU": 1}.
+    jobs: number of processes on this machine; 1 is this process itself. scheduler: address of a Dask scheduler; all its
+    workers are used. resources: what each call takes of a Dask worker, such as {"GPU": 1}.
     """
 
     backend: str = "loky"
@@ -44,11 +44,11 @@ class Workers:
         if self.jobs < 1:
             raise ConfigError(f"--jobs is {self.jobs}; give 1 or more")
         if (self.backend == "dask") != bool(self.scheduler):
-            raise ConfigError("a Dask cluster is given as --backend dask --scheduler ADDRESS, both together")
+            raise ConfigError("a Dask cluster needs both --backend dask and --scheduler ADDRESS")
 
 
 class Pool:
-    """Runs calls in parallel. size: at a time; lost: its error where a worker died; local: whether we started it."""
+    """Runs calls in parallel. size: number of workers; lost: error after a worker's death; local: on this machine."""
 
     def __init__(self, size: int, backend: Callable[[], Any], lost: type[Exception], local: bool) -> None:
         self.size, self.lost, self.local, self._backend = size, lost, local, backend
@@ -59,16 +59,16 @@ class Pool:
 
         options = {"batch_size": 1, "pre_dispatch": pre_dispatch, "return_as": "generator_unordered"}
         if self.local:
-            options["inner_max_num_threads"] = 1  # of BLAS in a worker process
+            options["inner_max_num_threads"] = 1  # threads of BLAS in a worker process
         yield from joblib.Parallel(n_jobs=self.size, backend=self._backend(), **options)(calls)
 
 
 @contextlib.contextmanager
 def pool(workers: Workers, shared: Path, log: Callable[[str], None] = print) -> Iterator[Pool]:
-    """The pool of these workers. shared: a folder that each must see. Raises ConfigError where one cannot."""
+    """The pool of these workers. shared: a folder that each must see. Raises ConfigError if one does not."""
     if workers.backend == "loky":
         with warnings.catch_warnings():
-            # loky replaces a worker that grew by 300 MB, as importing torch does; no call is lost by that.
+            # loky replaces a worker that grew by 300 MB, for example by importing torch; no call is lost.
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
             warnings.filterwarnings("ignore", message=".*tasks (which were still|have been successfully)")
             yield Pool(workers.jobs, lambda: "loky", BrokenExecutor, local=True)
@@ -120,25 +120,25 @@ def _check(client: Any, shared: Path) -> None:
 
 
 def _unseen(path: Path, token: str) -> str:
-    """On a worker: the folder that it does not see, with its machine's name, or "". token: content of ``path``."""
+    """In a worker: folder and machine if it does not see the folder, else "". token: content of ``path``."""
     seen = path.is_file() and path.read_text() == token
     return "" if seen else f"{path.parent} on {platform.node()}"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a worker inherits from the process that sends calls. parent: a worker ends with this process."""
+    """Settings that a worker takes from the process that sends calls. parent: a worker ends when this process ends."""
 
     runs: str  # ECCL_RUNS; the default depends on where the package lies, so it is always set
     parent: int | None
 
     @classmethod
     def here(cls, pool: Pool) -> Setting:
-        """Of this process."""
+        """The settings of this process."""
         return cls(str(paths.runs_root()), os.getpid() if pool.local else None)
 
 
-_one_call = threading.Lock()  # torch's random numbers belong to the process, not to a thread
+_one_call = threading.Lock()  # torch has one random state per process, not per thread
 
 
 @contextlib.contextmanager
@@ -155,7 +155,7 @@ def entered(setting: Setting) -> Iterator[None]:
 
 @functools.cache
 def _end_with(parent: int) -> None:
-    """End this process when its parent has ended; a training has its checkpoints."""
+    """End this process after its parent has ended; a training can resume from its checkpoint."""
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
@@ -166,9 +166,9 @@ def _watch(parent: int) -> None:
 
 
 def run_all(calls: Iterable[tuple[Any, ...]], workers: Workers, shared: Path, finished: Callable[[Any], None]) -> None:
-    """Run calls (function, arguments...) in parallel, drawn as they are needed; ``finished`` receives each result.
+    """Run calls (function, arguments...) in parallel, read when needed; ``finished`` receives each result.
 
-    shared: a folder that all workers must see. Raises BrokenExecutor where a worker died.
+    shared: a folder that all workers must see. Raises BrokenExecutor if a worker dies.
     """
     import joblib
 
@@ -195,7 +195,7 @@ def _dask_backend() -> type:
     class SteadyDask(DaskDistributedBackend):
         """joblib's Dask backend without three of its defects (joblib 1.6).
 
-        It runs on the cluster even with one worker, raises where Dask gave up a task instead of waiting for ever, and
+        It runs on the cluster even with one worker, raises if Dask gave up a task instead of waiting forever, and
         cancels the tasks of an aborted call.
         """
 

@@ -138,7 +138,7 @@ def test_rows_of_a_gpu_have_targets_of_their_own_and_are_shown_once_measured():
     assert "a GPU" not in page.table(CASES, {})
     measures = {"ratio": 1.3, "seconds": 0.01, "reference_seconds": 0.013}
     found = {"alignment_step_gpu": {"measures": measures, "machine": "a card", "load": [0.0]}}
-    assert "10 ms / 13 ms, by the clock" in page.table(CASES, found)
+    assert "10 ms / 13 ms, wall-clock time" in page.table(CASES, found)
 
 
 @pytest.mark.parametrize("gpu", [False, True])

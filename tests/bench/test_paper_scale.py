@@ -38,7 +38,7 @@ def calls(tiny_store, tmp_path_factory):
 
 def test_out_of_time_it_says_what_is_left_and_the_same_command_ends(calls):
     (first, early), (second, late) = calls
-    assert first.returncode == paper_scale.UNFINISHED and "the same command goes on" in first.stdout
+    assert first.returncode == paper_scale.UNFINISHED and "run the same command again" in first.stdout
     assert "align I48" in early["left"]
     assert second.returncode == 0 and late["left"] == []
     done = ["cohort", "pretrain_ecg", "pretrain_cmr I48", "features I48", "align I48"]
@@ -59,7 +59,7 @@ def test_the_build_of_the_features_has_a_row_in_clips_by_the_clock(calls):
     assert built["n"] == 80 and built["seconds"] > 0  # of all participants, not of the training ones alone
     assert built["samples_per_second"] == pytest.approx(80 / built["seconds"])
     (line,) = (line for line in paper_scale.table(late).splitlines() if line.startswith("| features I48"))
-    assert "frozen Swin 16" in line and "to read alone" in line
+    assert "frozen Swin 16" in line and "reading alone" in line
 
 
 SLEEPER = """

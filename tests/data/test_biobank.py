@@ -265,14 +265,14 @@ def test_a_damaged_table_or_shard_is_detected_and_the_command_repairs_it(biobank
     before = bytes_of(folder)
     table = folder / "store" / "table.parquet"
     table.write_bytes(table.read_bytes()[:-1])
-    with pytest.raises(DamagedError, match=r"table\.parquet is not as it was built"):
+    with pytest.raises(DamagedError, match=r"table\.parquet has changed since it was built"):
         open_cohort.load(small())
     build(biobank)
     shard = folder / "store" / "shards" / "clips-00000.npy"
     with shard.open("r+b") as handle:
         handle.seek(5000)
         handle.write(b"\xff\x00\xff")
-    with pytest.raises(DamagedError, match=r"clips-00000\.npy is not as it was built. Remove it"):
+    with pytest.raises(DamagedError, match=r"clips-00000\.npy has changed since it was built. Remove it"):
         open_cohort.load(small())
     shard.unlink()
     with pytest.raises(DamagedError, match=r"clips-00000\.npy"):

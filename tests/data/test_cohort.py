@@ -115,7 +115,7 @@ def test_a_changed_byte_raises_an_error_at_the_next_open(runs, capsys):
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DamagedError, match=r"traits\.npy is not as it was built"):
+    with pytest.raises(DamagedError, match=r"traits\.npy has changed since it was built"):
         open_cohort.load(small())
 
 

@@ -19,6 +19,12 @@ def draws(modality, count, seed):
     return torch.rand(modality.AUGMENT_DRAWS, count, generator=torch.Generator().manual_seed(seed))
 
 
+def quality(record: EcgRecord, mv: np.ndarray) -> dict:
+    """Flags of ``ecg.quality``, with heart rate and baseline as in ``ecg.preprocess``."""
+    rate, source = ecg.heart_rate_with_source(record, mv)
+    return ecg.quality(record, mv, source, ecg.trend(mv, ecg.beat_period(rate)))
+
+
 def beats(heart_rate: float, rate: float = 500, seconds: float = 10, seed: int = 0) -> np.ndarray:
     """ECG (12, T) in mV: spikes of 30 ms, smaller and slower T waves, noise, and consistent limb leads."""
     rng = np.random.default_rng(seed)
@@ -69,7 +75,7 @@ def test_heart_rate_of_a_flat_signal_is_nan_and_the_baseline_uses_sixty():
     silent = EcgRecord(np.zeros((12, 5000)), 500)
     assert np.isnan(ecg.heart_rate(silent.signal))
     assert ecg.heart_rate_with_source(silent, silent.signal) == (60.0, "none")
-    flags = ecg.quality(silent, silent.signal)
+    flags = quality(silent, silent.signal)
     assert (flags["heart_rate_from"], flags["flat_leads"]) == ("none", " ".join(LEADS))
     with pytest.raises(UnreadableError, match="all leads are flat"):
         ecg.preprocess(silent)
@@ -117,7 +123,7 @@ def test_missing_chest_leads_are_zero_and_flagged():
     record = EcgRecord(holed, 500)
     mv = ecg.standardise(record)
     assert not mv[[7, 11]].any()
-    flags = ecg.quality(record, mv)
+    flags = quality(record, mv)
     assert flags["missing_leads"] == "V2 V6"
     assert flags["flat_leads"] == ""
     assert any("V2 V6" in line for line in ecg.warnings(flags))
@@ -140,7 +146,7 @@ def test_gaps_are_interpolated_and_counted():
     record = EcgRecord(holed, 500)
     mv = ecg.standardise(record)
     assert np.isfinite(mv).all()
-    assert ecg.quality(record, mv)["gaps"] == pytest.approx(50 / 60_000, abs=1e-6)
+    assert quality(record, mv)["gaps"] == pytest.approx(50 / 60_000, abs=1e-6)
 
 
 def test_quality_depends_only_on_the_ten_seconds_used():
@@ -148,7 +154,7 @@ def test_quality_depends_only_on_the_ten_seconds_used():
     later, early = long.copy(), long.copy()
     later[8, 6000:] = np.nan  # V3 is missing after twelve seconds
     early[8, :5600] = np.nan  # V3 is missing in the ten seconds used
-    flags = [ecg.quality(record, ecg.standardise(record)) for record in (EcgRecord(x, 500.0) for x in (later, early))]
+    flags = [quality(record, ecg.standardise(record)) for record in (EcgRecord(x, 500.0) for x in (later, early))]
     assert (flags[0]["gaps"], flags[0]["missing_leads"]) == (0, "")
     assert (flags[1]["gaps"], flags[1]["missing_leads"]) == (0, "V3")
 
@@ -159,13 +165,13 @@ def test_quality_flags_flat_clipped_and_swapped_leads():
     bad[9] = np.clip(3 * bad[9] + np.sin(np.arange(5000) / 300), -0.8, 0.8)
     bad[2] = -bad[2]
     record = EcgRecord(bad, 500)
-    flags = ecg.quality(record, ecg.standardise(record))
+    flags = quality(record, ecg.standardise(record))
     assert flags["flat_leads"] == "V3"
     assert flags["clipped"] > 0.01
     assert flags["einthoven_uv"] > 100
     assert len(ecg.warnings(flags)) == 3
     fine = EcgRecord(beats(60), 500)
-    assert ecg.warnings(ecg.quality(fine, ecg.standardise(fine))) == []
+    assert ecg.warnings(quality(fine, ecg.standardise(fine))) == []
 
 
 def test_the_view_keeps_low_frequencies_and_removes_those_above_its_nyquist_frequency():

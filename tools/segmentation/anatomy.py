@@ -2,8 +2,8 @@
 
 Lengths are in mm, angles are measured from the direction to the RV (the septum). A heart is drawn at K levels of
 contraction, from 0 (end diastole) to 1 (end systole). In each direction the cavity's radius decreases by the fractional
-shortening, and the wall's area is constant apart from a gain by longitudinal shortening. A thick wall therefore closes
-the cavity to a small star, whose spikes are the gaps between the papillary muscles.
+shortening, and the wall's area is constant apart from a gain by longitudinal shortening. With a thick wall, the
+cavity therefore becomes a small star at end systole. The spikes of the star are the gaps between the papillary muscles.
 """
 
 from __future__ import annotations

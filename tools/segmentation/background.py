@@ -60,7 +60,7 @@ def tissue(dice: Dice, apex: torch.Tensor) -> Tissue:
     fat = torch.where(dice.coin(0.75), blood * dice.uniform(0.5, 1.8), blood * dice.uniform(0.05, 0.5))
     edge = dice.uniform(0.5, 1.5)
     oblique = torch.where(apex | dice.coin(0.12), dice.uniform(1.0, 4.0), edge)
-    rv_blood = blood * dice.uniform(0.75, 1.5)  # nearer to the chest's coil
+    rv_blood = blood * dice.uniform(0.75, 1.5)  # closer to the receive coil on the chest
     return Tissue(blood, rv_blood, muscle, fat, lung, muscle * dice.uniform(0.5, 2.0), edge, oblique)
 
 

@@ -2,8 +2,8 @@
 
 The network's input has three planes: the frame, the mean over the beat and the signed first harmonic over the beat. The
 harmonic is positive where the image is bright at end diastole and dark at end systole, i.e. only inside the ventricles.
-Hearts are therefore drawn in K coupled phases. A fifth of the hearts has no time (mean = frame, harmonic = 0), so that
-the network can also segment single frames.
+Hearts are therefore drawn in K coupled phases. A fifth of the hearts is drawn without time (mean = frame, harmonic =
+0), so that the network can also segment single frames.
 """
 
 from __future__ import annotations

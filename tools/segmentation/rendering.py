@@ -149,8 +149,8 @@ def _papillary(
 ) -> torch.Tensor:
     """Draw one papillary muscle: free in the blood when the ventricle is full, next to the wall when it is empty.
 
-    Its size is constant while the cavity shrinks, up to a limit of about an eighth of the cavity; the rest is part of
-    the wall, which has a star-shaped contour.
+    Its size is constant while the cavity shrinks, but at most about an eighth of the cavity. The rest of the muscle is
+    part of the wall, which has a star-shaped contour.
     """
     full = h.radius[:, :1]
     size = (1.2 + dice.uniform(0.04, 0.3) * full).minimum(0.36 * h.radius)

@@ -155,7 +155,7 @@ def learning_rate(plan: Plan, step: int) -> float:
 
 
 class SegmentationJob(TrainingJob):
-    """One epoch per chunk. The last weights count, so there is no validation score."""
+    """One epoch per chunk. The weights of the last epoch are used, so there is no validation score."""
 
     def __init__(self, plan: Plan, start: Path | None = None, chunks: int | None = None) -> None:
         model, data = Averaged(plan, start), Images(plan)

@@ -77,10 +77,10 @@ def parse_xml(data: bytes) -> Element:
 
 
 def _tree(data: bytes | str) -> Element:
-    """The same tree as ElementTree's parser, but document types and entities raise UnreadableError.
+    """Root element of the tree that ElementTree would give. Document types and entities raise UnreadableError.
 
-    It takes a quarter of the time, because text is buffered in large blocks, and a file with only ASCII bytes is read
-    as UTF-8 instead of the declared encoding.
+    This takes a quarter of ElementTree's time, because text is buffered in large blocks, and a file with only ASCII
+    bytes is read as UTF-8 instead of the declared encoding.
     """
     parser, builder = expat.ParserCreate("utf-8" if data.isascii() else None, "}"), TreeBuilder()
     parser.buffer_text, parser.buffer_size = True, 2**16
@@ -105,7 +105,10 @@ def _reject(*declaration: object) -> None:
 
 
 def _as_text(data: bytes) -> str:
-    """Text of an XML file with a wrong encoding, without declaration and invalid characters; what is read is ASCII."""
+    """Text of an XML file with a wrong encoding, without its declaration and without invalid characters.
+
+    Latin-1 decodes any byte, and all values that are read are ASCII.
+    """
     is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     text = data.decode("utf-16", errors="replace") if is_utf16 else data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     return _BARE_AMPERSAND.sub("&amp;", _CONTROL.sub("", re.sub(r"^\s*<\?xml[^>]*\?>", "", text)))

@@ -74,7 +74,10 @@ def _csv_rate(settings: dict[str, str], clock_name: str, clock: np.ndarray | Non
 
 
 def read_npy(path: Path) -> EcgRecord:
-    """Read an array with rate and leads in a JSON file beside it; see NPY. Raises UnreadableError."""
+    """Read an array, leads x samples or samples x leads, with rate and leads in a JSON file beside it; see NPY.
+
+    Raises UnreadableError, also if both axes have the length of the list of leads.
+    """
     rate, leads, unit = _sidecar(path)
     if path.stat().st_size > LARGEST_TEXT:
         raise UnreadableError(f"the array has more than {LARGEST_TEXT / 2**20:.0f} MB", "Write one ECG per file.")

@@ -46,7 +46,7 @@ def _read_xml(path: Path) -> EcgRecord:
     return cardiosoft.read_tree(cardiosoft.parse_xml(data))
 
 
-# How a format is recognised by a file's first 1,024 bytes, and its reader. CSV is what remains.
+# Test of a file's first 1,024 bytes, and reader, for each format. Other text files are read as CSV.
 ECG_FORMATS: list[tuple[Callable[[bytes], bool], Callable[[Path], EcgRecord]]] = [
     (lambda start: start[128:132] == b"DICM", dicom_waveform.read),
     (lambda start: start.startswith(b"\x93NUMPY"), csv_npy.read_npy),

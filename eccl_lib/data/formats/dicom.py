@@ -78,7 +78,7 @@ class Header:
 def read_header(data: bytes, source: int = -1, size: int | None = None) -> Header:
     """Read the header of a DICOM file. Raises UnreadableError if the file is not a single-frame image.
 
-    size: of the whole file, if ``data`` is only its beginning; raises UnreadableError also if ``data`` is too short.
+    size: bytes of the whole file, if ``data`` is only its beginning. Raises UnreadableError if this is too short.
     """
     if not is_dicom(data):
         raise UnreadableError("the file is not DICOM")
@@ -103,8 +103,8 @@ def is_dicom(data: bytes) -> bool:
 def _walk(data: bytes) -> tuple[dict | None, int]:
     """Values of TAGS and the offset of the pixels in an uncompressed explicit little-endian file.
 
-    Returns None if the file needs a full parser. This takes a tenth of the time of a full parser, which needs almost a
-    millisecond per file; a study has hundreds of files.
+    The values are None if the file needs a full parser. A full parser takes ten times as long, almost a millisecond per
+    file; a study has hundreds of files.
     """
     values: dict = {}
     syntax = b""

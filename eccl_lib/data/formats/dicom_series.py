@@ -27,9 +27,9 @@ LARGEST_HEADER = 2**20
 def open_file(path: Path, any_name: bool = False) -> CineFile:
     """Open a short-axis stack: headers are read now, pixels are decoded on demand. Raises UnreadableError.
 
-    any_name: accept any series name, but only one study; by default UK Biobank's series is required. Tags decide what
-    an image is; a manifest is only used to count missing files. If a decoded image of a zip turns out to be damaged,
-    the stack is arranged again without all damaged images.
+    any_name: accept any series name, but only one study; by default UK Biobank's series is required. Images are
+    selected by their tags; a manifest is only used to count missing files. If an image of a zip is found to be damaged
+    when it is decoded, the stack is arranged again without the damaged images.
     """
     path = Path(path)
     notes: list[str] = []
@@ -155,7 +155,10 @@ def _likely(headers: list[dicom.Header]) -> list[dicom.Header]:
 
 
 def _short_axis(headers: list[dicom.Header], notes: list[str]) -> list[dicom.Header]:
-    """Headers of UK Biobank's short-axis cine, or all if none is described. Raises UnreadableError if there is none."""
+    """Headers of UK Biobank's short-axis cine; all headers if no image has a series description.
+
+    Raises UnreadableError if all descriptions are of other series.
+    """
     selected = [header for header in headers if SHORT_AXIS.match(header.description.strip())]
     if not selected and not any(header.description.strip() for header in headers):
         notes.append("no image has a series description: all images count as short axis")

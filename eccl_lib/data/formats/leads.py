@@ -19,7 +19,7 @@ _INVERTED = re.compile(
 )
 _UNIT = re.compile(r"(?i)[\s(\[_/]([munµμ]?v)[)\]]?\s*$")  # I (uV), I [µV], I_mV
 HIGHEST_MV = 50.0  # surface ECGs are smaller; larger values are in another unit; ours
-LOWEST_MV = 0.02  # smaller peak-to-peak values in all leads mean another unit or no electrodes; a beat has 0.5; ours
+LOWEST_MV = 0.02  # peak to peak; if no lead reaches it, the unit is wrong or no electrode is on; a beat has 0.5; ours
 
 WFDB = "WFDB (name.hea with its .dat or .mat beside it)"
 MUSE = "GE MUSE XML (RestingECG)"
@@ -42,7 +42,7 @@ def lead_name(text: str) -> str | None:
 
 
 def by_lead(names: Sequence[str], channels: np.ndarray, factors: Sequence[float]) -> tuple[np.ndarray, list[str]]:
-    """Channels (C, T) in file order to (12, T) mV in the order of LEADS, NaN for absent leads; and notes.
+    """Channels (C, T) in file order as (12, T) mV in the order of LEADS, NaN for absent leads; and notes.
 
     factors: mV per unit of each channel. The sign of inverted leads is changed. Raises UnreadableError if fewer than
     two limb leads are named, or if the values are too large or too small for an ECG.

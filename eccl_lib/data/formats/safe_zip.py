@@ -29,7 +29,7 @@ class DamagedMemberError(UnreadableError):
 
 @dataclass(frozen=True)
 class Member:
-    """One file of ``size`` bytes. start: the first bytes, unchecked; read: all, checked; raise DamagedMemberError."""
+    """One file. start: returns the first bytes, unchecked; read: all bytes, checked. Both raise DamagedMemberError."""
 
     size: int
     start: Callable[[int], bytes]
@@ -40,13 +40,8 @@ class Member:
         """A Member from a file on disk, of which only the requested bytes are read."""
         size = path.stat().st_size if path.is_file() else LARGEST_MEMBER + 1
         if size > LARGEST_MEMBER:
-            return cls.damaged()
+            return cls(0, _raise, _raise)
         return cls(size, lambda count: _read(path, count), lambda: _read(path, -1))
-
-    @classmethod
-    def damaged(cls) -> Self:
-        """A Member that raises DamagedMemberError at each read."""
-        return cls(0, _raise, _raise)
 
 
 def _raise(*count: int) -> bytes:

@@ -60,9 +60,9 @@ class Stack:
 def arrange(headers: Iterable[Header]) -> Stack:
     """Group headers into slices by position, and order slices base to apex and frames in time.
 
-    Series numbers and file order are not used, since they are not reliable. Of a slice that was acquired twice the last
+    Series numbers and file order are not used, since they are not reliable. If a slice was acquired twice, the last
     complete series is used. Derived images and images that differ from the majority in size or orientation are skipped.
-    Notes report each of these. Raises UnreadableError if no cine remains.
+    A note reports each of these cases. Raises UnreadableError if no cine remains.
     """
     notes: list[str] = []
     parallel = _same_plan(_originals(list(headers), notes), notes)
@@ -94,7 +94,7 @@ def _originals(headers: list[Header], notes: list[str]) -> list[Header]:
 
 
 def _same_plan(headers: list[Header], notes: list[str]) -> list[Header]:
-    """Headers with the most frequent size, pixel spacing and orientation; of equally frequent ones the latest."""
+    """Headers with the most frequent size, pixel spacing and orientation; of equally frequent groups, the latest."""
     plans: list[tuple[Header, list[Header]]] = []
     for header in headers:
         for first, members in plans:
@@ -134,7 +134,7 @@ def _by_depth(headers: list[Header]) -> list[list[Header]]:
 
 
 def _by_series(group: list[Header]) -> list[list[Header]]:
-    """One slice's headers grouped by series, in time; of two images of one time in a series the later file is used."""
+    """One slice's headers by series, sorted by time; of two images at one time, the later file is used."""
     series: dict[str, list[Header]] = defaultdict(list)
     for header in group:
         series[header.series].append(header)
@@ -164,7 +164,7 @@ def _clock(frames: list[Header]) -> list[float]:
 
 
 def _on_clock(frames: list[Header], clock: np.ndarray, notes: list[str]) -> tuple[Header, ...]:
-    """For each time of ``clock`` the frame that is nearest in time."""
+    """The frames, or if their number differs from ``clock``, the frame nearest to each of its times."""
     if len(frames) == len(clock):
         return tuple(frames)
     notes.append(f"a slice has {len(frames)} frames, the others {len(clock)}: the frames nearest in time are used")

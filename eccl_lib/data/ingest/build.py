@@ -1,4 +1,4 @@
-"""Build a store and its report, whatever the files are."""
+"""Build a store and its report, for all kinds of inputs."""
 
 import time
 
@@ -6,14 +6,15 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import report
 from eccl_lib.data.store import sharded
+from eccl_lib.data.store.plan import Inputs
 from eccl_lib.io.progress import Log, format_seconds
 from eccl_lib.io.workers import Workers
 
 
-def build(config: Config, source: sharded.Source, workers: Workers, retry: bool, log: Log = print) -> Cohort:
+def build(config: Config, source: Inputs, workers: Workers, retry: bool, log: Log = print) -> Cohort:
     """Build the store of a source and its report, and return the cohort. retry: read quarantined files again.
 
-    An interrupted build resumes. Raises UnreadableError where a table or a path cannot be used.
+    An interrupted build resumes. Raises UnreadableError if a table or path cannot be used.
     """
     start = time.monotonic()
     folder, inventory = sharded.build(config, source, workers, log, retry)

@@ -35,7 +35,7 @@ MMS_GROUPS |= {"NOR": (), "HHD": (), "IHD": (), "AHS": (), "ARV": ()}  # hyperte
 
 
 def find(folders: Sequence[Path]) -> FileListing:
-    """List each patient's cine, masks and facts, by path below the folder. Raises UnreadableError if one is missing."""
+    """List each patient's cine, masks and facts by path in FOLDER. Raises UnreadableError if a FOLDER is missing."""
     listing = FileListing()
     for root in folders:
         nifti: dict[Path, dict[str, Path]] = {}

@@ -65,7 +65,7 @@ def read(path: Path, names: Collection[str]) -> pd.DataFrame:
 
 
 def of_layout(facts: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """The table of labels from a dataset's facts by recording and column, without diseases that any recording lacks."""
+    """Table of labels from a dataset's facts by recording and column; diseases unknown for some are dropped."""
     table = pd.DataFrame.from_dict({name: dict(values) for name, values in facts.items()}, orient="index", dtype=object)
     incomplete = [name for name in DISEASES if name in table and table[name].isna().any()]
     return table.drop(columns=incomplete)
@@ -131,7 +131,7 @@ def _numbers(table: pd.DataFrame, name: str, cure: str = "Leave a cell empty if 
 
 
 def _disease(table: pd.DataFrame, name: str) -> np.ndarray:
-    """A disease's column as bool. Raises UnreadableError if a cell is empty: unknown does not count as 0."""
+    """A disease's column as bool. Raises UnreadableError if a cell is not 0 or 1; empty does not count as 0."""
     cure = "Write 0 or 1 in each row, or remove the rows in which it is unknown."
     values = _numbers(table, name, cure)
     if wrong := int((~np.isin(values, (0, 1))).sum()):

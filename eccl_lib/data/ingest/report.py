@@ -1,6 +1,6 @@
 """The report on a store, without participant ids: ``report/report.json`` and ``report/index.html``.
 
-Counts of fewer than SMALL participants are withheld, and a second count if subtraction would reveal the first.
+Counts below SMALL participants are withheld. A second count is withheld if subtraction would reveal the first.
 """
 
 import re
@@ -19,14 +19,14 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import report_page
 from eccl_lib.data.store import sharded
 from eccl_lib.data.store.plan import Inventory
-from eccl_lib.data.traits import TRAITS, Trait
+from eccl_lib.data.traits import TRAITS
 from eccl_lib.data.ukb.masking import masked
 from eccl_lib.io.files import write_json
 
-SMALL = 10  # participants; UK Biobank's likely limit for small numbers (ukb_formats.md); not confirmed
+SMALL = 10  # participants; UK Biobank's likely limit for small numbers; not confirmed
 WITHHELD, ALSO_WITHHELD, NEARLY_ALL = f"under {SMALL}", "withheld", f"all but under {SMALL}"
 PROVIDERS = {"masks": "given masks", "network": "our network", "onnx": "an ONNX network", "voting": "circle voting"}
-FLAGGED = "flagged: two ways of finding the heart disagree"
+FLAGGED = "flagged: two methods locate the heart in different places"
 BINS = 24  # of a trait's histogram
 FIGURES = 12  # recordings that are drawn
 
@@ -59,7 +59,11 @@ def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
         "prevalence": {rule: _cases(labels, kept) for rule, labels in _rules(config, data).items()},
         "splits": _splits(data),
         "leakage": [{"kind": x.kind, "level": x.level, "what": x.message} for x in leaks.check(config, data)],
-        "traits": [_trait(*column) for column in zip(TRAITS, data.traits.T, strict=True)],
+        "traits": [
+            {"field": trait.field_id, "name": trait.name, "short": trait.short_name, "unit": trait.unit}
+            | _distribution(values)
+            for trait, values in zip(TRAITS, data.traits.T, strict=True)
+        ],
         "small": SMALL,
     }
 
@@ -81,7 +85,10 @@ def _counts(counts: Mapping[str, int]) -> dict[str, int | str]:
 
 
 def _steps(counts: Mapping[str, int]) -> dict[str, int | str]:
-    """Counts of successive selection steps that reveal no small difference; "withdrawn" is not a step."""
+    """Counts of successive selection steps, such that no small difference between two steps can be computed.
+
+    The count of withdrawn participants is not part of the sequence.
+    """
     shown = _counts(counts)
     chain = [name for name in counts if name != "withdrawn"]
     for before, after in pairwise(chain):
@@ -123,7 +130,7 @@ def _by_reason(quarantine: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _identity(row: Mapping[str, Any], whole: int) -> dict[str, Any]:
     shown = {"identity": row["identity"], "checked": _of(row["checked"], whole), "differing": _count(row["differing"])}
-    largest = row["largest"] if row["differing"] >= SMALL else None  # with few it would be one participant's value
+    largest = row["largest"] if row["differing"] >= SMALL else None  # else it reveals one participant's value
     return shown | {"largest": largest}
 
 
@@ -175,7 +182,7 @@ def _cases(labels: np.ndarray, n: int) -> dict[str, Any]:
 
 
 def _splits(data: Cohort) -> list[dict[str, Any]]:
-    """One row per stratum: size, counts by split with small ones withheld, and if it is balanced."""
+    """One row per stratum: size, counts by split with small ones withheld, and whether it is balanced."""
     if not len(data):
         return []
     rows = []
@@ -185,11 +192,6 @@ def _splits(data: Cohort) -> list[dict[str, Any]]:
         rows.append({"stratum": stratum, "n": n, **{name: counts[name] for name in splits.SPLITS}})
         rows[-1]["within binomial error"] = bool(part["even"].all())
     return rows
-
-
-def _trait(trait: Trait, values: np.ndarray) -> dict[str, Any]:
-    named = {"field": trait.field_id, "name": trait.name, "short": trait.short_name, "unit": trait.unit}
-    return named | _distribution(values)
 
 
 def _distribution(values: np.ndarray) -> dict[str, Any]:

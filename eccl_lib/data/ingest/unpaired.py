@@ -1,4 +1,4 @@
-"""A store of ECGs, or of labelled cines, of another source: ``eccl ingest ecg``, ``eccl ingest cmr``."""
+"""A store of ECGs, or of labelled cines, from another source: ``eccl ingest ecg``, ``eccl ingest cmr``."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class Source(plan.Inputs):
     segmenter: Segmenter = AUTO
 
     def words(self) -> list[str]:
-        """The command's words, without the segmenter's."""
+        """The command's words without the options of the segmenter."""
         kind, _, name = self.cohort.partition("-")
         return [kind, *self.folders, "--name", name, *(["--labels", self.labels] if self.labels else [])]
 

@@ -14,7 +14,7 @@ SURROUNDINGS_MM, BLOB_MM, EDGE_MM, VOTE_MM = 12.0, 4.0, 2.0, 5.0  # standard dev
 DIM = 0.3  # share of the 99th percentile added to the local brightness, so that dim structures do not win; ours
 VOTERS = 0.12  # share of a slice's pixels that vote; ours
 BOX_MM = 146.0  # 80 pixels (authors' code) of UK Biobank's 1.83 mm
-FAINTEST = 1e-3  # smallest 98th percentile of the normalised harmonic; smaller values are rounding; ours
+FAINTEST = 1e-3  # smallest 98th percentile of the normalised harmonic; smaller values are rounding errors; ours
 FRAMES = 16  # frames of a beat that are used; enough for the first harmonic
 
 
@@ -34,7 +34,7 @@ def centre(images: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[float, 
     votes = _blur(votes, VOTE_MM, spacing_mm)
     row, column = np.unravel_index(int(np.argmax(votes)), votes.shape)
     if not votes[row, column] > 0:
-        raise UnreadableError("no part of the images pulsates like a ventricle", "Check the file: it is no cine.")
+        raise UnreadableError("no part of the images pulsates like a ventricle", "Check that the file is a cine.")
     return float(row), float(column)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import reading
 
-LARGEST_VOXELS = 2**28  # 256 MB of uint8: a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million
+LARGEST_VOXELS = 2**28  # 256 MB as uint8; a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million
 LARGEST_BYTES = 2**30  # of the voxels in memory
-MOST_FRAMES_OFF = 0.1  # largest difference to the cine's number of frames; ukbb_cardiac pads to fifty frames; ours
+MOST_FRAMES_OFF = 0.1  # largest relative difference in the number of frames; ukbb_cardiac pads to fifty; ours
 END_DIASTOLE_NAME = re.compile(r"(?i)_ED(\.nii(?:\.gz)?)$")
 ACDC_NAME = re.compile(r"(?P<patient>.+)_frame(?P<number>\d+)_gt\.nii(\.gz)?")
 END_SYSTOLE = 0.35  # of the beat; frame given to seg_sa_ES, whose own frame number is unknown; ours
@@ -20,7 +20,7 @@ FLIP = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes (left, back, head) to NIfTI's 
 # Standard label of a file's labels 0, 1, 2, 3. ACDC: 1 RV, 2 myocardium, 3 LV; M&Ms and M&Ms-2 are as ukbb_cardiac.
 ORDERS = {"ukb_cardiac": (0, 1, 2, 3), "acdc": (0, 3, 2, 1), "mms": (0, 1, 2, 3)}
 MORE_ENCLOSED = 0.25  # difference in wall share above which the label order counts as wrong; ours
-CHECKED_IMAGES = 20  # images whose label order is checked, at most twice as many; ours
+CHECKED_IMAGES = 20  # images in which the label order is checked; up to twice as many are used; ours
 GIVE_MASKS = "Give a 4-D NIfTI with labels 1 LV cavity, 2 myocardium, 3 RV, as ukbb_cardiac's seg_sa.nii.gz."
 MAKE_AGAIN = "Make or download the file again."
 USE_ITS_MASK = "Use the mask made from this stack."
@@ -64,12 +64,11 @@ def read_mask(
 ) -> np.ndarray:
     """Read a mask from a NIfTI and align it with a stack by geometry: (S, F, H, W) uint8.
 
-    path: a mask of the whole beat; or one of ACDC's ``_frame01_gt``, or ``seg_sa_ED`` with ``seg_sa_ES`` beside it, in
-    which case only the labelled frames have labels. pixel_axes: (S, 3, 3), one matrix per slice that maps (column, row,
-    1) to mm in DICOM axes. shape: the stack's (S, F, H, W). frames: frame numbers of the mask's volumes; the other
-    frames are background; None: all frames in order. order: the file's label order, one of ``ORDERS``. The returned
-    labels are always 1 LV cavity, 2 LV wall, 3 RV. Raises UnreadableError if no mask is given or if it does not match
-    the stack.
+    path: a mask of the whole beat, or of one frame (ACDC's ``_frame01_gt``, or ``seg_sa_ED``). A mask of one frame is
+    read together with the masks of other frames beside it; frames without a mask are background. pixel_axes: see
+    ``CineFile``. shape: the stack's (S, F, H, W). frames: frame numbers of the mask's volumes; None: all frames in
+    order. order: the file's label order, one of ``ORDERS``. The returned labels are always 1 LV cavity, 2 LV wall, 3
+    RV. Raises UnreadableError if no mask is given or if it does not match the stack.
     """
     if path is None:
         raise UnreadableError("no segmentation is given, so the location of the heart is unknown", GIVE_MASKS)
@@ -92,7 +91,7 @@ def read_mask(
 
 
 def _single_frames(path: Path, count: int) -> dict[int, Path]:
-    """Masks of single frames by frame number from 0: ACDC's of the same patient, or those of ED and ES; else empty."""
+    """Masks of single frames by frame number (from 0): all of ACDC's patient, or those of ED and ES; else empty."""
     if END_DIASTOLE_NAME.search(path.name):
         end_systole = path.with_name(END_DIASTOLE_NAME.sub(r"_ES\1", path.name))
         return {0: path} | ({round(END_SYSTOLE * count): end_systole} if end_systole.is_file() else {})
@@ -119,8 +118,8 @@ def _align(path: Path, pixel_axes: np.ndarray, shape: tuple[int, int, int, int],
 def to_standard_order(labels: np.ndarray, order: str, option: str = "--mask-labels") -> np.ndarray:
     """Labels in the given order converted to 0 background, 1 LV cavity, 2 LV wall, 3 RV. labels: (X, Y, ...) uint8.
 
-    Raises UnreadableError if the order is wrong: the LV cavity is the one that lies inside the wall. The order is not
-    checked if there is no wall or only one cavity. option: command-line option named in the error.
+    Raises UnreadableError if the wall surrounds the RV instead of the LV cavity, since the order is then wrong. The
+    order is not checked without wall, or with only one cavity. option: command-line option named in the error.
     """
     if order not in ORDERS:
         raise UnreadableError(f"there is no label order {order!r}", f"Known orders: {', '.join(ORDERS)}.")
@@ -134,9 +133,9 @@ def to_standard_order(labels: np.ndarray, order: str, option: str = "--mask-labe
 
 
 def wall_share(labels: np.ndarray) -> tuple[float, float]:
-    """Share of the border of labels 1 and 3 that touches wall (2): near 1 for the LV cavity, smaller for the RV.
+    """Share of the border of label 1, and of label 3, that touches label 2 (wall): near 1 for the LV, less for the RV.
 
-    labels: (X, Y, ...). A sample of the images with wall is used; 0 for a cavity that is in none of them.
+    labels: (X, Y, ...). Only a sample of the images that contain wall is used; 0 for a label that is not in them.
     """
     images = labels.T.reshape(-1, *labels.shape[1::-1])  # NIfTI's memory order: no copy
     step = next((step for step in (4, 1) if (images[:, ::step, ::step] == 2).any()), 1)
@@ -158,8 +157,8 @@ def wall_share(labels: np.ndarray) -> tuple[float, float]:
 def overlay(labels: np.ndarray, affine: np.ndarray, pixel_axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Labels (X, Y, Z, F) with a NIfTI affine transferred to a DICOM stack's pixels: (S, F, H, W).
 
-    Any flip or transposition is allowed. Raises UnreadableError if a slice's corner pixels are more than half a voxel
-    away from voxels, or if the volumes do not overlap.
+    Any flip or transposition is allowed. Raises UnreadableError if a corner pixel of a slice is more than half a
+    voxel away from the nearest voxel centre, or if the volumes do not overlap.
     """
     slices, frames, height, width = shape
     try:
@@ -191,23 +190,17 @@ def _overlay_slice(labels: np.ndarray, plane: np.ndarray, out: np.ndarray) -> bo
     z = int(start[2])
     if abs(plane[2, 2] - z) > 0.25 or not 0 <= z < labels.shape[2]:
         return False
-    axis_of_column = int(np.flatnonzero(steps[:2, 0])[0])
-    sheet = labels[:, :, z, :]  # (X, Y, F)
-    sheet = sheet if axis_of_column == 0 else sheet.swapaxes(0, 1)  # (along a row, along a column, F)
-    firsts = [int(start[axis_of_column]), int(start[1 - axis_of_column])]
-    signs = [int(steps[axis_of_column, 0]), int(steps[1 - axis_of_column, 1])]
-    to_columns, from_columns = _overlap(firsts[0], signs[0], width, sheet.shape[0])
-    to_rows, from_rows = _overlap(firsts[1], signs[1], height, sheet.shape[1])
-    target = out[:, to_rows, to_columns]
-    target[...] = sheet[from_columns, from_rows].transpose(2, 1, 0)
+    order = [int(np.flatnonzero(steps[:2, k])[0]) for k in (0, 1)]  # voxel axes along a row and along a column
+    sheet = labels[:, :, z].transpose(*order, 2)  # (along a row, along a column, F)
+    in_pixels, in_voxels = [], []
+    for axis, (voxel_axis, count) in enumerate(zip(order, (width, height), strict=True)):
+        first, size = int(start[voxel_axis]), sheet.shape[axis]
+        if steps[voxel_axis, axis] < 0:
+            sheet, first = np.flip(sheet, axis), size - 1 - first
+        low = max(-first, 0)  # now pixel k is at voxel first + k
+        high = max(min(size - first, count), low)
+        in_pixels.append(slice(low, high))
+        in_voxels.append(slice(first + low, first + high))
+    target = out.T[tuple(in_pixels)]  # (W, H, F)
+    target[...] = sheet[tuple(in_voxels)]
     return target.size > 0
-
-
-def _overlap(first: int, sign: int, count: int, size: int) -> tuple[slice, slice]:
-    """Overlap of ``count`` pixels with ``size`` voxels, as slices of both; pixel k is at voxel first + sign * k."""
-    low, high = (-first, size - first) if sign > 0 else (first - size + 1, first + 1)
-    low, high = max(low, 0), min(high, count)
-    if low >= high:
-        return slice(0), slice(0)
-    end = first + sign * high
-    return slice(low, high), slice(first + sign * low, end if end >= 0 else None, sign)

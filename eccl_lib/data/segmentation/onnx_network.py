@@ -15,7 +15,7 @@ from eccl_lib.data.segmentation import masks
 SCALINGS = ("range", "zscore", "none")
 WINDOW = (0.01, 0.99)  # quantiles of a slice's cine to which grey values are clipped; common practice
 BATCH = 8  # images per run, if the network's batch size is free
-MULTIPLE = 32  # padding of a free image side: five halvings
+MULTIPLE = 32  # free image sides are padded to multiples of it; networks halve them up to five times
 TRIAL_SIDE = 128  # image side in the trial run of a network with a free size
 UNSEEN = -1e4  # score of the heart's labels outside of the part that the network sees
 INSTALL = "Install it (pip install onnxruntime), or choose another --segmenter."
@@ -24,11 +24,11 @@ REQUIRED = "Export it with one float32 input (N, 1, H, W) and one output (N, 4, 
 
 @dataclass(frozen=True)
 class OnnxNet:
-    """An ONNX network and the preprocessing of its training.
+    """An ONNX network and the preprocessing with which it was trained.
 
-    labels: order of its outputs 0 to 3, one of ``masks.ORDERS``. scaling: of grey values clipped to quantiles,
-    ``range`` (0 to 1) or ``zscore`` (mean 0, SD 1); ``none``: no clipping and scaling. pixel_mm: its pixel size; 0: the
-    image is resized to the network's input, or not resized if the input size is free.
+    labels: order of its outputs 0 to 3, one of ``masks.ORDERS``. scaling: ``range`` (0 to 1) or ``zscore`` (mean 0, SD
+    1), both after clipping to WINDOW; or ``none``. pixel_mm: pixel size of its training images; 0: the image is resized
+    to the network's input, or not resized if the input size is free.
     """
 
     path: str
@@ -37,10 +37,7 @@ class OnnxNet:
     pixel_mm: float = 0.0
 
     def segment(
-        self,
-        images: np.ndarray,
-        spacing_mm: tuple[float, float],
-        frames: Sequence[int] | None = None,
+        self, images: np.ndarray, spacing_mm: tuple[float, float], frames: Sequence[int] | None = None
     ) -> np.ndarray:
         """Labels of a cine or of some of its frames: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV wall, 3 RV.
 
@@ -139,7 +136,7 @@ def _to_size(images: np.ndarray, size: tuple[int, int], required: tuple[int | No
 
 
 def _to_labels(scores: np.ndarray, size: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-    """Labels from scores (F, 4, h, w), by the inverse of ``_to_size``: (F, H, W), 0 outside of the seen part."""
+    """Labels from scores (F, 4, h, w), by the inverse of ``_to_size``: (F, H, W), 0 where the network saw nothing."""
     full = np.full((*scores.shape[:2], *size), UNSEEN, dtype=np.float32)
     full[:, 0] = 0
     target, source = [], []

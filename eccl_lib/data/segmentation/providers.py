@@ -29,12 +29,12 @@ CHOICES = ("auto", "masks", "network", "onnx", "voting")
 APART_MM = 25.0  # distance between the LV centres of network and voting above which a cine is flagged; ours, from ACDC
 END_SYSTOLE = 0.35  # of the beat; the frame that a network segments in addition to the first one
 AROUND_END_SYSTOLE = (0.0, 0.25, 0.3, 0.35, 0.4, 0.45)  # of the beat; frames for slice_choice rv_max
-MARGIN_MM = 25.0  # around the heart in two frames, so that it contains the heart in all frames; ours
+MARGIN_MM = 25.0  # margin around the heart of a few frames, so that the region contains it in all frames; ours
 FIELD_MM = 192.0  # field of view in the training of the library's own network
 NO_HEART = "Check the images, give a mask, or choose another --segmenter."
 
-# Images (S, F, H, W), spacing and slice step in mm, frame numbers (None: all) -> labels (S, frames, H, W).
-Segment = Callable[[np.ndarray, tuple[float, float], float | None, Sequence[int] | None], np.ndarray]
+# Images (S, F, H, W), spacing in mm, frame numbers (None: all) -> labels (S, frames, H, W).
+Segment = Callable[[np.ndarray, tuple[float, float], Sequence[int] | None], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Segmenter:
         return [provider, _sha256(network_weights())] if provider == "network" else [provider]
 
     def check(self) -> None:
-        """Raises UnreadableError if the provider cannot work with these settings."""
+        """Check that the provider can work with these settings. Raises UnreadableError if not."""
         if (self.provider == "onnx") != bool(self.onnx):
             raise UnreadableError("--segmenter onnx and --onnx PATH belong together", "Give both or neither.")
         if self.onnx_pixel_mm < 0:
@@ -100,8 +100,8 @@ def read(
     """Read a cine and locate its heart. Raises UnreadableError.
 
     mask: a given segmentation. frames: frame numbers of its volumes; None if it has all frames. choice:
-    ``StoreConfig.slice_choice``, to read only the chosen slice, with the heart located by the segmenter; None: read all
-    slices, with the labels of the mask if there is one.
+    ``StoreConfig.slice_choice``: only the chosen slice is read, and the segmenter locates the heart; None: all slices
+    are read, with the labels of the mask if one is given.
     """
     provider = segmenter.chosen(mask is not None)
     labels = None
@@ -109,13 +109,14 @@ def read(
         labels = masks.read_mask(mask, cine.pixel_axes, cine.shape, frames, segmenter.mask_labels)
     if choice is not None:
         return _locate(cine, labels, segmenter, choice)
-    facts = cine.spacing_mm, cine.slice_step_mm, cine.frame_ms
-    images = cine.pixels(range(cine.shape[0]), range(cine.shape[1]))
-    return CineRecord(images, *facts, labels, tuple(cine.notes), segmenter="" if labels is None else "masks")
+    return _record(cine, range(cine.shape[0]), labels, segmenter="" if labels is None else "masks")
 
 
 def locate(record: CineRecord, choice: str = "middle", segmenter: Segmenter = AUTO) -> CineRecord:
-    """The chosen slice (``StoreConfig.slice_choice``) of a cine in memory with the heart. Raises UnreadableError."""
+    """The chosen slice of a cine in memory, with the heart located by its labels or by the segmenter.
+
+    choice: ``StoreConfig.slice_choice``. Raises UnreadableError.
+    """
     facts = record.spacing_mm, record.slice_step_mm, record.frame_ms
     pixels = pixels_in_memory(record.images)
     cine = CineFile(record.images.shape, np.empty((0, 3, 3)), *facts, pixels, record.notes)
@@ -139,7 +140,7 @@ def _locate(cine: CineFile, labels: np.ndarray | None, segmenter: Segmenter, cho
     provider = segmenter.chosen(labels is not None)
     if labels is not None:
         chosen = cmr.choose_slice(labels, len(labels), choice)
-        return _record(cine, chosen, labels[chosen], segmenter="masks")
+        return _record(cine, [chosen], labels[chosen][None], segmenter="masks")
     if provider == "masks":
         raise UnreadableError("no segmentation is given, so the location of the heart is unknown", masks.GIVE_MASKS)
     if provider == "voting":
@@ -158,17 +159,16 @@ class _NoHeartError(UnreadableError):
     """A network finds no heart."""
 
 
-def _record(cine: CineFile, chosen: int, labels: np.ndarray | None, **heart) -> CineRecord:
-    images = cine.pixels([chosen], range(cine.shape[1]))
-    facts = cine.spacing_mm, cine.slice_step_mm, cine.frame_ms
-    return CineRecord(images, *facts, None if labels is None else labels[None], tuple(cine.notes), **heart)
+def _record(cine: CineFile, slices: Sequence[int], labels: np.ndarray | None, **heart) -> CineRecord:
+    images = cine.pixels(slices, range(cine.shape[1]))
+    return CineRecord(images, cine.spacing_mm, cine.slice_step_mm, cine.frame_ms, labels, tuple(cine.notes), **heart)
 
 
 def _by_voting(cine: CineFile, choice: str) -> CineRecord:
     """The middle slice with a box of fixed size around the voted LV centre."""
     chosen = cmr.choose_slice(None, cine.shape[0], choice)
     box = circle_voting.box(circle_voting.centre(_sampled(cine), cine.spacing_mm), cine.spacing_mm)
-    return _record(cine, chosen, None, box=box, segmenter="voting")
+    return _record(cine, [chosen], None, box=box, segmenter="voting")
 
 
 def _sampled(cine: CineFile) -> np.ndarray:
@@ -191,7 +191,7 @@ def _by_network(cine: CineFile, segment: Segment, provider: str, choice: str, wi
         raise _NoHeartError(f"the {NAMES[provider]} finds no heart", NO_HEART)
     chosen = cmr.choose_slice(preview, slices, choice)
     part = _region(preview.any(axis=(0, 1)), cine.spacing_mm) if window else (slice(0, height), slice(0, width))
-    record = _record(cine, chosen, None)
+    record = _record(cine, [chosen], None)
     labels = np.zeros((frames, height, width), dtype=np.uint8)
     labels[:, *part] = segment(record.images[:, :, *part], cine.spacing_mm)[0]
     if not (labels == cmr.LV).any():
@@ -205,14 +205,12 @@ NAMES = {"network": "network", "onnx": "ONNX network"}
 
 
 def _region(heart: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[slice, slice]:
-    """Region of interest around a heart (H, W) bool, as rows and columns: with MARGIN_MM, and at least FIELD_MM."""
+    """Rows and columns of the region around a heart, (H, W) bool: MARGIN_MM on each side, at least FIELD_MM wide."""
     part = []
     for axis, (count, step) in enumerate(zip(heart.shape, spacing_mm, strict=True)):
         inside = np.flatnonzero(heart.any(axis=1 - axis))
-        side = min(count, round(max((np.ptp(inside) + 1) * step + 2 * MARGIN_MM, FIELD_MM) / step))
-        first = round((inside[0] + inside[-1] + 1 - side) / 2)
-        first = min(max(first, 0), count - side)
-        part.append(slice(first, first + side))
+        side_mm = max((np.ptp(inside) + 1) * step + 2 * MARGIN_MM, FIELD_MM)
+        part.append(cmr.window((inside[0] + inside[-1] + 1) / 2, side_mm, count, step))
     return part[0], part[1]
 
 

@@ -1,7 +1,7 @@
 """Fill the store: preprocess each participant's files into rows of arrays, or list the participant in quarantine.
 
 Blocks of consecutive slots are processed together. A block's rows are flushed to disk before its record is written
-atomically. Interrupted builds therefore resume, and the result has the same bytes.
+atomically. An interrupted build therefore resumes and gives the same bytes.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ MISSING_FILE = {
     "ecg": ("there is no ECG of the imaging visit", "Download field 20205, instance 2."),
     "cine": ("there is no short-axis cine of the imaging visit", "Download field 20209, instance 2."),
 }
-CHECKSUM_COLUMNS = {"ecg": "ecg_sha256", "clips": "clip_sha256"}  # array to column with its row's checksum
+CHECKSUM_COLUMNS = {"ecg": "ecg_sha256", "clips": "clip_sha256"}  # column with the checksum of a row, by array
 RECORD_KEYS = ("eid", "slot", "state", *CHECKSUM_COLUMNS.values(), "quarantine")  # the other keys go to the table
 
 
@@ -43,27 +43,26 @@ RECORD_KEYS = ("eid", "slot", "state", *CHECKSUM_COLUMNS.values(), "quarantine")
 class Participant:
     """One participant's data source: files by kind, or the synthetic generator if ``index`` >= 0.
 
-    files: kind to paths, in the order in which to try them. state: hash of the listed files and of the settings that
-    locate the heart; a record with another state is outdated. segmenter: the method that locates the heart.
+    files: paths by kind, in the order in which they are tried. state: hash of the listed files and of the segmenter's
+    settings; a record with another state is outdated. segmenter: the method that locates the heart.
     """
 
     eid: str
-    files: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     index: int = -1
     state: str = ""
     segmenter: Segmenter = AUTO
 
     def paths(self, kind: str) -> list[Path]:
         """The files of one kind; empty if there are none."""
-        return [Path(path) for name, paths in self.files if name == kind for path in paths]
+        return [Path(path) for path in self.files.get(kind, ())]
 
 
 def participant(
     eid: str, kinds: Mapping[str, Iterable[Path]], state: str = "", segmenter: Segmenter = AUTO
 ) -> Participant:
-    """A Participant from listed files. kinds: kind to paths."""
-    listed = tuple((kind, tuple(map(str, paths))) for kind, paths in sorted(kinds.items()))
-    return Participant(eid, listed, -1, state, segmenter)
+    """A Participant from listed files. kinds: paths by kind."""
+    return Participant(eid, {kind: tuple(map(str, kinds[kind])) for kind in sorted(kinds)}, -1, state, segmenter)
 
 
 def process(participant: Participant, config: Config) -> tuple[dict[str, np.ndarray], dict]:
@@ -143,7 +142,10 @@ def fill(
     progress: Log,
     retry: bool = False,
 ) -> dict[int, dict]:
-    """Fill the slots that have no current record (``retry``: nor one in quarantine) and return the records by slot."""
+    """Write each slot's participant into the arrays and return one record per slot.
+
+    Slots with a current record are skipped. retry: process quarantined participants again.
+    """
     shapes = row_shapes(config)
     layout.records.mkdir(parents=True, exist_ok=True)
     if layout.numbered or _pending(participants, read_records(layout), retry):
@@ -165,7 +167,7 @@ def fill(
         try:
             run_all(jobs, workers, layout.records, finished)
         except BrokenExecutor:
-            # Out of memory or a crash in a codec: the process itself cannot catch either.
+            # The process ran out of memory, or a codec crashed; a process cannot catch either.
             limit = f"a participant whose files crash {MAX_CRASHES} processes goes to quarantine"
             progress(f"a process that read files crashed; the others continue; {limit}")
     records = read_records(layout)
@@ -199,7 +201,7 @@ def _pending(participants: Mapping[int, Participant], records: dict[int, dict], 
 
 
 def _fill_slots(participants: dict[int, Participant], config: Config, layout: Layout) -> list[int]:
-    """Process slots of one file, block by block: write the rows, then the block's record. Returns the slots."""
+    """Process the slots of one job block by block: write the rows, then the block's record. Returns the slots."""
     for _, slots in groupby(sorted(participants), key=lambda slot: slot // BLOCK):
         block = {slot: participants[slot] for slot in slots}
         path = layout.record(min(block))
@@ -226,7 +228,7 @@ def _fill_slot(slot: int, participant: Participant, config: Config, layout: Layo
 
 @contextlib.contextmanager
 def _limit_crashes(attempts: Path) -> Iterator[None]:
-    """Context of one read that raises Quarantine after MAX_CRASHES reads that crashed the process.
+    """Context manager for one read; raises Quarantine if MAX_CRASHES earlier reads crashed the process.
 
     The file ``attempts`` gets one byte per read and is removed if the process survives the read.
     """

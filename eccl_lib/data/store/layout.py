@@ -65,7 +65,10 @@ class Layout:
                 os.fsync(handle.fileno())
 
     def prepare(self, name: str, slot: int, row_shape: tuple[int, ...], dtype: type) -> None:
-        """Create a sparse file of zeros for a slot's shard, unless it exists, and delete the shard's records."""
+        """Create a sparse file of zeros for a slot's shard and delete the shard's records.
+
+        Does nothing if a file of this shape and dtype exists.
+        """
         path, shape = self.file(name, slot), (self.shard, *row_shape)
         if path.is_file():
             with contextlib.suppress(ValueError, OSError):
@@ -80,9 +83,9 @@ class Layout:
 
 
 def keep_rows(source: Path, target: Path, kept: np.ndarray) -> None:
-    """Move the array file ``source`` to ``target``, with the kept rows only. kept: row numbers."""
+    """Move the array file ``source`` to ``target`` and keep only some rows. kept: numbers of these rows."""
     if not source.is_file() and target.is_file():
-        return  # done by an earlier call that was interrupted later
+        return  # an earlier call has moved it and was then interrupted
     rows = np.load(source, mmap_mode="r")
     if len(kept) == len(rows):
         del rows

@@ -22,7 +22,7 @@ from eccl_lib.io.files import read_json, write_frame, write_json
 MAX_AGE = 120  # years; ours
 SOURCE, SLOTS = "source.json", "slots.parquet"
 RULES = ("ever", "prevalent", "incident")  # StoreConfig.labels
-# Options of the command by field of Segmenter.
+# Command-line option of each field of Segmenter.
 OPTIONS = {"provider": "--segmenter", "mask_labels": "--mask-labels", "onnx": "--onnx"}
 OPTIONS |= {"onnx_labels": "--onnx-labels", "onnx_scaling": "--onnx-scaling", "onnx_pixel_mm": "--onnx-pixel-mm"}
 NO_ROW = {"reason": "the table has no row for this participant", "cure": "Export the table again with all ids."}
@@ -49,7 +49,7 @@ class Inventory:
 
 
 class Inputs:
-    """The inputs of a build command, kept beside its store.
+    """The inputs of a build command, saved in the folder of its store.
 
     A subclass is a dataclass with the field ``segmenter``, and has ``words()`` and ``make_inventory(folder)``.
     """
@@ -58,7 +58,7 @@ class Inputs:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """The last command's source of a store, None where there was none."""
+        """Inputs of the last command that built the store in this folder; None if there was none."""
         if not (folder / SOURCE).is_file():
             return None
         content = read_json(folder / SOURCE)
@@ -68,11 +68,11 @@ class Inputs:
         return cls(**fields, segmenter=segmenter)
 
     def write(self, folder: Path) -> None:
-        """Keep it beside the store."""
+        """Save the inputs and the command in the folder of the store."""
         write_json(folder / SOURCE, asdict(self) | {"command": self.command()})
 
     def command(self) -> str:
-        """The shell command that goes on from here."""
+        """The shell command with these inputs, which also resumes an interrupted build."""
         settings = [word for name, value in self.segmenter.asked().items() for word in (OPTIONS[name], str(value))]
         return shlex.join(["eccl", "ingest", *self.words(), *settings])
 
@@ -92,7 +92,7 @@ class Source(Inputs):
         return make_inventory(self, folder, withdrawals.read())
 
     def words(self) -> list[str]:
-        """The command's words, without the segmenter's."""
+        """The command's words without the options of the segmenter."""
         segmentations = ["--segmentations", *self.segmentations] if self.segmentations else []
         until = ["--until", self.until] if self.until else []
         return ["ukb", *self.folders, "--table", *self.tables, "--no-withdrawals", *segmentations, *until]
@@ -125,7 +125,7 @@ def make_inventory(source: Source, folder: Path, withdrawn: frozenset[str], visi
 
 
 def _complete_participants(present: Mapping[str, Mapping], known: set[str]) -> tuple[list[str], list[dict[str, str]]]:
-    """Sorted eids with files and a row in the table (``known``), and rows of the quarantine list for the others."""
+    """Sorted eids with both files and a row in the table (``known``); and rows of the quarantine list of the others."""
     complete, excluded = [], []
     for eid, kinds in present.items():
         if missing := [fill.MISSING_FILE[kind] for kind in ("ecg", "cine") if kind not in kinds]:
@@ -179,7 +179,7 @@ def read_slots(folder: Path) -> pd.DataFrame:
 def write_slots(folder: Path, slots: dict[str, int], participants: dict[int, fill.Participant]) -> None:
     """Write the slot of each eid and the files of each participant."""
     ordered = sorted(slots.items(), key=lambda item: item[1])
-    paths = [json.dumps(dict(participants[slot].files)) if slot in participants else "" for _, slot in ordered]
+    paths = [json.dumps(participants[slot].files) if slot in participants else "" for _, slot in ordered]
     frame = pd.DataFrame({"eid": [eid for eid, _ in ordered], "slot": [slot for _, slot in ordered], "files": paths})
     write_frame(folder / SLOTS, frame)
 

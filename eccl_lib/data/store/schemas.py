@@ -9,10 +9,9 @@ from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.splits import SPLITS
 
 EID = r"\d{1,19}"
-ECG_FACTS = ("heart_rate", "missing_leads", "flat_leads", "gaps", "clipped", "baseline_mv", "einthoven_uv")
-ECG_FACTS += ("heart_rate_from",)
-HEART_FACTS = ("segmenter", "heart_flagged")
-FACTS = (*ECG_FACTS, *HEART_FACTS, "notes")  # columns about the recordings
+# Columns about the recordings.
+FACTS = ("heart_rate", "missing_leads", "flat_leads", "gaps", "clipped", "baseline_mv", "einthoven_uv")
+FACTS += ("heart_rate_from", "segmenter", "heart_flagged", "notes")
 SHA256, CHECKSUMS = r"[0-9a-f]{64}", ("ecg_sha256", "clip_sha256")
 
 

@@ -1,7 +1,7 @@
 """A sharded store of UK Biobank's files, or an unpaired store of ECGs or cines from another source.
 
-The store can be read while it is being built, and opening it reads no raw files. Scales with the same pixels share one
-store; labels and split are applied when it is opened.
+The store can be read while it is being built, and opening it reads no raw files. Scales with equal pixel settings
+share one store; labels and split are applied when it is opened.
 """
 
 import hashlib
@@ -15,13 +15,13 @@ import pandas as pd
 
 from eccl_lib.config.errors import MissingError
 from eccl_lib.config.load import as_dict, digest, essentials
-from eccl_lib.config.schema import ARRAYS, DISEASES, Config, arrays_of
+from eccl_lib.config.schema import DISEASES, Config, arrays_of
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.sharded_array import Rows
 from eccl_lib.data.splits import split_of
 from eccl_lib.data.store import fill, plan, schemas
 from eccl_lib.data.store.layout import Layout
-from eccl_lib.data.store.plan import Inventory
+from eccl_lib.data.store.plan import Inputs, Inventory
 from eccl_lib.data.ukb import withdrawals
 from eccl_lib.io import checksums, paths
 from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_array, write_frame, write_json
@@ -31,7 +31,6 @@ from eccl_lib.io.workers import Workers
 FORMAT = 1  # increase when the preprocessing changes the stored data
 PIXELS = ("slice_choice", "crop", "clip_frames", "clip_size")  # fields of StoreConfig that the arrays depend on
 SECONDS_BETWEEN_PUBLICATIONS = 600.0
-Source = plan.Inputs  # of a build command
 
 
 def folder_of(config: Config) -> Path:
@@ -42,7 +41,7 @@ def folder_of(config: Config) -> Path:
 
 
 def build(
-    config: Config, source: Source, workers: Workers, progress: Log, retry: bool = False
+    config: Config, source: Inputs, workers: Workers, progress: Log, retry: bool = False
 ) -> tuple[Path, Inventory]:
     """Read new and changed files of the source into the store; interrupted builds resume.
 
@@ -164,18 +163,10 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     _verify_shards(folder, layout, slots, row_checksums, all_files=False)
     shapes = fill.row_shapes(config)
     stored = {name: Rows(layout.files(name), layout.shard, slots, *shapes[name]) for name in layout.names}
-    return Cohort(
-        folder=folder,
-        fingerprint=_fingerprint(config, table, row_checksums, traits, labels),
-        table=table,
-        traits=traits,
-        labels=labels,
-        quarantine=quarantine[~quarantine["eid"].isin(withdrawn)].reset_index(drop=True),
-        progress=progress,
-        complete=manifest["complete"],
-        row_checksums=row_checksums,
-        **(dict.fromkeys(ARRAYS) | stored),
-    )
+    ecg, clips = (stored.get(name) for name in ("ecg", "clips"))
+    mark = _fingerprint(config, table, row_checksums, traits, labels)
+    quarantine, complete = quarantine[~quarantine["eid"].isin(withdrawn)].reset_index(drop=True), manifest["complete"]
+    return Cohort(folder, mark, table, ecg, clips, traits, labels, quarantine, progress, complete, row_checksums)
 
 
 def _fingerprint(
@@ -209,7 +200,7 @@ def array(content: dict[str, bytes], name: str) -> np.ndarray:
 
 
 def _labels(content: dict[str, bytes], config: Config) -> np.ndarray:
-    """Labels of all rows, (N, 4) bool, all False for ECGs without a table. Raises MissingError if the rule has none."""
+    """Labels of all rows, (N, 4) bool; False for ECGs without a table. Raises MissingError without labels."""
     rule = config.store.labels
     if config.cohort.startswith("ecg-") and not any(name.startswith("labels-") for name in content):
         return np.zeros((len(array(content, "traits")), len(DISEASES)), dtype=bool)
@@ -226,7 +217,7 @@ def before_and_after(config: Config) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def verify(folder: Path, cohort: str, all_files: bool = False) -> None:
-    """Raises DamagedError if a row differs from its checksum; by default in shards modified since the last check."""
+    """Check the rows of all shards, or of those modified since the last check. Raises DamagedError if a row differs."""
     _, content = read(folder)
     table = pd.read_parquet(io.BytesIO(content["table.parquet"]))
     layout, columns = layout_of(folder, cohort), _checksum_columns(cohort)
@@ -255,7 +246,7 @@ def _verify_shards(
         checksums.note(folder, files)
 
 
-# Of the command, where no source.json has the last one.
+# Build commands shown if a store has no source.json with its last command.
 EXAMPLES = {
     "ukb": "eccl ingest ukb FOLDER... --table TABLE... (--withdrawals FILE | --no-withdrawals)",
     "ecg": "eccl ingest ecg FOLDER... --name {}",
@@ -264,7 +255,7 @@ EXAMPLES = {
 
 
 def _how_to_build(config: Config) -> str:
-    """The command that builds this store: the last one given, or an example."""
+    """Message with the command that builds this store: the last command, or an example."""
     kind, _, name = config.cohort.partition("-")
     source = folder_of(config) / plan.SOURCE
     content = read_json(source) if source.is_file() else {}

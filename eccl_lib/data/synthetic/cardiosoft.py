@@ -35,13 +35,9 @@ _HEAD = """<?xml version="1.0" encoding="ISO8859-1" ?>
 
 def xml(recording: Strip, *, age: int, male: bool, height: float, weight: float) -> bytes:
     """Content of the XML file: measurements, median beat and 10 s strip of 12 leads. height: cm, weight: kg."""
-    head = _HEAD.format(
-        age=age,
-        sex="MALE" if male else "FEMALE",
-        height=round(height),
-        weight=f"{weight:.1f}",
-        diagnosis="".join(f"<DiagnosisText>{line}</DiagnosisText>" for line in _statements(recording)),
-    )
+    sex = "MALE" if male else "FEMALE"
+    diagnosis = "".join(f"<DiagnosisText>{line}</DiagnosisText>" for line in _statements(recording))
+    head = _HEAD.format(age=age, sex=sex, height=round(height), weight=f"{weight:.1f}", diagnosis=diagnosis)
     strip = (
         f'<StripData><NumberOfLeads>12</NumberOfLeads><SampleRate units="Hz">{RATE}</SampleRate>'
         f"<ChannelSampleCountTotal>{SAMPLES}</ChannelSampleCountTotal>"

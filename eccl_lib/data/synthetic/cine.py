@@ -71,16 +71,11 @@ def _view(config, heart) -> View:
     bmi = (heart.bmi[0] - 26.7) / 4
     middle = np.array([config.rows * 0.5 - 1, config.columns * 0.5 + 9.5]) + np.clip(1.2 * z[1:3], -2.5, 2.5)
     shifts = np.clip(0.45 * rng.standard_normal((config.slices, 2)), -1.2, 1.2)
-    gain = np.exp(0.12 * z[3])
-    return View(
-        turn=float(_turned(heart.bmi[0], z[0])),
-        centres=middle + shifts,
-        noise=float(5.5 * np.exp(0.2 * z[4] + 0.10 * bmi)),
-        gain=float(gain),
-        shading=np.array([-0.0030, -0.0022]) * np.exp(0.3 * z[5:7]),
-        blur=float(np.clip(1.25 + 0.15 * z[7], 0.9, 1.8)) * (1.7 if heart.af_rhythm[0] else 1.0),  # irregular beats
-        seed=rng,
-    )
+    gain = float(np.exp(0.12 * z[3]))
+    noise = float(5.5 * np.exp(0.2 * z[4] + 0.10 * bmi))
+    shading = np.array([-0.0030, -0.0022]) * np.exp(0.3 * z[5:7])
+    blur = float(np.clip(1.25 + 0.15 * z[7], 0.9, 1.8)) * (1.7 if heart.af_rhythm[0] else 1.0)  # irregular beats
+    return View(float(_turned(heart.bmi[0], z[0])), middle + shifts, noise, gain, shading, blur, rng)
 
 
 def _scene(heart, shape: Contours, view: View) -> Scene:

@@ -51,7 +51,7 @@ def dicom_zip(record: CineRecord, eid: int) -> bytes:
 
 
 def _archive(members: list[tuple[str, bytes]]) -> bytes:
-    """A zip with Huffman coding only: noisy pixels have no repeats, and the search for repeats takes most time."""
+    """Content of a zip that uses Huffman coding only: noisy pixels contain no repeated strings to search for."""
     body, directory, offset = [], [], 0
     for name, content in members:
         packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
@@ -81,24 +81,16 @@ class _Template:
         _dataset(record, eid, k, self, marks).save_as(buffer, enforce_file_format=True)
         data = buffer.getvalue()
         head, self.pixel_bytes = data[: -record.images[0, 0].nbytes], record.images[0, 0].nbytes
-        self.parts = self._cut(head, marks)
+        names = {mark.encode(): name for name, mark in marks.items()}
+        parts = re.split(b"(" + b"|".join(map(re.escape, names)) + b")", head)
+        self.parts = [names.get(part, part) for part in parts]  # a placeholder becomes the name of its field
 
     def uid(self, frame: int) -> str:
         return f"{self.series}.{1001 + frame}"
 
-    def _cut(self, head: bytes, marks: dict[str, str]) -> list[bytes | str]:
-        """The header split at the placeholders, with the field's name between two parts."""
-        names = {mark.encode(): name for name, mark in marks.items()}
-        either = b"|".join(map(re.escape, names))
-        return [names.get(part, part) for part in re.split(b"(" + either + b")", head)]
-
     def file(self, frame: int, pixels: np.ndarray) -> bytes:
-        values = {
-            "uid": self.uid(frame).encode(),
-            "time": f"{frame * self.frame_ms:8.2f}".encode(),
-            "number": f"{frame + 1:<4d}".encode(),
-        }
-        header = b"".join(values[p] if isinstance(p, str) else p for p in self.parts)
+        values = {"uid": self.uid(frame), "time": f"{frame * self.frame_ms:8.2f}", "number": f"{frame + 1:<4d}"}
+        header = b"".join(values[p].encode() if isinstance(p, str) else p for p in self.parts)
         return header + pixels.astype("<u2").tobytes()
 
 

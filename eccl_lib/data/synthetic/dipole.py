@@ -1,7 +1,7 @@
 """The heart's beat as a moving dipole: nine Gaussian waves in X (left), Y (down), Z (back), and the Dower leads.
 
-Times are in ms from the R peak, amplitudes in mV. The effect sizes have published orders of magnitude and are tuned on
-the information ceilings (bench/ceilings.py).
+Times are in ms from the R peak, amplitudes in mV. The effect sizes have the orders of magnitude of published
+values; they were tuned by the information ceilings that bench/ceilings.py measures.
 """
 
 from dataclasses import dataclass
@@ -63,16 +63,10 @@ def beats(config: SyntheticConfig, hearts: Hearts) -> Beats:
 
 def standard(hearts: Hearts) -> dict[str, np.ndarray]:
     """Standardised properties of the hearts, with mean about 0 and SD about 1 in participants without diagnoses."""
-    return dict(
-        mass=np.log(hearts.mass / 88) / 0.24,
-        edv=np.log(hearts.edv / 145) / 0.21,
-        la=np.log(hearts.la_max / 70) / 0.32,
-        rv=hearts.latent["rvs"] + 0.5 * np.log(hearts.rvedv / 152) / 0.22,
-        weak=(59 - hearts.ef) / 10,
-        age=(hearts.age - 64) / 7.6,
-        bmi=(hearts.bmi - 26.7) / 4,
-        male=hearts.male - 0.48,
-    )
+    left = dict(mass=np.log(hearts.mass / 88) / 0.24, edv=np.log(hearts.edv / 145) / 0.21, weak=(59 - hearts.ef) / 10)
+    rv = hearts.latent["rvs"] + 0.5 * np.log(hearts.rvedv / 152) / 0.22
+    body = dict(age=(hearts.age - 64) / 7.6, bmi=(hearts.bmi - 26.7) / 4, male=hearts.male - 0.48)
+    return dict(la=np.log(hearts.la_max / 70) / 0.32, rv=rv, **left, **body)
 
 
 def _waves(hearts: Hearts, e: dict[str, np.ndarray]) -> np.ndarray:

@@ -33,11 +33,7 @@ class Strip:
 
 def render_ecg(config: SyntheticConfig, index: int) -> EcgRecord:
     """ECG of participant ``index``, identical to the content of its written file."""
-    return record_of(strip(config, draw(config, [index])))
-
-
-def record_of(recording: Strip) -> EcgRecord:
-    """The recording as an EcgRecord: mV, leads in the order of LEADS."""
+    recording = strip(config, draw(config, [index]))
     signal = recording.counts.astype(np.float64) * STEP_UV / 1000
     return EcgRecord(signal, float(RATE), recording.measurements["VentricularRate"], dict(recording.measurements))
 
@@ -56,7 +52,7 @@ def strip(config: SyntheticConfig, heart: Hearts) -> Strip:
 
 
 def _rhythm(rng: np.random.Generator, heart: Hearts) -> tuple[np.ndarray, np.ndarray]:
-    """R peaks in ms, from before to after the strip, and kinds of the beats; the mean interval gives heart.hr."""
+    """R peaks in ms, beginning before and ending after the strip, and kinds of beats; their mean rate is heart.hr."""
     rr = 60_000 / heart.hr[0]
     count = int(10_000 / rr) + 6
     if heart.af_rhythm[0]:
@@ -181,13 +177,9 @@ def _measure(waves, leads, peaks, heart) -> dict[str, float]:
     t_end = waves[8, 0] + 2.2 * waves[8, 2]
     inside = peaks[(peaks >= 0) & (peaks < 10_000)]
     rr = float(np.mean(np.diff(inside)))
-    measurements = {
-        "VentricularRate": float(round(60_000 / rr)),
-        "RRInterval": float(round(rr)),
-        "QRSDuration": float(offset - onset),
-        "QTInterval": float(2 * round((t_end - onset) / 2)),
-        "QRSNum": float(len(inside)),
-    }
+    measurements = {"VentricularRate": float(round(60_000 / rr)), "RRInterval": float(round(rr))}
+    measurements |= {"QRSDuration": float(offset - onset), "QTInterval": float(2 * round((t_end - onset) / 2))}
+    measurements["QRSNum"] = float(len(inside))
     measurements["QTCInterval"] = float(round(measurements["QTInterval"] / np.sqrt(rr / 1000)))
     if not heart.af_rhythm[0]:
         p_on = waves[0, 0] - 2.0 * waves[0, 1]

@@ -72,8 +72,10 @@ def contours(hearts: Hearts, slices: int, phase: np.ndarray) -> Contours:
     at_rest = _rest(hearts, slices, length)
     motion = at_levels(hearts.motion, slices)[:, :, None, :]
     late = 0.10 * hearts.lbbb[:, None] * np.clip(-np.cos(ANGLES), -0.4, 1)  # delay of the lateral wall
-    local = _local_emptying(hearts, phase, late)[:, None]  # (n, 1, F, A)
     ejected = emptying(hearts, phase)[:, None, :]
+    local = ejected[..., None]  # (n, 1, F, A), or A = 1 without a delay
+    if hearts.lbbb.any():
+        local = np.stack([emptying(hearts, phase, late[:, a, None]) for a in range(len(ANGLES))], axis=-1)[:, None]
     share = slab_share(slices, LV_TAPER)[None, :, None]
     volume = hearts.edv[:, None, None] * (1 - hearts.ef[:, None, None] / 100 * ejected)
     area = 1000 * volume * share / length[:, None, None]
@@ -84,12 +86,6 @@ def contours(hearts: Hearts, slices: int, phase: np.ndarray) -> Contours:
     muscle = ((r0 + w0) ** 2 - r0**2) * (1 + 0.06 * active * ejected[..., None] * (hearts.ef / 60)[:, None, None, None])
     outer = np.sqrt(inner**2 + muscle)
     return Contours(inner, outer, _right(hearts, slices, outer, ejected, length))
-
-
-def _local_emptying(hearts, phase, late):
-    if not hearts.lbbb.any():
-        return emptying(hearts, phase)[:, :, None]
-    return np.stack([emptying(hearts, phase, late[:, a, None]) for a in range(late.shape[1])], axis=-1)
 
 
 def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
@@ -111,17 +107,12 @@ def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
 
 def _rest(hearts, slices, length):
     """Inner radius and wall thickness at end diastole in mm, each (n, S, A)."""
-    radius, _ = _cavity(hearts, slices, length)
-    pattern = at_levels(hearts.thickness, slices)
-    if slices == 3:
-        three, thick = radius, pattern
-    else:
-        three, thick = _cavity(hearts, 3, length)[0], at_levels(hearts.thickness, 3)
+    three, thick = _cavity(hearts, 3, length), at_levels(hearts.thickness, 3)
     a = (thick**2).sum((1, 2)) * _STEP / 2
     b = (three * thick).sum((1, 2)) * _STEP
     c = 1000 * hearts.mass / DENSITY / (length / 3)
     scale = (-b + np.sqrt(b * b + 4 * a * c)) / (2 * a)
-    return radius, scale[:, None, None] * pattern
+    return _cavity(hearts, slices, length), scale[:, None, None] * at_levels(hearts.thickness, slices)
 
 
 def _cavity(hearts, slices, length):
@@ -133,7 +124,7 @@ def _cavity(hearts, slices, length):
         shape = shape + size * (own[:, 2 * k] * np.cos(angle) + own[:, 2 * k + 1] * np.sin(angle))
     area = 1000 * hearts.edv[:, None] * slab_share(slices, LV_TAPER) / length[:, None]
     scale = np.sqrt(area / ((shape**2).sum(-1, keepdims=True) * _STEP / 2))
-    return scale[:, :, None] * shape[:, None, :], area
+    return scale[:, :, None] * shape[:, None, :]
 
 
 def _shrink(r0, pull, area):

@@ -21,13 +21,8 @@ ELL_PATTERN = np.array([14.5, 19.5, 17.5, 18.0, 21.5, 20.0]) / 18.5
 _ELL_SEGMENTS = ((2, 3), (5, 6), (8, 9), (11, 12), (14,), (16,))  # AHA segments of each
 
 
-def true_traits(hearts: Hearts) -> np.ndarray:
-    """Traits without measurement error: (n, 82), in the order of TRAITS."""
-    return _traits(hearts, dict.fromkeys(_names(), np.zeros(len(hearts))), np.zeros((len(hearts), 3 * SEGMENTS + 6)))
-
-
 def measured_traits(config: SyntheticConfig, hearts: Hearts) -> np.ndarray:
-    """Traits with measurement error: (n, 82); SV, EF and CO are computed from the measured volumes."""
+    """Traits with measurement error: (n, 82) as TRAITS; SV, EF and CO are computed from the measured volumes."""
     names = _names()
     count = len(names) + 3 * SEGMENTS + 6
     z = np.stack([generator(config, index, "measurement").standard_normal(count) for index in hearts.index])

@@ -1,7 +1,7 @@
 """The synthetic population: body, diseases and heart of each participant.
 
-Sizes and effects have published orders of magnitude; no real participant's data are used. Participant i depends only on
-(seed, i): the disease thresholds are computed from a fixed reference population of the same seed.
+Sizes and effects have the orders of magnitude of published values; no real participant's data are used. Participant i
+depends only on (seed, i): the disease thresholds are computed from a fixed reference population of the same seed.
 """
 
 from dataclasses import dataclass, fields
@@ -147,7 +147,7 @@ def _body(z, u) -> dict[str, np.ndarray]:
 
 
 def _diseases(b, z, decide) -> np.ndarray:
-    """Diseases, (n, 4) bool. decide: (name, liability) -> bool array; the order matters, as diseases affect others."""
+    """Diseases, (n, 4) bool. decide: (name, liability) -> bool array. I50 depends on I21 and I42, and I48 on I50."""
     az, bz, male, sbp = b["az"], b["bz"], b["male"], b["sbp"]
     mi = decide("I21", 0.24 * az + 0.34 * male + 0.25 * sbp + z["i21"])
     cm = decide("I42", 0.15 * az + 0.25 * male + z["i42"])
@@ -184,15 +184,11 @@ def _conditions(b, z, u, disease) -> dict[str, np.ndarray]:
     hcm = cm * (u["kind"] >= 0.6) * severity
     hfref = hf * (u["hfref"] < 0.5) * severity
     lbbb = u["lbbb"] < 0.008 + 0.22 * (dcm > 0) + 0.08 * hf
-    effects = dict(manifest=manifest, hf=hf, dcm=dcm, hcm=hcm, hfref=hfref, lbbb=lbbb)
-    return effects | dict(
-        scar=mi * (0.4 + 0.6 * u["extent"]),
-        territory=np.digitize(u["territory"], [0.45, 0.80]),
-        af_rhythm=(af > 0) & (u["af_rhythm"] < 0.42),
-        rbbb=(u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None)) & ~lbbb,
-        pvc=u["pvc"] < 0.03 + 0.08 * hf,
-        pac=u["pac"] < 0.02 + 0.10 * af,
-    )
+    rbbb = (u["rbbb"] < 0.025 + 0.008 * np.clip(b["az"], 0, None)) & ~lbbb
+    scars = dict(scar=mi * (0.4 + 0.6 * u["extent"]), territory=np.digitize(u["territory"], [0.45, 0.80]))
+    beats = dict(pvc=u["pvc"] < 0.03 + 0.08 * hf, pac=u["pac"] < 0.02 + 0.10 * af)
+    beats["af_rhythm"] = (af > 0) & (u["af_rhythm"] < 0.42)
+    return dict(manifest=manifest, hf=hf, dcm=dcm, hcm=hcm, hfref=hfref, lbbb=lbbb, rbbb=rbbb, **scars, **beats)
 
 
 def _volumes(b, z, c) -> dict[str, np.ndarray]:
@@ -214,14 +210,9 @@ def _left_ventricle(b, z, c) -> dict[str, np.ndarray]:
     mass = 86 * np.exp(log_mass + 0.58 * hcm + 0.1 * dcm + 0.04 * hf)
     hr = 62 + 8.5 * z["hr"] - 3.5 * (big / 0.24) + 0.15 * (60 - ef) + 5 * hf + 12 * af + 1.5 * bz
     ell = 0.45 + 0.55 * ef / 59.3 - 0.012 * bz - 0.03 * b["sbp"] + 0.08 * z["ls"]
-    return dict(
-        edv=edv,
-        ef=ef,
-        mass=np.clip(mass, 42, 260),
-        hr=np.clip(hr, 42, 125),
-        hr_mri=np.clip(hr + 2.5 * z["hr_mri"], 40, 130),
-        ell=np.clip(-18.8 * ell * (1 + 0.06 * z["ell"]), -30, -5),
-    )
+    rates = dict(hr=np.clip(hr, 42, 125), hr_mri=np.clip(hr + 2.5 * z["hr_mri"], 40, 130))
+    ell = np.clip(-18.8 * ell * (1 + 0.06 * z["ell"]), -30, -5)
+    return dict(edv=edv, ef=ef, mass=np.clip(mass, 42, 260), ell=ell, **rates)
 
 
 def _right_ventricle(b, z, c, ef) -> dict[str, np.ndarray]:
@@ -242,13 +233,10 @@ def _atria(b, z, c, left) -> dict[str, np.ndarray]:
     laef = 60 - falls + 0.25 * (left["ef"] - 59) - 3 * z["la_f"] + 5 * z["laef"]
     raef = 42 - 0.7 * falls + 0.08 * (left["ef"] - 59) - 2 * z["la_f"] + 6 * z["raef"]
     kick = np.clip(0.26 + 0.05 * az + 0.04 * z["kick"], 0.08, 0.45)
-    return dict(
-        la_max=66 * np.exp(np.clip(la + 0.08 * z["la"], -1.2, 1.2)),
-        laef=np.clip(laef, 12, 78),
-        ra_max=79 * np.exp(np.clip(ra, -1.2, 1.2)),
-        raef=np.clip(raef, 8, 66),
-        kick=kick * (1 - 0.35 * ever) * (1 - now),
-    )
+    la_max = 66 * np.exp(np.clip(la + 0.08 * z["la"], -1.2, 1.2))
+    ra_max = 79 * np.exp(np.clip(ra, -1.2, 1.2))
+    kick = kick * (1 - 0.35 * ever) * (1 - now)
+    return dict(la_max=la_max, laef=np.clip(laef, 12, 78), ra_max=ra_max, raef=np.clip(raef, 8, 66), kick=kick)
 
 
 def _vessels(b, z) -> dict[str, np.ndarray]:

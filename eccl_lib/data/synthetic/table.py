@@ -26,21 +26,16 @@ def render_table(config: SyntheticConfig, indices) -> pd.DataFrame:
     for k, index in enumerate(hearts.index):
         rng = generator(config, index, "records")
         visit = datetime.date(2014, 5, 1) + datetime.timedelta(days=int(rng.integers(0, 2000)))
-        row = {
-            "eid": int(FIRST_EID + index),
-            "p31": int(hearts.male[k]),
-            "p21003_i2": int(hearts.age[k]),
-            "p50_i2": round(float(hearts.height[k]), 1),
-            "p21002_i2": round(float(hearts.weight[k]), 1),
-            "p53_i2": visit.isoformat(),
-        }
+        row = {"eid": int(FIRST_EID + index), "p31": int(hearts.male[k]), "p21003_i2": int(hearts.age[k])}
+        row |= {"p50_i2": round(float(hearts.height[k]), 1), "p21002_i2": round(float(hearts.weight[k]), 1)}
+        row["p53_i2"] = visit.isoformat()
         row |= {f"p{t.field_id}_i2": float(value) for t, value in zip(TRAITS, traits[k], strict=True)}
         rows.append(row | _diagnoses(rng, hearts, k, visit))
     return pd.DataFrame(rows)
 
 
 def _diagnoses(rng: np.random.Generator, hearts: Hearts, k: int, visit: datetime.date) -> dict[str, str]:
-    """First-occurrence dates, and hospital codes with their dates, which include codes of other diseases."""
+    """First-occurrence dates, and hospital codes with dates; some of the codes are of other diseases."""
     cells: dict[str, str] = {}
     hospital: dict[str, str] = {}
     for n, disease in enumerate(DISEASES):

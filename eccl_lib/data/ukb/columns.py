@@ -1,7 +1,6 @@
 """Field, instance and array of a column of a tabular export, from the header styles of all UK Biobank tools."""
 
 import re
-from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -44,8 +43,12 @@ _TITLES = {
 
 
 def plain(header: str) -> str:
-    """The header's lower-case words only, so that a title and R's version of it (with dots) become equal."""
+    """The words of a header in lower case, so that a title equals R's version of it, which has dots."""
     return " ".join(re.findall(r"[a-z0-9]+", header.lower()))
+
+
+_FIELDS_BY_TITLE = {title: field for field, title in _TITLES.items()}
+_FIELDS_BY_TITLE |= {plain(trait.name): trait.field_id for trait in TRAITS}
 
 
 def is_eid(header: str) -> bool:
@@ -72,14 +75,8 @@ def _by_title(header: str) -> Key | None:
     if dated := re.match(r"date (i\d\d) first reported\b", title):
         field = FIRST_OCCURRENCE.get(dated[1].upper())
     else:
-        field = _fields_by_title().get(title)
+        field = _FIELDS_BY_TITLE.get(title)
     return None if field is None else (field, int((match["instance"] or "0")[:9]), int((match["array"] or "0")[:9]))
-
-
-@cache
-def _fields_by_title() -> dict[str, int]:
-    named = {title: field for field, title in _TITLES.items()}
-    return named | {plain(trait.name): trait.field_id for trait in TRAITS}
 
 
 def as_text(table: pd.DataFrame, field: int, instance: int = 0) -> pd.Series:

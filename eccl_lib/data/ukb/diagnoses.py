@@ -67,7 +67,7 @@ def _first_occurrences(table: pd.DataFrame):
 
 
 def _hospital(table: pd.DataFrame):
-    """Yield (eid, disease, date) from the hospital codes; element i of the codes has element i of the dates."""
+    """Yield (eid, disease, date) from the hospital codes; the date of code i is element i of the dates."""
     existing = set(table.columns)
     for key in table.columns:
         if key[0] not in CODE_DATES:
@@ -96,7 +96,10 @@ def event_date(cell: str) -> str | None:
 
 
 def iso_date(cell: str) -> str:
-    """YYYY-MM-DD from an ISO date or Stata's 01may2016; else ``unknown``, also for the ambiguous 01/05/2016."""
+    """YYYY-MM-DD from an ISO date, with or without time, or Stata's 01may2016; ``unknown`` for anything else.
+
+    01/05/2016 is ``unknown``, because the order of day and month is ambiguous.
+    """
     cell = str(cell).strip().lower()
     if match := re.match(r"(\d{4})-(\d\d)-(\d\d)(?!\d)", cell):
         year, month, day = match.groups()

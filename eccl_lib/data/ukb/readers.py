@@ -23,6 +23,6 @@ def open_cine(path: Path) -> CineFile:
 def read_cine(path: Path, segmentation: Path | None = None, choice: str | None = None) -> CineRecord:
     """Read a short-axis stack and, if given, the labels of its segmentation. Raises UnreadableError.
 
-    choice: ``StoreConfig.slice_choice``, to read only the chosen slice (needs the segmentation); None: all slices.
+    choice: ``StoreConfig.slice_choice``: only the chosen slice is read, and its heart is located; None: all slices.
     """
     return providers.read(open_cine(path), segmentation, choice=choice)

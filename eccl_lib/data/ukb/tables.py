@@ -143,8 +143,8 @@ def _read_one(path: Path, fields: set[int], only: set[str] | None) -> tuple[pd.D
 def _checked_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
     """Yield rows of the header's width.
 
-    If the first row has one more cell, this is R's row name in front or an empty cell at the end, and it is removed
-    from each row. Raises UnreadableError for a row of another length.
+    If the first row has one cell more than the header, the extra cell is R's row name at the start or an empty cell at
+    the end; it is removed from each row. Raises UnreadableError for a row of another length.
     """
     extra = None
     for number, row in enumerate(rows, start=2):
@@ -161,7 +161,10 @@ def _checked_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
 def _pack(
     rows: Iterator[list[str]], id_column: int, selected: list[int], only: set[str] | None
 ) -> tuple[list[str], list[pd.Series], Counter[str]]:
-    """Ids, selected columns and counts of dropped rows by reason; only a block of rows is in memory at once."""
+    """Ids, selected columns and counts of dropped rows by reason.
+
+    Rows are packed in blocks, so that only one block at a time is in memory as Python strings, which are large.
+    """
     eids: list[str] = []
     dropped: Counter[str] = Counter()
 
@@ -248,8 +251,8 @@ def sex(table: pd.DataFrame) -> pd.Series:
 def read_withdrawals(path: Path) -> frozenset[str]:
     """Ids of withdrawn participants from UK Biobank's w<application>_<date>.csv: one id per line, optional header.
 
-    Raises UnreadableError with the line's number, but without its content, if a line is not an id: a skipped line could
-    keep a withdrawn participant in the data.
+    Raises UnreadableError if a line is not an id, since skipping it could keep a withdrawn participant in the data. The
+    error gives the line's number, but not its content.
     """
     eids = set()
     with _open_text(Path(path)) as text:

@@ -24,7 +24,7 @@ COLUMNS = ["identity", "checked", "differing", "largest"]
 
 
 def check(traits: np.ndarray) -> pd.DataFrame:
-    """Number of participants with all traits of each identity, number that violate it, and largest difference.
+    """For each identity, number of participants with all its traits, number that violate it, and largest difference.
 
     traits: (N, 82) in the order of TRAITS, NaN missing. Returns one row per identity with the columns COLUMNS.
     """

@@ -1,7 +1,6 @@
-"""The list of withdrawn participants, which each opening of a store applies.
+"""The list of withdrawn participants; it is applied whenever a store is opened.
 
-``eccl withdraw FILE`` adds UK Biobank's list and deletes these participants from disk; so does
-``eccl ingest ukb``.
+``eccl withdraw`` and ``eccl ingest ukb`` add UK Biobank's list and delete these participants from disk.
 """
 
 from collections.abc import Collection

@@ -1,6 +1,6 @@
 """Segmentation by the library's own network: labels 0 background, 1 LV cavity, 2 LV myocardium, 3 RV.
 
-    HeartNet.load().segment(images, spacing_mm, slice_step_mm)
+    HeartNet.load().segment(images, spacing_mm)
 
 Each slice is resampled to 2 mm pixels. If the field of view is wider than in training, a first pass over a few frames
 locates the heart, and a second pass segments 192 mm around it. The inputs are the frame, the mean and the signed first
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eccl_lib.data import cmr
 from eccl_lib.data.segmentation.unet import postprocess
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ BATCH = 10  # frames
 
 @dataclass(frozen=True)
 class HeartNet:
-    """The network with its weights. facts: of weights.json: training command, seed, seconds, scores on images."""
+    """The network with its weights. facts: content of weights.json: training command, seed, seconds, scores."""
 
     model: UNet
     facts: dict[str, object]
@@ -60,22 +61,18 @@ class HeartNet:
         return cls(model.eval(), facts)
 
     def segment(
-        self,
-        images: np.ndarray,
-        spacing_mm: tuple[float, float],
-        frames: Sequence[int] | None = None,
+        self, images: np.ndarray, spacing_mm: tuple[float, float], frames: Sequence[int] | None = None
     ) -> np.ndarray:
         """Labels of a stack (S, F, H, W), uint8. spacing_mm: between rows, between columns.
 
-        frames: numbers of the frames to label, (S, frames, H, W); the mean and harmonic use all frames of ``images``.
+        frames: numbers of the frames to label; None: all. The mean and harmonic use all frames of ``images``.
         """
         images = np.asarray(images)
         if images.ndim != 4 or not images.size:
             raise ValueError(f"the images must have the shape (S, F, H, W), not {images.shape}")
         rows, columns = self.region(images, spacing_mm)
         part = images[:, :, rows, columns]
-        selected = None if frames is None else np.asarray(frames, dtype=int)
-        probability = np.stack([self.probabilities(clip, spacing_mm, selected) for clip in part])
+        probability = np.stack([self.probabilities(clip, spacing_mm, frames) for clip in part])
         labels = np.zeros((len(images), probability.shape[1], *images.shape[2:]), dtype=np.uint8)
         whole_beat = images.shape[1] >= FEWEST_FRAMES
         change = part.astype(np.float32).std(axis=1) if whole_beat else None
@@ -92,15 +89,11 @@ class HeartNet:
         slices = np.unique(np.linspace(0, len(images) - 1, FIRST_SLICES).round().astype(int))
         maps = np.stack([self.probabilities(clip, spacing_mm, frames) for clip in images[slices]])
         center = postprocess.center(maps, spacing_mm)
-        part = []
-        for middle, n, step in zip(center, images.shape[2:], spacing_mm, strict=True):
-            side = min(round(FIELD * PIXEL_MM / step), n)
-            first = min(max(round(middle - side / 2), 0), n - side)
-            part.append(slice(first, first + side))
-        return part[0], part[1]
+        axes = zip(center, images.shape[2:], spacing_mm, strict=True)
+        return tuple(cmr.window(middle, FIELD * PIXEL_MM, n, step) for middle, n, step in axes)
 
     def probabilities(
-        self, clip: np.ndarray, spacing_mm: tuple[float, float], frames: np.ndarray | None = None
+        self, clip: np.ndarray, spacing_mm: tuple[float, float], frames: Sequence[int] | None = None
     ) -> np.ndarray:
         """Label probabilities of one slice (F, H, W) at its own pixels: (frames, 4, H, W) float32."""
         import torch
@@ -108,7 +101,7 @@ class HeartNet:
 
         with torch.inference_mode():
             inputs, size = planes(clip, spacing_mm)
-            inputs = inputs if frames is None else inputs[torch.as_tensor(frames)]
+            inputs = inputs if frames is None else inputs[torch.as_tensor(np.asarray(frames, dtype=int))]
             outputs = torch.cat([self.model(batch) for batch in inputs.split(BATCH)])
             outputs = outputs[..., : size[0], : size[1]].softmax(1)
             return functional.interpolate(outputs, clip.shape[1:], mode="bilinear").contiguous().numpy()
@@ -117,7 +110,7 @@ class HeartNet:
 def planes(clip: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[torch.Tensor, tuple[int, int]]:
     """The network's input for a slice (F, H, W): (F, 3, h, w) at 2 mm, padded to multiples of 16; and h, w unpadded.
 
-    It is normalised like the generated images: the clip's quantiles 0.01 and 0.98 map to 0 and 1, then to mean 0, SD 1.
+    It is normalised like the training images: the clip's quantiles 0.01 and 0.98 map to 0 and 1, then to mean 0, SD 1.
     """
     import torch
     from torch.nn import functional

@@ -143,7 +143,4 @@ def _convex(mask: np.ndarray) -> np.ndarray:
 
 def _within(mask: np.ndarray, distance_mm: float, spacing_mm: tuple[float, float]) -> np.ndarray:
     """Pixels of each frame within a distance of its mask."""
-    near = (
-        distance_transform_edt(~frame, sampling=spacing_mm) <= distance_mm if frame.any() else frame for frame in mask
-    )
-    return np.stack(list(near))
+    return np.stack([f if not f.any() else distance_transform_edt(~f, spacing_mm) <= distance_mm for f in mask])
