@@ -244,8 +244,8 @@ def to_view(ecg: np.ndarray, rate: int) -> np.ndarray:
 def scale(batch: torch.Tensor, view: ViewConfig) -> torch.Tensor:
     """ECGs scaled to [-1, 1] in float32 (Sec. 3.1), times the view's gain. batch: (B, 12, T) uV, integer or float.
 
-    ``view.ecg_scaling``: ``lead`` maps the minimum and maximum of each lead to -1 and 1, and a flat lead to 0; it shifts
-    the baseline. ``maxabs`` divides each lead by its largest absolute value and keeps the baseline at 0. ``fixed``
+    ``view.ecg_scaling``: ``lead`` maps the minimum and maximum of each lead to -1 and 1, which shifts the baseline, and
+    a flat lead to 0. ``maxabs`` divides each lead by its largest absolute value and keeps the baseline at 0. ``fixed``
     divides by ``view.ecg_full_scale_mv`` and clips.
     """
     import torch

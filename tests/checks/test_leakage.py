@@ -26,7 +26,7 @@ def data(tmp_path) -> Cohort:
     rng = np.random.default_rng(0)
     n = 2000
     eids = [str(9_000_001 + k) for k in range(n)]
-    table = pd.DataFrame({"eid": eids, "split": [split_of(eid, "eccl") for eid in eids]})
+    table = pd.DataFrame({"eid": eids, "split": [split_of(eid, "eccl", CONFIG.synthetic.split) for eid in eids]})
     table["sex"], table["age"] = rng.choice(["female", "male"], n), rng.normal(64, 8, n)
     table["heart_rate"], table["notes"] = rng.normal(60, 10, n), ""
     ecg = rng.integers(-500, 500, (n, 12, 50)).astype(np.int16)
@@ -122,7 +122,7 @@ def test_3_2_one_participant_in_two_splits(data):
 
 
 def test_3_2_a_stage_with_another_split(data):
-    data.table["split"] = [split_of(eid, "another salt") for eid in data.table["eid"]]
+    data.table["split"] = [split_of(eid, "another salt", CONFIG.synthetic.split) for eid in data.table["eid"]]
     assert kinds(leaks.check(CONFIG, data)) == {EVER, ("3.2", "error")}
 
 

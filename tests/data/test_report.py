@@ -28,7 +28,7 @@ def data(tmp_path) -> Cohort:
     rng = np.random.default_rng(0)
     n = 300
     eids = [str(9_000_001 + k) for k in range(n)]
-    table = pd.DataFrame({"eid": eids, "split": [split_of(eid, "eccl") for eid in eids]})
+    table = pd.DataFrame({"eid": eids, "split": [split_of(eid, "eccl", CONFIG.synthetic.split) for eid in eids]})
     table["sex"], table["age"] = ["female"] * 155 + ["male"] * 141 + [None] * 4, rng.normal(64, 8, n)
     table["heart_rate"], table["missing_leads"], table["flat_leads"] = (
         rng.normal(60, 10, n),
