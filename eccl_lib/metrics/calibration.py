@@ -57,7 +57,7 @@ def slope(logit: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
     if not positive.any() or positive.all() or np.ptp(x[:, 0]) == 0 or _separated(x[:, 0], positive):
         return float("nan"), float("nan")
     weights = np.array([0.0, log_odds(positive.mean())])
-    scale = np.array([np.abs(x[:, 0]).max(), 1.0])  # column scale, to judge the step size
+    scale = np.array([np.abs(x[:, 0]).max(), 1.0])  # column scale, to measure the step size
     for _ in range(100):
         p = risk(x @ weights)
         step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x, x.T @ (positive - p))  # Newton

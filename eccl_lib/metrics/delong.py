@@ -45,8 +45,8 @@ class Estimate:
     def interval(self, level: float = 0.95, scale: Scale = "logit") -> tuple[float, float]:
         """Confidence limits over participants. scale: ``logit`` (within 0 and 1), ``plain`` (AUC ± z standard errors).
 
-        At an AUC of 0 or 1 the standard error is 0; the logit interval then uses the exact binomial limit for as many
-        successes as the smaller class has members. NaN if a class has fewer than two members.
+        At an AUC of 0 or 1 the standard error is 0. The logit interval then uses the exact binomial limit of m
+        successes in m trials, m the size of the smaller class. NaN if a class has fewer than two members.
         """
         if self.smaller < 2:
             return float("nan"), float("nan")

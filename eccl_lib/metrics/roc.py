@@ -64,7 +64,7 @@ def _weighted(order: np.ndarray, ranked: np.ndarray, last: np.ndarray, weight: n
 
 
 def _sensitivity_at(false: np.ndarray, true: np.ndarray, rates: np.ndarray, side: str) -> np.ndarray:
-    """Sensitivity at given false positive rates, interpolated linearly; side: lower or upper end of a vertical step."""
+    """Sensitivity at given false positive rates, interpolated linearly. side: "left" for the lower end of a step."""
     first, after = np.searchsorted(false, rates - 1e-9), np.searchsorted(false, rates + 1e-9)
     vertex = true[first if side == "left" else after - 1]
     before, behind = np.clip(first - 1, 0, None), np.clip(after, None, len(false) - 1)

@@ -88,8 +88,8 @@ def retrieval(z_query: np.ndarray, z_gallery: np.ndarray) -> dict[str, float]:
 def matching_ranks(z_query: np.ndarray, z_gallery: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Rank of each query's matching row (n,), and its recall at 1, 5 and 10, each (n,) from 0 to 1.
 
-    Ties (differences within rounding) count as in a random order: the mean rank, and the probability of being among the
-    first k. Constant features therefore score at chance level.
+    Ties (differences within rounding) count as in random order: mean rank, and probability that the match is
+    among the first k. Constant features therefore score at chance level.
     """
     scores = np.asarray(z_query, dtype=np.float64) @ np.asarray(z_gallery, dtype=np.float64).T
     ahead = scores - np.diagonal(scores)[:, None]
