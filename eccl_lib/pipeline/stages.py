@@ -38,9 +38,9 @@ CMR_SECTIONS = {"swin": "cmr", "resnet50": "cmr_resnet", "vit": "cmr_vit"}  # of
 class Stage:
     """One kind of training.
 
-    name: folder of its runs. needs: arrays that the cohort must have. config_sections: that the fingerprint covers.
-    parents: the runs that must be finished first. build: the training job; with ``pretrained`` False it has random
-    weights and features, which cost as much and need no parent.
+    name: folder of its runs. needs: arrays that the cohort must have. config_sections: sections in the fingerprint.
+    parents: the runs that must be finished first. build: makes the training job; with ``pretrained`` False it has
+    random weights and features, which take as much time and need no parent.
     """
 
     name: str
@@ -60,7 +60,7 @@ class RunSpec:
 
     @property
     def arm(self) -> Arm:
-        """Of a row of Table 1 that reads ECGs."""
+        """The arm of the variant, a row of Table 1 that reads ECGs."""
         return METHODS[self.variant].arm
 
     @property
@@ -70,7 +70,7 @@ class RunSpec:
 
     @property
     def task(self) -> str:
-        """A disease or ``traits``; for a stage without labels, what it reads."""
+        """A disease or ``traits``; for a stage without labels, its input."""
         return _WITHOUT_LABELS.get(self.stage) or (self.variant if self.stage == "autoencode" else self.config.disease)
 
     @property
@@ -82,7 +82,7 @@ class RunSpec:
 
     @property
     def kind(self) -> str:
-        """Runs of one kind cost about the same."""
+        """Name of the kind of run; runs of one kind take about the same time."""
         task = "traits" if self.config.disease == "traits" else "disease"
         if self.stage in ("align", "finetune"):
             return f"{self.variant}/{task}"
@@ -100,7 +100,7 @@ class RunSpec:
         return STAGES[self.stage].parents(self)
 
     def run(self, data: Cohort) -> Run:
-        """Its folder, whether it is trained or not. Features lie in the folder of their encoder."""
+        """Its run, whether it is trained or not. Features are stored in the run of their encoder."""
         if self.is_features:
             return self.parents()[0].run(data)
         identity = {"pretrain_cmr": self.variant, "autoencode": self.variant, "align": self.variant}
@@ -117,19 +117,19 @@ class RunSpec:
         return run.done and (not self.is_features or run.has_cached(features.file_name(self.config)))
 
     def plan(self, data: Cohort) -> Plan:
-        """Its time and memory from trial steps here; needs no parent and leaves nothing behind."""
+        """Estimate its time and memory from trial steps here. Needs no parent and leaves no files."""
         torch.set_num_threads(self.config.runtime.threads)
         return cost.plan(self.job(data, pretrained=False), runtime=self.config.runtime)
 
     def estimate(self, data: Cohort) -> float:
-        """Seconds it will take, from trial steps here."""
+        """Estimated seconds of the run, from trial steps here."""
         if not self.is_features:
             return self.plan(data).seconds
         torch.set_num_threads(self.config.runtime.threads)
         return features.estimate(self.config, data)
 
     def seconds(self, data: Cohort) -> float:
-        """Seconds that the finished run took, without its parents: CPU time, on a GPU wall-clock time."""
+        """Seconds that the finished run took, without its parents: CPU time, or wall-clock time on a GPU."""
         run = self.run(data)
         timing = run.cached_timing(features.file_name(self.config)) if self.is_features else run.timing
         unit = "seconds" if device(self.config).type == "cuda" else "cpu_seconds"
@@ -158,7 +158,7 @@ class RunSpec:
 _WITHOUT_LABELS = {"pretrain_ecg": "ecg", "pretrain_pair": "pair"}
 
 
-# Which run belongs to which name.
+# The run of a name.
 
 
 def spec(config: Config, name: str) -> RunSpec:
@@ -352,9 +352,9 @@ def cohort_for(config: Config, log: Log = print, needs: Collection[str] = ARRAYS
 
 
 def waves(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
-    """The runs and all of their prerequisites, each once, in waves: prerequisites first by depth, the rest last.
+    """The runs and their prerequisites, each once, in waves: prerequisites by depth, then the other runs.
 
-    Within a wave no run needs another.
+    No run depends on another run of its wave.
     """
     depth: dict[RunSpec, int] = {}
     needed: set[RunSpec] = set()

@@ -25,7 +25,7 @@ Metrics = dict[str, object]
 
 
 class Dataset(Protocol):
-    """What a step reads: ``EcgDataset`` or ``CineDataset``. waited: seconds in which steps waited for it."""
+    """Input data of a step: ``EcgDataset`` or ``CineDataset``. waited: seconds in which steps waited for it."""
 
     device: torch.device
     waited: float
@@ -39,7 +39,7 @@ class Dataset(Protocol):
 
 @dataclass
 class TrainingJob(ABC):
-    """What the training loop needs. schedule: epochs and learning rate; datasets: those that the step reads."""
+    """A model and how to train it. schedule: epochs and learning rate; datasets: read by the step."""
 
     model: nn.Module
     step: Step
@@ -59,11 +59,11 @@ class TrainingJob(ABC):
         raise NotImplementedError
 
     def learning_rate(self, progress: float) -> float:
-        """The learning rate of a step. progress: epochs so far, with the fraction."""
+        """The learning rate of a step. progress: finished epochs, with the fraction of the current one."""
         return learning_rate(self.schedule, progress)
 
     def predict_batch(self, rows: np.ndarray) -> Tensor:
-        """What validation and test compute for some rows, without gradient."""
+        """Outputs or losses that validation and test compute for some rows, without gradient."""
         raise NotImplementedError
 
     def rows(self, split: str) -> np.ndarray:
@@ -79,7 +79,7 @@ class TrainingJob(ABC):
 
 @dataclass
 class CohortJob(TrainingJob):
-    """A training on a cohort. seed: of its batches."""
+    """A training job on a cohort. seed: seed of the order of rows."""
 
     data: Cohort | None = None
     seed: int = 0
@@ -98,7 +98,7 @@ class CohortJob(TrainingJob):
 
 @dataclass
 class SupervisedJob(CohortJob):
-    """A model of one task: balanced batches for a disease, shuffled ones for the traits; AUC or mean r."""
+    """Training on one task: balanced batches and AUC for a disease, shuffled batches and mean r for the traits."""
 
     targets: Targets | None = None
 
@@ -139,7 +139,7 @@ class SupervisedJob(CohortJob):
 
 @dataclass
 class ReconstructionJob(CohortJob):
-    """A model without labels: shuffled batches; its error on a split, averaged over batches, is its measure."""
+    """Training without labels, on shuffled batches; its metric is the mean error over a split."""
 
     metric: ClassVar[str] = "reconstruction error"
 
@@ -158,7 +158,7 @@ class ReconstructionJob(CohortJob):
 
 
 def mean_error(error, rows: np.ndarray) -> float:
-    """The mean over rows of an error that is computed batch by batch. error: rows -> scalar."""
+    """Mean error over rows, computed in batches. error: function of rows that returns their mean, a scalar."""
     with torch.no_grad():
         batches = even_batches(rows, EVALUATION_BATCH)
         totals = distributed.map_over_ranks(lambda part: float(error(part)) * len(part), batches)

@@ -57,7 +57,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Its place below ``runs/<scale>-<cohort>``."""
+        """Its path below ``runs/<scale>-<cohort>``."""
         return "/".join(self.folder.parts[-4:])
 
     @property
@@ -140,7 +140,7 @@ class Run:
         predictions: pd.DataFrame,
         timing: dict[str, float],
     ) -> None:
-        """Write all files, then the manifest, which makes the run finished, then remove the checkpoint."""
+        """Write all files, then the manifest, which marks the run as finished; then remove the checkpoint."""
         write_json(self.folder / "config.json", essentials(config) | {"runtime": None})
         write_json(self.folder / "metrics.json", metrics)
         write_json(self.folder / "timing.json", timing)
