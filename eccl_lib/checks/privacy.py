@@ -1,7 +1,7 @@
 """Search the repository for participant data: ids, names, birth dates, home paths and data files.
 
-``eccl privacy`` checks the tracked files; ``--history`` also checks every commit. Further paths (a
-report, logs, executed notebooks) may be given. A finding states its location and never repeats the content.
+``eccl privacy`` checks the tracked files; ``--history`` also checks every commit. Other paths (a
+report, logs, executed notebooks) can be given. A finding states its location and never repeats the content.
 """
 
 import hashlib

@@ -29,7 +29,7 @@ from eccl_lib.training.sampling import task_batches
 BASE = "eccl"  # the row that is compared with all others
 STEMS = {"I21": "mi_auc", "I42": "cm_auc", "I48": "af_auc", "I50": "hf_auc", "traits": "mean_r"}  # figures/paper
 KINDS = ("raw", "shifted")
-OPTIONAL = {"table1_traits.csv", "retrieval.csv"}  # only with the traits, only with ECCL
+OPTIONAL = {"table1_traits.csv", "retrieval.csv"}  # written only with the traits, or only with ECCL
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Column:
 
 
 def column(config: Config, data: cohort.Cohort, scores: Scores, draws: int = bootstrap.DRAWS) -> Column:
-    """Bootstrap a task; the same draws of participants serve all rows and seeds."""
+    """Bootstrap a task; all rows and seeds use the same draws of participants."""
     parts = []
     for weights in bootstrap.draws(len(scores.measured), draws):
         if scores.task.is_disease:

@@ -26,8 +26,8 @@ ORDER = (
     "08_patches_traits",
     "09_predict",
 )
-# Additional runs that are never copied to notebooks/: 09 on a recording from a person; for the committed figures and
-# tables also 06 with all seeds and 08 with the patches of Fig. 2b (one hour if no run exists yet).
+# Additional runs, which are never copied to notebooks/: 09 on a recording from a person. With --refresh also 06 with
+# all seeds and 08 with the patches of Fig. 2b (one hour if no run exists yet).
 REAL_ECG = "09_predict_real_ecg"
 FIVE_SEEDS = "06_table1_five_seeds"
 ALL_PATCHES = "08_patches_traits_as_fig2b"
