@@ -14,6 +14,7 @@ from eccl_lib.config import command_line
 from eccl_lib.config.errors import ConfigError, DamagedError, MissingError, UnreadableError
 from eccl_lib.config.load import SCALES, load
 from eccl_lib.config.schema import TASKS, Config
+from eccl_lib.io import paths
 
 # Name -> module of this package and one line for ``eccl --help``. A module is imported when its command runs.
 COMMANDS = {
@@ -143,7 +144,7 @@ def guard(run: Callable[[], Any]) -> int:
     try:
         return run() or 0
     except (ConfigError, UnreadableError, MissingError, DamagedError, LookupError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {paths.explain(error)}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume", file=sys.stderr)
