@@ -97,12 +97,6 @@ def mean_over_traits(r: np.ndarray) -> np.ndarray:
     return np.divide(total, present.sum(axis=-1), out=np.full(total.shape, np.nan), where=present.any(axis=-1))
 
 
-def auc_draws(score: np.ndarray, positive: np.ndarray, count: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """AUC averaged over seeds in each draw. score: (seeds, n). Returns (count,), NaN if a draw has one class."""
-    blocks = draws(len(positive), count, seed)
-    return np.concatenate([np.mean([resampled_auc(s, positive, w) for s in score], axis=0) for w in blocks])
-
-
 def percentile(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval over draws, ignoring NaN. values: (B, ...). Returns low and high, each (...)."""
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)

@@ -19,21 +19,13 @@ class Prior:
 
     @property
     def shift(self) -> float:
-        """Correction to add to the model's logits."""
-        return prior_shift(self.prevalence, self.trained_share)
+        """Correction to add to the model's logits (Elkan, IJCAI 2001); the test prevalence is not used."""
+        return log_odds(self.prevalence) - log_odds(self.trained_share)
 
 
 def log_odds(share: float) -> float:
     """Log-odds of a share between 0 and 1."""
     return float(np.log(share / (1 - share)))
-
-
-def prior_shift(prevalence: float, trained_share: float) -> float:
-    """Correction of a logit trained with a share ``trained_share`` of cases to a population with ``prevalence``.
-
-    Both shares are of training participants; the test prevalence is not used (Elkan, IJCAI 2001).
-    """
-    return log_odds(prevalence) - log_odds(trained_share)
 
 
 def risk(logit: np.ndarray) -> np.ndarray:

@@ -5,8 +5,7 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-
-from eccl_lib.metrics.scores import average_ranks
+from scipy.stats import rankdata
 
 Scale = Literal["logit", "plain"]
 
@@ -19,14 +18,10 @@ def placements(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.
     """
     score, positive = np.asarray(score, dtype=np.float64), np.asarray(positive, dtype=bool)
     positives, negatives = int(positive.sum()), int((~positive).sum())
-    among_all = _ranks(score)
-    below = among_all[..., positive] - _ranks(score[..., positive])  # negatives below each positive
-    above = positives - (among_all[..., ~positive] - _ranks(score[..., ~positive]))  # positives above each negative
-    return below / negatives, above / positives
-
-
-def _ranks(score: np.ndarray) -> np.ndarray:
-    return np.apply_along_axis(average_ranks, -1, score)
+    among_all = rankdata(score, axis=-1)
+    below = among_all[..., positive] - rankdata(score[..., positive], axis=-1)  # negatives below each positive
+    lower = among_all[..., ~positive] - rankdata(score[..., ~positive], axis=-1)  # positives below each negative
+    return below / negatives, (positives - lower) / positives
 
 
 def covariance(of_positives: np.ndarray, of_negatives: np.ndarray) -> np.ndarray:

@@ -43,10 +43,7 @@ def band(
     return rates, low, high
 
 
-Ranked = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _ranked(positive: np.ndarray, score: np.ndarray) -> Ranked:
+def _ranked(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Order by decreasing score, labels in that order, and the last position of each distinct score."""
     order = np.argsort(-np.asarray(score, float), kind="stable")
     values = np.asarray(score, float)[order]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 RECALLS = (1, 5, 10)
 TIE = 1e-6  # smaller differences of float32 cosines are rounding errors
@@ -17,7 +18,7 @@ def auc(score: np.ndarray, positive: np.ndarray) -> float:
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
         return float("nan")
-    ranks = average_ranks(np.asarray(score, dtype=np.float64))
+    ranks = rankdata(np.asarray(score, dtype=np.float64))
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
@@ -34,13 +35,6 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
     last = np.append(np.flatnonzero(np.diff(np.asarray(score)[order])), len(order) - 1)  # end of ties
     gained = np.diff(positives[last], prepend=0)
     return float((gained * positives[last] / (last + 1)).sum() / positives[-1])
-
-
-def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; tied values get their mean rank. values: (n,)."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return ((last - counts + 1 + last) / 2)[inverse]
 
 
 def pearson(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
