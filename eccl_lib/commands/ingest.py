@@ -101,7 +101,7 @@ def ukb(
     if no_withdrawals == (withdrawals_ is not None):
         raise click.UsageError("give either --withdrawals FILE or --no-withdrawals")
     source = ukb_source(folders, tables_, segmentations, until, options)
-    purge(_withdraw(withdrawals_))
+    purge(withdrawals.add(tables.read_withdrawals(withdrawals_) if withdrawals_ else frozenset()))
     return _build("ukb", source, **options)
 
 
@@ -116,10 +116,6 @@ def ukb_source(
             raise UnreadableError(f"--until {until} is not a date", "Write 2022-10-31.") from None
     tables = tuple(str(path.expanduser().resolve()) for path in files)
     return plan.Source(_absolute(folders), tables, _absolute(segmentations), until, _segmenter(options))
-
-
-def _withdraw(file: Path | None) -> frozenset[str]:
-    return withdrawals.add(tables.read_withdrawals(file) if file else frozenset())
 
 
 def _unpaired(kind: str) -> click.Command:

@@ -65,9 +65,8 @@ def command(
     eccl table1 --rows ssl eccl --tasks traits --plan
     """
     config, numbers = config_of(seed=seed, **options), range(seed, seed + seeds)
-    workers = Workers(
-        backend, config.runtime.workers if jobs is None else jobs, scheduler, dict(map(_resource, resource))
-    )
+    jobs = config.runtime.workers if jobs is None else jobs
+    workers = Workers(backend, jobs, scheduler, dict(map(_resource, resource)))
     rows, tasks = rows or tuple(METHODS), tasks or tuple(TASKS)
     try:
         if plan:

@@ -82,13 +82,10 @@ def _literal_names(source: str) -> set[str]:
         body = ast.parse(source).body
     except SyntaxError:
         return set()
-    names = set()
-    for node in body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign):
-            return set()
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return names
+    if not all(isinstance(node, ast.Assign | ast.AnnAssign) for node in body):
+        return set()
+    targets = [target for node in body for target in getattr(node, "targets", None) or [node.target]]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _nearest(name: str, declared: tuple[str, ...]) -> str:
