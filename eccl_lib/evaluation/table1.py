@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -201,12 +202,8 @@ def write(
     for name in OPTIONAL - set(frames):  # left from an earlier call with more rows or tasks
         (folder / name).unlink(missing_ok=True)
     for name, frame in frames.items():
-        _save(frame, folder / name)
+        write_atomically(folder / name, partial(frame.to_csv, index=False, float_format="%.5f"))
     write_json(folder / "table1.json", facts)
     write_text(folder / "table1.md", table1_text.page(folder))
     log(f"{len(long)} cells of Table 1 with intervals, differences and provenance: {folder}")
     return long
-
-
-def _save(frame: pd.DataFrame, path: Path) -> None:
-    write_atomically(path, lambda beside: frame.to_csv(beside, index=False, float_format="%.5f"))

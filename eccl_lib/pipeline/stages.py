@@ -103,9 +103,7 @@ class RunSpec:
         """Its run, whether it is trained or not. Features are stored in the run of their encoder."""
         if self.is_features:
             return self.parents()[0].run(data)
-        identity = {"pretrain_cmr": self.variant, "autoencode": self.variant, "align": self.variant}
-        identity |= {"finetune": self.variant}
-        own = (identity[self.stage],) if self.stage in identity else ()
+        own = (self.variant,) if self.stage in ("pretrain_cmr", "autoencode", "align", "finetune") else ()
         parents = tuple(parent.run(data).fingerprint for parent in self.parents())
         sections = STAGES[self.stage].config_sections(self)
         digest = fingerprint(self.config, *sections, parents=(FORMAT, data.fingerprint, *own, *parents))
@@ -174,14 +172,9 @@ def spec(config: Config, name: str) -> RunSpec:
         raise ConfigError(f"{name!r} is no stage and no row of Table 1; choose one of {', '.join(NAMES)}")
     if name == "cmr_sup":
         return RunSpec("pretrain_cmr", "swin", with_cmr(config, "swin"))
-    arm = METHODS[name].arm
-    stage = "align" if arm.teacher else "finetune"
-    return RunSpec("third_stage" if _has_third_stage(config, arm) else stage, name, config)
-
-
-def _has_third_stage(config: Config, arm: Arm) -> bool:
-    """Whether a row has a third stage: where configured, for aligned models of the traits (authors' code)."""
-    return config.third_stage.enabled and arm.teacher is not None and config.disease == "traits"
+    stage = "align" if METHODS[name].arm.teacher else "finetune"
+    has_third = config.third_stage.enabled and stage == "align" and config.disease == "traits"  # authors' code
+    return RunSpec("third_stage" if has_third else stage, name, config)
 
 
 def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:
@@ -194,6 +187,10 @@ def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:
 
 def _ecg_sections(own: RunSpec) -> tuple[str, ...]:
     return ("seed", "disease", "view", "augment", "ecg" if own.arm.encoder == "vit" else "cmae", "align")
+
+
+def _cmr_sections(own: RunSpec) -> tuple[str, ...]:
+    return ("seed", "disease", "view", "augment", CMR_SECTIONS[own.variant], "cmr_training")
 
 
 # The training job of each stage.
@@ -209,10 +206,6 @@ def _cmr(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
     job = jobs.cmr_job(own.config, data)
     load_initial_weights(job.model, initial_weights_run(own.config, own.stage), "encoder")
     return job
-
-
-def _autoencoder(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
-    return jobs.autoencoder_job(own.config, own.variant, data)
 
 
 def _cross_modal(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
@@ -264,17 +257,7 @@ STAGES = {
             parents=lambda own: (),
             build=_masked_autoencoder,
         ),
-        Stage(
-            "pretrain_cmr",
-            needs=("clips",),
-            config_sections=lambda own: (
-                *("seed", "disease", "view", "augment"),
-                CMR_SECTIONS[own.variant],
-                "cmr_training",
-            ),
-            parents=lambda own: (),
-            build=_cmr,
-        ),
+        Stage("pretrain_cmr", needs=("clips",), config_sections=_cmr_sections, parents=lambda own: (), build=_cmr),
         Stage(
             "cmr_features",
             needs=ARRAYS,
@@ -287,7 +270,7 @@ STAGES = {
             needs=ARRAYS,
             config_sections=lambda own: _CMAE,
             parents=lambda own: (),
-            build=_autoencoder,
+            build=lambda own, data, pretrained: jobs.autoencoder_job(own.config, own.variant, data),
         ),
         Stage(
             "pretrain_pair",
