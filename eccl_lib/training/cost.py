@@ -63,7 +63,9 @@ def plan(job: TrainingJob, done: int = 0, runtime: RuntimeConfig = DEFAULTS) -> 
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     copies = sum(tensor.nbytes for tensor in weights.values())
     device = next(model.parameters()).device
-    with tempfile.TemporaryDirectory(dir=_folder()) as folder, torch.random.fork_rng(devices=_cuda(device)):
+    gpus, root = [device] if device.type == "cuda" else [], paths.runs_root()
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root) as folder, torch.random.fork_rng(devices=gpus):
         loop = trial_loop(job, Path(folder), runtime)
         model.train()
         batches = [job.batches(epoch) for epoch in range(done, schedule.epochs)]
@@ -173,13 +175,3 @@ def anonymous(device: torch.device) -> int:
 def _status(name: str) -> int:
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return 1024 * int(line.split()[1])
-
-
-def _folder() -> Path:
-    root = paths.runs_root()
-    root.mkdir(parents=True, exist_ok=True)
-    return root
-
-
-def _cuda(device: torch.device) -> list[torch.device]:
-    return [device] if device.type == "cuda" else []

@@ -91,8 +91,8 @@ def process_group(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]
 
 
 def _take_gpu(number: int) -> None:
-    if number >= torch.cuda.device_count():
-        there = torch.cuda.device_count()
+    there = torch.cuda.device_count()
+    if number >= there:
         raise ConfigError(f"process {number + 1} needs a GPU, but this machine has {there}; use at most {there} ranks")
     torch.cuda.set_device(number)
 
@@ -153,8 +153,7 @@ def broadcast(ask: Callable[[], Any]) -> Any:
     if _team is None:
         return ask()
     key = _team.turn()
-    answer = on_main_process(lambda: _team.store.set(key, json.dumps(ask())))
-    del answer
+    on_main_process(lambda: _team.store.set(key, json.dumps(ask())))
     return json.loads(_team.store.get(key))
 
 

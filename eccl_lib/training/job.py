@@ -1,10 +1,8 @@
 """A training job: the model, its step, its batches, and how it is validated and evaluated."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,26 +13,12 @@ from eccl_lib.config.schema import TrainingConfig
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.tasks import SPLITS, Targets, check_splits_not_empty, counts
 from eccl_lib.training import distributed
-from eccl_lib.training.batch import Batch
-from eccl_lib.training.datasets import EVALUATION_BATCH, predict_in_batches
+from eccl_lib.training.datasets import EVALUATION_BATCH, CineDataset, EcgDataset, predict_in_batches
 from eccl_lib.training.microbatches import Step
 from eccl_lib.training.optim import even_batches, learning_rate
 from eccl_lib.training.sampling import shuffled_batches, task_batches
 
 Metrics = dict[str, object]
-
-
-class Dataset(Protocol):
-    """Input data of a step: ``EcgDataset`` or ``CineDataset``. waited: seconds in which steps waited for it."""
-
-    device: torch.device
-    waited: float
-
-    def of(self, rows: np.ndarray) -> Tensor: ...
-
-    def augmented(self, batch: Batch) -> Tensor: ...
-
-    def ahead(self, batches: Sequence[np.ndarray]) -> AbstractContextManager: ...
 
 
 @dataclass
@@ -44,7 +28,7 @@ class TrainingJob(ABC):
     model: nn.Module
     step: Step
     schedule: TrainingConfig
-    datasets: tuple[Dataset, ...] = ()
+    datasets: tuple[EcgDataset | CineDataset, ...] = ()
 
     @abstractmethod
     def batches(self, epoch: int) -> list[np.ndarray]:
@@ -154,12 +138,9 @@ class ReconstructionJob(CohortJob):
         return metrics | {"n": counts(self.data)}, self._test_participants()
 
     def _error(self, split: str) -> float:
-        return mean_error(self.predict_batch, self.rows(split))
-
-
-def mean_error(error, rows: np.ndarray) -> float:
-    """Mean error over rows, computed in batches. error: function of rows that returns their mean, a scalar."""
-    with torch.no_grad():
-        batches = even_batches(rows, EVALUATION_BATCH)
-        totals = distributed.map_over_ranks(lambda part: float(error(part)) * len(part), batches)
-    return sum(totals) / len(rows)
+        """The mean error over the rows of a split, computed in batches."""
+        rows = self.rows(split)
+        with torch.no_grad():
+            batches = even_batches(rows, EVALUATION_BATCH)
+            totals = distributed.map_over_ranks(lambda part: float(self.predict_batch(part)) * len(part), batches)
+        return sum(totals) / len(rows)

@@ -26,7 +26,8 @@ from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.microbatches import Losses, Microbatches, shard_losses
 from eccl_lib.training.optim import build_optimizer
 from eccl_lib.training.performance import Stopwatch, Throughput
-from eccl_lib.training.state import MetricAccumulator, State, read_checkpoint, with_prefix, write_checkpoint
+from eccl_lib.training.runs import with_prefix
+from eccl_lib.training.state import MetricAccumulator, State, read_checkpoint, write_checkpoint
 
 DEFAULTS = RuntimeConfig()
 

@@ -43,11 +43,8 @@ def autocast(device: torch.device, runtime: RuntimeConfig) -> torch.autocast:
 @contextmanager
 def evaluation_precision(device: torch.device) -> Any:
     """Precision of validation, test and features: TF32 on a GPU (8 times the resolution of bf16), fp32 on a CPU."""
-    if device.type != "cuda":
-        yield
-        return
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" else before)
     try:
         yield
     finally:
@@ -138,18 +135,14 @@ def seconds(function: Callable[[], object], device: torch.device, trials: int = 
 # Measures.
 
 
-def _attention(q: torch.Size, k: torch.Size, v: torch.Size, *rest: Any, **options: Any) -> int:
-    return sdpa_flop_count(q, k, v)
-
-
-def _attention_backward(*shapes: Any, **options: Any) -> int:
-    return sdpa_backward_flop_count(*shapes[:4])  # of the gradient, q, k, v
-
-
 # FLOPs of the CPU's fused attention by shapes, which torch's own table lacks.
 ON_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda q, k, v, *rest, **options: sdpa_flop_count(q, k, v)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda gradient, q, k, v, *rest, **options: sdpa_backward_flop_count(gradient, q, k, v)
+    ),
 }
 
 
@@ -238,14 +231,11 @@ def report(
 
 
 def report_line(timing: dict[str, float]) -> str:
-    """A ``report`` as one line for the log."""
+    """A ``report`` as one line for the log; rates below 10 have two digits."""
+    rate = timing["samples_per_second"]
+    samples = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
     return (
-        f"{_digits(timing['samples_per_second'])} samples/s, data wait {timing['data_wait']:.1%} of a step, "
+        f"{samples} samples/s, data wait {timing['data_wait']:.1%} of a step, "
         f"{timing['utilisation']:.0%} of the machine's "
         f"{timing['matrix_gflop_per_second']:,.0f} GFLOP/s in matrix products"
     )
-
-
-def _digits(value: float) -> str:
-    """A whole number, or two digits where it is below 10."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -103,8 +103,3 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | 
     ((name, digest),) = manifest["files"].items()
     verify(folder / name, digest)
     return manifest["state"], load_file(folder / name)
-
-
-def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name starts with ``prefix.``, without that prefix."""
-    return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
