@@ -1,4 +1,4 @@
-"""The scales: what each changes in the defaults of ``schema.py``."""
+"""The scales, each given by its changes to the defaults of ``schema.py``."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-# Minutes on a laptop: small models, coarser inputs, a higher learning rate for fewer updates.
+# Runs in minutes on a laptop: small models, coarser inputs, a higher learning rate for fewer updates.
 DEMO = flatten(
     {
         "synthetic": {"participants": 600, "slices": 3, "rows": 96, "columns": 88}
         | {"prevalence_i21": 0.115, "prevalence_i42": 0.11, "prevalence_i48": 0.11, "prevalence_i50": 0.115},
         "view": {"ecg_rate": 100, "clip_frames": 25, "clip_size": 56},
-        # A short training has too few updates for many reversed ECGs.
+        # A short training has too few updates to learn from many reversed ECGs.
         "augment": {"ecg_reverse_probability": 0.1, "ecg_sign_probability": 0.1},
-        # All leads over the paper's 200 ms: 50 tokens instead of 600.
+        # A patch spans all leads and, as in the paper, 200 ms: 50 tokens instead of 600.
         "ecg": {"patch_leads": 12, "patch_samples": 20, "width": 64, "depth": 2, "heads": 2, "dropout": 0.0},
         "cmr": {"patch": 8, "width": 48, "depths": (2, 2), "heads": (2, 4)}
         | {"dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.1},
@@ -37,7 +37,7 @@ DEMO = flatten(
     }
 )
 
-# An hour on two cores: more participants and a larger ECG encoder.
+# Runs in an hour on two cores: more participants and a larger ECG encoder.
 STUDY = DEMO | flatten(
     {
         "synthetic": {"participants": 4_400, "write_tree": False}
@@ -57,11 +57,11 @@ STUDY = DEMO | flatten(
     }
 )
 
-# Files of 41,519 synthetic participants would need 880 GB and 24 core hours more than the store alone.
+# Raw files of 41,519 synthetic participants would take 880 GB and 24 core hours in addition to the store.
 PAPER = {"synthetic.write_tree": False}
 
-# The departures of the authors' code from the paper, at the paper's sizes. The weight of the correlation term is
-# unknown; 0.1 as Turgut et al. 2023. The weight decay of AdamW in the alignment is unknown; as in their autoencoder.
+# Where the authors' code differs from the paper, at the paper's sizes. Two values are unknown: the weight of the
+# correlation term is taken from Turgut et al. 2023, the weight decay of the alignment from the authors' autoencoder.
 AUTHORS = PAPER | flatten(
     {
         "store": {"slice_choice": "rv_max", "crop": "fixed_80px"},

@@ -51,6 +51,6 @@ def table(data: Cohort, tasks: Sequence[str] = TASK_KEYS, draws: int = bootstrap
 def _cell(data: Cohort, targets: Targets, draws: int) -> dict[str, float]:
     predicted, measured = predict(data, targets), targets.values[data.index("test")].astype(np.float64)
     if targets.task.is_disease:
-        prevalence = float(targets.values[data.index("train")].mean())  # all participants are seen: no shift
+        prevalence = float(targets.values[data.index("train")].mean())  # the fit uses all participants: no shift
         return table_cell.of_disease(predicted.T, measured[:, 0] > 0.5, Prior(prevalence, prevalence))
     return table_cell.of_traits(predicted[None], measured, bootstrap.r_draws(predicted[None], measured, draws))

@@ -15,8 +15,8 @@ def symmetric_interval(difference: float, drawn: np.ndarray, level: float = 0.95
 def p_value(difference: float, drawn: np.ndarray) -> float:
     """Two-sided bootstrap p-value: share of draws that deviate from the difference by at least its absolute value.
 
-    Equivalent to testing whether ``symmetric_interval`` contains 0. The observed value is counted, so p is at least
-    1 / (draws + 1). drawn: (B,), NaN if undefined. A difference of 0 has p = 1.
+    Equivalent to testing whether ``symmetric_interval`` contains 0. The observed value counts as a draw, so p is at
+    least 1 / (draws + 1). drawn: (B,), NaN if undefined. A difference of 0 has p = 1.
     """
     drawn = drawn[~np.isnan(drawn)]
     rounding = 1e-12  # identical rows differ by rounding errors

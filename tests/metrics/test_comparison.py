@@ -45,7 +45,10 @@ def two_rows(generator, n, positives, gain):
     positive = np.arange(n) < positives
     common = generator.standard_normal(n)
     rows = [0.8 * common + 0.6 * generator.standard_normal((3, n)) + shift * positive for shift in (1 + gain, 1)]
-    parts = np.stack([bootstrap.auc_draws(row, positive, 400) for row in rows])
+    weights = np.concatenate(list(bootstrap.draws(n, 400)), axis=1)
+    parts = np.array(
+        [np.mean([bootstrap.resampled_auc(one, positive, weights) for one in row], axis=0) for row in rows]
+    )
     whole = [np.mean(bootstrap.resampled_auc(one, positive, np.ones((n, 1)))) for row in rows for one in row]
     return np.mean(whole[:3]) - np.mean(whole[3:]), parts[0] - parts[1]
 
