@@ -1,11 +1,11 @@
-"""What a heart MRI knows from a ten-second ECG: the method of the MICCAI 2024 paper ECCL.
+"""Learn cardiac-MRI information from ten-second ECGs: the method of the MICCAI 2024 paper ECCL.
 
-Shapes are written in one alphabet throughout the package:
+The whole package uses the same letters for array shapes:
 
 B batch, C channels (ECG leads or cine frames), T time samples, H W pixels,
 L tokens, D feature width, N participants, S slices, F frames.
 
-Importing ``eccl_lib`` imports nothing heavy: no torch, no pandas.
+Importing ``eccl_lib`` alone does not import torch or pandas.
 """
 
 __version__ = "0.1.0"

@@ -25,7 +25,7 @@ def cmr_loss(logits: Tensor) -> Tensor:
 
 
 def clip_loss(z_ecg: Tensor, z_cmr: Tensor, temperature: float | Tensor) -> Tensor:
-    """L_CL, half of each direction (Eq. 3); equal similarities give log B.
+    """CLIP loss L_CL, the mean of both directions (Eq. 3). Where all similarities are equal, it is log B.
 
     z_ecg, z_cmr: (B, D), unit norm.
     """
@@ -34,10 +34,10 @@ def clip_loss(z_ecg: Tensor, z_cmr: Tensor, temperature: float | Tensor) -> Tens
 
 
 def bank_loss(z_ecg: Tensor, bank: Tensor, own: Tensor, temperature: float | Tensor) -> Tensor:
-    """L_CL (Eq. 3) with the CMR of many more participants than the batch as negatives of an ECG.
+    """CLIP loss L_CL (Eq. 3) whose negatives of an ECG are the CMRs of a bank, which may be larger than the batch.
 
-    z_ecg: (B, D); bank: (N, D), unit norm; own: (B,), the row of the bank that matches each ECG. Only the batch has
-    ECGs, so the direction from CMR to ECG (Eq. 2) is unchanged. A bank that equals the batch gives ``clip_loss``.
+    z_ecg: (B, D); bank: (N, D), unit norm; own: (B,), the row of the bank that matches each ECG. The bank has
+    no ECGs, so the direction from CMR to ECG (Eq. 2) is unchanged. A bank that equals the batch gives ``clip_loss``.
     """
     logits = similarity(z_ecg, bank, temperature)  # (B, N)
     return 0.5 * F.cross_entropy(logits, own) + 0.5 * cmr_loss(logits[:, own])
@@ -59,7 +59,7 @@ def disease_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def total_loss(contrastive: Tensor, task: Tensor, task_weight: float) -> Tensor:
-    """L_CL + lambda L_task (Eq. 5)."""
+    """Total loss L_CL + lambda L_task (Eq. 5), a scalar. task_weight: lambda."""
     return contrastive + task_weight * task
 
 
@@ -83,20 +83,20 @@ def patch_decorrelation(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def log_cosh(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean of log cosh of the error: quadratic if small, linear if large (CMAE's loss on the ECG)."""
+    """Mean of log cosh of the error: quadratic for small errors, linear for large ones (CMAE's loss on the ECG)."""
     error = predicted - target
     return (error + F.softplus(-2 * error) - math.log(2)).mean()
 
 
 def triplet_loss(z_ecg: Tensor, z_cmr: Tensor, margin: float) -> Tensor:
-    """Triplet loss with semi-hard negatives: an ECG is nearer to its own CMR by ``margin`` (FaceNet; row Triplet).
+    """Triplet loss with semi-hard negatives (FaceNet; row Triplet): an ECG must be nearer to its own CMR by ``margin``.
 
-    mean_i max(0, d(e_i, c_i) - d(e_i, c_n) + margin), d Euclidean. n is the nearest semi-hard negative, that is one
-    with d(e_i, c_i) < d(e_i, c_n) < d(e_i, c_i) + margin; where there is none, the nearest negative. A batch of one has
-    no negative and loss 0. z_ecg, z_cmr: (B, D), not normalised.
+    mean_i max(0, d(e_i, c_i) - d(e_i, c_n) + margin), d Euclidean. n is the nearest negative that is semi-hard,
+    d(e_i, c_i) < d(e_i, c_n) < d(e_i, c_i) + margin. If no negative is semi-hard, n is the nearest one. A batch of one
+    has no negative, so its loss is 0. z_ecg, z_cmr: (B, D), not normalised.
     """
     if len(z_ecg) == 1:
-        return 0.0 * _distances(z_ecg, z_cmr).sum()  # has a gradient, so that the step works
+        return 0.0 * _distances(z_ecg, z_cmr).sum()  # zero with a gradient, so that the backward pass works
     with torch.no_grad():
         distance = _all_distances(z_ecg.double(), z_cmr.double())  # (B, B), row i for ECG i
         positive = distance.diagonal()[:, None]
@@ -105,7 +105,7 @@ def triplet_loss(z_ecg: Tensor, z_cmr: Tensor, margin: float) -> Tensor:
         candidates = torch.where(semi_hard.any(dim=1, keepdim=True), semi_hard, ~own)
         negative = distance.masked_fill(~candidates, torch.inf).argmin(dim=1)
     pairs = torch.stack([torch.arange(len(negative), device=negative.device), negative], dim=1)  # (B, 2)
-    near, far = _distances(z_ecg[:, None], z_cmr[pairs])[:, 0].unbind(1)  # only these have a gradient
+    near, far = _distances(z_ecg[:, None], z_cmr[pairs])[:, 0].unbind(1)  # only these distances have a gradient
     return F.relu(near - far + margin).mean()
 
 

@@ -18,7 +18,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Task:
-    """One column of Table 1. names: of its outputs, the ICD-10 code of a disease or field ids of traits."""
+    """One column of Table 1. names: of the outputs: ICD-10 code of the disease, or field ids of the traits."""
 
     key: str
     column: str  # the paper's heading
@@ -64,23 +64,23 @@ class Targets:
     spread: np.ndarray
 
     def standardize(self) -> Tensor:
-        """(N, outputs) float32 for the loss: z-scores of the training participants' scale, or 0 and 1."""
+        """Targets for the loss, (N, outputs) float32: z-scores by ``centre`` and ``spread``, or 0 and 1."""
         return torch.from_numpy(((self.values - self.centre) / self.spread).astype(np.float32))
 
     def to_units(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs of a model (n, outputs) as scores: traits in their units, a disease as its logit."""
+        """Convert model outputs (n, outputs) to scores: traits in their units; the logit of a disease is unchanged."""
         return outputs * self.spread + self.centre
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Eq. 4. Both (B, outputs)."""
+        """Task loss (Eq. 4), a scalar. outputs, target: (B, outputs)."""
         return losses.disease_loss(outputs, target) if self.task.is_disease else losses.trait_loss(outputs, target)
 
     def terms(self) -> Tensor:
-        """(N,) float64: number of measured targets, the terms that each participant adds to the mean loss."""
+        """Number of terms that each participant adds to the mean loss (its measured targets), (N,) float64."""
         return torch.from_numpy((~np.isnan(self.values)).sum(axis=1).astype(np.float64))
 
     def score(self, predicted: np.ndarray, rows: np.ndarray) -> float:
-        """AUC or mean r. predicted: (n, outputs), from ``to_units``; rows: (n,) of the cohort."""
+        """AUC or mean r. predicted: (n, outputs), from ``to_units``; rows: (n,), their cohort rows."""
         if self.task.is_disease:
             return scores.auc(predicted[:, 0], self.values[rows, 0] > 0.5)
         return scores.mean_r(predicted, self.values[rows])
@@ -121,7 +121,7 @@ def check_splits_not_empty(data: Cohort) -> None:
     sizes = counts(data)
     if not all(sizes.values()):
         shares = ", ".join(f"{name} {count}" for name, count in sizes.items())
-        raise ConfigError(f"{len(data)} participants are split into {shares}; training needs some in each: add more")
+        raise ConfigError(f"{len(data)} participants are split into {shares}; no split may be empty: add participants")
 
 
 def counts(data: Cohort) -> dict[str, int]:

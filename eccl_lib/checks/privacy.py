@@ -1,10 +1,9 @@
 """Search the repository for participant data: ids, names, birth dates, home paths and data files.
 
-``eccl privacy`` checks the tracked files; ``--history`` also checks every commit. Further paths (a
-report, logs, executed notebooks) may be given. A finding states its location and never repeats the content.
+``eccl privacy`` checks the tracked files; ``--history`` also checks every commit. Other paths (a
+report, logs, executed notebooks) can be given. A finding states its location and never repeats the content.
 """
 
-import hashlib
 import json
 import re
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eccl_lib.data.ukb.masking import masked
+from eccl_lib.io.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +70,7 @@ def check_text(text: str, place: str) -> list[Finding]:
 def check_file(path: Path, name: str) -> list[Finding]:
     """Findings in the name and content of a file; of a notebook also in outputs. name: the name to report."""
     place = masked(name)
-    findings = [Finding(place, f"{what} in the file name") for what in _in_name(name)]
+    findings = [Finding(place, "a participant's id in the file name")] if _ID.search(name) else []
     if name == WEIGHTS and _has_recorded_digest(path):
         return findings
     if path.suffix.lower() in _DATA or name.lower().endswith((".nii.gz", ".csv.gz")):
@@ -91,10 +91,7 @@ def check_file(path: Path, name: str) -> list[Finding]:
 def _has_recorded_digest(path: Path) -> bool:
     """Whether the file has the SHA-256 digest in the .json file beside it."""
     facts = path.with_suffix(".json")
-    if not facts.is_file():
-        return False
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return json.loads(facts.read_text(encoding="utf-8")).get("sha256") == digest
+    return facts.is_file() and json.loads(facts.read_text(encoding="utf-8")).get("sha256") == sha256(path)
 
 
 def _png_texts(content: bytes) -> Iterator[bytes]:
@@ -110,10 +107,6 @@ def _png_texts(content: bytes) -> Iterator[bytes]:
 def _svg_text(svg: str) -> str:
     """Visible text of an SVG file with its line breaks, without tags."""
     return _TAG.sub(lambda tag: "\n" * tag[0].count("\n"), svg)
-
-
-def _in_name(name: str) -> list[str]:
-    return [what for what in ("a participant's id",) if _ID.search(name)]
 
 
 def _check_notebook(text: str, place: str) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The console script ``eccl``: its commands, the options they share, and one guard that turns errors into one line."""
+"""The console script ``eccl``: its commands, their common options, and the guard that prints an error as one line."""
 
 import functools
 import importlib
@@ -14,6 +14,7 @@ from eccl_lib.config import command_line
 from eccl_lib.config.errors import ConfigError, DamagedError, MissingError, UnreadableError
 from eccl_lib.config.load import SCALES, load
 from eccl_lib.config.schema import TASKS, Config
+from eccl_lib.io import paths
 
 # Name -> module of this package and one line for ``eccl --help``. A module is imported when its command runs.
 COMMANDS = {
@@ -35,7 +36,7 @@ EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 class Several(click.Option):
     """An option that may repeat and takes several values: ``--rows ssl eccl`` or ``--rows ssl --rows eccl``.
 
-    Where it has ``must_contain``, it takes only values with this sign, so that arguments may follow: ``--set a=1 b=2``.
+    With ``must_contain``, it takes only values with this sign: ``--set a=1 b=2 NAME`` leaves NAME as an argument.
     """
 
     def __init__(self, *names: Any, must_contain: str = "", **settings: Any) -> None:
@@ -96,17 +97,17 @@ def eccl() -> None:
 
 
 def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
-    """Decorator: a command of ``eccl``; the text of its docstring is its help."""
+    """Decorator: make a function a command of ``eccl``; its docstring is the help text."""
     return click.command(name, cls=Command, context_settings=SETTINGS, **settings)
 
 
 def parameters(disease: bool = True, scale: str = "demo") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: --scale, --cohort, --disease, --seed and --set, given to the function as those of ``config_of``."""
+    """Decorator: --scale, --cohort, --disease, --seed and --set, passed on as the arguments of ``config_of``."""
     options = [
         click.option("--scale", type=click.Choice(SCALES), default=scale, help="sizes of models and schedule"),
         click.option("--cohort", default="synthetic", help="synthetic, ukb, or a store: ecg-NAME, cmr-NAME"),
         click.option("--disease", type=click.Choice(TASKS), default="I21", help="the task") if disease else None,
-        click.option("--seed", type=int, default=0, help="of the training"),
+        click.option("--seed", type=int, default=0, help="seed of the training"),
         set_option(),
     ]
 
@@ -136,17 +137,17 @@ def config_of(
 def guard(run: Callable[[], Any]) -> int:
     """Run a command and return its exit status.
 
-    An error that the user can correct is printed in one line, status 2; an interrupt (Ctrl-C, or SIGTERM as clusters
-    send it) has status 130.
+    An error that the user can correct is printed in one line and gives status 2. An interrupt (Ctrl-C, or SIGTERM
+    from a cluster) gives status 130.
     """
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return run() or 0
     except (ConfigError, UnreadableError, MissingError, DamagedError, LookupError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {paths.explain(error)}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("interrupted; the same command resumes from here", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         return EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -31,7 +31,7 @@ def command(only: tuple[str, ...], refresh: bool, settings: tuple[str, ...], **o
     eccl demo --only 04 07 --seed 1
     """
     began = time.perf_counter()
-    config_of(settings=settings, build=False, **options)  # refuses a wrong parameter before the first notebook
+    config_of(settings=settings, build=False, **options)  # raises on a wrong parameter before the first notebook runs
     # A parameter that equals the notebook's own is not passed, so that papermill adds no cell.
     parameters = {name: value for name, value in options.items() if value != DEFAULTS[name]}
     if overrides := command_line.overrides(settings):
@@ -54,5 +54,5 @@ def command(only: tuple[str, ...], refresh: bool, settings: tuple[str, ...], **o
 
 
 def _say(line: str) -> None:
-    """Progress lines of the notebooks arrive on standard error; the same stream keeps the order."""
+    """Print to standard error, where the notebooks' progress lines also go, so that the order is kept."""
     print(line, file=sys.stderr, flush=True)

@@ -48,9 +48,9 @@ def _segmenter_options(function: Callable[..., Any]) -> Callable[..., Any]:
         },
         "mask_labels": {"type": orders, "help": "meaning of mask labels; acdc: 1 RV, 2 wall, 3 LV"},
         "onnx": {"metavar": "FILE", "help": "your own short-axis network, for --segmenter onnx"},
-        "onnx_labels": {"type": orders, "help": "meaning of its outputs"},
-        "onnx_scaling": {"type": click.Choice(onnx_network.SCALINGS), "help": "of its input; range: 0 to 1"},
-        "onnx_pixel_mm": {"type": float, "help": "its pixel size in mm; 0: the image fills its input"},
+        "onnx_labels": {"type": orders, "help": "meaning of the network's outputs"},
+        "onnx_scaling": {"type": click.Choice(onnx_network.SCALINGS), "help": "scaling of its input; range: 0 to 1"},
+        "onnx_pixel_mm": {"type": float, "help": "the network's pixel size in mm; 0: the image fills its input"},
     }
     for name, more in reversed(settings.items()):
         function = click.option(choices[name], name, default=getattr(usual, name), **more)(function)
@@ -101,32 +101,28 @@ def ukb(
     if no_withdrawals == (withdrawals_ is not None):
         raise click.UsageError("give either --withdrawals FILE or --no-withdrawals")
     source = ukb_source(folders, tables_, segmentations, until, options)
-    purge(_withdraw(withdrawals_))
+    purge(withdrawals.add(tables.read_withdrawals(withdrawals_) if withdrawals_ else frozenset()))
     return _build("ukb", source, **options)
 
 
 def ukb_source(
     folders: Iterable[Path], files: Iterable[Path], segmentations: Iterable[Path], until: str | None, options: dict
 ) -> plan.Source:
-    """The source of ``eccl ingest ukb``, with absolute paths. options: the segmenter's are taken out."""
+    """The source of ``eccl ingest ukb``, with absolute paths. Removes the segmenter's options from ``options``."""
     if until:
         try:
             datetime.date.fromisoformat(until)
         except ValueError:
-            raise UnreadableError(f"--until {until} is no date", "Write 2022-10-31.") from None
+            raise UnreadableError(f"--until {until} is not a date", "Write 2022-10-31.") from None
     tables = tuple(str(path.expanduser().resolve()) for path in files)
     return plan.Source(_absolute(folders), tables, _absolute(segmentations), until, _segmenter(options))
-
-
-def _withdraw(file: Path | None) -> frozenset[str]:
-    return withdrawals.add(tables.read_withdrawals(file) if file else frozenset())
 
 
 def _unpaired(kind: str) -> click.Command:
     """``eccl ingest ecg`` or ``eccl ingest cmr``."""
 
     @click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="FOLDER...")
-    @click.option("--name", required=True, help=f"of the cohort: --cohort {kind}-NAME")
+    @click.option("--name", required=True, help=f"name of the cohort: --cohort {kind}-NAME")
     @click.option(
         "--labels", type=FOLDER, metavar="FILE.csv", help="one row per id: diseases, traits, sex, age, patient"
     )
@@ -172,7 +168,7 @@ command.add_command(_unpaired("cmr"))
 def _build(
     cohort: str, source: plan.Inputs, retry_quarantined: bool, scale: str, workers: int, cluster: str, **options: Any
 ) -> int:
-    """Build a store. Status 1 where no file could be read."""
+    """Build a store. Returns exit status 1 if no file could be read, otherwise 0."""
     if workers < 1:
         raise ConfigError(f"--workers {workers}: give 1 or more")
     config = config_of(scale, cohort, settings=options["settings"])
@@ -181,7 +177,7 @@ def _build(
 
 
 def _segmenter(options: dict[str, Any]) -> providers.Segmenter:
-    """The segmenter of ``_segmenter_options``, which are taken out. Raises UnreadableError where it cannot work."""
+    """Make the segmenter and remove its options from ``options``. Raises UnreadableError if it cannot work."""
     fields = {name: options.pop(name) for name in plan.OPTIONS}
     fields["onnx"] = str(Path(fields["onnx"]).expanduser().resolve()) if fields["onnx"] else ""
     segmenter = providers.Segmenter(**fields)

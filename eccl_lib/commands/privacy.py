@@ -29,7 +29,7 @@ def command(paths: tuple[Path, ...], history: bool) -> int:
     try:
         findings = privacy.check_tracked() + (privacy.check_history() if history else [])
     except (OSError, subprocess.CalledProcessError):
-        raise ConfigError(f"{privacy.ROOT} is no git checkout, so there is no list of tracked files") from None
+        raise ConfigError(f"{privacy.ROOT} is not a git checkout: clone the repository and check the clone") from None
     findings += [finding for path in paths for finding in privacy.check_tree(path)]
     for finding in findings:
         print(finding, file=sys.stderr)

@@ -15,8 +15,8 @@ ROWS = ("scratch", "ssl", "cl", "eccl", "cmr_sup")
 def command(context: click.Context, seeds: int, plan: bool) -> None:
     """Train the traits column of Table 1 at study scale: five rows, an hour on two cores.
 
-    The same as: eccl table1 --scale study --tasks traits --rows scratch ssl cl eccl cmr_sup. It says first how long it
-    will take, and resumes after an interruption.
+    The same as: eccl table1 --scale study --tasks traits --rows scratch ssl cl eccl cmr_sup. It first
+    prints the predicted time, and resumes after an interruption.
 
     \b
     eccl study --plan

@@ -27,19 +27,19 @@ def build(
     log: Log = print_line,
     workers: Workers | None = None,
 ) -> pd.DataFrame:
-    """Train what is missing, write the numbers beside the figures, return the cells. Raises GridError."""
+    """Train the missing runs and write Table 1 to the folder of figures. Returns its cells. Raises GridError."""
     grid.run_jobs(grid.plan(config, rows, tasks, seeds), config, log, workers=workers)
     return table1.write(config, rows, tasks, seeds, paths.figures_dir(config.scale, config.cohort), log)
 
 
 @eccl_command("table1")
-@click.option("--seeds", type=click.IntRange(min=1), default=1, help="number of seeds, from --seed on")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, help="number of seeds, counted from --seed")
 @click.option("--rows", cls=Several, type=click.Choice(list(METHODS)), metavar="ROW...", help="by default all nine")
 @click.option("--tasks", cls=Several, type=click.Choice(TASKS), metavar="TASK...", help="by default all five")
 @click.option("--backend", type=click.Choice(BACKENDS), default="loky", help="loky: this machine; dask: a cluster")
 @click.option("--jobs", type=int, help="processes of loky; 1: this process  [default: runtime.workers]")
-@click.option("--scheduler", default="", metavar="ADDRESS", help="of Dask, such as tcp://10.0.0.5:8786")
-@click.option("--resource", cls=Several, metavar="NAME=AMOUNT...", help="of each Dask task, such as GPU=1")
+@click.option("--scheduler", default="", metavar="ADDRESS", help="Dask scheduler, such as tcp://10.0.0.5:8786")
+@click.option("--resource", cls=Several, metavar="NAME=AMOUNT...", help="resources of each Dask task, such as GPU=1")
 @click.option("--plan", is_flag=True, help="estimate the time and stop")
 @parameters(disease=False)
 @guarded
@@ -57,7 +57,7 @@ def command(
 ) -> int:
     """Train all cells of Table 1 and write the table beside the figures.
 
-    It says first how long it will take. Finished runs are reused; interrupted runs resume. Exit status 1 where a run
+    It first prints the predicted time. Finished runs are reused; interrupted runs resume. Exit status 1 where a run
     failed: the same command then runs what is missing.
 
     \b
@@ -65,9 +65,8 @@ def command(
     eccl table1 --rows ssl eccl --tasks traits --plan
     """
     config, numbers = config_of(seed=seed, **options), range(seed, seed + seeds)
-    workers = Workers(
-        backend, config.runtime.workers if jobs is None else jobs, scheduler, dict(map(_resource, resource))
-    )
+    jobs = config.runtime.workers if jobs is None else jobs
+    workers = Workers(backend, jobs, scheduler, dict(map(_resource, resource)))
     rows, tasks = rows or tuple(METHODS), tasks or tuple(TASKS)
     try:
         if plan:

@@ -1,4 +1,4 @@
-"""A config as arguments of ``eccl``, and settings FIELD=VALUE as overrides."""
+"""Convert a config to command-line arguments of ``eccl``, and FIELD=VALUE settings to overrides."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from eccl_lib.config.schema import Config
 
 
 def overrides(items: Iterable[str]) -> dict[str, object]:
-    """Fields and values of FIELD=VALUE, each value read as JSON or else as text. Raises ConfigError on other items."""
+    """Parse FIELD=VALUE items; a value that is not JSON is kept as text. Raises ConfigError on other items."""
     fields = {}
     for item in items:
         name, equals, value = item.partition("=")

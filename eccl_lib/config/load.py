@@ -1,4 +1,4 @@
-"""Make a config: the defaults (the paper's), the changes of a scale, then overrides.
+"""Make a config from the paper's defaults, the changes of a scale and overrides, in this order.
 
 ``load("demo", disease="I42", overrides={"align.epochs": 5})`` returns a frozen ``Config``. A wrong name, type or value
 raises ``ConfigError``, which lists the valid ones.
@@ -53,7 +53,7 @@ def checked(config: Config) -> Config:
 
 
 def _shorter_warmups(config: Config, changes: dict[str, Any]) -> dict[str, Any]:
-    """Where only the number of epochs is overridden, the warm-up is at most a fifth of it, as in Sec. 3.1."""
+    """Warm-up epochs where the number of epochs is overridden: at most a fifth of it, as in Sec. 3.1."""
     epochs = {section: changes.get(f"{section}.epochs") for section in TRAININGS}
     return {
         f"{section}.warmup_epochs": min(getattr(config, section).warmup_epochs, count // 5)
@@ -123,7 +123,7 @@ def as_dict(config: Config) -> dict[str, Any]:
 
 
 def essentials(config: Config) -> dict[str, Any]:
-    """``as_dict`` without the options at their default: the part on which results depend."""
+    """``as_dict`` without optional fields at their default value, which do not change results."""
     content = as_dict(config)
     for name, part in content.items():
         for each in fields(getattr(config, name)) if isinstance(part, dict) else ():
@@ -139,6 +139,6 @@ def digest(*parts: Any) -> str:
 
 
 def fingerprint(config: Config, *sections: str, parents: tuple[str, ...] = ()) -> str:
-    """Fingerprint of a result: of the named sections (or top-level fields) of the config and of its parents."""
+    """Fingerprint of a result: digest of its parents and of the named sections (or top-level fields) of the config."""
     content = essentials(config)
     return digest({name: content[name] for name in sections}, list(parents))

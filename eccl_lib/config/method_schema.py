@@ -12,12 +12,12 @@ Modality = Literal["ecg", "cmr"]
 
 @dataclass(frozen=True)
 class Arm:
-    """How the ECG model of a row of Table 1 is trained. key: of the row."""
+    """How the ECG model of a row of Table 1 is trained. key: key of the row in ``METHODS``."""
 
     key: str
-    encoder: Literal["vit", "convolution"] = "vit"  # of the ECG
+    encoder: Literal["vit", "convolution"] = "vit"  # architecture of the ECG encoder
     pretraining: Literal["none", "mae", "cmae"] = "none"  # source of the initial weights
-    objective: Literal["task", "clip", "triplet"] = "task"  # beside the task
+    objective: Literal["task", "clip", "triplet"] = "task"  # contrastive loss added to the task loss; task: none
     teacher: Architecture | None = None  # frozen CMR encoder to align with
 
 

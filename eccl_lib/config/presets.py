@@ -1,4 +1,4 @@
-"""The scales: what each changes in the defaults of ``schema.py``."""
+"""The scales, each given by its changes to the defaults of ``schema.py``."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-# Minutes on a laptop: small models, coarser inputs, a higher learning rate for fewer updates.
+# Runs in minutes on a laptop: small models, coarser inputs, a higher learning rate for fewer updates.
 DEMO = flatten(
     {
         # 2,412 participants for training, 804 for validation, 2,010 for the test; more cases than in UK Biobank.
@@ -54,11 +54,11 @@ STUDY = DEMO | flatten(
     }
 )
 
-# Files of 41,519 synthetic participants would need 880 GB and 24 core hours more than the store alone.
+# Raw files of 41,519 synthetic participants would take 880 GB and 24 core hours in addition to the store.
 PAPER = {"synthetic.file_participants": 0}
 
-# The departures of the authors' code from the paper, at the paper's sizes. The weight of the correlation term is
-# unknown; 0.1 as Turgut et al. 2023. The weight decay of AdamW in the alignment is unknown; as in their autoencoder.
+# Where the authors' code differs from the paper, at the paper's sizes. Two values are unknown: the weight of the
+# correlation term is taken from Turgut et al. 2023, the weight decay of the alignment from the authors' autoencoder.
 AUTHORS = PAPER | flatten(
     {
         "store": {"slice_choice": "rv_max", "crop": "fixed_80px"},

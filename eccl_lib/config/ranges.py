@@ -17,7 +17,7 @@ Rule = tuple[str, bool, str]  # the dotted parameter, whether it is in range, wh
 
 
 def violations(config: Config) -> Iterator[tuple[str, str]]:
-    """Parameters out of range, and what each must be; later rules rely on earlier ones, so correct the first."""
+    """Yield each parameter out of range and its valid values. Later rules assume that earlier ones hold."""
     for rules in (_kinds, _cohort, _trainings, _shapes):
         for name, holds, wanted in rules(config):
             if not holds:
@@ -31,7 +31,7 @@ def value_of(config: Config, name: str) -> Any:
 
 
 def _kinds(config: Config) -> Iterator[Rule]:
-    """Sizes are positive and shares lie between 0 and 1, in every field."""
+    """In every section, sizes are positive and probabilities lie between 0 and 1."""
     yield "seed", config.seed >= 0, "0 or more"
     for section, part in vars(config).items():
         for field in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
@@ -77,7 +77,7 @@ def _trainings(config: Config) -> Iterator[Rule]:
 
 
 def _shapes(config: Config) -> Iterator[Rule]:
-    """Divisibility and lengths."""
+    """Sizes that must divide each other, and lists that must have equal lengths."""
     yield "view.ecg_rate", 500 % config.view.ecg_rate == 0, "a divisor of 500"
     samples = 10 * config.view.ecg_rate
     yield "ecg.patch_samples", samples % config.ecg.patch_samples == 0, f"a divisor of {samples}, the samples in 10 s"

@@ -9,13 +9,13 @@ Task = Literal["I21", "I42", "I48", "I50", "traits"]
 DISEASES = ("I21", "I42", "I48", "I50")
 TASKS = (*DISEASES, "traits")
 COHORTS = ("synthetic", "ukb")
-UNPAIRED = re.compile(r"(ecg|cmr)-(?!(?:synthetic|ukb)$)[a-z0-9_]{1,40}")  # a store of ECGs or of cines, by its name
+UNPAIRED = re.compile(r"(ecg|cmr)-(?!(?:synthetic|ukb)$)[a-z0-9_]{1,40}")  # name of a store of ECGs or of cines
 ARRAYS = ("ecg", "clips")
 KINDS = {"ecg": ("ecg",), "cmr": ("clips",)}  # arrays of an unpaired store, by the first word of its name
 
 
 def option(off: Any) -> Any:
-    """An optional field. At its default it enters no fingerprint, so runs made before it existed stay valid."""
+    """An optional field. Fingerprints omit its default value, so runs made before the field existed stay valid."""
     return field(default=off, metadata={"option": True})
 
 
@@ -24,7 +24,7 @@ class SyntheticConfig:
     """The synthetic cohort."""
 
     participants: int = 41_519  # Sec. 3.1
-    seed: int = 0  # of the cohort; training has its own
+    seed: int = 0  # seed of the cohort; the training has another seed
     prevalence_i21: float = 0.022  # Sec. 3.1
     prevalence_i42: float = 0.004  # Sec. 3.1
     prevalence_i48: float = 0.039  # Sec. 3.1
@@ -64,7 +64,7 @@ class ViewConfig:
 class AugmentConfig:
     """Augmentations of Sec. 3.1; the paper gives no probabilities."""
 
-    ecg_crop_min: float = 0.8  # shortest part that is kept; the rest is zero, nothing is stretched; ours
+    ecg_crop_min: float = 0.8  # smallest share of the samples that is kept, unstretched; the rest is zero; ours
     ecg_crop_probability: float = 0.5  # ours
     ecg_reverse_probability: float = 0.33  # authors' code
     ecg_sign_probability: float = 0.33  # authors' code
@@ -106,7 +106,7 @@ class CmrResnetConfig:
 
     width: int = 64  # ResNet50: 64 to 512 channels inside the bottlenecks, four times as many outside
     layers: tuple[int, ...] = (3, 4, 6, 3)  # ResNet50; four stages
-    stem: Literal["plain", "deep"] = "plain"  # one 7 x 7 convolution; deep: three 3 x 3, far cheaper
+    stem: Literal["plain", "deep"] = "plain"  # one 7 x 7 convolution; deep: three 3 x 3 convolutions, much faster
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ class TrainingConfig:
     lr: float = 8e-5  # Sec. 3.1
     batch: int = 128  # not stated; authors' code has 32 to 128
     beta2: float = 0.999  # Adam's default; authors' code has AdamW with 0.95
-    weight_decay: float = 0.0  # Adam, Sec. 3.1; decoupled where above 0
-    patience: int = 0  # epochs without better validation before stopping; 0: never; authors' code has 10
+    weight_decay: float = 0.0  # Adam, Sec. 3.1; above 0: AdamW
+    patience: int = 0  # stop after so many epochs without a better score; 0: never; authors' code has 10
     steps_per_epoch: int = option(0)  # ours; updates between two validations; 0: one pass over the training set
 
 
@@ -145,7 +145,7 @@ class MaeConfig(TrainingConfig):
     decoder_width: int = 512  # authors' code
     decoder_depth: int = 8  # authors' code
     decoder_heads: int = 16  # authors' code
-    start_from: str = option("")  # ours; a finished pretrain_ecg run, by the last 8 characters of its folder
+    start_from: str = option("")  # ours; initial weights: last 8 characters of a pretrain_ecg run's folder
     masking: Literal["random", "space_time"] = option("random")  # space_time: whole leads and whole times; ours
     normalise_target: bool = option(False)  # each patch to mean 0 and SD 1 in the loss (He et al. 2022)
 
@@ -156,13 +156,13 @@ class AlignConfig(TrainingConfig):
 
     shared_width: int = 256  # Sec. 3.1
     temperature: float = 0.1  # not stated; authors' code
-    learn_temperature: bool = False  # ours; as CLIP (Radford et al. 2021), from ``temperature`` on
+    learn_temperature: bool = False  # ours; as in CLIP (Radford et al. 2021); starts at ``temperature``
     triplet_margin: float = 2.5  # of the row Triplet; authors' code
     task_weight: float = 1.0  # lambda, Sec. 3.1
     negatives_per_positive: int = 2  # Sec. 3.1
     chunks: Literal["drawn", "fixed"] = "drawn"  # Sec. 3.1: random; fixed, in file order: authors' code
-    views: int = option(0)  # augmented versions of each clip, one drawn per step; 0: the clip itself
-    bank: bool = option(False)  # CLIP loss against the CMR of all training participants, not only the batch
+    views: int = option(0)  # number of augmented versions of each clip; each step draws one; 0: no augmentation
+    bank: bool = option(False)  # CLIP loss against the CMR of all training participants, not only of the batch
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class CmaeConfig(TrainingConfig):
     ecg_blocks: int = 5  # each halves the length; ours
     cmr_width: int = 64  # channels after the stem; ours
     cmr_growth: int = 32  # DenseNet (Huang et al. 2017)
-    cmr_layers: tuple[int, ...] = (4, 4, 4, 4)  # of each dense block, each followed by downsampling by 2; ours
+    cmr_layers: tuple[int, ...] = (4, 4, 4, 4)  # layers per dense block; downsampling by 2 follows each block; ours
 
 
 @dataclass(frozen=True)
@@ -209,20 +209,20 @@ class VariantsConfig:
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """How a run is computed. Nothing here enters a fingerprint, but the last bits of results depend on it."""
+    """How a run is computed. Fingerprints omit these fields, but the last bits of results depend on them."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = 1  # of torch, per process; another number changes the last bits
-    ranks: int = 1  # processes that train one model together, with a GPU each if there are any; docs/cluster.md
-    rank_timeout_seconds: float = 600.0  # without an answer from another rank in a step, before giving up
+    threads: int = 1  # threads of torch per process; another number changes the last bits of results
+    ranks: int = 1  # processes that train one model together, each on its own GPU if available; docs/cluster.md
+    rank_timeout_seconds: float = 600.0  # a rank stops if another one does not answer for so long within a step
     workers: int = 2  # parallel processes for many runs or many participants
     plan: bool = True  # log the cost of a training, from trial steps, before it starts
     checkpoint_seconds: float = 120.0  # between checkpoints within an epoch; each epoch ends with one
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of a training step; auto: bf16 on a GPU, fp32 on a CPU
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of training steps; auto: bf16 on a GPU, fp32 on a CPU
     compile: Literal["auto", "on", "off"] = "auto"  # torch.compile; auto: long trainings on a GPU, if a trial is faster
-    accumulate: int = 1  # microbatches of a batch, if it does not fit into memory
-    recompute: bool = False  # activations of transformer blocks in the backward pass: less memory, a third more work
-    read_ahead: Literal["auto", "on", "off"] = "auto"  # clips, in a thread; auto: on a GPU
+    accumulate: int = 1  # microbatches per batch, for a batch that does not fit into memory
+    recompute: bool = False  # compute transformer activations twice: less memory, a third more work
+    read_ahead: Literal["auto", "on", "off"] = "auto"  # read clips in advance, in a thread; auto: on a GPU
     build_missing: bool = False  # train missing prerequisites instead of naming the command
 
 
@@ -255,6 +255,6 @@ class Config:
 
 
 def arrays_of(cohort: str) -> tuple[str, ...]:
-    """Which arrays a cohort has: ``ecg-NAME`` ECGs alone, ``cmr-NAME`` clips alone, every other both."""
+    """Names of a cohort's arrays: ECGs for ``ecg-NAME``, clips for ``cmr-NAME``, both for any other cohort."""
     kind, _, name = cohort.partition("-")
     return KINDS[kind] if name else ARRAYS

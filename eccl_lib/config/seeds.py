@@ -4,5 +4,5 @@ import hashlib
 
 
 def seed_of(*parts: int) -> int:
-    """One 63-bit seed from several numbers, by a hash: neighbouring numbers give unrelated seeds."""
+    """A 63-bit seed from several numbers. It is a hash, so neighbouring numbers give unrelated seeds."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little") >> 1

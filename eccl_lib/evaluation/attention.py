@@ -48,7 +48,7 @@ def attention_of_ecg(config: Config, data: Cohort, row: int, arm: Arm = ECCL) ->
 
 
 def example_row(run: Run) -> int:
-    """Cohort row of the test participant with the highest disease score; of the traits the first test participant."""
+    """Cohort row of the test participant with the highest disease score; for traits, the first one."""
     predictions = run.predictions.set_index("row")
     return int(predictions.index[0] if run.task == "traits" else predictions[f"score_{run.task}"].idxmax())
 
@@ -117,8 +117,8 @@ def rollout(all_blocks: list[Tensor]) -> Tensor:
 def occlusion(outputs: Callable[[Tensor], Tensor], ecg: Tensor, segment: int, batch: int = 64) -> Tensor:
     """Occlusion map: outputs for the whole ECG minus outputs with one segment of one lead set to zero.
 
-    Zero is also the value that the random crop of the training leaves outside the crop. outputs: (B, 12, T) to (B, K).
-    ecg: (12, T). segment: samples, a divisor of T. Returns (12, T / segment, K). Raises ValueError otherwise.
+    The random crop of the training also sets samples to zero. outputs: function of (B, 12, T) to (B, K). ecg: (12, T).
+    segment: samples, a divisor of T; otherwise ValueError is raised. Returns (12, T / segment, K).
     """
     leads, samples = ecg.shape
     if samples % segment:

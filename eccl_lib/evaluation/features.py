@@ -85,7 +85,7 @@ def constant_errors(config: Config, data: Cohort) -> dict[str, float]:
 def retrieval_examples(
     config: Config, data: Cohort, latent: Latent, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """Three query ECGs at fixed percentiles of retrieval rank, with candidate CMRs, as ``figures.retrieval_examples``.
+    """Three query ECGs at fixed percentiles of retrieval rank, with candidate CMRs, for ``figures.retrieval_examples``.
 
     latent: embeddings of these cohort rows. Returns the ECGs (3, 12, T), the first frame (H, W) of each candidate, and
     the candidates; their note is the participant's left ventricular mass (LVM) in grams.

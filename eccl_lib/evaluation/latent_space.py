@@ -19,7 +19,7 @@ from eccl_lib.training.runs import Run
 
 @dataclass(frozen=True)
 class DiseaseMap:
-    """UMAP of one disease's ECG features. before, after: (n, 2); positive: (n,) bool; scores: when to purity text."""
+    """UMAP of one disease's ECG features. before, after: (n, 2); positive: (n,) bool; scores: purity as text."""
 
     before: np.ndarray
     after: np.ndarray
@@ -48,7 +48,7 @@ def fig2a(before: Latent, after: Latent, seed: int) -> Figure:
 
 
 def _stacked(latent: Latent) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both modalities below each other: embeddings (2n, D), modality (2n,), participant (2n,)."""
+    """Stack both modalities. Returns embeddings (2n, D), modality (2n,), participant (2n,)."""
     n = len(latent.z_ecg)
     return np.concatenate([latent.z_ecg, latent.z_cmr]), np.repeat(["ECG", "CMR"], n), np.tile(np.arange(n), 2)
 

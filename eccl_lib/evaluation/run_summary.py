@@ -13,7 +13,7 @@ from eccl_lib.metrics import bootstrap, delong, embedding, scores
 from eccl_lib.training.runs import Run
 
 DRAWS = 2000  # bootstrap draws of participants for one run; ours
-SCORES = ("AUC", "mean r")  # metrics of which more is better; the others are errors
+SCORES = ("AUC", "mean r")  # metrics for which higher is better; the other metrics are errors
 # Global traits, without the values of single segments.
 OVERVIEW = tuple(t.short_name for t in TRAITS if "_AHA_" not in t.short_name and not t.short_name[-1].isdigit())
 

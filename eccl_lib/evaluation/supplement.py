@@ -17,7 +17,7 @@ from eccl_lib.pipeline.stages import spec, waves
 ROC_ROWS = ("CMR_Sup", "ECCL", "CMAE", "W/O SSL; W/O CL")  # reference, ECCL, baseline, ablation
 KINDS = {"raw": ("before the prior shift", "brier_raw"), "shifted": ("after the prior shift", "brier_shifted")}
 SCORE, ERROR = "AUC, mean r", "\N{MINUS SIGN}error"
-# Of the figure of all trainings: title, loss and score of each stage; names of the variants.
+# Labels in the figure of all trainings: title, loss and score of each stage; names of the variants.
 STAGE_TITLES = {
     "pretrain_ecg": ("ECG encoder: masked autoencoder", "masked MSE", ERROR),
     "pretrain_cmr": ("CMR encoder: {}", "task loss", SCORE),

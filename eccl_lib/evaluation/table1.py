@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from eccl_lib.training.sampling import task_batches
 BASE = "eccl"  # the row that is compared with all others
 STEMS = {"I21": "mi_auc", "I42": "cm_auc", "I48": "af_auc", "I50": "hf_auc", "traits": "mean_r"}  # figures/paper
 KINDS = ("raw", "shifted")
-OPTIONAL = {"table1_traits.csv", "retrieval.csv"}  # only with the traits, only with ECCL
+OPTIONAL = {"table1_traits.csv", "retrieval.csv"}  # written only with the traits, or only with ECCL
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Column:
 
 
 def column(config: Config, data: cohort.Cohort, scores: Scores, draws: int = bootstrap.DRAWS) -> Column:
-    """Bootstrap a task; the same draws of participants serve all rows and seeds."""
+    """Bootstrap a task; all rows and seeds use the same draws of participants."""
     parts, traits = [], []
     for weights in bootstrap.draws(len(scores.measured), draws):
         if scores.task.is_disease:
@@ -216,12 +217,8 @@ def write(
     for name in OPTIONAL - set(frames):  # left from an earlier call with more rows or tasks
         (folder / name).unlink(missing_ok=True)
     for name, frame in frames.items():
-        _save(frame, folder / name)
+        write_atomically(folder / name, partial(frame.to_csv, index=False, float_format="%.5f"))
     write_json(folder / "table1.json", facts)
     write_text(folder / "table1.md", table1_text.page(folder))
     log(f"{len(long)} cells of Table 1 with intervals, differences and provenance: {folder}")
     return long
-
-
-def _save(frame: pd.DataFrame, path: Path) -> None:
-    write_atomically(path, lambda beside: frame.to_csv(beside, index=False, float_format="%.5f"))

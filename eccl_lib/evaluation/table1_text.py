@@ -74,7 +74,7 @@ def retrieval_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def wins_table(differences: pd.DataFrame) -> pd.DataFrame:
-    """Per compared row: tasks on which ECCL has the higher score, and tasks where that is significant after Holm."""
+    """Per compared row: number of tasks with ECCL higher, and number of these significant after Holm correction."""
     higher = differences["difference"] > 0
     counts = differences.assign(higher=higher, significant=higher & (differences["p_holm"] < 0.05))
     table = counts.groupby("other", sort=False)[["higher", "significant"]].sum()

@@ -1,4 +1,4 @@
-"""The grid of Table 1: its runs, their order, a forecast of the time, and running them on any workers."""
+"""The grid of Table 1: its runs, their order, the predicted time, and their execution on any workers."""
 
 from eccl_lib.grid.scheduler import GridError, plan, predict, run_jobs, train_all
 

@@ -14,7 +14,7 @@ from eccl_lib.io.files import read_json
 from eccl_lib.io.progress import format_seconds
 from eccl_lib.pipeline.stages import RunSpec
 
-EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # in a training's lines
+EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # in the log lines of a training
 Like = tuple[str, Config]  # runs with equal values cost the same
 
 
@@ -25,7 +25,7 @@ def like(job: RunSpec) -> Like:
 
 @dataclass
 class Forecast:
-    """CPU seconds by kind of run. trial: those known from trial steps; the others come from finished runs."""
+    """CPU seconds by kind of run. trial: kinds measured in trial steps; all others come from finished runs."""
 
     seconds: dict[Like, float] = field(default_factory=dict)
     trial: set[Like] = field(default_factory=set)
@@ -38,7 +38,7 @@ class Forecast:
         return like(job) in self.seconds
 
     def of(self, job: RunSpec) -> float:
-        """Seconds of one run; the average of all where it could not be tried."""
+        """Predicted seconds of one run; the average of all kinds where its own kind is unknown."""
         known = self.seconds.values()
         return self.seconds.get(like(job), sum(known) / len(known) if known else 1.0)
 
@@ -72,7 +72,7 @@ def from_finished_runs(jobs: Iterable[RunSpec], data: Cohort) -> Forecast:
                 if _but_for_seed(read_json(path.with_name("config.json"))) == wanted:
                     found.setdefault(kind, []).append(float(read_json(path)["cpu_seconds"]))
             except (OSError, DamagedError):
-                continue  # a run in progress, or a damaged one, which its own reader reports
+                continue  # the run is in progress or damaged; opening it reports the damage
     return Forecast({kind: sum(seconds) / len(seconds) for kind, seconds in found.items()})
 
 
@@ -92,7 +92,7 @@ def wall_seconds(waves: Sequence[Sequence[float]], workers: int) -> float:
 
 
 class Progress:
-    """Progress of a grid, by predicted seconds instead of by count. seconds: of each run; wall: predicted for all."""
+    """Progress of a grid as a share of predicted seconds. seconds: of each run; wall: wall-clock time of all runs."""
 
     def __init__(self, seconds: Sequence[float], wall: float) -> None:
         self._seconds, self._wall, self._began = list(seconds), wall, time.monotonic()

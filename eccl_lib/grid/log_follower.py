@@ -1,7 +1,7 @@
 """Pass log lines from many processes to one: each run appends to its own file, and the main process polls the files.
 
 A file has one writer, so this works on a network file system too. The folder is removed when the follower ends. A run
-that can no longer append then ends as well, right after the checkpoint that its line reports.
+that is still active then fails at its next log line, which follows a checkpoint, and ends.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ INTERVAL = 0.3  # seconds between two polls
 
 
 class LogFollower:
-    """``with LogFollower(root, read_line) as follower``: lines that run k appends to ``follower.path(k)`` reach
-    ``read_line(k, line)`` here.
-    """
+    """Context manager that passes each line that run k appends to ``path(k)`` on to ``read_line(k, line)``."""
 
     def __init__(self, root: Path, read_line: Callable[[int, str], None]) -> None:
         self.folder, self._read_line = root / f"{_prefix()}{os.getpid()}", read_line
@@ -82,4 +80,4 @@ def _remove_orphans(root: Path) -> None:
         except (ProcessLookupError, ValueError):
             shutil.rmtree(folder, ignore_errors=True)
         except PermissionError:
-            pass  # another user's, alive
+            pass  # the process exists and belongs to another user

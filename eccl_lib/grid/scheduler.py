@@ -1,4 +1,4 @@
-"""The grid of Table 1: which runs it needs, in which order, for how long, and running them on any workers."""
+"""The grid of Table 1: its runs, their order and predicted time, and their execution on any workers."""
 
 import time
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from eccl_lib.io.workers import Pool, Setting, Workers, entered, pool
 from eccl_lib.pipeline.stages import STAGES, RunSpec, spec, waves
 
 Waves = list[list[RunSpec]]
-STARTED = "started"  # first line of a run's log, once for each start
+STARTED = "started"  # log line that a run writes at each start
 STATUS_SECONDS = 15.0  # between two lines that only report progress
 
 
@@ -30,13 +30,13 @@ class GridError(RuntimeError):
 
 
 def plan(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> Waves:
-    """All runs behind the cells of Table 1, in waves. rows: keys of ``methods.METHODS``."""
+    """All runs that the cells of Table 1 need, in waves. rows: keys of ``methods.METHODS``."""
     cells = [replace(config, disease=task, seed=seed) for seed in seeds for task in tasks]
     return waves([spec(cell, key) for cell in cells for key in rows])
 
 
 def show_plan(own: RunSpec, log: Log = print) -> float:
-    """Log the time and memory of a run and of its prerequisites, as far as they are not finished. Returns the seconds.
+    """Log time and memory of a run and its prerequisites, without finished runs. Returns the seconds.
 
     The cohort must exist.
     """
@@ -58,10 +58,11 @@ def show_plan(own: RunSpec, log: Log = print) -> float:
 def run_jobs(
     waves: Waves, config: Config, log: Log = print, epochs: Log | None = None, workers: Workers | None = None
 ) -> None:
-    """Run what is not finished. log: the plan, then a line for each run with the time left. epochs: each epoch too.
+    """Run all unfinished runs. log: receives the forecast, then a line per run with the time left. epochs: receives
+    the log of each training.
 
-    workers: by default ``config.runtime.workers`` processes of this machine. Raises GridError at the end where runs
-    failed; all runs that do not depend on those are finished by then.
+    workers: by default ``config.runtime.workers`` processes of this machine. If runs fail, all runs that do not depend
+    on them are still finished; then GridError is raised.
     """
     workers = workers or Workers(jobs=config.runtime.workers)
     data = open_cohort.load(config, log)
@@ -78,7 +79,7 @@ def run_jobs(
 
 
 def train_all(specs: Sequence[RunSpec], config: Config, log: Log = print) -> None:
-    """Train these runs and their prerequisites on this machine, as far as they are not finished. Raises GridError."""
+    """Train the unfinished ones of these runs and their prerequisites on this machine. Raises GridError."""
     run_jobs(waves(specs), config, log, epochs=log)
 
 
@@ -91,7 +92,7 @@ def predict(waves: Waves, config: Config, log: Log = print, workers: Workers | N
 
 
 def to_do(waves: Waves, data: Cohort) -> Waves:
-    """The runs that are not finished. A damaged one counts, since running it reports the damage."""
+    """The runs that are not finished. A damaged run is included, because running it reports the damage."""
     return [[job for job in wave if not _done(job, data)] for wave in waves]
 
 
@@ -103,7 +104,7 @@ def _done(job: RunSpec, data: Cohort) -> bool:
 
 
 def longest_first(waves: Waves, forecast: Forecast) -> Waves:
-    """Each wave sorted by predicted time, so that no long run starts when the others are finished."""
+    """Each wave sorted by predicted time, longest first, so that no long run starts last."""
     return [sorted(wave, key=forecast.of, reverse=True) for wave in waves if wave]
 
 
@@ -126,7 +127,7 @@ def _forecast(waves: Waves, data: Cohort, crew: Pool, log: Log) -> Forecast:
                 if seconds is not None:
                     forecast.add_trial(job, seconds)
     except crew.lost:
-        log("a worker process ended during the trial steps, usually for lack of memory; its runs are estimated")
+        log("a worker process ended during the trial steps, usually for lack of memory; average times are assumed")
     log(forecast.table(jobs, waiting))
     wall = format_seconds(_wall(longest_first(todo, forecast), forecast, crew))
     log(f"about {wall} with {crew.size} at a time")
@@ -172,7 +173,7 @@ def _run(number: int, job: RunSpec, lines: Path, setting: Setting) -> Outcome:
 def _start(lines: Path) -> None:
     """Log the start. Raises GridError where the run killed two workers without progress in between."""
     if not lines.parent.is_dir():
-        raise MissingError(f"{lines.parent} does not exist here: this worker has another disk than the others")
+        raise MissingError(f"{lines.parent} does not exist on this worker: its disk is not the shared one")
     tries = lines.read_text().split(f"{STARTED}\n")[1:] if lines.is_file() else []
     if len(tries) > 1 and tries[-1] == tries[-2]:
         raise GridError("its worker process was killed twice, usually for lack of memory; use fewer workers")
@@ -187,7 +188,7 @@ def reason(error: Exception) -> str:
 
 
 def name(job: RunSpec, data: Cohort) -> str:
-    """The run's place below ``runs/<scale>-<cohort>``; features lie in that of their encoder."""
+    """The run's path below ``runs/<scale>-<cohort>``; for features, the path of their encoder."""
     place = job.run(data).name
     return f"cmr_features of {place}" if job.is_features else place
 
@@ -206,7 +207,7 @@ class _Grid:
         self.progress = Progress([forecast.of(job) for job in self.jobs], self.wall)
         self.outcomes: dict[RunSpec, Outcome] = {}
         self.started: set[RunSpec] = set()
-        self.starts = 0  # more than runs where some were started again
+        self.starts = 0  # number of starts, including repeated starts of a run
         self.skipped: set[RunSpec] = set()
         self._began = self._logged = time.monotonic()
 
@@ -218,9 +219,9 @@ class _Grid:
             self.run_wave([job for job in wave if job not in blocked], follower)
 
     def run_wave(self, wave: list[RunSpec], follower: LogFollower) -> None:
-        """Run a wave to its end. Where a local worker dies, its running jobs continue one by one.
+        """Run a wave to its end. If a local worker is killed, the started runs resume one by one.
 
-        So a run that kills its worker interrupts no other run.
+        A run that kills its worker again then interrupts no other run.
         """
         groups = [wave] if wave else []
         while groups:
@@ -231,7 +232,8 @@ class _Grid:
                 follower.poll()
                 rest = [job for job in group if job not in self.outcomes]
                 if self.starts == starts:
-                    raise GridError("worker processes end before their first run starts: too little memory?") from None
+                    fault = "worker processes end before their first run starts, usually for lack of memory"
+                    raise GridError(f"{fault}; use fewer workers") from None
                 suspects = [job for job in rest if job in self.started] if self.crew.local else []
                 self.log(f"a worker process was killed; {len(rest)} runs resume from their last checkpoints")
                 rest = [job for job in rest if job not in suspects]
@@ -253,7 +255,7 @@ class _Grid:
         self.write(f"{count}  {self.names[outcome.number]}  {result}  {self.progress}")
 
     def read_line(self, number: int, line: str) -> None:
-        """A line from the log of a run."""
+        """Process a line from the log of a run."""
         if line == STARTED:
             self.started.add(self.jobs[number])
             self.starts += 1
@@ -278,4 +280,4 @@ class _Grid:
             lines = [f"  {self.names[outcome.number]}: {outcome.error}" for outcome in failed]
             skipped = f", {len(self.skipped)} that depend on them were not started" if self.skipped else ""
             head = f"{len(failed)} of {len(self.jobs)} runs failed{skipped}:"
-            raise GridError("\n".join([head, *lines, "The same command runs the missing ones."]))
+            raise GridError("\n".join([head, *lines, "Run the same command again: it runs only the missing runs."]))

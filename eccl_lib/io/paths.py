@@ -11,6 +11,23 @@ def runs_root() -> Path:
     return Path(os.environ.get("ECCL_RUNS") or ROOT / "runs").expanduser().resolve()
 
 
+def explain(error: Exception) -> str:
+    """The message of an error; where the error comes from an unusable ECCL_RUNS, the fault and the cure."""
+    root, path = runs_root(), Path(str(getattr(error, "filename", None) or "."))
+    if not os.environ.get("ECCL_RUNS") or not (path.is_relative_to(root) or root.is_relative_to(path)):
+        return str(error)
+    existing = next(folder for folder in (root, *root.parents) if os.access(folder, os.F_OK))
+    if not existing.is_dir():
+        fault = f"{existing} is a file"
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        fault = f"{existing} is not writable"
+    elif existing != root:
+        fault = f"{root} does not exist and cannot be created in {existing}"
+    else:
+        return str(error)
+    return f"ECCL_RUNS is set to {root}, but {fault}. Set the variable ECCL_RUNS to a writable folder, or unset it."
+
+
 def ukb_root() -> Path:
     """``runs/ukb``: the store built from UK Biobank's files, shared by all scales, and the list of withdrawals."""
     return runs_root() / "ukb"

@@ -1,4 +1,4 @@
-"""Bootstrap over participants, with draws as weights; compared rows and seeds share the same draws."""
+"""Bootstrap over participants. A draw is a vector of weights; all rows and seeds use the same draws."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ BLOCK = 500  # draws per block: 33 MB of weights at the paper's 8,308 participan
 
 
 def draws(n: int, count: int = DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
-    """Counts of each of n participants in ``count`` draws of n with replacement. Yields (n, <= BLOCK) float64."""
+    """How often each of n participants occurs in each of ``count`` draws. Yields (n, at most BLOCK) float64."""
     generator = np.random.default_rng(seed)
     for start in range(0, count, BLOCK):
         counts = generator.multinomial(n, np.full(n, 1 / n), size=min(BLOCK, count - start))
@@ -26,7 +26,7 @@ def resampled_auc(score: np.ndarray, positive: np.ndarray, weights: np.ndarray) 
     positive = np.asarray(positive, dtype=bool)
     edges, edge = np.unique(score[positive], return_inverse=True)
     negatives = score[~positive]
-    # Gap 2e: below edge e; gap 2e + 1: equal to edge e.
+    # A control in gap 2e lies just below edge e; a control in gap 2e + 1 equals edge e.
     gap = np.searchsorted(edges, negatives, "left") + np.searchsorted(edges, negatives, "right")
     mass = _sums(gap, 2 * len(edges) + 1, weights[~positive])  # (gaps, B)
     cases = _sums(edge, len(edges), weights[positive])  # (edges, B)
@@ -94,12 +94,6 @@ def mean_over_traits(r: np.ndarray) -> np.ndarray:
     present = ~np.isnan(r)
     total = np.nan_to_num(r).sum(axis=-1)
     return np.divide(total, present.sum(axis=-1), out=np.full(total.shape, np.nan), where=present.any(axis=-1))
-
-
-def auc_draws(score: np.ndarray, positive: np.ndarray, count: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """AUC averaged over seeds in each draw. score: (seeds, n). Returns (count,), NaN if a draw has one class."""
-    blocks = draws(len(positive), count, seed)
-    return np.concatenate([np.mean([resampled_auc(s, positive, w) for s in score], axis=0) for w in blocks])
 
 
 def percentile(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

@@ -19,21 +19,13 @@ class Prior:
 
     @property
     def shift(self) -> float:
-        """Correction to add to the model's logits."""
-        return prior_shift(self.prevalence, self.trained_share)
+        """Correction to add to the model's logits (Elkan, IJCAI 2001); the test prevalence is not used."""
+        return log_odds(self.prevalence) - log_odds(self.trained_share)
 
 
 def log_odds(share: float) -> float:
     """Log-odds of a share between 0 and 1."""
     return float(np.log(share / (1 - share)))
-
-
-def prior_shift(prevalence: float, trained_share: float) -> float:
-    """Correction of a logit trained with a share ``trained_share`` of cases to a population with ``prevalence``.
-
-    Both shares are of training participants; the test prevalence is not used (Elkan, IJCAI 2001).
-    """
-    return log_odds(prevalence) - log_odds(trained_share)
 
 
 def risk(logit: np.ndarray) -> np.ndarray:
@@ -57,7 +49,7 @@ def slope(logit: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
     if not positive.any() or positive.all() or np.ptp(x[:, 0]) == 0 or _separated(x[:, 0], positive):
         return float("nan"), float("nan")
     weights = np.array([0.0, log_odds(positive.mean())])
-    scale = np.array([np.abs(x[:, 0]).max(), 1.0])  # column scale, to judge the step size
+    scale = np.array([np.abs(x[:, 0]).max(), 1.0])  # column scale, to measure the step size
     for _ in range(100):
         p = risk(x @ weights)
         step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x, x.T @ (positive - p))  # Newton

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
 from eccl_lib.metrics.comparison import standard_error
-from eccl_lib.metrics.scores import average_ranks
 
 Scale = Literal["logit", "plain"]
 
@@ -20,14 +20,10 @@ def placements(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.
     """
     score, positive = np.asarray(score, dtype=np.float64), np.asarray(positive, dtype=bool)
     positives, negatives = int(positive.sum()), int((~positive).sum())
-    among_all = _ranks(score)
-    below = among_all[..., positive] - _ranks(score[..., positive])  # negatives below each positive
-    above = positives - (among_all[..., ~positive] - _ranks(score[..., ~positive]))  # positives above each negative
-    return below / negatives, above / positives
-
-
-def _ranks(score: np.ndarray) -> np.ndarray:
-    return np.apply_along_axis(average_ranks, -1, score)
+    among_all = rankdata(score, axis=-1)
+    below = among_all[..., positive] - rankdata(score[..., positive], axis=-1)  # negatives below each positive
+    lower = among_all[..., ~positive] - rankdata(score[..., ~positive], axis=-1)  # positives below each negative
+    return below / negatives, (positives - lower) / positives
 
 
 def covariance(of_positives: np.ndarray, of_negatives: np.ndarray) -> np.ndarray:
@@ -47,8 +43,8 @@ class Estimate:
     def interval(self, level: float = 0.95, scale: Scale = "logit") -> tuple[float, float]:
         """Confidence limits. scale: ``logit`` (within 0 and 1), ``plain`` (AUC ± t standard errors).
 
-        At an AUC of 0 or 1 the standard error is 0; the logit interval then uses the exact binomial limit for as many
-        successes as the smaller class has members. NaN if a class has fewer than two members.
+        At an AUC of 0 or 1 the standard error is 0. The logit interval then uses the exact binomial limit of m
+        successes in m trials, m the size of the smaller class. NaN if a class has fewer than two members.
         """
         if self.smaller < 2:
             return float("nan"), float("nan")

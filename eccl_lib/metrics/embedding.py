@@ -42,7 +42,7 @@ def purity(features: np.ndarray, group: np.ndarray, neighbours: int = NEIGHBOURS
 
 
 def silhouette(features: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Silhouette of each point: 1 inside its group, 0 between groups, -1 in another group. (n, D), (n,) to (n,)."""
+    """Silhouette of each point: 1 inside its group, 0 between groups, -1 in another group. Arguments as ``purity``."""
     from sklearn.metrics import silhouette_samples
 
     return silhouette_samples(features, group)

@@ -17,12 +17,10 @@ def table(pairs: Sequence[Pair], draws: int = DRAWS) -> pd.DataFrame:
     pairs: one per seed, the same n participants. Columns: direction, metric, mean, std (over seeds), low, high (95 %),
     chance, seeds, n. The bootstrap resamples the queries, with the same draws for all seeds; the gallery is fixed.
     """
-    parts = []
+    tables = {}
     for direction, order in (("ECG to CMR", 1), ("CMR to ECG", -1)):
-        ranked = [scores.matching_ranks(*pair[::order]) for pair in pairs]
-        parts.append(_direction(ranked, draws).assign(direction=direction))
-    whole = pd.concat(parts, ignore_index=True)
-    return whole[["direction", *(name for name in whole if name != "direction")]]
+        tables[direction] = _direction([scores.matching_ranks(*pair[::order]) for pair in pairs], draws)
+    return pd.concat(tables, names=["direction"]).reset_index("direction").reset_index(drop=True)
 
 
 def _direction(ranked: list[tuple[np.ndarray, dict[str, np.ndarray]]], draws: int) -> pd.DataFrame:

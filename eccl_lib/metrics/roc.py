@@ -43,10 +43,7 @@ def band(
     return rates, low, high
 
 
-Ranked = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _ranked(positive: np.ndarray, score: np.ndarray) -> Ranked:
+def _ranked(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Order by decreasing score, labels in that order, and the last position of each distinct score."""
     order = np.argsort(-np.asarray(score, float), kind="stable")
     values = np.asarray(score, float)[order]
@@ -64,7 +61,7 @@ def _weighted(order: np.ndarray, ranked: np.ndarray, last: np.ndarray, weight: n
 
 
 def _sensitivity_at(false: np.ndarray, true: np.ndarray, rates: np.ndarray, side: str) -> np.ndarray:
-    """Sensitivity at given false positive rates, interpolated linearly; side: lower or upper end of a vertical step."""
+    """Sensitivity at given false positive rates, interpolated linearly. side: "left" for the lower end of a step."""
     first, after = np.searchsorted(false, rates - 1e-9), np.searchsorted(false, rates + 1e-9)
     vertex = true[first if side == "left" else after - 1]
     before, behind = np.clip(first - 1, 0, None), np.clip(after, None, len(false) - 1)

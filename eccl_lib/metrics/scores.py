@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 RECALLS = (1, 5, 10)
 TIE = 1e-6  # smaller differences of float32 cosines are rounding errors
@@ -17,7 +18,7 @@ def auc(score: np.ndarray, positive: np.ndarray) -> float:
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
         return float("nan")
-    ranks = average_ranks(np.asarray(score, dtype=np.float64))
+    ranks = rankdata(np.asarray(score, dtype=np.float64))
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
@@ -34,13 +35,6 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
     last = np.append(np.flatnonzero(np.diff(np.asarray(score)[order])), len(order) - 1)  # end of ties
     gained = np.diff(positives[last], prepend=0)
     return float((gained * positives[last] / (last + 1)).sum() / positives[-1])
-
-
-def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; tied values get their mean rank. values: (n,)."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return ((last - counts + 1 + last) / 2)[inverse]
 
 
 def pearson(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
@@ -88,8 +82,8 @@ def retrieval(z_query: np.ndarray, z_gallery: np.ndarray) -> dict[str, float]:
 def matching_ranks(z_query: np.ndarray, z_gallery: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Rank of each query's matching row (n,), and its recall at 1, 5 and 10, each (n,) from 0 to 1.
 
-    Ties (differences within rounding) count as in a random order: the mean rank, and the probability of being among the
-    first k. Constant features therefore score at chance level.
+    Ties (differences within rounding) count as in random order: mean rank, and probability that the match is
+    among the first k. Constant features therefore score at chance level.
     """
     scores = np.asarray(z_query, dtype=np.float64) @ np.asarray(z_gallery, dtype=np.float64).T
     ahead = scores - np.diagonal(scores)[:, None]

@@ -1,4 +1,4 @@
-"""Models at their initial weights, which follow from the seed alone; and the device of a run."""
+"""Models with initial weights that depend only on the seed, and the device of a run."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ def new_autoencoder(config: Config) -> MaskedAutoencoder:
 
 
 def new_cmr_model(config: Config, outputs: int) -> Supervised:
-    """The CMR encoder of ``config.cmr.architecture`` with a head of so many outputs."""
+    """The CMR encoder of ``config.cmr.architecture`` with a task head. outputs: size of the head's output."""
 
     def make() -> Supervised:
         encoder = cmr_encoder(config)
@@ -43,7 +43,7 @@ def new_cmr_model(config: Config, outputs: int) -> Supervised:
 
 
 def new_ecg_model(config: Config, outputs: int, arm: Arm) -> Supervised | Aligned:
-    """An ECG encoder with a head of so many outputs, and with both projections where the arm has a teacher."""
+    """An arm's ECG encoder with a task head of ``outputs`` outputs, and both projections if the arm has a teacher."""
 
     def make() -> Supervised:
         if arm.encoder == "convolution":

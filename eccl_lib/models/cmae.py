@@ -9,7 +9,7 @@ from eccl_lib import losses
 from eccl_lib.config.schema import LEADS, CmaeConfig, ViewConfig
 from eccl_lib.models.heads import Temperature
 
-POOLED = {"ecg": 8, "cmr": 4}  # samples, or pixels per side, from which the latent is computed; ours
+POOLED = {"ecg": 8, "cmr": 4}  # pooled size, in samples or pixels per side, before the latent; ours
 
 
 class ResidualBlock(nn.Module):
@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Each layer sees all earlier ones (Huang et al. 2017): (B, C, H, W) to (B, C + layers x growth, H, W)."""
+    """Each layer reads all earlier outputs (Huang et al. 2017). (B, C, H, W) to (B, C + layers x growth, H, W)."""
 
     def __init__(self, channels: int, growth: int, layers: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class DenseBlock(nn.Module):
 
 
 class EcgAutoencoder(nn.Module):
-    """One ECG to its latent and back: (B, 12, T) to (B, latent) to (B, 12, T)."""
+    """Encode an ECG to its latent and decode it: (B, 12, T) to (B, latent) to (B, 12, T)."""
 
     def __init__(self, config: CmaeConfig, samples: int) -> None:
         super().__init__()
@@ -79,12 +79,12 @@ class EcgAutoencoder(nn.Module):
         return self.decoder(latent)[..., : self.samples]
 
     def forward(self, ecg: Tensor) -> Tensor:
-        """The reconstruction error of an ECG, log-cosh. ecg: (B, 12, T). Returns a scalar."""
+        """The log-cosh reconstruction error of ECGs. ecg: (B, 12, T). Returns a scalar."""
         return losses.log_cosh(self.decode(self.encoder(ecg)), ecg)
 
 
 class CmrAutoencoder(nn.Module):
-    """One cine to its latent and back: (B, F, H, W) to (B, latent) to (B, F, H, W)."""
+    """Encode a cine to its latent and decode it: (B, F, H, W) to (B, latent) to (B, F, H, W)."""
 
     def __init__(self, config: CmaeConfig, view: ViewConfig) -> None:
         super().__init__()
@@ -112,19 +112,19 @@ class CmrAutoencoder(nn.Module):
         return self.decoder(latent)[..., : self.size, : self.size]
 
     def forward(self, cmr: Tensor) -> Tensor:
-        """The reconstruction error of a cine, mean squared. cmr: (B, F, H, W). Returns a scalar."""
+        """The mean squared reconstruction error of cines. cmr: (B, F, H, W). Returns a scalar."""
         return nn.functional.mse_loss(self.decode(self.encoder(cmr)), cmr)
 
 
 class CrossModalAutoencoder(nn.Module):
-    """Two autoencoders around one latent of 256 (Radhakrishnan et al. 2023).
+    """Two autoencoders that share one latent of 256 values (Radhakrishnan et al. 2023).
 
     Loss: reconstruction of both modalities plus 0.1 x the symmetric contrastive loss on cosine similarity with a
-    learned temperature. Modality dropout chooses, for each participant, the latent that both decoders receive. As
+    learned temperature. Modality dropout chooses, for each participant, the latent that both decoders receive. Same as
     published: two stages (each modality alone, then the pair), log-cosh error on the ECG and squared error on the CMR,
-    residual and DenseNet convolutions. Different here, because all rows of Table 1 read the same inputs: ten seconds of
-    12 leads instead of one median beat, the short-axis crop instead of 96 x 96 long-axis views, and therefore the depth
-    of the networks, the augmentations and the schedule. The widths are ours: the published ones depend on its inputs.
+    residual and DenseNet convolutions. The inputs differ, because all rows of Table 1 read the same ones: ten seconds
+    of 12 leads instead of one median beat, and the short-axis crop instead of 96 x 96 long-axis views. Depths, widths,
+    augmentations and schedule therefore differ too.
     """
 
     def __init__(self, config: CmaeConfig, view: ViewConfig) -> None:
@@ -135,9 +135,10 @@ class CrossModalAutoencoder(nn.Module):
         self.contrastive_weight = config.contrastive_weight
 
     def forward(self, ecg: Tensor, cmr: Tensor, from_ecg: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """ecg: (B, 12, T); cmr: (B, F, H, W); from_ecg: (B,) bool, whether both decoders receive the ECG's latent.
+        """Reconstruct both modalities from one latent. ecg: (B, 12, T); cmr: (B, F, H, W).
 
-        Returns the reconstruction errors of ECG and CMR, scalars, and both latents, (B, latent) of unit norm.
+        from_ecg: (B,) bool, True where this is the ECG's latent. Returns the reconstruction errors of ECG
+        and CMR, scalars, and both latents, (B, latent) of unit norm.
         """
         latent_ecg, latent_cmr = self.ecg.encoder(ecg), self.cmr.encoder(cmr)  # (B, latent)
         latent = torch.where(from_ecg[:, None], latent_ecg, latent_cmr)

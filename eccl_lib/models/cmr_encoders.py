@@ -1,4 +1,4 @@
-"""The CMR encoders: cine frames are channels, (B, F, H, W) in [-1, 1]; each returns one feature, (B, D)."""
+"""The CMR encoders. Input: cine frames as channels, (B, F, H, W) in [-1, 1]. Output: features, (B, D)."""
 
 from timm.models.resnet import Bottleneck, ResNet
 from timm.models.swin_transformer import SwinTransformer
@@ -10,7 +10,7 @@ from eccl_lib.models.ecg_vit import vit_arguments
 
 
 def swin(config: Config) -> SwinTransformer:
-    """The paper's Swin (Sec. 3.1): timm's without a classifier; its feature is the mean over the last grid."""
+    """The paper's Swin (Sec. 3.1): timm's Swin without a classifier; the feature is the mean over the last grid."""
     cmr = config.cmr
     return SwinTransformer(
         img_size=config.view.clip_size,
@@ -45,5 +45,5 @@ CMR_ENCODERS = {"swin": swin, "resnet50": resnet50, "vit": vit}  # architecture 
 
 
 def cmr_encoder(config: Config) -> nn.Module:
-    """The encoder of ``config.cmr.architecture``; ``num_features`` is its D."""
+    """The encoder of ``config.cmr.architecture``. Its attribute ``num_features`` is D."""
     return CMR_ENCODERS[config.cmr.architecture](config)

@@ -16,7 +16,7 @@ def grid(config: EcgEncoderConfig, samples: int) -> tuple[int, int]:
 
 
 def positions(width: int, shape: tuple[int, int]) -> Tensor:
-    """Fixed 2-D sine-cosine position embedding; the class token is first and has zeros. Returns (1, 1 + L, D).
+    """Fixed 2-D sine-cosine position embedding, zero for the class token, which is first. Returns (1, 1 + L, D).
 
     Not stated in the paper; as MAE (He et al. 2022) and the authors' code.
     """
@@ -50,7 +50,7 @@ class EcgEncoder(VisionTransformer):
         return self.patch_embed(ecg[:, None]) + self.pos_embed[:, 1:]
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """All blocks on any subset of tokens. tokens: (B, l, D). Returns (B, 1 + l, D), the class token first."""
+        """Apply all blocks to any subset of tokens. tokens: (B, l, D). Returns (B, 1 + l, D), the class token first."""
         start = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         return self.norm(self.blocks(torch.cat([start, tokens], dim=1)))
 
@@ -72,7 +72,7 @@ def unpatchify(patches: Tensor, config: EcgEncoderConfig) -> Tensor:
 
 
 def initialise(module: nn.Module) -> None:
-    """Linear layers as in ViT: Xavier weights, zero bias."""
+    """Initialise a linear layer as in ViT: Xavier weights, zero bias."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""The task head h, the projections g_e and g_c, and the models of an encoder with its head."""
+"""The task head h, the projections g_e and g_c, and the models that combine an encoder with them."""
 
 import math
 from collections.abc import Callable
@@ -50,9 +50,9 @@ class Supervised(nn.Module):
 
 
 class Aligned(Supervised):
-    """Stage two on the ECG: encoder, task head, both projections. The CMR encoder is frozen and not part of it.
+    """The ECG model of stage two: encoder, task head, both projections. The frozen CMR encoder is not part of it.
 
-    unit: z of unit norm, for the contrastive loss; the triplet loss does not normalise.
+    unit: whether z has unit norm. The contrastive loss needs it; the triplet loss uses z as it is.
     """
 
     def __init__(self, supervised: Supervised, cmr_width: int, config: AlignConfig, *, unit: bool = True) -> None:
@@ -78,6 +78,6 @@ def parameters_in_millions(module: nn.Module) -> float:
 
 
 def on_meta(build: Callable[..., nn.Module], *arguments: object) -> nn.Module:
-    """The module without memory for its weights, to read its sizes."""
+    """Build a module on torch's meta device, which allocates no weights, to read its sizes."""
     with torch.device("meta"):
         return build(*arguments)

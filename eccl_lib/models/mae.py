@@ -15,7 +15,7 @@ class MaskedAutoencoder(nn.Module):
     def __init__(self, ecg: EcgEncoderConfig, mae: MaeConfig, samples: int) -> None:
         super().__init__()
         self.ecg_config, self.mae_config = ecg, mae
-        self.encoder = EcgEncoder(ecg, samples, dropout=0.0)  # masking regularises
+        self.encoder = EcgEncoder(ecg, samples, dropout=0.0)  # masking already regularises the training
         self.to_decoder = nn.Linear(ecg.width, mae.decoder_width)
         self.grid = grid(ecg, samples)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, mae.decoder_width))
@@ -29,7 +29,7 @@ class MaskedAutoencoder(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, ecg: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """ecg: (B, 12, T); noise: (B, L), the tokens of least noise stay visible.
+        """Mask and reconstruct ECGs. ecg: (B, 12, T); noise: (B, L): the tokens with the least noise stay visible.
 
         Returns predicted and true patches, each (B, L, P), and the mask (B, L): 0 is visible, 1 is masked.
         """
@@ -68,7 +68,7 @@ class MaskedAutoencoder(nn.Module):
         return (squares.sum(dim=-1) * mask[:, None]).sum(dim=-1)
 
     def decode(self, encoded: Tensor, ids_restore: Tensor) -> Tensor:
-        """encoded: (B, 1 + L_v, D); ids_restore: (B, L). Returns patches (B, L, P)."""
+        """Predict all patches. encoded: (B, 1 + L_v, D); ids_restore: (B, L). Returns (B, L, P)."""
         encoded = self.to_decoder(encoded)
         hidden = self.mask_token.expand(len(encoded), ids_restore.shape[1] + 1 - encoded.shape[1], -1)
         tokens = take(torch.cat([encoded[:, 1:], hidden.to(encoded.dtype)], dim=1), ids_restore)

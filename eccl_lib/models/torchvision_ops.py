@@ -1,7 +1,7 @@
 """Let timm import where torchvision's compiled operators cannot be loaded.
 
-A CPU build of torch beside the registry's torchvision (built against CUDA) leaves ``torchvision::nms`` undeclared, and
-importing torchvision, hence timm, fails. No model here uses that operator, so its schema is enough.
+A CPU build of torch cannot load the operators of a torchvision that was built against CUDA, as the registry's is. Then
+importing torchvision and timm fails at ``torchvision::nms``. No model here uses it, so declaring its schema is enough.
 """
 
 import importlib.machinery
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-_declared: list[torch.library.Library] = []  # kept alive: a collected Library takes its schemas with it
+_declared: list[torch.library.Library] = []  # keeps the schemas: they end with their Library object
 
 
 def declare_missing_operators() -> bool:
-    """Declare ``nms`` and ``qnms`` where the extension does not load. True where that was needed."""
+    """Declare ``nms`` and ``qnms`` if the extension does not load. Returns whether they are declared."""
     if _declared or _extension_loads():
         return bool(_declared)
     library = torch.library.Library("torchvision", "FRAGMENT")

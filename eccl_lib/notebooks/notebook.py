@@ -1,7 +1,7 @@
 """Functions for use in Jupyter: parameter checks, source display, figures, tables, progress.
 
-papermill only warns about an unknown ``-p``, passes ``true`` as text and ``1e3`` as a float. Its injected cell is part
-of the kernel's input history; ``start`` reads it there and raises on undeclared names.
+papermill only warns about an unknown ``-p``, and passes ``true`` as text and ``1e3`` as a float. ``start`` therefore
+reads papermill's injected cell in the kernel's input history and raises on undeclared names.
 """
 
 import ast
@@ -82,13 +82,10 @@ def _literal_names(source: str) -> set[str]:
         body = ast.parse(source).body
     except SyntaxError:
         return set()
-    names = set()
-    for node in body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign):
-            return set()
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return names
+    if not all(isinstance(node, ast.Assign | ast.AnnAssign) for node in body):
+        return set()
+    targets = [target for node in body for target in getattr(node, "targets", None) or [node.target]]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _nearest(name: str, declared: tuple[str, ...]) -> str:
@@ -110,7 +107,7 @@ def show_source(function: Callable[..., Any]) -> None:
 def save_figure(figure: Any, name: str, config: Config, *, real: bool = False, stamp: bool = True) -> None:
     """Write a figure as PNG and SVG to the run's figures folder and display it.
 
-    A figure of the synthetic cohort is stamped as such. real: the figure shows a recording from a person; its file gets
+    A figure of the synthetic cohort gets a stamp. real: the figure shows a recording from a person; its file gets
     the prefix ``real_``. stamp: False if the figure shows no data of the cohort.
     """
     from eccl_lib.figures.style import stamp_synthetic

@@ -26,8 +26,8 @@ ORDER = (
     "08_patches_traits",
     "09_predict",
 )
-# Additional runs that are never copied to notebooks/: 09 on a recording from a person; for the committed figures and
-# tables also 06 with all seeds and 08 with the patches of Fig. 2b (one hour if no run exists yet).
+# Additional runs, which are never copied to notebooks/: 09 on a recording from a person. With --refresh also 06 with
+# all seeds and 08 with the patches of Fig. 2b (one hour if no run exists yet).
 REAL_ECG = "09_predict_real_ecg"
 FIVE_SEEDS = "06_table1_five_seeds"
 ALL_PATCHES = "08_patches_traits_as_fig2b"
@@ -51,9 +51,10 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> float:
     try:
         papermill.execute_notebook(source, target, parameters=parameters, **QUIET, cwd=source.parent)
     except PapermillExecutionError as error:
+        first_line = next((line for line in error.source.splitlines() if line.strip()), "")
         raise NotebookError(
             f"{source.stem} stopped in cell [{error.exec_count}]: {error.ename}: {error.evalue}\n"
-            f"  first line of the cell: {_first_line(error.source)}\n  output up to this cell: {target}"
+            f"  first line of the cell: {first_line}\n  output up to this cell: {target}"
         ) from None
     except DeadKernelError as error:
         raise NotebookError(
@@ -61,10 +62,6 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> float:
             f"finished runs are reused."
         ) from None
     return time.perf_counter() - began
-
-
-def _first_line(source: str) -> str:
-    return next((line for line in source.splitlines() if line.strip()), "")
 
 
 def run_all(names: Sequence[str], parameters: dict[str, Any], folder: Path, say: Callable[[str], None]) -> list[Path]:
@@ -82,10 +79,11 @@ def run_all(names: Sequence[str], parameters: dict[str, Any], folder: Path, say:
 
 def _source_and_parameters(name: str) -> tuple[str, dict[str, Any]]:
     """Notebook that a run executes, and the additional parameters of this run."""
-    if name == REAL_ECG:
-        return "09_predict", {"ecg": real_ecg()}
-    additional = {FIVE_SEEDS: ("06_table1", {"seeds": 5}), ALL_PATCHES: ("08_patches_traits", {"overrides": PATCHES})}
-    return additional.get(name, (name, {}))
+    return {
+        REAL_ECG: ("09_predict", {"ecg": real_ecg()}),
+        FIVE_SEEDS: ("06_table1", {"seeds": 5}),
+        ALL_PATCHES: ("08_patches_traits", {"overrides": PATCHES}),
+    }.get(name, (name, {}))
 
 
 def real_ecg() -> str:
@@ -116,26 +114,22 @@ def written_since(folder: Path, moment: float) -> list[Path]:
 
 
 def report(written: Sequence[Path], executed: Sequence[Path], say: Callable[[str], None]) -> None:
-    for title, suffixes in (("tables", {".csv"}), ("figures, each also as SVG", {".png"})):
+    """List the written tables and figures and the executed notebooks by ``say``."""
+    groups = {
+        "tables": [path for path in written if path.suffix == ".csv"],
+        "figures, each also as SVG": [path for path in written if path.suffix == ".png"],
+        "executed notebooks": executed,
+    }
+    for title, files in groups.items():
         say(f"{title}:")
-        for path in written:
-            if path.suffix in suffixes:
-                say(f"  {_shown(path)}")
-    say("executed notebooks:")
-    for path in executed:
-        say(f"  {_shown(path)}")
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+        for path in files:
+            say(f"  {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
 def chosen(only: Sequence[str] | None, refresh: bool) -> list[str]:
+    """Names of the runs to execute. only: names or numbers; all by default. Raises ConfigError on another name."""
     everything = [*ORDER, REAL_ECG, *((FIVE_SEEDS, ALL_PATCHES) if refresh else ())]
-    if not only:
-        return everything
-    for wish in only:
+    for wish in only or ():
         if not any(wish in (name, name.split("_")[0]) for name in everything):
             raise ConfigError(f"there is no notebook {wish}; choose from {', '.join(everything)}")
-    names = [name for name in everything if name in only or name.split("_")[0] in only]
-    return names
+    return [name for name in everything if not only or name in only or name.split("_")[0] in only]

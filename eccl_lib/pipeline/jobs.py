@@ -30,7 +30,7 @@ from eccl_lib.training.job import Metrics, ReconstructionJob, SupervisedJob
 
 @dataclass
 class MaskedAutoencoderJob(ReconstructionJob):
-    """Validation and test mask the same tokens of an ECG each time. masks: (N, L) noise, the largest is masked."""
+    """Masked autoencoder training with fixed masks in validation and test. masks: (N, L) noise as in the model."""
 
     metric: ClassVar[str] = "masked MSE"
     masks: Tensor | None = None
@@ -66,7 +66,7 @@ def masked_autoencoder_job(config: Config, data: Cohort) -> MaskedAutoencoderJob
 
 
 def cmr_job(config: Config, data: Cohort) -> SupervisedJob:
-    """Stage one on the CMR: the supervised encoder of one task (Sec. 2.1). Scored on CMR it is the row CMR_Sup."""
+    """Stage one on the CMR: the supervised encoder of one task (Sec. 2.1). Its test scores are the row CMR_Sup."""
     cines, targets = CineDataset(data, config), targets_of(config, data)
     model = new_cmr_model(config, targets.task.outputs)
     step = SupervisedStep(model, cines, targets)

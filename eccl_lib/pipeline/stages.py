@@ -38,9 +38,9 @@ CMR_SECTIONS = {"swin": "cmr", "resnet50": "cmr_resnet", "vit": "cmr_vit"}  # of
 class Stage:
     """One kind of training.
 
-    name: folder of its runs. needs: arrays that the cohort must have. config_sections: that the fingerprint covers.
-    parents: the runs that must be finished first. build: the training job; with ``pretrained`` False it has random
-    weights and features, which cost as much and need no parent.
+    name: folder of its runs. needs: arrays that the cohort must have. config_sections: sections in the fingerprint.
+    parents: the runs that must be finished first. build: makes the training job; with ``pretrained`` False it has
+    random weights and features, which take as much time and need no parent.
     """
 
     name: str
@@ -60,7 +60,7 @@ class RunSpec:
 
     @property
     def arm(self) -> Arm:
-        """Of a row of Table 1 that reads ECGs."""
+        """The arm of the variant, a row of Table 1 that reads ECGs."""
         return METHODS[self.variant].arm
 
     @property
@@ -70,7 +70,7 @@ class RunSpec:
 
     @property
     def task(self) -> str:
-        """A disease or ``traits``; for a stage without labels, what it reads."""
+        """A disease or ``traits``; for a stage without labels, its input."""
         return _WITHOUT_LABELS.get(self.stage) or (self.variant if self.stage == "autoencode" else self.config.disease)
 
     @property
@@ -82,7 +82,7 @@ class RunSpec:
 
     @property
     def kind(self) -> str:
-        """Runs of one kind cost about the same."""
+        """Name of the kind of run; runs of one kind take about the same time."""
         task = "traits" if self.config.disease == "traits" else "disease"
         if self.stage in ("align", "finetune"):
             return f"{self.variant}/{task}"
@@ -100,12 +100,10 @@ class RunSpec:
         return STAGES[self.stage].parents(self)
 
     def run(self, data: Cohort) -> Run:
-        """Its folder, whether it is trained or not. Features lie in the folder of their encoder."""
+        """Its run, whether it is trained or not. Features are stored in the run of their encoder."""
         if self.is_features:
             return self.parents()[0].run(data)
-        identity = {"pretrain_cmr": self.variant, "autoencode": self.variant, "align": self.variant}
-        identity |= {"finetune": self.variant}
-        own = (identity[self.stage],) if self.stage in identity else ()
+        own = (self.variant,) if self.stage in ("pretrain_cmr", "autoencode", "align", "finetune") else ()
         parents = tuple(parent.run(data).fingerprint for parent in self.parents())
         sections = STAGES[self.stage].config_sections(self)
         digest = fingerprint(self.config, *sections, parents=(FORMAT, data.fingerprint, *own, *parents))
@@ -117,19 +115,19 @@ class RunSpec:
         return run.done and (not self.is_features or run.has_cached(features.file_name(self.config)))
 
     def plan(self, data: Cohort) -> Plan:
-        """Its time and memory from trial steps here; needs no parent and leaves nothing behind."""
+        """Estimate its time and memory from trial steps here. Needs no parent and leaves no files."""
         torch.set_num_threads(self.config.runtime.threads)
         return cost.plan(self.job(data, pretrained=False), runtime=self.config.runtime)
 
     def estimate(self, data: Cohort) -> float:
-        """Seconds it will take, from trial steps here."""
+        """Estimated seconds of the run, from trial steps here."""
         if not self.is_features:
             return self.plan(data).seconds
         torch.set_num_threads(self.config.runtime.threads)
         return features.estimate(self.config, data)
 
     def seconds(self, data: Cohort) -> float:
-        """Seconds that the finished run took, without its parents: CPU time, on a GPU wall-clock time."""
+        """Seconds that the finished run took, without its parents: CPU time, or wall-clock time on a GPU."""
         run = self.run(data)
         timing = run.cached_timing(features.file_name(self.config)) if self.is_features else run.timing
         unit = "seconds" if device(self.config).type == "cuda" else "cpu_seconds"
@@ -158,7 +156,7 @@ class RunSpec:
 _WITHOUT_LABELS = {"pretrain_ecg": "ecg", "pretrain_pair": "pair"}
 
 
-# Which run belongs to which name.
+# The run of a name.
 
 
 def spec(config: Config, name: str) -> RunSpec:
@@ -174,14 +172,9 @@ def spec(config: Config, name: str) -> RunSpec:
         raise ConfigError(f"{name!r} is no stage and no row of Table 1; choose one of {', '.join(NAMES)}")
     if name == "cmr_sup":
         return RunSpec("pretrain_cmr", "swin", with_cmr(config, "swin"))
-    arm = METHODS[name].arm
-    stage = "align" if arm.teacher else "finetune"
-    return RunSpec("third_stage" if _has_third_stage(config, arm) else stage, name, config)
-
-
-def _has_third_stage(config: Config, arm: Arm) -> bool:
-    """Whether a row has a third stage: where configured, for aligned models of the traits (authors' code)."""
-    return config.third_stage.enabled and arm.teacher is not None and config.disease == "traits"
+    stage = "align" if METHODS[name].arm.teacher else "finetune"
+    has_third = config.third_stage.enabled and stage == "align" and config.disease == "traits"  # authors' code
+    return RunSpec("third_stage" if has_third else stage, name, config)
 
 
 def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:
@@ -194,6 +187,10 @@ def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:
 
 def _ecg_sections(own: RunSpec) -> tuple[str, ...]:
     return ("seed", "disease", "view", "augment", "ecg" if own.arm.encoder == "vit" else "cmae", "align")
+
+
+def _cmr_sections(own: RunSpec) -> tuple[str, ...]:
+    return ("seed", "disease", "view", "augment", CMR_SECTIONS[own.variant], "cmr_training")
 
 
 # The training job of each stage.
@@ -209,10 +206,6 @@ def _cmr(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
     job = jobs.cmr_job(own.config, data)
     load_initial_weights(job.model, initial_weights_run(own.config, own.stage), "encoder")
     return job
-
-
-def _autoencoder(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
-    return jobs.autoencoder_job(own.config, own.variant, data)
 
 
 def _cross_modal(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
@@ -264,17 +257,7 @@ STAGES = {
             parents=lambda own: (),
             build=_masked_autoencoder,
         ),
-        Stage(
-            "pretrain_cmr",
-            needs=("clips",),
-            config_sections=lambda own: (
-                *("seed", "disease", "view", "augment"),
-                CMR_SECTIONS[own.variant],
-                "cmr_training",
-            ),
-            parents=lambda own: (),
-            build=_cmr,
-        ),
+        Stage("pretrain_cmr", needs=("clips",), config_sections=_cmr_sections, parents=lambda own: (), build=_cmr),
         Stage(
             "cmr_features",
             needs=ARRAYS,
@@ -287,7 +270,7 @@ STAGES = {
             needs=ARRAYS,
             config_sections=lambda own: _CMAE,
             parents=lambda own: (),
-            build=_autoencoder,
+            build=lambda own, data, pretrained: jobs.autoencoder_job(own.config, own.variant, data),
         ),
         Stage(
             "pretrain_pair",
@@ -352,9 +335,9 @@ def cohort_for(config: Config, log: Log = print, needs: Collection[str] = ARRAYS
 
 
 def waves(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
-    """The runs and all of their prerequisites, each once, in waves: prerequisites first by depth, the rest last.
+    """The runs and their prerequisites, each once, in waves: prerequisites by depth, then the other runs.
 
-    Within a wave no run needs another.
+    No run depends on another run of its wave.
     """
     depth: dict[RunSpec, int] = {}
     needed: set[RunSpec] = set()

@@ -58,7 +58,7 @@ class CmrFeatures:
         self.views = features.shape[1] if features.ndim == 3 else 0
 
     def of(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """rows: (b,). Returns (b, D). Each step draws one view for every participant, whatever the batch."""
+        """Features by row. rows: (b,). Returns (b, D). A step draws one view of every participant of the cohort."""
         if not self.views:
             return self.features[rows]
         draws = torch.rand(len(self.features), generator=generator, device=self.features.device)

@@ -22,7 +22,7 @@ from eccl_lib.io.progress import Log
 from eccl_lib.training.runs import Run
 
 KEPT = 200  # last lines of output, which are searched for an error
-LAUNCHER = re.compile(r"[WEI]\d{4} |Traceback|error:")  # first words of a line after an error message
+LAUNCHER = re.compile(r"[WEI]\d{4} |Traceback|error:")  # start of a line that follows an error message
 PATIENCE = 20.0  # seconds between interrupting the processes and killing them
 
 

@@ -1,1 +1,1 @@
-"""The training loop and what it needs: jobs, datasets, optimiser, state, microbatches, ranks, cost, runs."""
+"""The training loop and its parts: jobs, datasets, optimiser, state, microbatches, ranks, cost, runs."""

@@ -1,4 +1,4 @@
-"""One batch of a training step: the rows in hand, their place in the whole batch, and its random numbers."""
+"""The batch of a training step: its rows, the shard to process, and its random numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Shard:
-    """Which rows of a batch are in hand: ``start`` to ``stop``, exclusive. rank_sizes: rows of each rank."""
+    """The part of a batch to process: rows ``start`` to ``stop``, exclusive. rank_sizes: number of rows per rank."""
 
     start: int
     stop: int
@@ -19,7 +19,7 @@ class Shard:
 
     @property
     def size(self) -> int:
-        """Rows in hand."""
+        """Number of rows."""
         return self.stop - self.start
 
     @classmethod
@@ -30,7 +30,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step receives. all_rows: (B,) rows of the cohort; shard: those in hand; generator: of this step."""
+    """Input of a training step. all_rows: (B,) cohort rows; shard: the part to process; generator: of this step."""
 
     all_rows: np.ndarray
     shard: Shard
@@ -38,27 +38,27 @@ class Batch:
 
     @classmethod
     def of(cls, rows: np.ndarray, generator: torch.Generator) -> Batch:
-        """A batch in one process, all of its rows in hand. rows: (B,)."""
+        """A batch whose shard is the whole batch. rows: (B,)."""
         return cls(rows, Shard.whole(len(rows)), generator)
 
     @property
     def rows(self) -> np.ndarray:
-        """(b,) rows of the cohort in hand."""
+        """Cohort rows of the shard, (b,)."""
         return self.all_rows[self.shard.start : self.shard.stop]
 
     @property
     def is_whole(self) -> bool:
-        """Whether all rows are in hand."""
+        """Whether the shard is the whole batch."""
         return self.shard.size == len(self.all_rows)
 
     def whole(self) -> Batch:
-        """The same batch with all of its rows in hand."""
+        """The same batch with all of its rows in the shard."""
         return replace(self, shard=replace(self.shard, start=0, stop=len(self.all_rows)))
 
     def draw(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1); each row gets the same ones on any number of ranks and microbatches.
+        """Uniform numbers in [0, 1) for the shard; a row's numbers do not depend on ranks and microbatches.
 
-        shape: -1 stands for the rows in hand, such as (-1, L). Returns float on the generator's device.
+        shape: -1 stands for the rows of the shard, such as (-1, L). Returns float on the generator's device.
         """
         rows = shape.index(-1)
         whole = [len(self.all_rows) if size == -1 else size for size in shape]
@@ -66,8 +66,9 @@ class Batch:
         return drawn.narrow(rows, self.shard.start, self.shard.size)
 
     def weigh(self, mean: Tensor, terms: float | Tensor | None = None, of: float | Tensor | None = None) -> Tensor:
-        """A mean over the rows in hand, weighted so that its sum over microbatches, then mean over ranks, is the
-        mean over the whole batch. terms, of: what the mean is over, here and in the whole batch, if not rows.
+        """Weight a mean over the shard: summed over microbatches and averaged over ranks, it is the batch mean.
+
+        terms, of: number of terms of the mean in the shard and in the batch; by default their rows.
         """
         if self.is_whole:
             return mean

@@ -1,8 +1,8 @@
 """Estimate the time and memory of a training on this machine from a few trial steps.
 
 A trial uses the job's own batches, data, steps, validation batches and checkpoints with its runtime settings, except
-compilation. Where a full batch would take too long (a paper-size model on a CPU), part of it is tried, and the cost is
-assumed to grow linearly with the rows.
+compilation. Where a full batch would take too long (a paper-size model on a CPU), only part of it is timed, and the
+cost is assumed to grow linearly with the rows.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from eccl_lib.training.datasets import EVALUATION_BATCH
 from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.loop import DEFAULTS, trial_loop
 
-TRIALS = 4  # steps that are timed, after one that warms up
+TRIALS = 4  # timed steps, after one for warm-up
 PATIENCE = 20.0  # seconds for all trial steps of a run; ours
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cost of a training. Seconds are CPU time, on a GPU wall-clock time. memory: peak, in bytes."""
+    """The cost of a training. Seconds are CPU time, or wall-clock time on a GPU. memory: peak, in bytes."""
 
     updates: int
     update: float  # seconds of one
@@ -58,12 +58,14 @@ class Plan:
 
 
 def plan(job: TrainingJob, done: int = 0, runtime: RuntimeConfig = DEFAULTS) -> Plan:
-    """Try a job. done: finished epochs. The model and the caller's random numbers do not change."""
+    """Estimate the cost of a job from trial steps. done: finished epochs. Weights and random state do not change."""
     model, schedule = job.model, job.schedule
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     copies = sum(tensor.nbytes for tensor in weights.values())
     device = next(model.parameters()).device
-    with tempfile.TemporaryDirectory(dir=_folder()) as folder, torch.random.fork_rng(devices=_cuda(device)):
+    gpus, root = [device] if device.type == "cuda" else [], paths.runs_root()
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root) as folder, torch.random.fork_rng(devices=gpus):
         loop = trial_loop(job, Path(folder), runtime)
         model.train()
         batches = [job.batches(epoch) for epoch in range(done, schedule.epochs)]
@@ -93,7 +95,7 @@ def plan(job: TrainingJob, done: int = 0, runtime: RuntimeConfig = DEFAULTS) -> 
 def _cost(
     act: Callable[[np.ndarray], object], rows: np.ndarray, device: torch.device, least: int = 2
 ) -> tuple[float, int]:
-    """Seconds of ``act`` on all rows, and its memory in bytes, tried on as many rows as ``PATIENCE`` allows.
+    """Seconds and bytes of ``act`` on all rows, extrapolated from as many rows as ``PATIENCE`` allows.
 
     least: the smallest number of rows to try; half of it can be tried too.
     """
@@ -136,7 +138,7 @@ def seconds_of(act: Callable[[], object], device: torch.device) -> float:
 
 
 def release_memory() -> None:
-    """Return freed memory to the system (glibc), so that memory used again counts as growth."""
+    """Return freed memory to the system (glibc), so that its next use counts as growth."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -173,13 +175,3 @@ def anonymous(device: torch.device) -> int:
 def _status(name: str) -> int:
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return 1024 * int(line.split()[1])
-
-
-def _folder() -> Path:
-    root = paths.runs_root()
-    root.mkdir(parents=True, exist_ok=True)
-    return root
-
-
-def _cuda(device: torch.device) -> list[torch.device]:
-    return [device] if device.type == "cuda" else []

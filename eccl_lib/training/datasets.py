@@ -21,7 +21,7 @@ from eccl_lib.training import distributed
 from eccl_lib.training.batch import Batch
 
 EVALUATION_BATCH = 128  # rows in one batch of validation, test and feature extraction
-PREFETCH = 2  # batches that wait, read, on the device
+PREFETCH = 2  # batches that are read in advance and wait on the device
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
@@ -31,7 +31,7 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 class EcgDataset:
-    """All ECGs of a cohort, scaled for the models. They stay on a GPU as int16, on a CPU in the memory map.
+    """All ECGs of a cohort, scaled for the models. A GPU holds them as int16; a CPU reads the memory map.
 
     waited: seconds spent on reading.
     """
@@ -44,7 +44,7 @@ class EcgDataset:
         self.waited = 0.0
 
     def of(self, rows: np.ndarray) -> Tensor:
-        """rows: (B,). Returns (B, 12, T) in [-1, 1]."""
+        """ECGs of some cohort rows. rows: (B,). Returns (B, 12, T) in [-1, 1]."""
         if self.resident is not None:
             return ecg.scale(self.resident[to_device(rows, self.device)], self.view)
         began = time.perf_counter()
@@ -57,7 +57,7 @@ class EcgDataset:
         return ecg.augment(self.of(batch.rows), self.augment, batch.draw(ecg.AUGMENT_DRAWS, -1))
 
     def ahead(self, batches: Sequence[np.ndarray]) -> AbstractContextManager:
-        """Nothing is read ahead: ECGs are resident, or small."""
+        """A context that does nothing: ECGs are on the device already, or small."""
         return nullcontext()
 
 
@@ -77,7 +77,7 @@ class CineDataset:
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     def of(self, rows: np.ndarray) -> Tensor:
-        """rows: (B,). Returns (B, F, H, W) in [-1, 1], channels_last."""
+        """Clips of some cohort rows. rows: (B,). Returns (B, F, H, W) in [-1, 1], channels_last."""
         return cmr.scale(self.stored(rows))
 
     def augmented(self, batch: Batch) -> Tensor:
@@ -85,7 +85,7 @@ class CineDataset:
         return cmr.augment(self.stored(batch.rows), self.augment, batch.draw(cmr.AUGMENT_DRAWS, -1))
 
     def stored(self, rows: np.ndarray) -> Tensor:
-        """rows: (B,). Returns (B, F, H, W) uint8 on the device, channels_last."""
+        """Clips as stored. rows: (B,). Returns (B, F, H, W) uint8 on the device, channels_last."""
         began = time.perf_counter()
         if self._prefetcher is not None and self._prefetcher.has(rows):
             batch = self._prefetcher.next()
@@ -113,11 +113,11 @@ class CineDataset:
         if self.device.type != "cuda":
             return torch.from_numpy(self.pixels[rows])
         found = torch.empty(len(rows), *self.pixels.shape[1:], dtype=torch.uint8, pin_memory=True)
-        self.pixels.take(rows, axis=0, out=found.numpy(), mode="clip")  # "raise" would copy once more
+        self.pixels.take(rows, axis=0, out=found.numpy(), mode="clip")  # mode "raise" would make a second copy
         return found.to(self.device, non_blocking=True)
 
     def _read_whole(self, rows: np.ndarray) -> Tensor:
-        """As ``_read``, after the copy to the GPU has finished, so that no step waits for it."""
+        """As ``_read``, but wait for the copy to the GPU, so that no step waits for it."""
         if self._stream is None:
             return self._read(rows)
         with torch.cuda.stream(self._stream):
@@ -132,9 +132,9 @@ def predict_in_batches(
     size: int = EVALUATION_BATCH,
     source: EcgDataset | CineDataset | None = None,
 ) -> np.ndarray:
-    """``function`` of batches of rows, without gradient. Returns (len(rows), ...) float32.
+    """Apply ``function`` to batches of rows, without gradient. Returns (len(rows), ...) float32.
 
-    source: the dataset that the function reads, so that it can read ahead.
+    source: the dataset that the function reads; it then reads batches in advance.
     """
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     with (
@@ -145,14 +145,14 @@ def predict_in_batches(
 
 
 class Prefetcher:
-    """Reads batches in a thread; ``next`` returns them in order. As a context manager it ends its thread.
+    """Reads batches in a thread; ``next`` returns them in order. The context manager starts and ends the thread.
 
-    read: rows -> their tensor, complete on the device when it returns.
+    read: function of rows that returns their tensor after the copy to the device has finished.
     """
 
     def __init__(self, read: Callable[[np.ndarray], Tensor], batches: Iterable[np.ndarray]) -> None:
         self.read, self.batches = read, list(batches)
-        self.returned = 0  # batches so far
+        self.returned = 0  # number of batches returned so far
         self._ready: queue.Queue[tuple[Tensor | None, BaseException | None]] = queue.Queue(PREFETCH)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="prefetcher", daemon=True)

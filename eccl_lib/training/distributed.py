@@ -1,8 +1,8 @@
 """Several processes (ranks) that train one model, with the gradients, random numbers and files of one process.
 
 Each rank works on its own rows of every batch. The mean over ranks of the losses is the loss of the whole batch, and
-DistributedDataParallel takes the same mean of the gradients. In a single process every function here does nothing
-special. Command: ``torchrun --nproc-per-node N -m eccl_lib train eccl ...``; from a notebook: ``runtime.ranks``.
+DistributedDataParallel takes the same mean of the gradients. In a single process no function here
+communicates. Command: ``torchrun --nproc-per-node N -m eccl_lib train eccl ...``; from a notebook: ``runtime.ranks``.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class Team:
     rank: int
     world_size: int
     store: Any
-    turns: int = 0  # messages so far, counted alike on all ranks
+    turns: int = 0  # number of messages so far, equal on all ranks
 
     def turn(self) -> str:
         """A key for the next message."""
@@ -59,7 +59,7 @@ _team: Team | None = None
 def process_group(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]:
     """Join the processes that torchrun started; in a single process, do nothing.
 
-    timeout: seconds without an answer inside a step. gpu: each process takes one GPU of this machine. Raises
+    timeout: seconds to wait for another rank in a step. gpu: each process takes one GPU of this machine. Raises
     ConfigError where there are too few GPUs, LostRankError where another rank ended or hangs.
     """
     global _team
@@ -83,17 +83,17 @@ def process_group(timeout: float = TIMEOUT, gpu: bool = False) -> Iterator[None]
         if not _of_connection(error):
             raise
         raise LostRankError(
-            f"rank {rank} lost one of the {world_size} ranks: it ended, or gave no answer for {timeout:.0f} s. The "
-            "reason is in its own message. Run the same command again to resume from the last checkpoint"
+            f"rank {rank} lost one of the {world_size} ranks: that rank ended, or did not answer for {timeout:.0f} s. "
+            "Its own message states the reason. Run the same command again to resume from the last checkpoint"
         ) from error
     finally:
         _team = None
 
 
 def _take_gpu(number: int) -> None:
-    if number >= torch.cuda.device_count():
-        there = torch.cuda.device_count()
-        raise ConfigError(f"this machine has {there} GPUs for process {number + 1}; use at most {there} ranks")
+    there = torch.cuda.device_count()
+    if number >= there:
+        raise ConfigError(f"process {number + 1} needs a GPU, but this machine has {there}; use at most {there} ranks")
     torch.cuda.set_device(number)
 
 
@@ -122,11 +122,11 @@ def main_process_log(log: Log) -> Log:
     return log if is_main_process() else silent
 
 
-# The main process acts, the others wait.
+# Actions of the main process, for which the other ranks wait.
 
 
 def on_main_process(act: Callable[[], T]) -> T | None:
-    """Run ``act`` on the main process; the others wait and get None. Raises on all ranks where it failed."""
+    """Run ``act`` on the main process; the others wait and get None. Raises on all ranks if it fails."""
     if _team is None:
         return act()
     key = _team.turn()
@@ -149,12 +149,11 @@ def main_process_first(act: Callable[[], T]) -> T:
 
 
 def broadcast(ask: Callable[[], Any]) -> Any:
-    """The main process's answer on all ranks, since files may change between two reads. ask: returns JSON types."""
+    """Send the main process's answer to all ranks, since files may change between reads. ask: returns JSON types."""
     if _team is None:
         return ask()
     key = _team.turn()
-    answer = on_main_process(lambda: _team.store.set(key, json.dumps(ask())))
-    del answer
+    on_main_process(lambda: _team.store.set(key, json.dumps(ask())))
     return json.loads(_team.store.get(key))
 
 
@@ -178,7 +177,7 @@ def _wait(key: str) -> None:
 
 
 def map_over_ranks(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """``function`` of every item, in order, on all ranks; the items are divided among them. Results are picklable."""
+    """Apply ``function`` to items, divided among ranks. Returns all results, in order, on all ranks; picklable."""
     if _team is None:
         return [function(item) for item in items]
     own = [function(item) for item in items[_team.rank :: _team.world_size]]
@@ -193,8 +192,8 @@ def map_over_ranks(function: Callable[[Any], Any], items: Sequence[Any]) -> list
 def shards(size: int, microbatches: int = 1) -> list[Shard]:
     """This rank's rows of a batch of ``size`` rows, split into microbatches.
 
-    A rank has neighbouring rows, in order, and as many as any other rank or one less. Raises ConfigError where there
-    are fewer rows than ranks, or than microbatches of a rank.
+    Each rank has consecutive rows; their numbers differ by at most one between ranks. Raises ConfigError where a rank
+    would have fewer rows than microbatches.
     """
     parts = np.array_split(np.arange(size), world_size())
     if min(map(len, parts)) < microbatches:
@@ -211,9 +210,9 @@ def all_gather(part: Tensor, shard: Shard) -> Tensor:
 
 
 class _AllGather(torch.autograd.Function):
-    """All parts on all ranks. All ranks compute the same loss, so the gradient of a part is its own slice.
+    """Send all parts to all ranks. All ranks compute the same loss, so the gradient of a part is its slice.
 
-    It is multiplied by the number of ranks, by which the mean over ranks divides it.
+    The slice is multiplied by the number of ranks, because the later mean over ranks divides by this number.
     """
 
     @staticmethod
@@ -250,7 +249,7 @@ def parallel(model: nn.Module, step: Callable) -> Callable:
     if _team is None:
         return step
     share_statistics(model)
-    # No buffer is sent at each step: running statistics follow from the whole batch on every rank.
+    # Buffers need no synchronisation: every rank computes running statistics from the whole batch.
     return DistributedDataParallel(_StepModule(model, step), forward_sync_buffers=False)
 
 

@@ -1,10 +1,8 @@
 """A training job: the model, its step, its batches, and how it is validated and evaluated."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,8 +13,7 @@ from eccl_lib.config.schema import TrainingConfig
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.tasks import SPLITS, Targets, check_splits_not_empty, counts
 from eccl_lib.training import distributed
-from eccl_lib.training.batch import Batch
-from eccl_lib.training.datasets import EVALUATION_BATCH, predict_in_batches
+from eccl_lib.training.datasets import EVALUATION_BATCH, CineDataset, EcgDataset, predict_in_batches
 from eccl_lib.training.microbatches import Step
 from eccl_lib.training.optim import even_batches, learning_rate
 from eccl_lib.training.sampling import epoch_batches, shuffled_batches, task_batches
@@ -24,27 +21,14 @@ from eccl_lib.training.sampling import epoch_batches, shuffled_batches, task_bat
 Metrics = dict[str, object]
 
 
-class Dataset(Protocol):
-    """What a step reads: ``EcgDataset`` or ``CineDataset``. waited: seconds in which steps waited for it."""
-
-    device: torch.device
-    waited: float
-
-    def of(self, rows: np.ndarray) -> Tensor: ...
-
-    def augmented(self, batch: Batch) -> Tensor: ...
-
-    def ahead(self, batches: Sequence[np.ndarray]) -> AbstractContextManager: ...
-
-
 @dataclass
 class TrainingJob(ABC):
-    """What the training loop needs. schedule: epochs and learning rate; datasets: those that the step reads."""
+    """A model and how to train it. schedule: epochs and learning rate; datasets: read by the step."""
 
     model: nn.Module
     step: Step
     schedule: TrainingConfig
-    datasets: tuple[Dataset, ...] = ()
+    datasets: tuple[EcgDataset | CineDataset, ...] = ()
 
     @abstractmethod
     def batches(self, epoch: int) -> list[np.ndarray]:
@@ -59,11 +43,11 @@ class TrainingJob(ABC):
         raise NotImplementedError
 
     def learning_rate(self, progress: float) -> float:
-        """The learning rate of a step. progress: epochs so far, with the fraction."""
+        """The learning rate of a step. progress: finished epochs, with the fraction of the current one."""
         return learning_rate(self.schedule, progress)
 
     def predict_batch(self, rows: np.ndarray) -> Tensor:
-        """What validation and test compute for some rows, without gradient."""
+        """Outputs or losses that validation and test compute for some rows, without gradient."""
         raise NotImplementedError
 
     def rows(self, split: str) -> np.ndarray:
@@ -79,7 +63,7 @@ class TrainingJob(ABC):
 
 @dataclass
 class CohortJob(TrainingJob):
-    """A training on a cohort. seed: of its batches."""
+    """A training job on a cohort. seed: seed of the order of rows."""
 
     data: Cohort | None = None
     seed: int = 0
@@ -98,7 +82,7 @@ class CohortJob(TrainingJob):
 
 @dataclass
 class SupervisedJob(CohortJob):
-    """A model of one task: balanced batches for a disease, shuffled ones for the traits; AUC or mean r."""
+    """Training on one task: balanced batches and AUC for a disease, shuffled batches and mean r for the traits."""
 
     targets: Targets | None = None
 
@@ -140,7 +124,7 @@ class SupervisedJob(CohortJob):
 
 @dataclass
 class ReconstructionJob(CohortJob):
-    """A model without labels: shuffled batches; its error on a split, averaged over batches, is its measure."""
+    """Training without labels, on shuffled batches; its metric is the mean error over a split."""
 
     metric: ClassVar[str] = "reconstruction error"
 
@@ -156,12 +140,9 @@ class ReconstructionJob(CohortJob):
         return metrics | {"n": counts(self.data)}, self._test_participants()
 
     def _error(self, split: str) -> float:
-        return mean_error(self.predict_batch, self.rows(split))
-
-
-def mean_error(error, rows: np.ndarray) -> float:
-    """The mean over rows of an error that is computed batch by batch. error: rows -> scalar."""
-    with torch.no_grad():
-        batches = even_batches(rows, EVALUATION_BATCH)
-        totals = distributed.map_over_ranks(lambda part: float(error(part)) * len(part), batches)
-    return sum(totals) / len(rows)
+        """The mean error over the rows of a split, computed in batches."""
+        rows = self.rows(split)
+        with torch.no_grad():
+            batches = even_batches(rows, EVALUATION_BATCH)
+            totals = distributed.map_over_ranks(lambda part: float(self.predict_batch(part)) * len(part), batches)
+        return sum(totals) / len(rows)

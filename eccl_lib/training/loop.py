@@ -1,8 +1,8 @@
-"""fit(): the only training loop. It can be killed at any moment; the same call resumes and ends with the same bytes.
+"""The training loop, ``fit``. After a kill at any moment, the same call resumes and writes the same bytes.
 
-The random numbers of a step follow from (seed, epoch, step) alone, so a checkpoint holds weights, optimiser, best
-weights, history and position. Within an epoch the host never waits for the device: losses stay on the device until a
-checkpoint is written.
+The random numbers of a step depend only on (seed, epoch, step), so a checkpoint holds no random state: it holds
+weights, optimiser, best weights, history and position. Within an epoch the host never waits for the device:
+losses stay on the device until a checkpoint is written.
 """
 
 import dataclasses
@@ -26,7 +26,8 @@ from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.microbatches import Losses, Microbatches, shard_losses
 from eccl_lib.training.optim import build_optimizer
 from eccl_lib.training.performance import Stopwatch, Throughput
-from eccl_lib.training.state import MetricAccumulator, State, read_checkpoint, with_prefix, write_checkpoint
+from eccl_lib.training.runs import with_prefix
+from eccl_lib.training.state import MetricAccumulator, State, read_checkpoint, write_checkpoint
 
 DEFAULTS = RuntimeConfig()
 
@@ -42,7 +43,7 @@ def fit(
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Train ``job.model`` and leave it with its best weights by validation.
 
-    folder: of the checkpoints. Returns the history, one row per epoch, and the timing. Raises DivergedError where the
+    folder: for the checkpoints. Returns the history, one row per epoch, and the timing. Raises DivergedError where the
     loss is not finite.
     """
     loop = Loop(job, seed, folder, fingerprint, runtime, log)
@@ -67,7 +68,7 @@ def fit(
 
 
 class Loop:
-    """One training in progress; ``fit`` drives it."""
+    """The state and the steps of one training, called by ``fit``."""
 
     def __init__(
         self, job: TrainingJob, seed: int, folder: Path, fingerprint: str, runtime: RuntimeConfig, log: Log
@@ -110,7 +111,7 @@ class Loop:
         self.close_epoch(len(batches), validation)
 
     def run_step(self, rows: np.ndarray, progress: float) -> None:
-        """One update. rows: of the cohort; progress: epochs so far, with the fraction."""
+        """One update. rows: cohort rows of the batch; progress: as in ``TrainingJob.learning_rate``."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.job.learning_rate(progress)
         losses = distributed.mean(self.backward(rows))
@@ -139,7 +140,7 @@ class Loop:
         return performance.autocast(self.device, self.runtime)
 
     def generator(self, microbatch: int) -> torch.Generator:
-        """For augmentation and masks of a step. Dropout uses torch's global generator, which is seeded here too."""
+        """Generator for augmentation and masks of a step. Also seeds torch's global generator, which dropout uses."""
         place = self.seed, self.state.epoch, self.state.step
         rank = distributed.rank()
         stream = (rank, microbatch) if microbatch else (rank,) if rank else ()
@@ -156,7 +157,7 @@ class Loop:
         return sum(dataset.waited for dataset in self.job.datasets)
 
     def compile(self) -> None:
-        """torch.compile where it is configured and gains."""
+        """Apply torch.compile where it is configured and faster."""
         model, batches = self.job.model, self.job.batches(self.state.epoch)
         left = max(0, len(batches) * (self.job.schedule.epochs - self.state.epoch) - self.state.step)
         model.train()
@@ -165,7 +166,7 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
 
     def timing(self) -> dict[str, float]:
-        """Time and throughput of the training; one more backward pass counts the FLOPs. Changes weights and buffers."""
+        """Time and throughput of the training. Counts FLOPs in one more backward pass, which changes the model."""
         model, rows = self.job.model, self.job.batches(0)[0]
         model.train()
         performance.undo_compile_and_recompute(model)
@@ -177,7 +178,7 @@ class Loop:
         return total | throughput
 
     def check_finite(self, batches: list[np.ndarray]) -> None:
-        """Wait for the device and check the steps since the last check. Raises DivergedError at the first bad step."""
+        """Wait for the device and check all steps since the last check. Raises DivergedError if one is not finite."""
         self.state.sums = self.metrics.check_finite(batches, self.state, self.parameters.values(), self.folder)
         self.watch.stop(self.waited())
 
@@ -186,7 +187,7 @@ class Loop:
         state = self.state
         means = {name: total / steps for name, total in state.sums.items()}
         lr = self.job.learning_rate(state.epoch + 1 - 1 / steps)
-        # Where validation cannot choose (NaN, because the split has one class), the latest weights are kept.
+        # Where the validation score is not defined (the split has one class), the latest weights are kept.
         undecided = math.isnan(validation["score"]) and state.best_score == -math.inf
         if validation["score"] > state.best_score or undecided:
             self.best = _copy(self.job.model.state_dict())
@@ -237,7 +238,7 @@ class Loop:
         checkpoint = read_checkpoint(self.folder)
         position = None if checkpoint is None else [checkpoint[0]["epoch"], checkpoint[0]["step"]]
         if distributed.broadcast(lambda: position) != position:
-            cure = "the shared disk is late; run the same command again in a minute"
+            cure = "the shared disk is delayed; run the same command again in a minute"
             raise ConfigError(f"{self.folder}: this rank and the main process see different checkpoints; {cure}")
         if checkpoint is None:
             return

@@ -1,4 +1,4 @@
-"""A step over a whole batch, over a rank's shard, or in microbatches: the same loss and gradient each time."""
+"""A step over a whole batch, over a rank's shard, or in microbatches; loss and gradient are the same."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,19 +18,19 @@ Losses = dict[str, Tensor]  # "loss" is minimised; the other entries are its par
 
 
 class Step:
-    """The mathematics of one training step; a subclass for each method.
+    """The mathematics of one training step; each method has a subclass.
 
-    ``encode`` runs the model on the rows in hand, ``loss`` compares its outputs with their targets. By default the
-    loss is a mean over terms that each row has alone, so a shard's loss needs its own rows only.
-    couples_rows: the loss of a row depends on the other rows (contrast); ``loss`` then receives the outputs of the
-    whole batch. in_microbatches: whether a batch can be split to save memory.
+    ``encode`` runs the model on the rows of the shard; ``loss`` compares the outputs with the targets. By default the
+    loss is a mean over terms of single rows, so the loss of a shard needs only its own rows.
+    couples_rows: True if the loss of a row depends on other rows (contrastive loss); ``loss`` then receives the
+    outputs of the whole batch. in_microbatches: whether a batch can be split to save memory.
     """
 
     couples_rows: ClassVar[bool] = False
     in_microbatches: ClassVar[bool] = True
 
     def encode(self, batch: Batch) -> Outputs:
-        """Outputs of the rows in hand, each (b, ...). A scalar output is a mean over these rows."""
+        """Outputs for the rows of the shard, each (b, ...). A scalar output is a mean over these rows."""
         raise NotImplementedError
 
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
@@ -38,12 +38,12 @@ class Step:
         raise NotImplementedError
 
     def terms(self, rows: np.ndarray) -> float | Tensor:
-        """How many terms these rows add to the mean that the loss is. rows: (b,)."""
+        """Number of terms that these rows add to the mean loss. rows: (b,)."""
         return len(rows)
 
 
 def shard_losses(step: Step, batch: Batch) -> Losses:
-    """The losses of the rows in hand, such that their mean over ranks is the loss of the whole batch."""
+    """Losses of the shard, weighted so that their mean over ranks is the loss of the whole batch."""
     outputs = step.encode(batch)
     if step.couples_rows:
         gathered = (distributed.all_gather(part, batch.shard) if part.dim() else batch.weigh(part) for part in outputs)
@@ -57,9 +57,9 @@ def shard_losses(step: Step, batch: Batch) -> Losses:
 
 @dataclass(frozen=True)
 class Microbatches:
-    """One batch, split. rows: (B,); count: microbatches on each rank.
+    """A batch split into microbatches. rows: (B,); count: microbatches on each rank.
 
-    start: number of a microbatch -> its generator, with dropout seeded; called again it gives the same numbers.
+    start: function of a microbatch's number: seeds dropout, returns a generator; equal numbers give equal draws.
     precision: context of a forward pass; the backward pass runs outside of it.
     """
 
@@ -101,8 +101,10 @@ def _accumulate(step: Step, microbatches: Microbatches) -> Losses:
 
 
 def _grad_cache(step: Step, microbatches: Microbatches) -> Losses:
-    """Gao et al. (2021, GradCache): all outputs without a graph, the gradient of the loss by each output, then every
-    microbatch again, backward from that gradient. Both passes draw the same dropout.
+    """GradCache (Gao et al. 2021): backpropagate a loss over the whole batch in microbatches.
+
+    Compute all outputs without a graph, and the gradient of the loss by each output. Then run every microbatch again
+    and backpropagate from this gradient. Both passes draw the same dropout.
     """
     with torch.no_grad():
         encoded = []

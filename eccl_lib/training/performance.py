@@ -1,4 +1,4 @@
-"""Speed of a training: precision, recomputation, compilation; and its measures: FLOPs, matrix rate, throughput."""
+"""Training speed: settings (precision, recomputation, compilation) and measures (FLOPs, matrix rate, throughput)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.io.progress import Log
 from eccl_lib.training import distributed
 
-WORTH_IT = 1.1  # the least gain in speed for which a compiled model is kept
-# A trial needs this many seconds of remaining training: inductor compiles for about a minute at the paper's sizes, and
-# a gain of 1.1 x saves one minute in eleven.
+WORTH_IT = 1.1  # smallest gain in speed for which a compiled model is kept
+# A trial is made only if this many seconds of training remain: inductor compiles for about a minute at the paper's
+# sizes, and a gain of 1.1 x saves one minute in eleven.
 LONG_ENOUGH = 600.0
 BACKEND = "inductor"  # of torch.compile
 BLOCKS = (Block, SwinTransformerBlock)  # of all transformer encoders here
@@ -31,23 +31,20 @@ BLOCKS = (Block, SwinTransformerBlock)  # of all transformer encoders here
 
 
 def uses_bf16(device: torch.device, runtime: RuntimeConfig) -> bool:
-    """Whether steps are in bf16: ``runtime.precision``; auto is bf16 on a GPU, fp32 on a CPU, where bf16 is slower."""
+    """Whether steps use bf16. auto: bf16 on a GPU, fp32 on a CPU, where bf16 is slower."""
     return runtime.precision == "bf16" or (runtime.precision == "auto" and device.type == "cuda")
 
 
 def autocast(device: torch.device, runtime: RuntimeConfig) -> torch.autocast:
-    """A step's precision."""
+    """The precision context of a training step."""
     return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(device, runtime))
 
 
 @contextmanager
 def evaluation_precision(device: torch.device) -> Any:
     """Precision of validation, test and features: TF32 on a GPU (8 times the resolution of bf16), fp32 on a CPU."""
-    if device.type != "cuda":
-        yield
-        return
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" else before)
     try:
         yield
     finally:
@@ -57,8 +54,8 @@ def evaluation_precision(device: torch.device) -> Any:
 def recompute(model: nn.Module, on: bool = True) -> int:
     """Let each transformer block store its input only and recompute its activations in the backward pass.
 
-    Loss and gradients are the same and dropout is replayed; a third more work for a fraction of the memory. Returns the
-    number of blocks; convolutional encoders have none (a batch norm would count each batch twice).
+    Loss and gradients do not change: dropout is repeated. It takes a third more work and a fraction of the memory.
+    Returns the number of blocks: 0 for convolutional encoders, whose batch norms would count each batch twice.
     """
     blocks = [module for module in model.modules() if isinstance(module, BLOCKS)]
     for block in blocks:
@@ -78,7 +75,7 @@ def undo_compile_and_recompute(model: nn.Module) -> None:
 def worth_a_trial(device: torch.device, runtime: RuntimeConfig) -> bool:
     """Whether torch.compile is worth a trial; on a CPU it gains nothing over channels_last.
 
-    Never with several ranks: a rank whose compiler fails alone would run other all-reduces than the rest.
+    False with several ranks: if one rank's compiler failed, its all-reduces would not match the others.
     """
     if distributed.world_size() > 1:
         return False
@@ -90,8 +87,8 @@ def compile_if_faster(
 ) -> bool:
     """Compile a part of a model with torch.compile, following ``runtime.compile``. Returns whether it is compiled.
 
-    auto: on a GPU, if the remaining ``updates`` take ten minutes and ``trial`` (forward and backward, no update) gains
-    1.1 x. A part that cannot be compiled stays as it is, with one line in the log. Weights and buffers do not change.
+    auto: on a GPU, if the remaining ``updates`` take ten minutes and ``trial`` (forward and backward, no update) is 1.1
+    times faster. A part that cannot be compiled stays as it is; the log says so. Weights and buffers do not change.
     """
     device = next(part.parameters()).device
     if not worth_a_trial(device, runtime):
@@ -108,9 +105,9 @@ def compile_if_faster(
 
 
 def _try(part: nn.Module, trial: Callable[[], None], plain: float, device: torch.device, log: Log) -> None:
-    """Compile, and keep it if it gains. plain: seconds of the trial without it; 0: keep it in any case."""
+    """Compile a part; keep it compiled if that is faster. plain: seconds before; 0: keep it in any case."""
     try:
-        torch._dynamo.config.suppress_errors = False  # an earlier training may have set it: a trial must fail
+        torch._dynamo.config.suppress_errors = False  # an earlier training may have set it; trial errors must raise
         part.compile(backend=BACKEND)
         trial()
         gain = plain / seconds(trial, device) if plain else WORTH_IT
@@ -138,18 +135,14 @@ def seconds(function: Callable[[], object], device: torch.device, trials: int = 
 # Measures.
 
 
-def _attention(q: torch.Size, k: torch.Size, v: torch.Size, *rest: Any, **options: Any) -> int:
-    return sdpa_flop_count(q, k, v)
-
-
-def _attention_backward(*shapes: Any, **options: Any) -> int:
-    return sdpa_backward_flop_count(*shapes[:4])  # of the gradient, q, k, v
-
-
-# The fused attention of a CPU, which torch's own table lacks; functions of shapes.
+# FLOPs of the CPU's fused attention by shapes, which torch's own table lacks.
 ON_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda q, k, v, *rest, **options: sdpa_flop_count(q, k, v)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda gradient, q, k, v, *rest, **options: sdpa_backward_flop_count(gradient, q, k, v)
+    ),
 }
 
 
@@ -162,7 +155,7 @@ def flops(function: Callable[[], object]) -> int:
 
 @functools.cache
 def matrix_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float:
-    """FLOP/s of this machine in matrix products, measured once: the best of a few.
+    """FLOP/s of this machine in matrix products, measured once: the best of several trials.
 
     On a CPU per second of CPU time, so that the load of the machine does not matter. threads: of torch.
     """
@@ -185,7 +178,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float
 
 @dataclass
 class Throughput:
-    """Of all steps so far, over restarts; without validation and checkpoints."""
+    """Totals of all steps so far, also before restarts, without validation and checkpoints."""
 
     samples: int = 0
     seconds: float = 0.0
@@ -238,14 +231,11 @@ def report(
 
 
 def report_line(timing: dict[str, float]) -> str:
-    """A ``report`` as one line for the log."""
+    """A ``report`` as one line for the log; rates below 10 have two digits."""
+    rate = timing["samples_per_second"]
+    samples = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
     return (
-        f"{_digits(timing['samples_per_second'])} samples/s, data wait {timing['data_wait']:.1%} of a step, "
+        f"{samples} samples/s, data wait {timing['data_wait']:.1%} of a step, "
         f"{timing['utilisation']:.0%} of the machine's "
         f"{timing['matrix_gflop_per_second']:,.0f} GFLOP/s in matrix products"
     )
-
-
-def _digits(value: float) -> str:
-    """A whole number, or two digits where it is below 10."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

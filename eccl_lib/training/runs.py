@@ -57,7 +57,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Its place below ``runs/<scale>-<cohort>``."""
+        """Its path below ``runs/<scale>-<cohort>``."""
         return "/".join(self.folder.parts[-4:])
 
     @property
@@ -105,9 +105,7 @@ class Run:
     def weights(self, prefix: str = "") -> dict[str, torch.Tensor]:
         """Best weights by name; with ``prefix`` only those of this part, without the prefix."""
         weights = load_file(self.path("model.safetensors"))
-        if not prefix:
-            return weights
-        return {name.removeprefix(f"{prefix}."): w for name, w in weights.items() if name.startswith(f"{prefix}.")}
+        return with_prefix(weights, prefix) if prefix else weights
 
     def has_cached(self, name: str) -> bool:
         """Whether ``cached_array`` has this array."""
@@ -140,7 +138,7 @@ class Run:
         predictions: pd.DataFrame,
         timing: dict[str, float],
     ) -> None:
-        """Write all files, then the manifest, which makes the run finished, then remove the checkpoint."""
+        """Write all files, then the manifest, which marks the run as finished; then remove the checkpoint."""
         write_json(self.folder / "config.json", essentials(config) | {"runtime": None})
         write_json(self.folder / "metrics.json", metrics)
         write_json(self.folder / "timing.json", timing)
@@ -162,6 +160,11 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write tensors atomically, as contiguous copies on the CPU."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, lambda beside: save_file(plain, beside))
+
+
+def with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose name starts with ``prefix.``, without that prefix."""
+    return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
 
 
 def made_with(config: Config) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class State:
 
 
 class MetricAccumulator:
-    """Accumulates losses over an epoch on the device, without waiting for it. sums: of the epoch's earlier steps."""
+    """Accumulates an epoch's losses on the device without waiting for it. sums: sums over the epoch's earlier steps."""
 
     def __init__(self, device: torch.device, sums: dict[str, float] | None = None) -> None:
         earlier = (sums or {}).items()
@@ -48,7 +48,7 @@ class MetricAccumulator:
         self.losses: list[Tensor] = []
 
     def add(self, losses: Losses) -> None:
-        """losses: of one step, scalars without gradient."""
+        """Add the losses of one step, scalars without gradient."""
         self.losses.append(losses["loss"])
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.double()
@@ -56,9 +56,9 @@ class MetricAccumulator:
     def check_finite(
         self, batches: list[np.ndarray], state: State, parameters: Iterable[nn.Parameter], folder: Path
     ) -> dict[str, float]:
-        """Wait for the device and return the sums. Raises DivergedError at the first bad step since the last check.
+        """Wait for the device and return the sums. Raises DivergedError if a step since the last check is not finite.
 
-        batches: of the epoch; folder: of the checkpoint. Weights are checked too: a gradient may be infinite where the
+        batches: rows per step; folder: of the checkpoint. Weights are checked too: a gradient may be infinite where the
         loss is finite.
         """
         values = torch.stack(self.losses).tolist() if self.losses else []
@@ -103,8 +103,3 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | 
     ((name, digest),) = manifest["files"].items()
     verify(folder / name, digest)
     return manifest["state"], load_file(folder / name)
-
-
-def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name starts with ``prefix.``, without that prefix."""
-    return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}

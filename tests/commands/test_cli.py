@@ -1,5 +1,6 @@
 """The console script: help that fits a screen, options that take several values, exit statuses, aliases."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from eccl_lib.commands import cli, train
+from eccl_lib.config.errors import ConfigError
 from tests.conftest import eccl
 
 
@@ -36,6 +38,46 @@ def test_an_error_of_the_user_has_status_2_and_an_interrupt_130(capsys):
     assert cli.guard(interrupted) == cli.EXIT_INTERRUPTED == 130
     with pytest.raises(click.UsageError):
         train.command.make_context("train", ["eccl", "--no-such-option"])
+
+
+def test_an_unusable_folder_of_runs_names_the_variable_the_fault_and_the_cure(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and (mode == os.F_OK or path != locked))
+    for runs, touched, fault in (
+        (tmp_path / "file", tmp_path / "file" / "ukb", f"{tmp_path / 'file'} is a file"),
+        (tmp_path / "file" / "runs", tmp_path / "file", f"{tmp_path / 'file'} is a file"),
+        (locked / "runs", locked / "runs", f"{locked} is not writable"),
+        (tmp_path / "a" / "b", tmp_path / "a", f"does not exist and cannot be created in {tmp_path}"),
+    ):
+        monkeypatch.setenv("ECCL_RUNS", str(runs))
+        assert cli.guard(lambda path=touched: _raise(OSError(2, "no", str(path)))) == cli.EXIT_USER_ERROR
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: ECCL_RUNS is set to {runs}, but ") and fault in said
+        assert said.endswith("Set the variable ECCL_RUNS to a writable folder, or unset it.\n")
+
+
+def test_a_command_under_a_file_says_that_eccl_runs_is_a_file(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "file"))
+    assert eccl("withdraw", "--none") == cli.EXIT_USER_ERROR
+    assert f"{tmp_path / 'file'} is a file" in capsys.readouterr().err
+
+
+def test_an_error_elsewhere_and_a_usable_folder_keep_the_message_of_the_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
+    for error in (OSError(28, "full", "/elsewhere/x"), ConfigError("wrong value"), OSError(5, "bad disk")):
+        cli.guard(lambda error=error: _raise(error))
+        assert capsys.readouterr().err == f"error: {error}\n"
+    (tmp_path / "runs").mkdir()
+    cli.guard(lambda: _raise(OSError(28, "full", str(tmp_path / "runs" / "x"))))
+    assert "full" in capsys.readouterr().err
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 @pytest.mark.parametrize(

@@ -216,9 +216,11 @@ def test_an_unusable_csv_raises_an_error_with_the_accepted_form(tmp_path, text, 
     assert caught.value.cure
 
 
-def test_the_error_for_a_missing_file_lists_the_accepted_formats(tmp_path):
-    with pytest.raises(UnreadableError, match=r"no file .*WFDB.*DICOM.*CSV"):
+def test_the_error_for_a_missing_file_names_the_path_and_no_formats(tmp_path):
+    with pytest.raises(UnreadableError, match=r"nowhere\.csv does not exist\. Check the path\.$"):
         detect.read_ecg(tmp_path / "nowhere.csv")
+    with pytest.raises(UnreadableError, match=r"is a folder, not a file\. Check the path\.$"):
+        detect.read_ecg(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def balanced():
     seen = np.concatenate(chunks)
     fitted = sm.Logit(came[seen].astype(float), sm.add_constant(signal[seen])).fit(disp=False).params
     others, positive = people(40_000, 2)
-    return fitted[0] + fitted[1] * others, positive, calibration.prior_shift(came.mean(), came[seen].mean())
+    return fitted[0] + fitted[1] * others, positive, calibration.Prior(came.mean(), came[seen].mean()).shift
 
 
 def test_prior_shift_restores_slope_one_and_intercept_zero(balanced):
@@ -49,9 +49,9 @@ def test_prior_shift_improves_the_brier_score_and_the_reliability(balanced):
 def test_prior_shift_is_bayes_rule():
     before, prevalence, share = 0.3, 0.02, 1 / 3
     odds = before / (1 - before) * (prevalence / (1 - prevalence)) / (share / (1 - share))
-    shifted = calibration.risk(calibration.log_odds(before) + calibration.prior_shift(prevalence, share))
+    shifted = calibration.risk(calibration.log_odds(before) + calibration.Prior(prevalence, share).shift)
     assert shifted == pytest.approx(odds / (1 + odds))
-    assert calibration.prior_shift(0.1, 0.1) == 0
+    assert calibration.Prior(0.1, 0.1).shift == 0
 
 
 def test_brier_score_equals_scikit_learn():

@@ -64,7 +64,8 @@ def test_a_large_difference_is_detected():
     positive = np.arange(200) < 60
     for _ in range(5):
         rows = [generator.standard_normal((5, 200)) + shift * positive for shift in (3, 1)]
-        drawn = [np.array([bootstrap.auc_draws(seed[None], positive, 400) for seed in row]) for row in rows]
+        weights = next(bootstrap.draws(200, 400))
+        drawn = [np.array([bootstrap.resampled_auc(seed, positive, weights) for seed in row]) for row in rows]
         whole = [np.concatenate([bootstrap.resampled_auc(s, positive, np.ones((200, 1))) for s in row]) for row in rows]
         found = comparison.over_participants_and_seeds(whole[0] - whole[1], drawn[0] - drawn[1])
         assert found.low > 0 and found.p < 0.01

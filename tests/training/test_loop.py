@@ -192,7 +192,7 @@ def test_a_rank_that_sees_another_checkpoint_than_the_first_is_stopped(tmp_path,
     job = FunctionJob(model, step, TrainingConfig(epochs=8), (), lambda epoch: [np.arange(4)], dict)
     # The main process is at epoch 5; here all six epochs are finished.
     monkeypatch.setattr(distributed, "broadcast", lambda ask: [5, 0])
-    with pytest.raises(ConfigError, match="see different checkpoints; the shared disk is late"):
+    with pytest.raises(ConfigError, match="see different checkpoints; the shared disk is delayed"):
         fit(job, folder=tmp_path, seed=0, fingerprint="toy", log=lambda line: None)
 
 

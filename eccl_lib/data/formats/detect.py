@@ -13,13 +13,14 @@ from eccl_lib.data.segmentation import providers
 
 
 def read_ecg(path: Path | str) -> EcgRecord:
-    """Read one ECG from a file of any accepted format. Raises UnreadableError, with the list of accepted formats."""
+    """Read one ECG from a file of any accepted format. Raises UnreadableError with the cure."""
     path = Path(path).expanduser()
     header = path if path.suffix == ".hea" else path.with_name(f"{path.stem if path.suffix else path.name}.hea")
     if path.suffix.lower() in ("", ".hea", ".dat", ".mat") and header.is_file():
         return wfdb_record.read(header)
     if not path.is_file():
-        raise UnreadableError(f"there is no file {path}", ACCEPTED)
+        fault = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise UnreadableError(f"{path} {fault}", "Check the path.")
     with path.open("rb") as handle:
         start = handle.read(1024)
     for matches, read in ECG_FORMATS:

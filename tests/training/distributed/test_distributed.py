@@ -200,5 +200,5 @@ def test_fewer_rows_than_ranks_and_fewer_gpus_than_processes_are_refused(monkeyp
     with pytest.raises(ConfigError, match="batch of 3 rows cannot be split over 4 ranks"):
         distributed.shards(3)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ConfigError, match="has 1 GPUs for process 2"):
+    with pytest.raises(ConfigError, match="process 2 needs a GPU, but this machine has 1"):
         distributed._take_gpu(1)
