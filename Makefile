@@ -2,7 +2,7 @@
 # make test     run the unit tests, then compare every committed notebook with its stored outputs
 # make lab      open JupyterLab on notebooks/
 # make table1   train all 225 cells of Table 1 (nine rows, five tasks, five seeds); run it again to resume
-# make study    train the traits column at study scale (an hour on two cores)
+# make study    train the study of docs/study.md (hours on two cores)
 # make bench    measure speed and memory and compare with references (20 minutes); writes docs/performance.md
 # make refresh  update notebooks/, figures/demo and the README's table; no other command writes there
 # make lint     check code and notebooks with ruff, the direction of imports, and that no participants' data are here
