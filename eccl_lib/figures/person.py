@@ -157,7 +157,8 @@ def outline_heart(ax, labels: np.ndarray | None, box: Sequence[int], width: floa
     for label in present:
         ax.contour(labels == label, levels=[0.5], colors=LABELS[label][1], linewidths=width)
     top, left, bottom, right = box
-    style = {"fill": False, "edgecolor": ORANGE, "linewidth": width + 0.3}
+    # A box may end at the edge of the image; without clipping this side is visible as well.
+    style = {"fill": False, "edgecolor": ORANGE, "linewidth": width + 0.3, "clip_on": False, "zorder": 3}
     ax.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, **style))
     return [LABELS[label] for label in present]
 
