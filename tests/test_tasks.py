@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from eccl_lib import tasks
+from eccl_lib.config.schema import TrainingConfig
 from eccl_lib.tasks import TASKS
-from eccl_lib.training.sampling import balanced_chunks, fixed_chunks
+from eccl_lib.training.sampling import balanced_chunks, epoch_batches, fixed_chunks, shuffled_batches
 
 
 def test_every_negative_is_seen_once_and_every_positive_in_each_chunk():
@@ -75,3 +76,14 @@ def test_a_disease_of_one_class_is_refused(positives):
     labels[:positives] = True
     with pytest.raises(ValueError, match="training needs cases and controls"):
         tasks.build_targets(TASKS["I42"], labels, np.zeros((60, 82), np.float32), np.arange(50))
+
+
+@pytest.mark.parametrize("steps", [1, 7, 10, 23])
+def test_epochs_of_a_number_of_steps_continue_one_another(steps):
+    passes = shuffled_batches(np.arange(100), TrainingConfig(batch=10), seed=0)
+    stream = [batch for number in range(13) for batch in passes(number)]
+    found = [batch for epoch in range(5) for batch in epoch_batches(passes, steps, epoch)]
+    assert len(found) == 5 * steps
+    assert all(np.array_equal(a, b) for a, b in zip(found, stream[: len(found)], strict=True))
+    whole = epoch_batches(passes, 0, 3)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, passes(3), strict=True))

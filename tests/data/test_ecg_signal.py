@@ -254,3 +254,13 @@ def test_augment_without_probabilities_changes_nothing():
     off = AugmentConfig(ecg_crop_probability=0.0, ecg_reverse_probability=0.0, ecg_sign_probability=0.0)
     batch = torch.randn(5, 12, 100)
     assert torch.equal(ecg.augment(batch, off, draws(ecg, len(batch), 0)), batch)
+
+
+def test_maxabs_scaling_keeps_zero_at_zero_and_multiplies_by_the_gain():
+    batch = torch.tensor([[-200, 0, 50, 100], [0, 0, 0, 0], [10, 0, 30, 5]], dtype=torch.int16)[None]
+    scaled = ecg.scale(batch, ViewConfig(ecg_scaling="maxabs", ecg_gain=5.0))
+    expected = [[-5, 0, 1.25, 2.5], [0, 0, 0, 0], [5 / 3, 0, 5, 5 / 6]]
+    np.testing.assert_allclose(scaled[0], expected, rtol=1e-6)
+    for scaling in ("lead", "fixed"):
+        one, five = (ecg.scale(batch, ViewConfig(ecg_scaling=scaling, ecg_gain=gain)) for gain in (1.0, 5.0))
+        np.testing.assert_allclose(five, 5 * one, rtol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from scipy.stats import binom
 
 from eccl_lib.data import splits
@@ -13,7 +14,7 @@ def test_the_split_of_consecutive_ids_is_exactly_three_to_one_to_one():
     found = [splits.split_of(str(9_000_001 + k), "eccl") for k in range(600)]
     assert [found.count(name) for name in splits.SPLITS] == [360, 120, 120]
     blocks = np.array(found).reshape(-1, 5)
-    assert all(sorted(block) == sorted(splits.BLOCK) for block in blocks.tolist())
+    assert all(sorted(block) == ["test", "train", "train", "train", "val"] for block in blocks.tolist())
     assert len({tuple(block) for block in blocks.tolist()}) == 20  # every order of the places occurs
 
 
@@ -80,3 +81,13 @@ def test_a_stratum_moved_to_the_test_set_is_detected():
 def test_small_strata_are_not_checked():
     table, labels = people(200)
     assert "I42" not in set(splits.balance(table, labels)["stratum"])
+
+
+def test_a_block_has_exactly_the_parts_asked_for():
+    found = [splits.split_of(str(9_000_000 + 13 * 5 + k), "eccl", (6, 2, 5)) for k in range(1, 1301)]
+    assert [found.count(name) for name in splits.SPLITS] == pytest.approx([600, 200, 500], abs=6)
+    first = 13 * 800_000  # ids from first + 1 form whole blocks
+    whole = [splits.split_of(str(first + 1 + k), "eccl", (6, 2, 5)) for k in range(1300)]
+    assert [whole.count(name) for name in splits.SPLITS] == [600, 200, 500]
+    usual = [splits.split_of(str(eid), "eccl") for eid in range(1, 500)]
+    assert usual == [splits.split_of(str(eid), "eccl", (3, 1, 1)) for eid in range(1, 500)]

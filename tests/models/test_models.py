@@ -127,9 +127,9 @@ def test_mask_marks_what_is_not_kept_and_restore_undoes_the_shuffle():
 
 def test_the_reconstruction_never_sees_masked_samples():
     model = MaskedAutoencoder(DEMO.ecg, DEMO.mae, 1000).eval()
-    ecg, noise = torch.randn(2, 12, 1000), torch.rand(2, 50)
+    ecg, noise = torch.randn(2, 12, 1000), torch.rand(2, 120)
     predicted, _, mask = model(ecg, noise)
-    hidden = ecg_vit.unpatchify(mask[:, :, None].expand(-1, -1, 12 * 20).contiguous(), DEMO.ecg) > 0
+    hidden = ecg_vit.unpatchify(mask[:, :, None].expand(-1, -1, 100).contiguous(), DEMO.ecg) > 0
     changed = torch.where(hidden, torch.randn_like(ecg), ecg)
     assert torch.equal(model(changed, noise)[0], predicted)
 
@@ -180,3 +180,53 @@ def test_one_training_step_at_paper_scale():
     torch.optim.Adam(swin.parameters(), fused=True).step()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p).all() for m in (autoencoder, swin) for p in m.parameters())
+
+
+def masked_share(noise, ratio=0.8):
+    return mae.random_mask(noise, ratio)[2]
+
+
+def test_space_time_masks_leave_few_leads_and_few_times_visible():
+    noise = torch.rand(20, 120, generator=torch.Generator().manual_seed(0))
+    visible = 1 - masked_share(mae.by_lead_and_time(noise, (12, 10))).unflatten(1, (12, 10))
+    assert (visible.sum(dim=(1, 2)) == 24).all()
+    leads, times = visible.amax(dim=2).sum(dim=1), visible.amax(dim=1).sum(dim=1)
+    at_random = 1 - masked_share(noise).unflatten(1, (12, 10))
+    assert (leads * times).mean() < 45 < (at_random.amax(dim=2).sum(dim=1) * at_random.amax(dim=1).sum(dim=1)).mean()
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_masked_squares_are_those_of_a_literal_loop(normalise):
+    config = load("demo", overrides={"mae.normalise_target": normalise})
+    model = MaskedAutoencoder(config.ecg, config.mae, 1000).eval()
+    ecg = torch.randn(2, 12, 1000) * torch.arange(1, 13)[:, None]
+    noise = torch.rand(2, 120)
+    with torch.no_grad():
+        squares = model.masked_squares(ecg, noise)
+        predicted, target, mask = model(ecg, noise)
+    for k in range(2):
+        error = total = 0.0
+        for token in range(120):
+            lead, start = token // 10, 100 * (token % 10)
+            patch = ecg[k, lead, start : start + 100]
+            assert torch.equal(patch, target[k, token])
+            if mask[k, token]:
+                found = predicted[k, token]
+                found = found * (patch.var() + 1e-6).sqrt() + patch.mean() if normalise else found
+                error += (found - patch).square().sum().item()
+                total += (patch - ecg[k, lead].mean()).square().sum().item()
+        assert squares[k].tolist() == pytest.approx([error, total], rel=1e-4)
+
+
+def test_a_normalised_target_makes_the_loss_independent_of_level_and_size():
+    config = load("demo", overrides={"mae.normalise_target": True})
+    model = MaskedAutoencoder(config.ecg, config.mae, 1000)
+    target, predicted = torch.randn(2, 120, 100), torch.randn(2, 120, 100)
+    mask = torch.ones(2, 120)
+    plain, shifted = (model.loss(predicted, patches, mask).item() for patches in (target, 7 * target + 3))
+    assert shifted == pytest.approx(plain, rel=1e-4)
+
+
+def test_the_decoder_has_biases_of_query_key_and_value():
+    names = dict(MaskedAutoencoder(DEMO.ecg, DEMO.mae, 1000).named_parameters())
+    assert {"decoder.0.attn.qkv.bias", "encoder.blocks.0.attn.qkv.bias"} <= set(names)

@@ -146,3 +146,12 @@ def test_paper_scale_renders_ten_slices_of_the_same_heart():
     lv = volume_ml(record.labels, 1, record.spacing_mm, record.slice_step_mm)
     assert lv[0] == pytest.approx(HEARTS.edv[2], rel=0.05)
     assert 100 * (1 - lv.min() / lv.max()) == pytest.approx(HEARTS.ef[2], abs=2)
+
+
+def test_the_middle_slice_alone_has_the_pixels_of_the_whole_stack():
+    for index in (0, 7):
+        stack, alone = render_cine(CONFIG, index), render_cine(CONFIG, index, middle_only=True)
+        middle = (CONFIG.slices - 1) // 2
+        np.testing.assert_array_equal(alone.images, stack.images[middle : middle + 1])
+        np.testing.assert_array_equal(alone.labels, stack.labels[middle : middle + 1])
+        assert (alone.slice_step_mm, alone.frame_ms) == (stack.slice_step_mm, stack.frame_ms)
