@@ -38,7 +38,7 @@ def command(only: tuple[str, ...], refresh: bool, settings: tuple[str, ...], **o
         parameters["overrides"] = overrides
     if refresh and parameters:
         raise ConfigError("--refresh updates the committed demo: give no other scale, cohort, seed or setting")
-    names = run.chosen(only, refresh)
+    names = run.chosen(only)
     moment = time.time() - 1  # file systems may round times down
     try:
         executed = run.run_all(names, parameters, paths.notebooks_dir(options["scale"], options["cohort"]), _say)

@@ -36,7 +36,7 @@ DEMO = flatten(
         "cmr_vit": {"patch": 8, "width": 64, "depth": 2, "heads": 2, "dropout": 0.0},
         "cmae": {"lr": 1e-3, "epochs": 5, "steps_per_epoch": 60, "warmup_epochs": 1, "batch": 32}
         | {"ecg_width": 8, "ecg_blocks": 4, "cmr_width": 16, "cmr_growth": 8, "cmr_layers": (2, 2)},
-        "variants": {"patch_samples": (100, 200), "widths": (32, 64), "heads": (1, 2)},
+        "variants": {"patch_samples": (100, 200), "widths": (32, 64), "heads": (1, 2), "depths": (2,)},
         "runtime": {"build_missing": True, "plan": False},
     }
 )
@@ -50,6 +50,8 @@ STUDY = DEMO | flatten(
         "cmr_training": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2},
         "align": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2},
         "cmae": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2},
+        "variants": {"patch_samples": (50, 100, 200), "widths": (32, 64, 128), "heads": (1, 2, 4), "depths": (1, 2, 4)}
+        | {"seeds": 3},
         "runtime": {"build_missing": False, "plan": True},
     }
 )

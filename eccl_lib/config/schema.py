@@ -205,6 +205,8 @@ class VariantsConfig:
     patch_samples: tuple[int, ...] = (100, 250, 500)  # 600, 240 and 120 patches, Fig. 2b
     widths: tuple[int, ...] = (192, 384, 768)  # ViT-Ti, S, B; the paper shows sizes without naming them
     heads: tuple[int, ...] = (3, 6, 12)  # for each width; 64 per head as in ViT
+    depths: tuple[int, ...] = (6, 12)  # blocks; ours, the paper varies width and depth together
+    seeds: int = 1  # training seeds of each point; ours
 
 
 @dataclass(frozen=True)

@@ -13,36 +13,44 @@ from eccl_lib.figures.style import SMALL, footer, new_figure, pretty_unit, style
 INTERVAL = "lines: 95 % interval over participants"
 
 
+# Panels of Fig. 2b: the column that varies, and its name.
+FACTORS = {"patches": ("tokens", "patches"), "width": ("width", "width"), "depth": ("depth", "blocks")}
+
+
 @styled
 def fig2b_patches_and_size(points: pd.DataFrame, *, n: int) -> Figure:
-    """Mean Pearson r against the number of ECG patches and against the ViT's size (Fig. 2b).
+    """Mean Pearson r against the number of ECG patches and against width and depth of the ViT (Fig. 2b).
 
-    points: one row per run, columns panel ("patches" or "size"), tokens, parameters, seconds, r, low, high.
+    points: one row per encoder and seed, columns panel, tokens, width, depth, parameters, seconds, r, mean, low, high.
     n: test participants.
     """
     fig = new_figure(height=2.9)
-    axes = fig.subplots(1, 2, sharey=True)
-    for ax, (panel, title) in zip(axes, (("patches", "number of patches"), ("size", "size of the ViT")), strict=True):
-        rows = points[points["panel"] == panel].sort_values("tokens" if panel == "patches" else "parameters")
-        x = np.arange(len(rows))
-        reach = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["r"].to_numpy(float))
-        ax.errorbar(x, rows["r"], yerr=reach, fmt="o-", color=BLUE, ecolor=GREY, capsize=3, markersize=5)
-        ax.set_xticks(x, [_run_label(row, panel) for row in rows.itertuples()], fontsize=8)
-        ax.set_xlim(-0.5, len(rows) - 0.5)
-        order = "patches, parameters" if panel == "patches" else "parameters, patches"
-        ax.set_xlabel(f"{order}, training time")
-        ax.set_title(title)
+    axes = fig.subplots(1, len(FACTORS), sharey=True)
+    for ax, (panel, (column, name)) in zip(axes, FACTORS.items(), strict=True):
+        rows = points[points["panel"] == panel].sort_values(column)
+        for x, (_value, seeds) in enumerate(rows.groupby(column)):
+            first = seeds.iloc[0]
+            if len(seeds) > 1:
+                ax.scatter(np.full(len(seeds), x) + 0.16, seeds["r"], s=9, color=GREY, zorder=2)
+            reach = [[first["mean"] - first["low"]], [first["high"] - first["mean"]]]
+            ax.errorbar(x, first["mean"], yerr=reach, fmt="o", color=BLUE, ecolor=GREY, capsize=3, markersize=5)
+        ticks = [_run_label(value, seeds.iloc[0]) for value, seeds in rows.groupby(column)]
+        ax.set_xticks(range(len(ticks)), ticks, fontsize=8)
+        ax.set_xlim(-0.5, len(ticks) - 0.5)
+        ax.set_title(f"number of {name}" if panel != "width" else "width")
     axes[0].set_ylabel("mean Pearson r, 82 traits")
-    footer(fig, f"n = {n:,} test participants; {INTERVAL}; time: CPU, both stages")
+    axes[1].set_xlabel("below each value: parameters; CPU time of both ECG stages")
+    seeds = points["seed"].nunique()
+    dots = "small dots: single seeds; " if seeds > 1 else ""
+    footer(fig, f"n = {n:,} test participants, {seeds} seed{'s' * (seeds > 1)}; {dots}{INTERVAL}")
     return fig
 
 
-def _run_label(row, panel: str) -> str:
-    """Tick label: first the quantity that varies, then the other one and the training time."""
-    millions = row.parameters / 1e6
+def _run_label(value: int, row: pd.Series) -> str:
+    """Tick label: the quantity that varies, the parameters and the training time."""
+    millions = row["parameters"] / 1e6
     weights = f"{millions:,.0f} M" if millions >= 10 else f"{millions:.2g} M"
-    first, second = (f"{row.tokens:,}", weights) if panel == "patches" else (weights, f"{row.tokens:,}")
-    return f"{first}\n{second}\n{_duration(row.seconds)}"
+    return f"{value:,}\n{weights}\n{_duration(row['seconds'])}"
 
 
 def _duration(seconds: float) -> str:

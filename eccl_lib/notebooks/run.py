@@ -26,12 +26,8 @@ ORDER = (
     "08_patches_traits",
     "09_predict",
 )
-# Additional runs, which are never copied to notebooks/: 09 on a recording from a person. With --refresh also 06 with
-# all seeds and 08 with the patches of Fig. 2b (one hour if no run exists yet).
+# An additional run, which is never copied to notebooks/: 09 on a recording from a person.
 REAL_ECG = "09_predict_real_ecg"
-FIVE_SEEDS = "06_table1_five_seeds"
-ALL_PATCHES = "08_patches_traits_as_fig2b"
-PATCHES = {"variants.patch_leads": 1, "variants.patch_samples": [20, 50, 100]}  # 600, 240 and 120 at 100 Hz
 # Kernel messages would interrupt the progress lines.
 QUIET = {"progress_bar": False, "extra_arguments": ["--log-level=50"]}
 
@@ -79,11 +75,7 @@ def run_all(names: Sequence[str], parameters: dict[str, Any], folder: Path, say:
 
 def _source_and_parameters(name: str) -> tuple[str, dict[str, Any]]:
     """Notebook that a run executes, and the additional parameters of this run."""
-    return {
-        REAL_ECG: ("09_predict", {"ecg": real_ecg()}),
-        FIVE_SEEDS: ("06_table1", {"seeds": 5}),
-        ALL_PATCHES: ("08_patches_traits", {"overrides": PATCHES}),
-    }.get(name, (name, {}))
+    return ("09_predict", {"ecg": real_ecg()}) if name == REAL_ECG else (name, {})
 
 
 def real_ecg() -> str:
@@ -126,9 +118,9 @@ def report(written: Sequence[Path], executed: Sequence[Path], say: Callable[[str
             say(f"  {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
-def chosen(only: Sequence[str] | None, refresh: bool) -> list[str]:
+def chosen(only: Sequence[str] | None) -> list[str]:
     """Names of the runs to execute. only: names or numbers; all by default. Raises ConfigError on another name."""
-    everything = [*ORDER, REAL_ECG, *((FIVE_SEEDS, ALL_PATCHES) if refresh else ())]
+    everything = [*ORDER, REAL_ECG]
     for wish in only or ():
         if not any(wish in (name, name.split("_")[0]) for name in everything):
             raise ConfigError(f"there is no notebook {wish}; choose from {', '.join(everything)}")

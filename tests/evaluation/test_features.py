@@ -150,12 +150,20 @@ def test_original_recordings_preprocess_to_the_stored_arrays(config, data):
 
 
 def test_fig2b_compares_the_planned_variants(config, data):
-    fewer = {"variants.patch_samples": (20, 50), "variants.widths": (32,), "variants.heads": (2,)}
-    smaller = tiny_config("I48", **fewer, **{"runtime.workers": 1})
+    fewer = {
+        "variants.patch_samples": (200,),
+        "variants.widths": (32,),
+        "variants.heads": (2,),
+        "variants.depths": (1,),
+    }
+    smaller = tiny_config("I48", **fewer, **{"runtime.workers": 1, "variants.seeds": 2})
     lines = []
     train_all(fig2b.specs(smaller), smaller, lines.append)
     points = fig2b.compare(smaller, lines.append)
-    assert points["tokens"].tolist() == [50, 20, 50]
-    assert points["panel"].tolist() == ["patches", "patches", "size"]
+    assert points["tokens"].tolist() == [60, 60, 120, 120, 120, 120, 120, 120]
+    assert points["panel"].tolist() == ["patches"] * 4 + ["width"] * 2 + ["depth"] * 2
+    assert points["seed"].tolist() == [0, 1] * 4
     assert ((points["low"] <= points["high"]) & (points["seconds"] > 0)).all()
-    assert points["r"][0] == points["r"][2]
+    own, base = points["r"][:2], points["r"][2:4]
+    assert points["mean"][0] == pytest.approx(own.mean()) and points["mean"][2] == pytest.approx(base.mean())
+    assert points["r"][4:6].tolist() == points["r"][6:8].tolist() == base.tolist()

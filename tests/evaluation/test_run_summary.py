@@ -132,9 +132,9 @@ def test_papers_variants_have_600_240_and_120_patches():
 
 @pytest.mark.parametrize("scale", ["demo", "study", "paper"])
 @pytest.mark.parametrize("overrides", [{}, {"ecg.width": 384, "ecg.heads": 6}])
-def test_the_configured_encoder_is_a_point_of_both_panels(scale: str, overrides: dict):
+def test_the_configured_encoder_is_a_point_of_every_panel(scale: str, overrides: dict):
     config = load(scale, overrides=overrides)
     plan = fig2b.plan(config)
-    for panel in ("patches", "size"):
+    for panel in ("patches", "width", "depth"):
         assert config.ecg in [point.ecg for name, point in plan if name == panel]
     assert all(point.ecg.width % point.ecg.heads == 0 and point.disease == "traits" for _, point in plan)

@@ -50,9 +50,18 @@ def _curves() -> Figure:
 
 
 def _fig2b(n: int = N) -> Figure:
-    columns = ["panel", "tokens", "parameters", "seconds", "r", "low", "high"]
-    rows = [("patches", 50, 9e5, 40, 0.3, 0.2, 0.4), ("patches", 100, 9e5, 80, 0.32, 0.2, 0.4)]
-    rows += [("size", 50, 2e5, 20, 0.28, 0.2, 0.4), ("size", 50, 9e5, 40, 0.3, 0.2, 0.4)]
+    columns = ["panel", "tokens", "parameters", "width", "depth", "seconds", "seed", "r", "mean", "low", "high"]
+    rows = [
+        (panel, tokens, 9e5, width, depth, 40.0, seed, 0.3 + seed / 100, 0.31, 0.2, 0.4)
+        for panel, tokens, width, depth in (
+            ("patches", 60, 64, 2),
+            ("patches", 120, 64, 2),
+            ("width", 120, 32, 2),
+            ("width", 120, 64, 2),
+            ("depth", 120, 64, 2),
+        )
+        for seed in range(3)
+    ]
     return figures.fig2b_patches_and_size(pd.DataFrame(rows, columns=columns), n=n)
 
 

@@ -174,18 +174,25 @@ def test_bars_of_fig2c_are_the_traits_r(generator):
     assert agreement.get_title(loc="left").endswith(f"n = {N - 3}")
 
 
-def test_fig2b_labels_patches_parameters_and_time_of_each_point():
-    columns = ["panel", "tokens", "parameters", "seconds", "r", "low", "high"]
-    rows = [("patches", 600, 85.1e6, 26_000, 0.4, 0.3, 0.5), ("patches", 120, 85.3e6, 900, 0.3, 0.2, 0.4)]
-    rows += [("size", 600, 5.4e6, 42.4, 0.35, 0.3, 0.4), ("size", 600, 0.115e6, 7000, 0.38, 0.3, 0.5)]
-    figure = figures.fig2b_patches_and_size(pd.DataFrame(rows, columns=columns), n=N)
+def fig2b_points():
+    columns = ["panel", "tokens", "parameters", "width", "depth", "seconds", "seed", "r", "mean", "low", "high"]
+    rows = [("patches", 600, 85.1e6, 768, 12, 26_000, seed, 0.4 + seed / 100, 0.41, 0.3, 0.5) for seed in (0, 1, 2)]
+    rows += [("patches", 120, 85.3e6, 768, 12, 900, seed, 0.3, 0.3, 0.2, 0.4) for seed in (0, 1, 2)]
+    rows += [("width", 600, 0.115e6, 32, 12, 7000, 0, 0.38, 0.38, 0.3, 0.5)]
+    rows += [("depth", 600, 5.4e6, 768, 6, 42.4, 0, 0.35, 0.35, 0.3, 0.4)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_fig2b_labels_each_point_and_joins_no_points():
+    figure = figures.fig2b_patches_and_size(fig2b_points(), n=N)
     labels = [[label.get_text().split("\n") for label in ax.get_xticklabels()] for ax in figure.axes]
     assert labels[0] == [["120", "85 M", "15.0 min"], ["600", "85 M", "7.2 h"]]
-    assert labels[1] == [["0.12 M", "600", "1.9 h"], ["5.4 M", "600", "42 s"]]
-    assert [line.get_ydata().tolist() for line in (figure.axes[0].lines[0], figure.axes[1].lines[0])] == [
-        [0.3, 0.4],
-        [0.38, 0.35],
-    ]
+    assert labels[1:] == [[["32", "0.12 M", "1.9 h"]], [["6", "5.4 M", "42 s"]]]
+    patches = figure.axes[0]
+    assert [bar.lines[0].get_ydata().tolist() for bar in patches.containers] == [[0.3], [0.41]]
+    assert patches.collections[0].get_offsets()[:, 1].tolist() == [0.3, 0.3, 0.3]
+    single = [dots.get_offsets()[:, 1].tolist() for dots in patches.collections if len(dots.get_offsets()) == 3]
+    assert any(np.allclose(dots, [0.4, 0.41, 0.42]) for dots in single)
 
 
 # Trainings.

@@ -8,14 +8,11 @@ import sys
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
 
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import load
-from eccl_lib.evaluation import fig2b
 from eccl_lib.io import paths
-from eccl_lib.models.ecg_vit import grid
 from eccl_lib.notebooks import notebook, run
 from eccl_lib.notebooks.clean import normalise
 from tests.conftest import eccl
@@ -278,17 +275,11 @@ def test_figures_of_an_earlier_run_are_left_out(tmp_path: Path):
     assert run.written_since(tmp_path / "none", 200.0) == []
 
 
-def test_a_refresh_ends_with_all_seeds_and_all_patches_in_the_figures(tmp_path: Path, monkeypatch):
+def test_notebooks_are_chosen_by_number_and_the_real_ecg_has_its_own_run(tmp_path: Path, monkeypatch):
     ran = []
-    monkeypatch.setattr(run, "execute", lambda source, target, given: ran.append((source.stem, given)) or 0.0)
-    names = run.chosen(["06", "08"], refresh=True)
-    assert run.chosen(["06", "08"], refresh=False) == ["06_table1", "08_patches_traits"]
-    run.run_all(names, {}, tmp_path, lambda line: None)
-    assert [stem for stem, _ in ran] == ["06_table1", "08_patches_traits", "06_table1", "08_patches_traits"]
-    assert ran[2][1] == {"seeds": 5}
-    config = load("demo", overrides=ran[3][1]["overrides"])
-    tokens = [int(np.prod(grid(point.ecg, 1000))) for panel, point in fig2b.plan(config) if panel == "patches"]
-    assert tokens[:3] == [600, 240, 120]
+    monkeypatch.setattr(run, "execute", lambda source, target, given: ran.append((source.stem, target.stem)) or 0.0)
+    run.run_all(run.chosen(["06", "09"]), {}, tmp_path, lambda line: None)
+    assert ran == [("06_table1", "06_table1"), ("09_predict", "09_predict"), ("09_predict", run.REAL_ECG)]
 
 
 def test_real_ecg_is_never_copied_into_the_checkout(tmp_path: Path, monkeypatch):
