@@ -17,8 +17,8 @@ ECC_ERROR, ECC_SHIFT = 2.9, 1.4  # percentage points
 ERR_ERROR, ERR_SHIFT = 10.0, 4.5
 ELL_ERROR, ELL_SHIFT = 3.2, 0.9
 ELL_REGIONAL = 0.70  # share of longitudinal strain that follows the region's contraction; ours
-# Circumferential strain as tracked / of the contours, at the base, mid and apex; ours. The contours shorten most at the
-# base; the factors give the levels' means of traits.csv, which increase towards the apex.
+# Circumferential strain as tracked / of the contours, at the base, mid and apex; ours. The contours shorten least at
+# the apex; the factors give the levels' means of traits.csv, which increase towards it.
 ECC_TRACKED = np.array([0.75, 0.81, 0.95])
 # Longitudinal strain of the six segments relative to its mean: septal and lateral, at the base, mid and apex.
 ELL_PATTERN = np.array([14.5, 19.5, 17.5, 18.0, 21.5, 20.0]) / 18.5
