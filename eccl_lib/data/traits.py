@@ -1,4 +1,7 @@
-"""The 82 cardiac traits that UK Biobank derives from cardiac MRI (category 157), in UK Biobank's order."""
+"""The 82 cardiac traits that UK Biobank derives from cardiac MRI (category 157), in UK Biobank's order.
+
+traits.csv also has a mean, an SD and their source for each trait; docs/traits.md lists the publications.
+"""
 
 import csv
 from dataclasses import dataclass

@@ -13,6 +13,7 @@ from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import features, fig2b
 from eccl_lib.grid import train_all
 from eccl_lib.metrics import scores
+from eccl_lib.models.ecg_vit import grid
 from eccl_lib.pipeline import models, stages
 from eccl_lib.training.datasets import CineDataset, EcgDataset
 from tests.conftest import tiny_config
@@ -74,7 +75,7 @@ def test_reconstructions_return_the_model_input_and_mask_the_configured_share(co
 def test_reconstruction_errors_equal_the_loss_of_the_autoencoder(config, data):
     rows = data.index("test")
     errors = [np.square(y - x)[mask > 0].mean() for x, y, mask in features.reconstructions(config, data, rows)]
-    tokens = EcgDataset(data, config).samples // config.ecg.patch_samples
+    tokens = int(np.prod(grid(config.ecg, EcgDataset(data, config).samples)))
     noise = torch.rand(len(rows), tokens, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         model = models.masked_autoencoder(config, data)

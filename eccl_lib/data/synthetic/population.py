@@ -13,7 +13,7 @@ import numpy as np
 from eccl_lib.config.schema import DISEASES, SyntheticConfig
 
 FIRST_EID = 9_000_001  # real ids start with 1 to 6
-GENERATOR = 2  # version; increase it with every change of the generated data, so that stores are built again
+GENERATOR = 3  # version; increase it with every change of the generated data, so that stores are built again
 SEGMENTS = 16  # AHA: 6 basal, 6 mid, 4 apical
 REFERENCE = 20_000  # size of the reference population for the disease thresholds
 # One random stream per purpose, so that ECG and MRI share only the heart.
@@ -31,8 +31,8 @@ _UNIFORMS = """
 # AHA segment angles from the middle of the septum, degrees towards anterior (6 per ring, 4 at the apex), and level.
 SEGMENT_ANGLE = np.array([90, 30, -30, -90, -150, 150] * 2 + [90, 0, -90, 180], float)
 SEGMENT_LEVEL = np.array([0] * 6 + [1] * 6 + [2] * 4)
-THICKNESS = np.array(  # mm, used relative to their mean; UK Biobank's order of magnitude
-    [6.0, 6.8, 7.0, 6.0, 5.6, 5.7, 5.2, 5.9, 6.4, 5.6, 5.2, 5.2, 5.2, 5.5, 5.2, 5.1]
+THICKNESS = np.array(  # mm, used relative to their mean; as in traits.csv
+    [6.1, 7.2, 7.5, 6.3, 5.8, 5.8, 4.9, 5.9, 6.6, 5.6, 5.3, 5.1, 5.1, 5.6, 5.2, 5.0]
 )
 MOTION = np.array(  # regional contraction relative to the mean: smaller in the septum, larger in the lateral wall
     [1.02, 0.85, 0.84, 0.98, 1.12, 1.12, 1.04, 0.91, 0.90, 0.98, 1.07, 1.12, 1.04, 0.96, 1.02, 1.06]
@@ -233,8 +233,8 @@ def _atria(b, z, c, left) -> dict[str, np.ndarray]:
     laef = 60 - falls + 0.25 * (left["ef"] - 59) - 3 * z["la_f"] + 5 * z["laef"]
     raef = 42 - 0.7 * falls + 0.08 * (left["ef"] - 59) - 2 * z["la_f"] + 6 * z["raef"]
     kick = np.clip(0.26 + 0.05 * az + 0.04 * z["kick"], 0.08, 0.45)
-    la_max = 66 * np.exp(np.clip(la + 0.08 * z["la"], -1.2, 1.2))
-    ra_max = 79 * np.exp(np.clip(ra, -1.2, 1.2))
+    la_max = 63 * np.exp(np.clip(la + 0.08 * z["la"], -1.2, 1.2))
+    ra_max = 76 * np.exp(np.clip(ra, -1.2, 1.2))
     kick = kick * (1 - 0.35 * ever) * (1 - now)
     return dict(la_max=la_max, laef=np.clip(laef, 12, 78), ra_max=ra_max, raef=np.clip(raef, 8, 66), kick=kick)
 
@@ -244,9 +244,9 @@ def _vessels(b, z) -> dict[str, np.ndarray]:
     size = 0.35 * b["lb"] + 0.06 * b["m"] + 0.04 * az
     return dict(
         aao_max=850 * np.exp(size + 0.14 * z["aos"] + 0.12 * z["aao"]),
-        aao_stiff=np.clip(np.exp(np.log(0.085) - 0.33 * az - 0.16 * sbp + 0.35 * z["stiff_a"]), 0.01, 0.45),
-        dao_max=490 * np.exp(size + 0.11 * z["aos"] + 0.09 * z["dao"]),
-        dao_stiff=np.clip(np.exp(np.log(0.125) - 0.25 * az - 0.13 * sbp + 0.28 * z["stiff_d"]), 0.02, 0.45),
+        aao_stiff=np.clip(np.exp(np.log(0.083) - 0.30 * az - 0.12 * sbp + 0.28 * z["stiff_a"]), 0.01, 0.45),
+        dao_max=490 * np.exp(size + 0.14 * z["aos"] + 0.13 * z["dao"]),
+        dao_stiff=np.clip(np.exp(np.log(0.138) - 0.22 * az - 0.10 * sbp + 0.26 * z["stiff_d"]), 0.02, 0.45),
         pulse_pressure=np.clip(52 + 5 * az + 9 * sbp, 28, 110),
     )
 
