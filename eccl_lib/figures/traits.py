@@ -13,8 +13,12 @@ from eccl_lib.figures.style import SMALL, footer, new_figure, pretty_unit, style
 INTERVAL = "lines: 95 % interval over participants"
 
 
-# Panels of Fig. 2b: the column that varies, and its name.
-FACTORS = {"patches": ("tokens", "patches"), "width": ("width", "width"), "depth": ("depth", "blocks")}
+# Panels of Fig. 2b: the column that varies, its name, and the title.
+FACTORS = {
+    "patches": ("tokens", "patches", "length of a patch"),
+    "width": ("width", "channels", "width of the ViT"),
+    "depth": ("depth", "blocks", "depth of the ViT"),
+}
 
 
 @styled
@@ -26,7 +30,7 @@ def fig2b_patches_and_size(points: pd.DataFrame, *, n: int) -> Figure:
     """
     fig = new_figure(height=2.9)
     axes = fig.subplots(1, len(FACTORS), sharey=True)
-    for ax, (panel, (column, name)) in zip(axes, FACTORS.items(), strict=True):
+    for ax, (panel, (column, name, title)) in zip(axes, FACTORS.items(), strict=True):
         rows = points[points["panel"] == panel].sort_values(column)
         for x, (_value, seeds) in enumerate(rows.groupby(column)):
             first = seeds.iloc[0]
@@ -37,12 +41,12 @@ def fig2b_patches_and_size(points: pd.DataFrame, *, n: int) -> Figure:
         ticks = [_run_label(value, seeds.iloc[0]) for value, seeds in rows.groupby(column)]
         ax.set_xticks(range(len(ticks)), ticks, fontsize=8)
         ax.set_xlim(-0.5, len(ticks) - 0.5)
-        ax.set_title(f"number of {name}" if panel != "width" else "width")
+        ax.set_title(title)
+        ax.set_xlabel(name)
     axes[0].set_ylabel("mean Pearson r, 82 traits")
-    axes[1].set_xlabel("below each value: parameters; CPU time of both ECG stages")
     seeds = points["seed"].nunique()
-    dots = "small dots: single seeds; " if seeds > 1 else ""
-    footer(fig, f"n = {n:,} test participants, {seeds} seed{'s' * (seeds > 1)}; {dots}{INTERVAL}")
+    repeats = f"{seeds} seeds (small dots)" if seeds > 1 else "1 seed"
+    footer(fig, f"n = {n:,}; {repeats}; 95 % intervals; below: parameters, CPU time of both ECG stages")
     return fig
 
 
