@@ -63,7 +63,12 @@ def _build_options(function: Callable[..., Any]) -> Callable[..., Any]:
         set_option(),
         click.option("--cluster", default="", metavar="ADDRESS", help="Dask scheduler, such as tcp://node1:8786"),
         click.option("--workers", type=int, default=os.cpu_count() or 1, show_default="cores", help="processes"),
-        click.option("--scale", type=click.Choice(SCALES), default="paper", help="pixels; paper also serves demo"),
+        click.option(
+            "--scale",
+            type=click.Choice(SCALES),
+            default="paper",
+            help="the store serves every scale; authors has another crop",
+        ),
         click.option("--retry-quarantined", is_flag=True, help="read quarantined files again"),
     ):
         function = option(function)

@@ -41,8 +41,14 @@ def load(
     top, changes = {"scale": scale, "cohort": cohort, "disease": disease, "seed": seed}, flatten(overrides or {})
     for name in top.keys() & changes.keys():
         raise ConfigError(f"{name} is a parameter, not an override: give it as -p {name} or --{name}")
-    config = _apply(Config(), {**top, **DELTAS[scale]})
+    config = _apply(Config(), {**top, **_changes(scale, cohort)})
     return checked(_apply(config, {**_shorter_warmups(config, changes), **changes}))
+
+
+def _changes(scale: str, cohort: str) -> dict[str, Any]:
+    """What a scale changes. A store of a user's files has the paper's resolution, so one store serves every scale."""
+    resolution = () if cohort == "synthetic" else ("store.clip_size", "store.clip_frames")
+    return {name: value for name, value in DELTAS[scale].items() if name not in resolution}
 
 
 def checked(config: Config) -> Config:

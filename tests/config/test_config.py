@@ -139,3 +139,12 @@ def test_patches_of_an_encoder_have_to_fit_only_where_that_encoder_is_trained():
     assert with_cmr(config, "resnet50").cmr.architecture == "resnet50"
     with pytest.raises(ConfigError, match=r"view.clip_size is 28.*cmr_vit.patch \(8\)"):
         with_cmr(config, "vit")
+
+
+def test_one_store_of_a_users_files_serves_demo_study_and_paper():
+    stores = {
+        load(scale, cohort=cohort).store for scale in ("demo", "study", "paper") for cohort in ("ukb", "cmr-mine")
+    }
+    assert stores == {load("paper").store}
+    assert load("demo").store.clip_size == 56
+    assert load("authors", cohort="ukb").store.slice_choice == "rv_max"

@@ -24,7 +24,7 @@ from eccl_lib.data.synthetic.population import draw
 from eccl_lib.data.ukb import readers, tables
 
 KEPT, QUARANTINED, REFUSED, STOPPED = "kept", "quarantined", "rejected by name", "error"
-DEMO = load("demo")
+DEMO = load("demo", overrides={"store.clip_size": 224, "store.clip_frames": 50})
 EID = "9000001"
 
 

@@ -26,7 +26,8 @@ from eccl_lib.io.files import sha256
 from tests.conftest import eccl
 
 COARSE = {"store.clip_size": 56, "store.clip_frames": 25, "view.clip_frames": 25, "runtime.workers": 1}
-FEW = {**COARSE, "synthetic.participants": 30, "synthetic.slices": 1, "synthetic.file_participants": 0}
+FEW = COARSE | {"synthetic.participants": 30, "synthetic.slices": 1, "synthetic.split": [3, 1, 1]}
+FEW["synthetic.file_participants"] = 0
 
 
 def small(**overrides) -> Config:
@@ -105,7 +106,7 @@ def test_a_truncated_file_raises_an_error(runs):
     folder = open_cohort.load(small(), silent).folder
     with (folder / "store" / "clips.npy").open("r+b") as handle:
         handle.truncate(1000)
-    with pytest.raises(DamagedError, match="not as it was built"):
+    with pytest.raises(DamagedError, match="has changed since it was built"):
         open_cohort.load(small())
 
 
@@ -132,7 +133,7 @@ def test_verify_detects_a_changed_byte_even_if_size_and_time_are_unchanged(runs)
         open_cohort.verify(folder, all_files=True)
 
 
-SMALLEST = {"synthetic.participants": 30, "synthetic.slices": 1}
+SMALLEST = {"synthetic.participants": 30, "synthetic.slices": 1, "synthetic.split": [3, 1, 1]}
 BUILD = """
 import json, sys
 from eccl_lib.config import load
