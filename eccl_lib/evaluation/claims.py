@@ -79,13 +79,11 @@ def table(scores: Mapping[tuple[str, str], Resampled], claims: Sequence[Claim] =
             values = {"here": row.by_seed.mean(), "other": other.by_seed.mean(), "difference": difference.value}
             limits = {"low": difference.low, "high": difference.high, "p": difference.p}
             records.append({"claim": claim.text, "paper": _published(claim)} | values | limits)
-    frame = pd.DataFrame(records)
-    if len(frame):
-        frame["p_holm"] = holm(frame["p"].to_numpy())
-        frame["seeds"] = [len(scores[claim.row, claim.tasks[0]].by_seed) for claim, _ in found]
-        pairs = zip(found, frame["p_holm"], strict=True)
-        frame["verdict"] = [verdict(difference, p, claim.kind) for (claim, difference), p in pairs]
-    return frame
+    frame = pd.DataFrame(records, columns=["claim", "paper", "here", "other", "difference", "low", "high", "p"])
+    frame["p_holm"] = holm(frame["p"].to_numpy())
+    frame["seeds"] = [len(scores[claim.row, claim.tasks[0]].by_seed) for claim, _ in found]
+    pairs = zip(found, frame["p_holm"], strict=True)
+    return frame.assign(verdict=[verdict(difference, p, claim.kind) for (claim, difference), p in pairs])
 
 
 def verdict(difference: Difference, p_holm: float, kind: str = "higher") -> str:

@@ -90,7 +90,8 @@ def section(folder: Path) -> str:
     cases = ", ".join(f"{count} {TASKS[code].column}" for code, count in counts.items())
     lines = [
         f"*{here(facts)}*: mean{' ± standard deviation' if seeds > 1 else ''} over {seeds} seed{'s' * (seeds > 1)}, "
-        f"in brackets the 95 % interval over test participants. Cases in the test set: {cases}.",
+        f"in brackets the 95 % interval over test participants{' and seeds' * (seeds > 1)}. "
+        f"Cases in the test set: {cases}. The last rows are controls: ridge regression on simple features.",
         f"*{PAPER}*: mean ± standard deviation over five seeds, as printed. "
         "The cohorts and model sizes differ: compare the order of rows within each source, not values between them.",
         "",
@@ -103,10 +104,22 @@ def section(folder: Path) -> str:
     return "\n".join([*lines, _markdown_table(rows)])
 
 
+def claims(folder: Path) -> str:
+    """Markdown of claims.csv: each claim of the paper with its verdict, the published difference and our own."""
+    frame = pd.read_csv(folder / "claims.csv")
+    rows = [["claim of the paper", "verdict", "paper", "here (95 % interval)"]]
+    for row in frame.itertuples():
+        interval = f"{_signed(row.low, 3)} to {_signed(row.high, 3)}"
+        rows.append([row.claim, row.verdict, _signed(row.paper, 3), f"{_signed(row.difference, 3)} ({interval})"])
+    return _markdown_table(rows)
+
+
 def page(folder: Path) -> str:
-    """Content of table1.md: the table, ECCL minus the other rows, retrieval, provenance."""
+    """Content of table1.md: the table, the paper's claims, ECCL minus the other rows, retrieval, provenance."""
     facts = json.loads((folder / "table1.json").read_text(encoding="utf-8"))
     parts = ["# Table 1", section(folder)]
+    if len(pd.read_csv(folder / "claims.csv")):
+        parts += ["## Claims of the paper", claims(folder)]
     differences = pd.read_csv(folder / "table1_differences.csv")
     if len(differences):
         parts += ["## ECCL minus each other row", _differences(differences)]
@@ -118,10 +131,9 @@ def page(folder: Path) -> str:
 def _differences(frame: pd.DataFrame) -> str:
     tasks = [task for task in TASK_KEYS if task in set(frame["task"])]
     note = (
-        "Mean difference ± standard deviation over seeds. In brackets: 95 % bootstrap interval over test participants "
-        f"({frame['draws'].max():,} draws, shared by both rows and all seeds). p: Holm-corrected for {len(frame)} "
-        "comparisons. Interval and p describe the variation over participants for these trained models; the standard "
-        "deviation describes the variation over seeds."
+        "Mean difference ± standard deviation over seeds. In brackets: 95 % interval over test participants and seeds "
+        f"({frame['draws'].max():,} bootstrap draws, shared by both rows and all seeds). p: Holm-corrected for "
+        f"{len(frame)} comparisons. With one seed, interval and p cover the test participants only."
     )
     rows = [["ECCL minus", *(TASKS[task].column + (" AUC" if TASKS[task].is_disease else "") for task in tasks)]]
     for other, group in frame.groupby("other", sort=False):

@@ -1,4 +1,4 @@
-"""Run the notebooks in order without a browser, as ``make demo`` and ``make refresh`` do.
+"""Run the notebooks without a browser, as ``make demo`` and ``make refresh`` do.
 
 ``eccl demo`` writes only under ``runs/``. With ``--refresh`` the executed notebooks and the figures are normalised and
 copied to ``notebooks/`` and ``figures/demo``.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eccl_lib.config.errors import ConfigError
-from eccl_lib.io import paths
+from eccl_lib.io import paths, workers
 from eccl_lib.notebooks.clean import normalise
 from eccl_lib.notebooks.notebook import REAL
 
@@ -60,17 +60,25 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> float:
     return time.perf_counter() - began
 
 
-def run_all(names: Sequence[str], parameters: dict[str, Any], folder: Path, say: Callable[[str], None]) -> list[Path]:
-    """Run the named notebooks in order into a folder. Returns the executed notebooks. Raises NotebookError."""
-    executed = []
-    for k, name in enumerate(names, start=1):
-        say(f"[{k}/{len(names)}] {name}")
-        source, more = _source_and_parameters(name)
-        target = folder / f"{name}.ipynb"
-        seconds = execute(paths.NOTEBOOKS / f"{source}.ipynb", target, {**parameters, **more})
-        say(f"[{k}/{len(names)}] {name}: done in {seconds:.0f} s")
-        executed.append(target)
-    return executed
+def run_all(
+    names: Sequence[str], parameters: dict[str, Any], folder: Path, say: Callable[[str], None], jobs: int = 1
+) -> list[Path]:
+    """Run the named notebooks into a folder, ``jobs`` at a time. Returns the executed ones. Raises NotebookError."""
+    done = []
+
+    def finished(result: tuple[str, float]) -> None:
+        name, seconds = result
+        done.append(name)
+        say(f"[{len(done)}/{len(names)}] {name}: done in {seconds:.0f} s")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    workers.run_all(((_run, name, parameters, folder) for name in names), workers.Workers(jobs=jobs), folder, finished)
+    return [folder / f"{name}.ipynb" for name in names]
+
+
+def _run(name: str, parameters: dict[str, Any], folder: Path) -> tuple[str, float]:
+    source, more = _source_and_parameters(name)
+    return name, execute(paths.NOTEBOOKS / f"{source}.ipynb", folder / f"{name}.ipynb", {**parameters, **more})
 
 
 def _source_and_parameters(name: str) -> tuple[str, dict[str, Any]]:

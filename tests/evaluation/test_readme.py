@@ -16,7 +16,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_table_equals_the_committed_results():
-    assert readme.with_section(TEXT) == TEXT
+    assert readme.with_sections(TEXT) == TEXT
 
 
 def test_the_committed_results_are_of_this_generator_and_these_defaults():
@@ -26,7 +26,7 @@ def test_the_committed_results_are_of_this_generator_and_these_defaults():
 
 def test_a_missing_marker_raises():
     with pytest.raises(ValueError, match="lacks a marker"):
-        readme.with_section("nothing here")
+        readme.with_sections("nothing here")
 
 
 def test_every_file_it_names_exists():
