@@ -30,8 +30,8 @@ DEFAULTS = {"scale": "demo", "cohort": "synthetic", "seed": 0}
 def command(only: tuple[str, ...], refresh: bool, settings: tuple[str, ...], **options: Any) -> int:
     """Run the notebooks and name the tables, figures and executed notebooks that they wrote.
 
-    Notebook 01 builds the cohort. Then all models are trained, two at a time, and the other notebooks show them. Finished
-    trainings are reused, so a second call takes two minutes.
+    Notebook 01 builds the cohort. Then all models are trained, two at a time, and the other notebooks show them.
+    Finished trainings are reused, so a second call takes two minutes.
 
     \b
     eccl demo
