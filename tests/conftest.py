@@ -26,6 +26,7 @@ TINY = {
     "ecg.width": 32,
     "ecg.depth": 1,
     "ecg.dropout": 0.1,
+    "cmr_training.disease_steps_per_epoch": 0,
     "cmr.width": 16,
     "cmr.depths": [1, 1],
     "cmr.dropout": 0.1,

@@ -46,9 +46,13 @@ def load(
 
 
 def _changes(scale: str, cohort: str) -> dict[str, Any]:
-    """What a scale changes. A store of a user's files has the paper's resolution, so one store serves every scale."""
-    resolution = () if cohort == "synthetic" else ("store.clip_size", "store.clip_frames")
-    return {name: value for name, value in DELTAS[scale].items() if name not in resolution}
+    """What a scale changes in the paper's defaults.
+
+    A store of a user's files has the paper's resolution, so one store serves every scale. It may have no traits, so the
+    encoders of diseases do not start from that of the traits.
+    """
+    embedded = () if cohort == "synthetic" else ("store.clip_", "cmr_training.disease_")
+    return {name: value for name, value in DELTAS[scale].items() if not name.startswith(embedded)}
 
 
 def checked(config: Config) -> Config:

@@ -29,7 +29,8 @@ DEMO = flatten(
         | {"dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.1},
         "mae": {"decoder_width": 64, "decoder_depth": 1, "decoder_heads": 2, "beta2": 0.95}
         | {"lr": 2e-3, "epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2, "batch": 32},
-        "cmr_training": {"lr": 1.5e-3, "epochs": 5, "steps_per_epoch": 100, "warmup_epochs": 1, "batch": 32},
+        "cmr_training": {"lr": 1.5e-3, "epochs": 5, "steps_per_epoch": 200, "warmup_epochs": 1, "batch": 32}
+        | {"disease_steps_per_epoch": 40, "disease_lr": 5e-4},
         "align": {"lr": 1e-3, "epochs": 4, "steps_per_epoch": 64, "warmup_epochs": 1, "batch": 32},
         "third_stage": {"lr": 1e-4, "epochs": 2, "steps_per_epoch": 30, "warmup_epochs": 0, "batch": 32},
         "cmr_resnet": {"width": 16, "layers": (1, 1, 1, 1), "stem": "deep"},
@@ -47,7 +48,8 @@ STUDY = DEMO | flatten(
         # 8,000 participants for training, 2,000 for validation, 5,000 for the test; none of them is in the demo.
         "synthetic": {"seed": 1, "participants": 15_000, "split": (8, 2, 5), "file_participants": 0},
         "mae": {"epochs": 20, "steps_per_epoch": 500, "warmup_epochs": 4},
-        "cmr_training": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2},
+        "cmr_training": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2}
+        | {"disease_steps_per_epoch": 0, "disease_lr": 8e-5},
         "align": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2},
         "cmae": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2},
         "variants": {"patch_samples": (50, 100, 200), "widths": (32, 64, 128), "heads": (1, 2, 4), "depths": (1, 2, 4)}

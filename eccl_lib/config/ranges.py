@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 TRAININGS = ("mae", "cmr_training", "align", "third_stage", "cmae")
 MAY_BE_ZERO = {"seed", "warmup_epochs", "patience", "views", "steps_per_epoch", "file_participants"}
+MAY_BE_ZERO |= {"disease_steps_per_epoch"}
 
 Rule = tuple[str, bool, str]  # the dotted parameter, whether it is in range, what it must be
 
@@ -41,7 +42,7 @@ def _kinds(config: Config) -> Iterator[Rule]:
                 yield name, all(n >= 1 for n in numbers), "1 or more"
             if key.endswith(("_probability", "dropout", "drop_path")):
                 yield name, 0 <= value <= 1, "between 0 and 1"
-            if key in ("temperature", "triplet_margin", "lr", "ecg_gain"):
+            if key in ("temperature", "triplet_margin", "lr", "disease_lr", "ecg_gain"):
                 yield name, value > 0, "above 0"
 
 

@@ -172,6 +172,9 @@ class CmrTrainingConfig(TrainingConfig):
     negatives_per_positive: int = 2  # Sec. 3.1
     chunks: Literal["drawn", "fixed"] = "drawn"  # Sec. 3.1: random; fixed, in file order: authors' code
     start_from: str = option("")  # ours; a finished pretrain_cmr run, whose encoder initialises this one
+    # Ours; above 0, the encoder of a disease starts from that of the traits and has its own schedule.
+    disease_steps_per_epoch: int = option(0)
+    disease_lr: float = option(8e-5)
 
 
 @dataclass(frozen=True)

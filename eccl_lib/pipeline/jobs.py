@@ -1,6 +1,6 @@
 """The training job of every stage: its model, datasets, step and schedule."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -70,7 +70,17 @@ def cmr_job(config: Config, data: Cohort) -> SupervisedJob:
     cines, targets = CineDataset(data, config), targets_of(config, data)
     model = new_cmr_model(config, targets.task.outputs)
     step = SupervisedStep(model, cines, targets)
-    return SupervisedJob(model, step, config.cmr_training, (cines,), data, config.seed, targets)
+    schedule = config.cmr_training
+    if from_traits(config):
+        own = {"steps_per_epoch": schedule.disease_steps_per_epoch, "lr": schedule.disease_lr}
+        schedule = replace(schedule, **own)
+    return SupervisedJob(model, step, schedule, (cines,), data, config.seed, targets)
+
+
+def from_traits(config: Config) -> bool:
+    """Whether the CMR encoder of this task starts from that of the traits; ``start_from`` has priority."""
+    schedule = config.cmr_training
+    return config.disease != "traits" and schedule.disease_steps_per_epoch > 0 and not schedule.start_from
 
 
 def ecg_job(

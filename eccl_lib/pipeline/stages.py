@@ -185,6 +185,12 @@ def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:
     return (*parents, spec(with_cmr(own.config, teacher), "cmr_features")) if teacher else parents
 
 
+def _cmr_of_traits(own: RunSpec) -> tuple[RunSpec, ...]:
+    """Parent of a disease's CMR encoder: that of the traits, where the config says so."""
+    traits = replace(own.config, disease="traits")
+    return (replace(own, config=traits),) if jobs.from_traits(own.config) else ()
+
+
 def _ecg_sections(own: RunSpec) -> tuple[str, ...]:
     return ("seed", "disease", "view", "augment", "ecg" if own.arm.encoder == "vit" else "cmae", "align")
 
@@ -203,8 +209,9 @@ def _masked_autoencoder(own: RunSpec, data: Cohort, pretrained: bool) -> Trainin
 
 
 def _cmr(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
-    job = jobs.cmr_job(own.config, data)
-    load_initial_weights(job.model, initial_weights_run(own.config, own.stage), "encoder")
+    job, parents = jobs.cmr_job(own.config, data), own.parents() if pretrained else ()
+    start = parents[0].run(data) if parents else initial_weights_run(own.config, own.stage)
+    load_initial_weights(job.model, start, "encoder")
     return job
 
 
@@ -257,7 +264,7 @@ STAGES = {
             parents=lambda own: (),
             build=_masked_autoencoder,
         ),
-        Stage("pretrain_cmr", needs=("clips",), config_sections=_cmr_sections, parents=lambda own: (), build=_cmr),
+        Stage("pretrain_cmr", needs=("clips",), config_sections=_cmr_sections, parents=_cmr_of_traits, build=_cmr),
         Stage(
             "cmr_features",
             needs=ARRAYS,

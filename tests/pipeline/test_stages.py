@@ -186,3 +186,19 @@ def test_nothing_a_run_leaves_needs_pickle():
     suffixes = {path.suffix for path in run.folder.iterdir() if not path.name.startswith(".")}
     assert suffixes <= {".json", ".csv", ".parquet", ".safetensors", ".npy"}
     assert isinstance(run.history, pd.DataFrame) and {"contrastive", "task"} <= set(run.history)
+
+
+def test_the_cmr_encoder_of_a_disease_starts_from_that_of_the_traits_where_configured(tiny_runs):
+    own = {"cmr_training.disease_steps_per_epoch": 1, "cmr_training.disease_lr": 1e-12, "cmr_training.epochs": 1}
+    config = tiny_config("I48", **own)
+    disease = stages.spec(config, "cmr_sup")
+    (traits,) = disease.parents()
+    assert traits.task == "traits" and not traits.parents()
+    assert stages.waves([disease]) == [[traits], [disease]]
+    run = stages.train(config, "cmr_sup", quiet)
+    start = traits.run(open_cohort.load(config, quiet)).weights("encoder")
+    weights = run.weights("encoder")
+    assert run.metrics["updates"] == 1
+    assert all(torch.allclose(weights[name], start[name], atol=1e-6) for name in start if "running" not in name)
+    assert stages.spec(tiny_config("I48"), "cmr_sup").parents() == ()
+    assert stages.spec(tiny_config("I48", **own, **{"cmr_training.start_from": "12345678"}), "cmr_sup").parents() == ()
