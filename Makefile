@@ -52,6 +52,7 @@ bench: install
 refresh: install
 	$(BIN)/eccl demo --refresh
 	$(BIN)/python -m tools.readme
+	$(BIN)/python -m tools.scales
 
 lint: install
 	$(BIN)/ruff check .

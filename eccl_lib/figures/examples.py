@@ -43,7 +43,7 @@ def mae_reconstructions(
         column[-1].set_xlabel("time (s)")
     for ax, lead in zip(axes[:, 0], leads, strict=True):
         ax.set_ylabel(lead)
-    fig.supylabel("amplitude (each lead scaled to \N{MINUS SIGN}1 ... 1)", fontsize=9)
+    fig.supylabel("amplitude (scaled as the input of the model)", fontsize=9)
     handles, names = axes[0, 0].get_legend_handles_labels()
     handles.append(Rectangle((0, 0), 1, 1, color=PALE))
     fig.legend(handles, [*names, "visible to the encoder"], loc="outside upper left", ncols=3)
