@@ -13,5 +13,5 @@ def test_both_scales_have_their_own_values():
     assert table.loc["align.epochs", ["demo", "study"]].tolist() == [
         str(load(scale).align.epochs) for scale in ("demo", "study")
     ]
-    assert table.loc["ecg.patch_samples", "demo"] == str(load("demo").ecg.patch_samples)
+    assert table.loc["ecg.width", "demo"] == str(load("demo").ecg.width)
     assert "not stated" in set(table["paper"])
