@@ -29,5 +29,7 @@ def line(config: Config) -> str:
     for section, content in as_dict(config).items():
         if isinstance(content, dict) and section != "runtime":
             changed = {key: value for key, value in content.items() if base[section][key] != value}
+            if "epochs" in changed:  # alone, it would shorten the warm-up
+                changed["warmup_epochs"] = content["warmup_epochs"]
             words += [f"--set '{section}.{key}={json.dumps(value)}'" for key, value in changed.items()]
     return " ".join(words)

@@ -35,7 +35,7 @@ class Claim:
 CLAIMS = (
     Claim("ECCL improves the detection of MI from an ECG (no pre-training, no alignment)", "eccl", "scratch", ("I21",)),
     Claim("ECCL improves the detection of CM from an ECG (no pre-training, no alignment)", "eccl", "scratch", ("I42",)),
-    Claim("ECCL detects CM better than supervised CMR", "eccl", "cmr_sup", ("I42",)),
+    Claim("ECCL has a higher CM AUC than supervised CMR", "eccl", "cmr_sup", ("I42",)),
     Claim("traits from ECG lag behind supervised CMR", "cmr_sup", "eccl", TRAITS),
     Claim("pre-training alone helps: traits", "ssl", "scratch", TRAITS),
     Claim("pre-training alone helps: diseases", "ssl", "scratch", DISEASES),
@@ -50,9 +50,9 @@ CLAIMS = (
         for key in ("cmae", "resnet50", "vit", "triplet")
         for name, tasks in (("traits", TRAITS), ("diseases", DISEASES))
     ),
-    Claim("Triplet detects MI better than ECCL", "triplet", "eccl", ("I21",)),
-    Claim("CMAE detects HF better than ECCL", "cmae", "eccl", ("I50",)),
-    Claim("CMAE detects AF as well as ECCL", "cmae", "eccl", ("I48",), kind="equal"),
+    Claim("Triplet has a higher MI AUC than ECCL", "triplet", "eccl", ("I21",)),
+    Claim("CMAE has a higher HF AUC than ECCL", "cmae", "eccl", ("I50",)),
+    Claim("CMAE and ECCL have the same AF AUC", "cmae", "eccl", ("I48",), kind="equal"),
 )
 
 

@@ -161,7 +161,7 @@ def test_fig2b_compares_the_planned_variants(config, data):
     lines = []
     train_all(fig2b.specs(smaller), smaller, lines.append)
     points = fig2b.compare(smaller, lines.append)
-    assert points["tokens"].tolist() == [60, 60, 120, 120, 120, 120, 120, 120]
+    assert points["tokens"].tolist() == [60, 60, 50, 50, 50, 50, 50, 50]
     assert points["panel"].tolist() == ["patches"] * 4 + ["width"] * 2 + ["depth"] * 2
     assert points["seed"].tolist() == [0, 1] * 4
     assert ((points["low"] <= points["high"]) & (points["seconds"] > 0)).all()

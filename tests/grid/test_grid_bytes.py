@@ -104,7 +104,7 @@ def test_whoever_is_killed_the_same_command_goes_on_to_the_same_bytes(alone, tin
     children = command.until_training("pretrain_cmr")
     os.killpg(command.process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
     status, said = command.end()
-    assert status == 130 and "the same command resumes" in said and "Traceback" not in said
+    assert status == 130 and "run the same command again to resume" in said and "Traceback" not in said
     assert psutil.wait_procs(children, timeout=30)[1] == []
 
     command = Command(tiny_runs, tmp_path / "went_on")
