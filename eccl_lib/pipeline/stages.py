@@ -160,18 +160,21 @@ _WITHOUT_LABELS = {"pretrain_ecg": "ecg", "pretrain_pair": "pair"}
 
 
 def spec(config: Config, name: str) -> RunSpec:
-    """The run of a stage or of a row of Table 1. name: such as pretrain_ecg, eccl, cmr_sup. Raises ConfigError."""
+    """The run of a stage or of a row of Table 1. name: such as pretrain_ecg, eccl, cmr_sup. Raises ConfigError.
+
+    Sections on which a run does not depend have the scale's values, so that equal runs have equal specs.
+    """
+    scale = load(config.scale)
     if name in ("pretrain_ecg", "pretrain_pair", "autoencode_ecg", "autoencode_cmr"):
         stage, _, modality = name.partition("_") if name.startswith("autoencode") else (name, "", "")
         variant = {"pretrain_ecg": "vit", "pretrain_pair": "cmae"}.get(name, modality)
-        # These runs do not depend on the disease or the CMR encoder: equal ones get equal specs.
-        return RunSpec(stage, variant, with_cmr(replace(config, disease=load(config.scale).disease), "swin"))
+        return RunSpec(stage, variant, with_cmr(replace(config, disease=scale.disease), "swin"))
     if name in ("pretrain_cmr", "cmr_features"):
-        return RunSpec(name, config.cmr.architecture, config)
+        return RunSpec(name, config.cmr.architecture, replace(config, ecg=scale.ecg, mae=scale.mae))
     if name not in METHODS:
         raise ConfigError(f"{name!r} is no stage and no row of Table 1; choose one of {', '.join(NAMES)}")
     if name == "cmr_sup":
-        return RunSpec("pretrain_cmr", "swin", with_cmr(config, "swin"))
+        return spec(with_cmr(config, "swin"), "pretrain_cmr")
     stage = "align" if METHODS[name].arm.teacher else "finetune"
     has_third = config.third_stage.enabled and stage == "align" and config.disease == "traits"  # authors' code
     return RunSpec("third_stage" if has_third else stage, name, config)

@@ -202,3 +202,11 @@ def test_the_cmr_encoder_of_a_disease_starts_from_that_of_the_traits_where_confi
     assert all(torch.allclose(weights[name], start[name], atol=1e-6) for name in start if "running" not in name)
     assert stages.spec(tiny_config("I48"), "cmr_sup").parents() == ()
     assert stages.spec(tiny_config("I48", **own, **{"cmr_training.start_from": "12345678"}), "cmr_sup").parents() == ()
+
+
+def test_variants_of_the_ecg_encoder_share_the_runs_of_the_cmr_encoder():
+    one, other = tiny_config("traits"), tiny_config("traits", **{"ecg.width": 16, "mae.decoder_width": 16})
+    found = stages.waves([stages.spec(config, "eccl") for config in (one, other)])
+    assert [len(wave) for wave in found] == [3, 1, 2]
+    assert [own.stage for own in found[0]].count("pretrain_cmr") == 1
+    assert stages.spec(one, "cmr_sup") == stages.spec(other, "cmr_sup") in found[0]
