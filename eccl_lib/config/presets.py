@@ -29,13 +29,13 @@ DEMO = flatten(
         | {"dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.1},
         "mae": {"decoder_width": 64, "decoder_depth": 1, "decoder_heads": 2, "beta2": 0.95}
         | {"lr": 2e-3, "epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2, "batch": 32},
-        "cmr_training": {"lr": 1.5e-3, "epochs": 5, "steps_per_epoch": 200, "warmup_epochs": 1, "batch": 32}
+        "cmr_training": {"lr": 1.5e-3, "epochs": 5, "steps_per_epoch": 160, "warmup_epochs": 1, "batch": 32}
         | {"disease_steps_per_epoch": 40, "disease_lr": 5e-4},
         "align": {"lr": 1e-3, "epochs": 4, "steps_per_epoch": 64, "warmup_epochs": 1, "batch": 32},
         "third_stage": {"lr": 1e-4, "epochs": 2, "steps_per_epoch": 30, "warmup_epochs": 0, "batch": 32},
         "cmr_resnet": {"width": 16, "layers": (1, 1, 1, 1), "stem": "deep"},
         "cmr_vit": {"patch": 8, "width": 64, "depth": 2, "heads": 2, "dropout": 0.0},
-        "cmae": {"lr": 1e-3, "epochs": 4, "steps_per_epoch": 64, "warmup_epochs": 1, "batch": 32}
+        "cmae": {"lr": 1e-3, "epochs": 4, "steps_per_epoch": 48, "warmup_epochs": 1, "batch": 32}
         | {"ecg_width": 8, "ecg_blocks": 4, "cmr_width": 16, "cmr_growth": 8, "cmr_layers": (2, 2)},
         "variants": {"patch_samples": (100, 200), "widths": (64,), "heads": (2,), "depths": (2,)},
         "runtime": {"build_missing": True, "plan": False},

@@ -28,6 +28,7 @@ ORDER = (
 )
 # An additional run, which is never copied to notebooks/: 09 on a recording from a person.
 REAL_ECG = "09_predict_real_ecg"
+LONGEST = ("06_table1", "07_latent_space")  # of the notebooks without a training
 # Kernel messages would interrupt the progress lines.
 QUIET = {"progress_bar": False, "extra_arguments": ["--log-level=50"]}
 
@@ -72,7 +73,8 @@ def run_all(
         say(f"[{len(done)}/{len(names)}] {name}: done in {seconds:.0f} s")
 
     folder.mkdir(parents=True, exist_ok=True)
-    workers.run_all(((_run, name, parameters, folder) for name in names), workers.Workers(jobs=jobs), folder, finished)
+    order = names if jobs == 1 else sorted(names, key=lambda name: name not in LONGEST)  # the longest first
+    workers.run_all(((_run, name, parameters, folder) for name in order), workers.Workers(jobs=jobs), folder, finished)
     return [folder / f"{name}.ipynb" for name in names]
 
 
