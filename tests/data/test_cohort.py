@@ -57,7 +57,7 @@ def silent(line: str) -> None:
 
 
 def test_the_demo_cohort_has_the_fingerprint_of_the_published_results():
-    assert open_cohort.fingerprint(configuration.load("demo")).startswith("60ab351f3ac77ae3")
+    assert open_cohort.fingerprint(configuration.load("demo")).startswith("c4a6b5e34f0dc7d0")
 
 
 def test_a_finished_store_is_opened_and_not_built_again(runs, monkeypatch):
