@@ -14,8 +14,8 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 # Runs in minutes on a laptop: small models, coarser inputs, a higher learning rate for fewer updates.
 DEMO = flatten(
     {
-        # 2,412 participants for training, 804 for validation, 2,010 for the test; more cases than in UK Biobank.
-        "synthetic": {"participants": 5_226, "split": (6, 2, 5), "file_participants": 60}
+        # 2,424 participants for training, 606 for validation, 2,020 for the test; more cases than in UK Biobank.
+        "synthetic": {"participants": 5_050, "split": (12, 3, 10), "file_participants": 60}
         | {"slices": 3, "rows": 96, "columns": 88}
         | {"prevalence_i21": 0.10, "prevalence_i42": 0.08, "prevalence_i48": 0.12, "prevalence_i50": 0.10},
         "store": {"clip_frames": 25, "clip_size": 56},
@@ -31,7 +31,7 @@ DEMO = flatten(
         | {"lr": 2e-3, "epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2, "batch": 32},
         "cmr_training": {"lr": 1.5e-3, "epochs": 5, "steps_per_epoch": 160, "warmup_epochs": 1, "batch": 32}
         | {"disease_steps_per_epoch": 40, "disease_lr": 5e-4},
-        "align": {"lr": 1e-3, "epochs": 4, "steps_per_epoch": 64, "warmup_epochs": 1, "batch": 32},
+        "align": {"lr": 1e-3, "epochs": 4, "steps_per_epoch": 128, "warmup_epochs": 1, "batch": 16},
         "third_stage": {"lr": 1e-4, "epochs": 2, "steps_per_epoch": 30, "warmup_epochs": 0, "batch": 32},
         "cmr_resnet": {"width": 16, "layers": (1, 1, 1, 1), "stem": "deep"},
         "cmr_vit": {"patch": 8, "width": 64, "depth": 2, "heads": 2, "dropout": 0.0},
@@ -50,7 +50,7 @@ STUDY = DEMO | flatten(
         "mae": {"epochs": 20, "steps_per_epoch": 500, "warmup_epochs": 4},
         "cmr_training": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2}
         | {"disease_steps_per_epoch": 0, "disease_lr": 8e-5},
-        "align": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2},
+        "align": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2, "batch": 32},
         "cmae": {"epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2},
         "variants": {"patch_samples": (50, 100, 200), "widths": (32, 64, 128), "heads": (1, 2, 4), "depths": (1, 2, 4)}
         | {"seeds": 3},
