@@ -13,6 +13,7 @@ from eccl_lib.evaluation import features, run_summary
 from eccl_lib.evaluation.features import Latent
 from eccl_lib.io.progress import Log
 from eccl_lib.metrics import embedding
+from eccl_lib.metrics.scores import retrieval
 from eccl_lib.pipeline import stages
 from eccl_lib.training.runs import Run
 
@@ -39,11 +40,13 @@ def modality_silhouette(latent: Latent) -> float:
 
 
 def fig2a(before: Latent, after: Latent, seed: int) -> Figure:
-    """Fig. 2a: t-SNE of ECG and CMR embeddings before and after alignment, with silhouettes."""
+    """Fig. 2a: t-SNE of ECG and CMR embeddings before and after alignment, with silhouettes and retrieval."""
     points, scores = [], {}
     for when, latent in (("before", before), ("after", after)):
         points += embedding.tsne(latent.z_ecg, latent.z_cmr, seed=seed)
-        scores[when] = run_summary.modality_gap(*_stacked(latent))
+        rank = retrieval(latent.z_ecg, latent.z_cmr)["median_rank"]
+        match = f"median rank of the matching CMR {rank:.0f} of {len(latent.z_ecg):,}"
+        scores[when] = f"{run_summary.modality_gap(*_stacked(latent))}\n{match}"
     return figures.fig2a_latent(*points, scores)
 
 

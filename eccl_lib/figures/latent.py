@@ -11,6 +11,7 @@ from eccl_lib.figures.colours import BLUE, ORANGE, PALE, VERMILION
 from eccl_lib.figures.style import footer, hide_ticks, new_figure, signed, styled, task_title
 
 MOST_SHOWN = 600  # rows and columns of a matrix; with more, a cell would be smaller than a printed dot
+MOST_LINES = 100  # between matching points; more would hide each other
 
 
 @styled
@@ -59,16 +60,30 @@ def fig2a_latent(
     fig = new_figure(height=3.5)
     panels = {"before alignment": (before_ecg, before_cmr), "after alignment": (after_ecg, after_cmr)}
     for ax, (title, (ecg, cmr)) in zip(fig.subplots(1, 2), panels.items(), strict=True):
-        ax.plot([ecg[:, 0], cmr[:, 0]], [ecg[:, 1], cmr[:, 1]], color=PALE, linewidth=0.5, zorder=1)
+        some = np.unique(np.linspace(0, len(ecg) - 1, min(len(ecg), MOST_LINES)).astype(int))
+        ax.plot([ecg[some, 0], cmr[some, 0]], [ecg[some, 1], cmr[some, 1]], color=PALE, linewidth=0.5, zorder=1)
         for xy, colour, marker, name in ((ecg, BLUE, "o", "ECG"), (cmr, ORANGE, "^", "CMR")):
-            style = {"color": colour, "marker": marker, "s": 20, "alpha": 0.75, "linewidth": 0, "zorder": 2}
+            style = {
+                "color": colour,
+                "marker": marker,
+                "s": _area(20, len(xy)),
+                "alpha": 0.75,
+                "linewidth": 0,
+                "zorder": 2,
+            }
             sns.scatterplot(x=xy[:, 0], y=xy[:, 1], label=name, legend=False, ax=ax, **style)
         ax.set_title(_with_score(title, scores.get(title.split()[0])))
         ax.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
         hide_ticks(ax)
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    footer(fig, f"n = {len(ecg):,} test participants; grey line: ECG and CMR of the same participant")
+    lines = f"grey line: ECG and CMR of the same participant ({len(some)} shown)"
+    footer(fig, f"n = {len(ecg):,} test participants; {lines}")
     return fig
+
+
+def _area(largest: float, points: int) -> float:
+    """Area of a marker in points squared: smaller for many points, so that they do not cover each other."""
+    return largest * float(np.clip(400 / max(points, 1), 0.15, 1))
 
 
 def _with_score(title: str, score: str | None) -> str:
@@ -115,8 +130,8 @@ def _before_after(axes, before, after, positive, scores: Mapping[str, str], *, n
     """Scatter plots before and after alignment. before, after: (n, 2); positive: (n,). named: show panel titles."""
     positive = np.asarray(positive, bool)
     for ax, when, xy in zip(axes, ("before", "after"), (before, after), strict=True):
-        controls = {"color": VERMILION, "marker": "o", "s": 14, "alpha": 0.55, "linewidth": 0}
-        cases = {"color": BLUE, "marker": "D", "s": 30, "edgecolor": "white", "linewidth": 0.5}
+        controls = {"color": VERMILION, "marker": "o", "s": _area(14, len(xy)), "alpha": 0.55, "linewidth": 0}
+        cases = {"color": BLUE, "marker": "D", "s": _area(30, len(xy)), "edgecolor": "white", "linewidth": 0.5}
         for chosen, name, style in (
             (~positive, "without the diagnosis", controls),
             (positive, "with the diagnosis", cases),

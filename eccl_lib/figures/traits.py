@@ -26,11 +26,13 @@ def fig2b_patches_and_size(points: pd.DataFrame, *, n: int) -> Figure:
     """Mean Pearson r against the number of ECG patches and against width and depth of the ViT (Fig. 2b).
 
     points: one row per encoder and seed, columns panel, tokens, width, depth, parameters, seconds, r, mean, low, high.
-    n: test participants.
+    n: test participants. A panel whose factor has a single value is left out.
     """
+    varied = [name for name, rows in points.groupby("panel") if rows[FACTORS[name][0]].nunique() > 1]
+    panels = {name: factor for name, factor in FACTORS.items() if name in varied or not varied}
     fig = new_figure(height=2.9)
-    axes = fig.subplots(1, len(FACTORS), sharey=True)
-    for ax, (panel, (column, name, title)) in zip(axes, FACTORS.items(), strict=True):
+    axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (panel, (column, name, title)) in zip(axes, panels.items(), strict=True):
         rows = points[points["panel"] == panel].sort_values(column)
         for x, (_value, seeds) in enumerate(rows.groupby(column)):
             first = seeds.iloc[0]
