@@ -75,7 +75,8 @@ def fig2a_latent(
         ax.set_title(_with_score(title, scores.get(title.split()[0])))
         ax.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
         hide_ticks(ax)
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    scale = (20 / _area(20, len(ecg))) ** 0.5  # markers of the legend have their full size
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, markerscale=scale)
     lines = f"grey line: ECG and CMR of the same participant ({len(some)} shown)"
     footer(fig, f"n = {len(ecg):,} test participants; {lines}")
     return fig
@@ -101,7 +102,8 @@ def fig2d_umap(
     fig = new_figure(height=3.5)
     _before_after(fig.subplots(1, 2), before, after, positive, scores or {})
     fig.suptitle(task_title(disease), x=0.01, ha="left", fontsize=9.5, fontweight="bold")
-    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    scale = (14 / _area(14, len(positive))) ** 0.5
+    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, markerscale=scale)
     footer(fig, f"n = {len(positive):,} test participants, {int(np.sum(positive))} with the diagnosis")
     return fig
 
@@ -121,7 +123,8 @@ def umap_diseases(
         title = f"{task_title(code)}, {int(np.sum(positive))} cases"
         row.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
         _before_after(row.subplots(1, 2), before, after, positive, (scores or {}).get(code, {}), named=row is rows[0])
-    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    scale = (14 / _area(14, len(positive))) ** 0.5
+    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, markerscale=scale)
     footer(fig, f"n = {len(positive):,} test participants; each row uses the encoders trained for its disease")
     return fig
 

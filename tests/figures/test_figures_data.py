@@ -179,6 +179,7 @@ def fig2b_points():
     rows = [("patches", 600, 85.1e6, 768, 12, 26_000, seed, 0.4 + seed / 100, 0.41, 0.3, 0.5) for seed in (0, 1, 2)]
     rows += [("patches", 120, 85.3e6, 768, 12, 900, seed, 0.3, 0.3, 0.2, 0.4) for seed in (0, 1, 2)]
     rows += [("width", 600, 0.115e6, 32, 12, 7000, 0, 0.38, 0.38, 0.3, 0.5)]
+    rows += [("width", 600, 0.45e6, 64, 12, 7000, 0, 0.38, 0.38, 0.3, 0.5)]
     rows += [("depth", 600, 5.4e6, 768, 6, 42.4, 0, 0.35, 0.35, 0.3, 0.4)]
     return pd.DataFrame(rows, columns=columns)
 
@@ -187,7 +188,7 @@ def test_fig2b_labels_each_point_and_joins_no_points():
     figure = figures.fig2b_patches_and_size(fig2b_points(), n=N)
     labels = [[label.get_text().split("\n") for label in ax.get_xticklabels()] for ax in figure.axes]
     assert labels[0] == [["120", "85 M", "15.0 min"], ["600", "85 M", "7.2 h"]]
-    assert labels[1:] == [[["32", "0.12 M", "1.9 h"]], [["6", "5.4 M", "42 s"]]]
+    assert labels[1:] == [[["32", "0.12 M", "1.9 h"], ["64", "0.45 M", "1.9 h"]]]  # one depth: no panel
     patches = figure.axes[0]
     assert [bar.lines[0].get_ydata().tolist() for bar in patches.containers] == [[0.3], [0.41]]
     assert patches.collections[0].get_offsets()[:, 1].tolist() == [0.3, 0.3, 0.3]
