@@ -87,15 +87,17 @@ def predict(config: Config, data: Cohort, features: np.ndarray) -> dict[str, np.
     targets = {key: build_targets(task, data.labels, data.traits, splits[0]) for key, task in TASKS.items()}
     standard = np.column_stack([np.nan_to_num(each.standardize().numpy()) for each in targets.values()])
     scores = np.split(ridge(features, standard, *splits[:2]), np.cumsum([t.task.outputs for t in targets.values()]), 1)
-    return {key: _finished(targets[key], score, *splits[1:]) for key, score in zip(targets, scores, strict=False)}
+    fitted, test = np.concatenate(splits[:2]), splits[2]
+    return {key: _finished(targets[key], score, fitted, test) for key, score in zip(targets, scores, strict=False)}
 
 
-def _finished(targets: Targets, scores: np.ndarray, val: np.ndarray, test: np.ndarray) -> np.ndarray:
+def _finished(targets: Targets, scores: np.ndarray, fitted: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Standardised scores of the test rows in the task's units; a disease is calibrated on the ``fitted`` rows."""
     if not targets.task.is_disease:
         return targets.to_units(scores[test])
     from sklearn.linear_model import LogisticRegression
 
-    calibration = LogisticRegression(C=np.inf).fit(scores[val], targets.values[val, 0] > 0.5)  # Platt scaling
+    calibration = LogisticRegression(C=np.inf).fit(scores[fitted], targets.values[fitted, 0] > 0.5)  # Platt scaling
     return calibration.decision_function(scores[test])[:, None]
 
 

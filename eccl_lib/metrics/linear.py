@@ -4,6 +4,7 @@ import numpy as np
 
 PENALTIES = 10.0 ** np.arange(0, 5.5, 0.5)
 SQUARED = 25  # leading principal components that also enter as squares; ours
+LARGEST = 5.0  # standardised features are cut at this many standard deviations: one outlier must not move a fit; ours
 
 
 def ridge(features: np.ndarray, targets: np.ndarray, train: np.ndarray, val: np.ndarray) -> np.ndarray:
@@ -21,7 +22,7 @@ def ridge(features: np.ndarray, targets: np.ndarray, train: np.ndarray, val: np.
 def expand(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Principal components of the standardised features, partly whitened, and squares of the leading ones."""
     mean, spread = features[train].mean(axis=0), features[train].std(axis=0)
-    x = (features - mean) / np.where(spread > 1e-9, spread, 1)
+    x = np.clip((features - mean) / np.where(spread > 1e-9, spread, 1), -LARGEST, LARGEST)
     _, size, axes = np.linalg.svd(x[train], full_matrices=False)
     keep = size > 1e-3 * size[0]
     parts = x @ axes[keep].T / (size[keep] / np.sqrt(len(train))) ** 0.8

@@ -37,6 +37,26 @@ def test_only_targets_that_depend_on_sex_and_age_are_predicted():
     assert r[[0, 81]].min() > 0.95 and abs(r[5]) < 0.2
 
 
+def test_a_weak_feature_never_predicts_the_opposite():
+    """With few cases in the validation set, a calibration on it alone could have a negative slope."""
+    for seed in range(12):
+        data = cohort(seed)
+        data.labels[:, 1] = np.random.default_rng(seed).random(900) < np.where(data.table["sex"] == "male", 0.1, 0.05)
+        features = (data.table["sex"].to_numpy() == "male").astype(float)[:, None]
+        predicted = controls.predict(None, data, features)["I42"][:, 0]
+        male = features[data.index("test"), 0] > 0
+        assert predicted[male].mean() > predicted[~male].mean(), seed
+
+
+def test_one_outlier_does_not_move_a_prediction_beyond_the_cut():
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((1000, 4))
+    y = x[:, :1] + 0.1 * generator.standard_normal((1000, 1))
+    x[900, 0] = 1e6
+    predicted = ridge(x, y, np.arange(600), np.arange(600, 800))
+    assert abs(predicted[900, 0]) < 10
+
+
 def test_test_participants_do_not_change_the_fit():
     data, other = cohort(), cohort()
     other.labels[700:] = ~other.labels[700:]
