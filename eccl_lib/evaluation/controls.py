@@ -97,6 +97,8 @@ def _finished(targets: Targets, scores: np.ndarray, fitted: np.ndarray, test: np
         return targets.to_units(scores[test])
     from sklearn.linear_model import LogisticRegression
 
+    # The scores of a strong penalty have a small range, on which the solver would stop at once.
+    scores = (scores - scores[fitted].mean()) / max(scores[fitted].std(), 1e-12)
     calibration = LogisticRegression(C=np.inf).fit(scores[fitted], targets.values[fitted, 0] > 0.5)  # Platt scaling
     return calibration.decision_function(scores[test])[:, None]
 

@@ -48,6 +48,18 @@ def test_a_weak_feature_never_predicts_the_opposite():
         assert predicted[male].mean() > predicted[~male].mean(), seed
 
 
+def test_the_calibration_keeps_the_order_of_the_ridge_scores():
+    data = cohort()
+    data.labels[:, 1] = np.random.default_rng(3).random(900) < 0.075
+    x = controls.demographics(None, data)
+    splits = [data.index(name) for name in ("train", "val", "test")]
+    scores_of_ridge = ridge(x, data.labels[:, 1:2].astype(float), *splits[:2])[splits[2], 0]
+    predicted = controls.predict(None, data, x)["I42"][:, 0]
+    order = np.argsort(scores_of_ridge)
+    assert np.array_equal(order, np.argsort(predicted)) or np.array_equal(order, np.argsort(predicted)[::-1])
+    assert np.ptp(predicted) > 0.01  # a real slope, not the solver's first step
+
+
 def test_one_outlier_does_not_move_a_prediction_beyond_the_cut():
     generator = np.random.default_rng(0)
     x = generator.standard_normal((1000, 4))
