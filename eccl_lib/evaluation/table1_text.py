@@ -65,20 +65,30 @@ def published_cell(row: str, task: str) -> str:
 
 
 def retrieval_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """retrieval.csv as a table with one column each for before and after alignment: mean (95 % interval)."""
-    text = [f"{mean:.2f} ({low:.2f} to {high:.2f})" for mean, low, high in frame[["mean", "low", "high"]].to_numpy()]
-    frame = frame.assign(value=text, chance=frame["chance"].round(3))
+    """retrieval.csv as a table with one column each for before and after alignment: mean (95 % interval).
+
+    Ranks are whole numbers, recalls per cent.
+    """
+
+    def text(row: pd.Series, columns: tuple[str, ...]) -> list[str]:
+        rank = row["metric"] == "median rank"
+        return [f"{row[name]:,.0f}" if rank else f"{row[name]:.2%}" for name in columns]
+
+    values = ["{} ({} to {})".format(*text(row, ("mean", "low", "high"))) for _, row in frame.iterrows()]
+    chances = [text(row, ("chance",))[0] for _, row in frame.iterrows()]
+    frame = frame.assign(value=values, chance=chances)
     index = ["task", "direction", "metric", "chance"]
     order = pd.MultiIndex.from_frame(frame[index].drop_duplicates())
     return frame.pivot(index=index, columns="when", values="value").loc[order, ["before", "after"]]
 
 
 def wins_table(differences: pd.DataFrame) -> pd.DataFrame:
-    """Per compared row: number of tasks with ECCL higher, and number of these significant after Holm correction."""
-    higher = differences["difference"] > 0
-    counts = differences.assign(higher=higher, significant=higher & (differences["p_holm"] < 0.05))
-    table = counts.groupby("other", sort=False)[["higher", "significant"]].sum()
-    return table.set_axis(["tasks with ECCL higher", "of these p < 0.05 (Holm)"], axis=1)
+    """Per compared row: tasks with ECCL higher, and tasks with ECCL significantly higher and lower (Holm)."""
+    higher, certain = differences["difference"] > 0, differences["p_holm"] < 0.05
+    counts = differences.assign(higher=higher, above=higher & certain, below=~higher & certain)
+    table = counts.groupby("other", sort=False)[["higher", "above", "below"]].sum()
+    names = ["tasks with ECCL higher", "higher, p < 0.05 (Holm)", "lower, p < 0.05 (Holm)"]
+    return table.set_axis(names, axis=1)
 
 
 def section(folder: Path) -> str:

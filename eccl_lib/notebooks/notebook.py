@@ -38,7 +38,14 @@ def start(*, scale: str, cohort: str, disease: str, seed: int, overrides: dict[s
         _check_additional(more)
     except ConfigError as error:
         raise ConfigError(str(error)) from None  # short traceback: the message is enough
+    _show_whole_sentences()
     return loaded
+
+
+def _show_whole_sentences() -> None:
+    import pandas as pd
+
+    pd.set_option("display.max_colwidth", 120)  # by default a table cuts texts at 50 characters
 
 
 def _check_additional(more: dict[str, Any]) -> None:

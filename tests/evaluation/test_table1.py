@@ -360,11 +360,11 @@ def test_retrieval_table_has_before_and_after_in_columns(written):
     table = table1_text.retrieval_table(frame)
     assert list(table) == ["before", "after"] and len(table) == len(frame) / 2
     first = frame[(frame["task"] == "I48") & (frame["metric"] == "median rank") & (frame["when"] == "after")].iloc[0]
-    text = f"{first['mean']:.2f} ({first['low']:.2f} to {first['high']:.2f})"
+    text = f"{first['mean']:,.0f} ({first['low']:,.0f} to {first['high']:,.0f})"
     assert table["after"].xs(("I48", first["direction"], "median rank"), level=[0, 1, 2]).item() == text
 
 
 def test_wins_count_tasks_with_a_higher_score_and_with_significance():
     frame = pd.DataFrame({"other": ["A", "A", "A", "B"], "difference": [0.1, 0.2, -0.3, -0.1]})
     table = table1_text.wins_table(frame.assign(p_holm=[0.01, 0.2, 0.01, 0.9]))
-    assert table.loc["A"].tolist() == [2, 1] and table.loc["B"].tolist() == [0, 0]
+    assert table.loc["A"].tolist() == [2, 1, 1] and table.loc["B"].tolist() == [0, 0, 0]
