@@ -131,7 +131,7 @@ def differences_forest(differences: pd.DataFrame, *, n: int, seeds: int) -> Figu
         ax.set_xlabel(f"difference\nin {score_name(task).replace('Pearson ', '')}", fontsize=8)
         ax.tick_params(axis="x", labelsize=SMALL)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=3))
-        ax.margins(x=0.12)
+        ax.margins(x=0.25)  # room for the p-values
     axes[0].set_yticks(range(len(others)), others, fontsize=8)
     axes[0].set_ylim(len(others) - 0.5, -0.7)
     marks = {f"p < {ALPHA:g}": (BLUE, BLUE), f"p \N{GREATER-THAN OR EQUAL TO} {ALPHA:g}": (BLACK, "white")}

@@ -58,7 +58,7 @@ class StageCurves:
 def training_stages(stages: Sequence[StageCurves]) -> Figure:
     """Training loss and validation score of all stages: one thin line per run, a dot at the best epoch."""
     rows = -(-len(stages) // COLUMNS)
-    fig = new_figure(height=1.24 * rows + 0.7)
+    fig = new_figure(height=1.36 * rows + 0.7)
     pages = np.atleast_1d(fig.subfigures(rows, COLUMNS, wspace=0.04)).ravel()
     for page, stage in zip(pages, stages, strict=False):
         page.suptitle(stage.title, x=0.02, ha="left", fontsize=8.5, fontweight="bold")
