@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from eccl_lib.config.schema import Config
 
 TRAININGS = ("mae", "cmr_training", "align", "third_stage", "cmae")
-MAY_BE_ZERO = {"seed", "warmup_epochs", "patience", "views", "steps_per_epoch", "file_participants"}
-MAY_BE_ZERO |= {"disease_steps_per_epoch"}
+MAY_BE_ZERO = {"seed", "patience", "views", "steps_per_epoch", "disease_steps_per_epoch", "file_participants"}
 
 Rule = tuple[str, bool, str]  # the dotted parameter, whether it is in range, what it must be
 
@@ -38,8 +37,9 @@ def _kinds(config: Config) -> Iterator[Rule]:
         for field in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
             key, name, value = field.name, f"{section}.{field.name}", getattr(part, field.name)
             numbers = value if isinstance(value, tuple) else (value,)
-            if key not in MAY_BE_ZERO and all(type(n) is int for n in numbers):
-                yield name, all(n >= 1 for n in numbers), "1 or more"
+            if key != "warmup_epochs" and all(type(n) is int for n in numbers):
+                least = 0 if key in MAY_BE_ZERO else 1
+                yield name, all(n >= least for n in numbers), f"{least} or more"
             if key.endswith(("_probability", "dropout", "drop_path")):
                 yield name, 0 <= value <= 1, "between 0 and 1"
             if key in ("temperature", "triplet_margin", "lr", "disease_lr", "ecg_gain"):
@@ -54,7 +54,6 @@ def _cohort(config: Config) -> Iterator[Rule]:
     synthetic = config.synthetic
     yield "synthetic.participants", synthetic.participants >= 30, "30 or more; rare diseases need many more"
     yield "synthetic.slices", synthetic.slices <= 20, "between 1 and 20"
-    yield "synthetic.file_participants", synthetic.file_participants >= 0, "0 or more"
     yield "synthetic.split", len(synthetic.split) == 3, "three numbers: parts of train, validation and test"
     for field in dataclasses.fields(synthetic):
         if field.name.startswith("prevalence_"):
@@ -68,11 +67,9 @@ def _trainings(config: Config) -> Iterator[Rule]:
         at_most = f"between 0 and {section}.epochs ({part.epochs})"
         yield f"{section}.warmup_epochs", 0 <= part.warmup_epochs <= part.epochs, at_most
         yield f"{section}.batch", part.batch >= 2, "2 or more"
-        yield f"{section}.steps_per_epoch", part.steps_per_epoch >= 0, "0 or more"
     for name in ("mae.start_from", "cmr_training.start_from"):
         known = re.fullmatch("([0-9a-f]{8})?", value_of(config, name)) is not None
         yield name, known, "the last 8 characters of a finished run's folder, such as 60ab351f"
-    yield "align.views", config.align.views >= 0, "0 or more"
     yield "mae.mask_ratio", 0 < config.mae.mask_ratio < 1, "between 0 and 1"
     yield "mae.correlation_weight", 0 <= config.mae.correlation_weight <= 1, "between 0 and 1"
 

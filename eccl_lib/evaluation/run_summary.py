@@ -12,13 +12,12 @@ from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.metrics import bootstrap, delong, embedding, scores
 from eccl_lib.training.runs import Run
 
-DRAWS = 2000  # bootstrap draws of participants for one run; ours
 SCORES = ("AUC", "mean r")  # metrics for which higher is better; the other metrics are errors
 # Global traits, without the values of single segments.
 OVERVIEW = tuple(t.short_name for t in TRAITS if "_AHA_" not in t.short_name and not t.short_name[-1].isdigit())
 
 
-def interval(run: Run, draws: int = DRAWS) -> tuple[float, float, float]:
+def interval(run: Run, draws: int = bootstrap.DRAWS) -> tuple[float, float, float]:
     """Test score of a run with its 95 % interval over participants: score, low, high.
 
     AUC: DeLong on the logit scale. Mean r: bootstrap with ``draws`` draws.
@@ -42,7 +41,7 @@ def summary(runs: Mapping[str, Run]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("run").round(3)
 
 
-def traits(run: Run, draws: int = DRAWS) -> pd.DataFrame:
+def traits(run: Run, draws: int = bootstrap.DRAWS) -> pd.DataFrame:
     """One row per trait: short_name, group, unit, r, low, high (95 % interval over test participants), n."""
     measured, predicted = measured_and_predicted(run)
     low, high = bootstrap.percentile(bootstrap.r_draws(predicted[None], measured, draws))

@@ -149,3 +149,12 @@ def test_one_store_of_a_users_files_serves_demo_study_and_paper():
     assert stores == {load("paper").store}
     assert load("demo").store.clip_size == 56
     assert load("authors", cohort="ukb").store.slice_choice == "rv_max"
+
+
+@pytest.mark.parametrize(
+    "name", ["cmr_training.disease_steps_per_epoch", "mae.steps_per_epoch", "align.views", "align.patience"]
+)
+def test_a_number_that_may_be_zero_is_not_negative(name):
+    assert load("demo", overrides={name: 0})
+    with pytest.raises(ConfigError, match=f"{name} is -1; it must be 0 or more"):
+        load("demo", overrides={name: -1})
