@@ -24,7 +24,7 @@ COMMANDS = {
     "cohort": ("cohort", "Build or open a cohort and print its size."),
     "train": ("train", "Train one stage or one row of Table 1."),
     "table1": ("table1", "Train all cells of Table 1."),
-    "study": ("study", "Train Table 1's traits column at study scale."),
+    "study": ("study", "Train Table 1 at study scale with five seeds."),
     "plan": ("plan", "Estimate time and memory before training."),
     "withdraw": ("withdraw", "Remove withdrawn participants from all stores and results."),
     "privacy": ("privacy", "Check the repository for participants' data."),

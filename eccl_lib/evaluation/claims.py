@@ -14,7 +14,7 @@ from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import TASKS
 
 RELEVANT = 0.005  # AUC or r; a smaller difference is of no practical importance; fixed in docs/study.md
-HOLDS, FAILS, OPEN, LOCKED = "holds", "does not hold", "not decided", "needs UK Biobank"
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 TRAITS = ("traits",)
 
 

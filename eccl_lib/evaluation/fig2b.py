@@ -58,11 +58,14 @@ def compare(config: Config, log: Log = print) -> pd.DataFrame:
     seconds: CPU time of both stages of the ECG, mean over seeds. seed, r: of this seed. mean, low, high: over seeds,
     with the 95 % interval over test participants and seeds.
     """
-    data = open_cohort.load(config, log)
-    return pd.concat([_point(panel, point, data) for panel, point in plan(config)], ignore_index=True)
+    data, planned = open_cohort.load(config, log), plan(config)
+    points = {point: _point(point, data) for point in dict.fromkeys(point for _, point in planned)}
+    parts = [points[point].assign(panel=panel) for panel, point in planned]
+    columns = ["panel", *points[planned[0][1]].columns]
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
-def _point(panel: str, config: Config, data: cohort.Cohort) -> pd.DataFrame:
+def _point(config: Config, data: cohort.Cohort) -> pd.DataFrame:
     runs = [expected(own, "eccl", data) for own in _of_all_seeds(config)]
     pretrained = [expected(own, "pretrain_ecg", data) for own in _of_all_seeds(config)]
     scores = np.array([run.metrics["test"] for run in runs])
@@ -70,7 +73,7 @@ def _point(panel: str, config: Config, data: cohort.Cohort) -> pd.DataFrame:
     drawn = np.stack([bootstrap.mean_r_draws(predicted[None], measured, DRAWS) for measured, predicted in pairs])
     interval = comparison.over_participants_and_seeds(scores, drawn)
     samples = 10 * config.view.ecg_rate
-    size = {"panel": panel, "tokens": int(np.prod(grid(config.ecg, samples)))}
+    size = {"tokens": int(np.prod(grid(config.ecg, samples)))}
     size["parameters"] = round(1e6 * parameters_in_millions(on_meta(EcgEncoder, config.ecg, samples)))
     size |= {"width": config.ecg.width, "depth": config.ecg.depth}
     size["seconds"] = float(sum(run.timing["cpu_seconds"] for run in (*runs, *pretrained))) / len(runs)
