@@ -43,6 +43,36 @@ def bank_loss(z_ecg: Tensor, bank: Tensor, own: Tensor, temperature: float | Ten
     return 0.5 * F.cross_entropy(logits, own) + 0.5 * cmr_loss(logits[:, own])
 
 
+def siglip_loss(z_ecg: Tensor, z_cmr: Tensor, temperature: float | Tensor, bias: float | Tensor) -> Tensor:
+    """Sigmoid loss (SigLIP, Zhai et al. 2023): each pair is classified as matching or not; mean over the ECGs.
+
+    z_ecg, z_cmr: (B, D), unit norm; bias: added to every logit.
+    """
+    logits = similarity(z_ecg, z_cmr, temperature) + bias
+    matches = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    return F.softplus(torch.where(matches, -logits, logits)).sum() / len(logits)
+
+
+def soft_clip_loss(z_ecg: Tensor, z_cmr: Tensor, temperature: float | Tensor, target: Tensor) -> Tensor:
+    """CLIP loss (Eq. 3) with soft targets: an ECG may match the CMRs of similar hearts.
+
+    z_ecg, z_cmr: (B, D), unit norm; target: (B, B), each row a distribution over the batch. The identity gives
+    ``clip_loss``.
+    """
+    logits = similarity(z_ecg, z_cmr, temperature)
+    return 0.5 * F.cross_entropy(logits, target) + 0.5 * F.cross_entropy(logits.T, target)
+
+
+def similar_hearts(traits: Tensor, width: float) -> Tensor:
+    """Soft targets: softmax of minus the mean squared difference of traits over ``width``.
+
+    traits: (B, 82), z-scored; NaN is a missing trait and counts as the mean. Returns (B, B).
+    """
+    filled = torch.nan_to_num(traits)
+    distance = _distances(filled, filled).square() / traits.shape[1]
+    return torch.softmax(-distance / width, dim=1)
+
+
 def trait_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean squared error over the measured traits (Eq. 4).
 

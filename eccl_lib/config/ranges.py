@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from eccl_lib.config.schema import Config
 
 TRAININGS = ("mae", "cmr_training", "align", "third_stage", "cmae")
-MAY_BE_ZERO = {"seed", "patience", "views", "steps_per_epoch", "disease_steps_per_epoch", "file_participants"}
+MAY_BE_ZERO = {
+    "seed",
+    "patience",
+    "views",
+    "participants",
+    "steps_per_epoch",
+    "disease_steps_per_epoch",
+    "file_participants",
+}
 
 Rule = tuple[str, bool, str]  # the dotted parameter, whether it is in range, what it must be
 
@@ -42,7 +50,7 @@ def _kinds(config: Config) -> Iterator[Rule]:
                 yield name, all(n >= least for n in numbers), f"{least} or more"
             if key.endswith(("_probability", "dropout", "drop_path")):
                 yield name, 0 <= value <= 1, "between 0 and 1"
-            if key in ("temperature", "triplet_margin", "lr", "disease_lr", "ecg_gain"):
+            if key in ("temperature", "triplet_margin", "lr", "disease_lr", "ecg_gain", "soft_width"):
                 yield name, value > 0, "above 0"
 
 
@@ -70,6 +78,9 @@ def _trainings(config: Config) -> Iterator[Rule]:
     for name in ("mae.start_from", "cmr_training.start_from"):
         known = re.fullmatch("([0-9a-f]{8})?", value_of(config, name)) is not None
         yield name, known, "the last 8 characters of a finished run's folder, such as 60ab351f"
+    plain = config.align.contrastive == "clip" or not config.align.bank
+    yield "align.contrastive", plain, "clip, the only loss that align.bank knows"
+    yield "align.auxiliary_weight", config.align.auxiliary_weight >= 0, "0 or more"
     yield "mae.mask_ratio", 0 < config.mae.mask_ratio < 1, "between 0 and 1"
     yield "mae.correlation_weight", 0 <= config.mae.correlation_weight <= 1, "between 0 and 1"
 

@@ -8,6 +8,7 @@ LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 Task = Literal["I21", "I42", "I48", "I50", "traits"]
 DISEASES = ("I21", "I42", "I48", "I50")
 TASKS = (*DISEASES, "traits")
+N_TRAITS = 82  # Sec. 3.1
 COHORTS = ("synthetic", "ukb")
 UNPAIRED = re.compile(r"(ecg|cmr)-(?!(?:synthetic|ukb)$)[a-z0-9_]{1,40}")  # name of a store of ECGs or of cines
 ARRAYS = ("ecg", "clips")
@@ -163,6 +164,12 @@ class AlignConfig(TrainingConfig):
     chunks: Literal["drawn", "fixed"] = "drawn"  # Sec. 3.1: random; fixed, in file order: authors' code
     views: int = option(0)  # number of augmented versions of each clip; each step draws one; 0: no augmentation
     bank: bool = option(False)  # CLIP loss against the CMR of all training participants, not only of the batch
+    contrastive: Literal["clip", "siglip", "soft"] = option("clip")  # Zhai et al. 2023; soft: targets by trait distance
+    soft_width: float = option(0.2)  # of ``soft``, in mean squared z-scores of traits; ours
+    auxiliary: Literal["none", "labels", "teachers"] = option("none")  # all traits and diseases as further targets
+    auxiliary_weight: float = option(1.0)  # ours
+    pooling: Literal["class", "mean"] = option("class")  # feature of the ViT: class token, or mean of the others
+    participants: int = option(0)  # training participants of this stage, drawn by the seed; 0: all
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from eccl_lib.config.method_schema import Arm, with_cmr
-from eccl_lib.config.schema import Config
+from eccl_lib.config.schema import DISEASES, N_TRAITS, Config
 from eccl_lib.config.seeds import seed_of
 from eccl_lib.models.cmae import CrossModalAutoencoder, EcgAutoencoder
 from eccl_lib.models.cmr_encoders import cmr_encoder
@@ -50,12 +50,14 @@ def new_ecg_model(config: Config, outputs: int, arm: Arm) -> Supervised | Aligne
             encoder, width = EcgAutoencoder(config.cmae, ecg_samples(config)).encoder, config.cmae.latent
         else:
             encoder, width = EcgEncoder(config.ecg, ecg_samples(config)), config.ecg.width
+            encoder.pooling = config.align.pooling
         model = Supervised(encoder, width, outputs)
         if arm.teacher is None:
             return model
         with torch.device("meta"):
             cmr_width = cmr_encoder(with_cmr(config, arm.teacher)).num_features
-        return Aligned(model, cmr_width, config.align, unit=arm.objective == "clip")
+        auxiliary = N_TRAITS + len(DISEASES) if config.align.auxiliary != "none" else 0
+        return Aligned(model, cmr_width, config.align, unit=arm.objective == "clip", auxiliary=auxiliary)
 
     return build_seeded(config, make)
 

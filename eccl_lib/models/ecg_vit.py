@@ -32,7 +32,12 @@ def vit_arguments(config: EcgEncoderConfig | CmrVitConfig, dropout: float | None
 
 
 class EcgEncoder(VisionTransformer):
-    """timm's ViT on one-channel "images" of 12 leads x T samples; its feature is the normalised class token."""
+    """timm's ViT on one-channel "images" of 12 leads x T samples; its feature is the normalised class token.
+
+    pooling: ``mean`` uses the mean of the other tokens instead.
+    """
+
+    pooling = "class"
 
     def __init__(self, config: EcgEncoderConfig, samples: int, dropout: float | None = None) -> None:
         image = {"img_size": (len(LEADS), samples), "in_chans": 1}
@@ -43,7 +48,8 @@ class EcgEncoder(VisionTransformer):
 
     def forward(self, ecg: Tensor) -> Tensor:
         """ecg: (B, 12, T) in [-1, 1]. Returns (B, D)."""
-        return self.forward_features(ecg[:, None])[:, 0]
+        tokens = self.forward_features(ecg[:, None])  # (B, 1 + L, D)
+        return tokens[:, 0] if self.pooling == "class" else tokens[:, 1:].mean(dim=1)
 
     def tokens(self, ecg: Tensor) -> Tensor:
         """Embedded patches with their positions, before attention. ecg: (B, 12, T). Returns (B, L, D)."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from eccl_lib.config.schema import AlignConfig
 
+SIGLIP_BIAS = -10.0  # initial bias of the sigmoid loss (Zhai et al. 2023)
 COLDEST = 0.01  # lower limit of a learned temperature, as in CLIP (Radford et al. 2021)
 
 
@@ -53,23 +54,33 @@ class Aligned(Supervised):
     """The ECG model of stage two: encoder, task head, both projections. The frozen CMR encoder is not part of it.
 
     unit: whether z has unit norm. The contrastive loss needs it; the triplet loss uses z as it is.
+    auxiliary: number of outputs of a second head, for further targets; 0: none.
     """
 
-    def __init__(self, supervised: Supervised, cmr_width: int, config: AlignConfig, *, unit: bool = True) -> None:
+    def __init__(
+        self, supervised: Supervised, cmr_width: int, config: AlignConfig, *, unit: bool = True, auxiliary: int = 0
+    ) -> None:
         super().__init__(supervised.encoder, supervised.head.in_features, supervised.head.out_features)
         self.head = supervised.head
         self.project_ecg = Projection(self.head.in_features, config.shared_width, unit=unit)
         self.project_cmr = Projection(cmr_width, config.shared_width, unit=unit)
         self.temperature = Temperature(config.temperature, learned=config.learn_temperature and unit)
+        self.auxiliary = nn.Linear(self.head.in_features, auxiliary) if auxiliary else None
+        if config.contrastive == "siglip":
+            self.bias = nn.Parameter(torch.tensor(SIGLIP_BIAS))
 
-    def forward_pair(self, ecg: Tensor, cmr_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """ecg: (B, 12, T); cmr_features: (B, D) from the frozen encoder. Returns logits, z_ecg, z_cmr."""
+    def forward_pair(self, ecg: Tensor, cmr_features: Tensor) -> tuple[Tensor, ...]:
+        """ecg: (B, 12, T); cmr_features: (B, D) from the frozen encoder. Returns logits, z_ecg, z_cmr.
+
+        With an auxiliary head, its outputs come after z_ecg.
+        """
         return *self.forward_ecg(ecg), self.project_cmr(cmr_features)
 
-    def forward_ecg(self, ecg: Tensor) -> tuple[Tensor, Tensor]:
-        """ecg: (B, 12, T). Returns logits and z_ecg."""
+    def forward_ecg(self, ecg: Tensor) -> tuple[Tensor, ...]:
+        """ecg: (B, 12, T). Returns logits, z_ecg and, with an auxiliary head, its outputs."""
         features = self.encoder(ecg)
-        return self.head(features), self.project_ecg(features)
+        outputs = self.head(features), self.project_ecg(features)
+        return outputs if self.auxiliary is None else (*outputs, self.auxiliary(features))
 
 
 def parameters_in_millions(module: nn.Module) -> float:

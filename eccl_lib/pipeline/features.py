@@ -43,6 +43,12 @@ def plain(config: Config, data: Cohort, run: Run) -> np.ndarray:
     return run.cached_array("features", partial(_plain, config, data, run))
 
 
+def head_outputs(config: Config, data: Cohort, run: Run) -> np.ndarray:
+    """Output of the run's head for every clip: a logit, or z-scored traits. Returns (N, outputs) float32."""
+    head = frozen_cmr_model(config, data, run).head.cpu()
+    return head(torch.from_numpy(plain(config, data, run))).numpy()
+
+
 def _plain(config: Config, data: Cohort, run: Run) -> np.ndarray:
     model, cines = frozen_cmr_model(config, data, run), CineDataset(data, config)
     return predict_in_batches(lambda rows: model.encoder(cines.of(rows)), np.arange(len(data)), source=cines)

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from eccl_lib.config.method_schema import Arm, Modality
-from eccl_lib.config.schema import Config, TrainingConfig
+from eccl_lib.config.schema import DISEASES, N_TRAITS, Config, TrainingConfig
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.models.build import new_autoencoder, new_cmr_model, new_ecg_model, new_pair
 from eccl_lib.models.ecg_vit import grid
 from eccl_lib.models.heads import Aligned, Supervised
+from eccl_lib.pipeline.extensions import ExtendedAlignmentStep, auxiliary_labels, has_extensions
 from eccl_lib.pipeline.steps import (
     OBJECTIVES,
     AutoencoderStep,
     CmrFeatures,
     CrossModalStep,
-    FeatureBankStep,
     MaskedAutoencoderStep,
     SupervisedStep,
 )
@@ -90,21 +90,25 @@ def ecg_job(
     model: Supervised | Aligned,
     features: np.ndarray | None,
     schedule: TrainingConfig | None = None,
+    auxiliary: np.ndarray | None = None,
 ) -> SupervisedJob:
     """Stage two (Sec. 2.2, Eq. 5), or the task alone where there are no features.
 
     features: (N, D) or (N, K, D) of the frozen CMR encoder. All ECG rows have the same schedule, ``config.align``.
+    auxiliary: (N, 86) targets of the auxiliary head, where the config has one.
     """
     ecgs, targets = EcgDataset(data, config), targets_of(config, data)
     if features is None:
         step = SupervisedStep(model, ecgs, targets)
     else:
         arguments = (model, ecgs, CmrFeatures(features, ecgs.device), targets, config.align)
-        if config.align.bank and arm.objective == "clip":
-            step = FeatureBankStep(*arguments, train=data.index("train"))
-        else:
-            step = OBJECTIVES[arm.objective](*arguments)
-    return SupervisedJob(model, step, schedule or config.align, (ecgs,), data, config.seed, targets)
+        step = OBJECTIVES[arm.objective](*arguments)
+        if arm.objective == "clip" and has_extensions(config.align):
+            if config.align.auxiliary == "labels":
+                auxiliary = auxiliary_labels(data)
+            step = ExtendedAlignmentStep(*arguments, data=data, auxiliary=auxiliary)
+    participants = config.align.participants
+    return SupervisedJob(model, step, schedule or config.align, (ecgs,), data, config.seed, targets, participants)
 
 
 def untrained_ecg_job(config: Config, arm: Arm, data: Cohort) -> SupervisedJob:
@@ -114,7 +118,8 @@ def untrained_ecg_job(config: Config, arm: Arm, data: Cohort) -> SupervisedJob:
         views = (config.align.views,) if config.align.views else ()
         shape = (len(data), *views, model.project_cmr.in_features)
         features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    return ecg_job(config, arm, data, model, features)
+    auxiliary = np.zeros((len(data), N_TRAITS + len(DISEASES)), np.float32)
+    return ecg_job(config, arm, data, model, features, auxiliary=auxiliary)
 
 
 class AutoencoderJob(ReconstructionJob):

@@ -15,13 +15,14 @@ from eccl_lib.config import command_line
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import fingerprint, load
 from eccl_lib.config.method_schema import Arm, with_cmr
-from eccl_lib.config.schema import ARRAYS, Config
+from eccl_lib.config.schema import ARRAYS, TASKS, Config
 from eccl_lib.data import open_cohort
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.progress import Log
 from eccl_lib.models.build import device, new_ecg_model
 from eccl_lib.models.heads import Supervised
 from eccl_lib.pipeline import features, jobs, trainer
+from eccl_lib.pipeline.extensions import auxiliary_predictions
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.weights import frozen, initial_weights_run, load_initial_weights
 from eccl_lib.tasks import targets_of
@@ -184,8 +185,17 @@ def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:
     """Parents of stage two: the pre-trained ECG encoder and the features of the CMR encoder, where the row has them."""
     names = {"none": (), "mae": ("pretrain_ecg",), "cmae": ("pretrain_pair",)}[own.arm.pretraining]
     parents = tuple(spec(own.config, name) for name in names)
-    teacher = own.arm.teacher
-    return (*parents, spec(with_cmr(own.config, teacher), "cmr_features")) if teacher else parents
+    if not own.arm.teacher:
+        return parents
+    config = with_cmr(own.config, own.arm.teacher)
+    others = (spec(replace(config, disease=task), "cmr_features") for task in TASKS if task != config.disease)
+    auxiliary = tuple(others) if _has_teachers(own) else ()
+    return (*parents, *auxiliary, spec(config, "cmr_features"))
+
+
+def _has_teachers(own: RunSpec) -> bool:
+    """Whether the CMR models of all tasks give auxiliary targets."""
+    return own.config.align.auxiliary == "teachers" and own.arm.objective == "clip"
 
 
 def _cmr_of_traits(own: RunSpec) -> tuple[RunSpec, ...]:
@@ -233,7 +243,17 @@ def _stage_two(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
     load_pretrained_encoder(model, own, data)
     teacher = own.parents()[-1] if arm.teacher else None
     frozen_features = features.extract(teacher.config, data, teacher.run(data)) if teacher else None
-    return jobs.ecg_job(config, arm, data, model, frozen_features)
+    auxiliary = _predictions_of_teachers(own, data) if _has_teachers(own) else None
+    return jobs.ecg_job(config, arm, data, model, frozen_features, auxiliary=auxiliary)
+
+
+def _predictions_of_teachers(own: RunSpec, data: Cohort) -> np.ndarray:
+    """Auxiliary targets (N, 86): what the CMR models of all tasks predict from each participant's clip."""
+    by_task = {parent.config.disease: parent for parent in own.parents() if parent.is_features}
+    return auxiliary_predictions(
+        data,
+        [features.head_outputs(by_task[task].config, data, by_task[task].run(data)) for task in TASKS],
+    )
 
 
 def load_pretrained_encoder(model: Supervised, own: RunSpec, data: Cohort) -> None:

@@ -103,24 +103,6 @@ class TripletStep(AlignmentStep):
         return losses.triplet_loss(z_ecg, z_cmr, self.config.triplet_margin)
 
 
-class FeatureBankStep(AlignmentStep):
-    """Option ``align.bank``: the CLIP loss against the CMR features of all training participants. train: their rows."""
-
-    def __init__(self, *arguments: object, train: np.ndarray) -> None:
-        super().__init__(*arguments)
-        position = np.full(len(self.target_values), -1)
-        position[train] = np.arange(len(train))
-        self.bank, self.position = to_device(train, self.ecgs.device), to_device(position, self.ecgs.device)
-
-    def encode(self, batch: Batch) -> Outputs:
-        return self.model.forward_ecg(self.ecgs.augmented(batch))
-
-    def contrastive_loss(self, z_ecg: Tensor, batch: Batch) -> Tensor:
-        z_bank = self.model.project_cmr(self.cmr_features.of(self.bank, batch.generator))  # (N_train, shared width)
-        own = self.position[to_device(batch.rows, self.ecgs.device)]
-        return losses.bank_loss(z_ecg, z_bank, own, self.model.temperature())
-
-
 class AutoencoderStep(Step):
     """First stage of row CMAE: the autoencoder of one modality."""
 

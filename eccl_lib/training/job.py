@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eccl_lib.config.schema import TrainingConfig
+from eccl_lib.config.seeds import seed_of
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.tasks import SPLITS, Targets, check_splits_not_empty, counts
 from eccl_lib.training import distributed
@@ -85,6 +86,13 @@ class SupervisedJob(CohortJob):
     """Training on one task: balanced batches and AUC for a disease, shuffled batches and mean r for the traits."""
 
     targets: Targets | None = None
+    participants: int = 0  # of the training set, drawn by the seed; 0: all
+
+    def rows(self, split: str) -> np.ndarray:
+        rows = super().rows(split)
+        if split != "train" or not self.participants:
+            return rows
+        return np.sort(np.random.default_rng(seed_of(self.seed)).permutation(rows)[: self.participants])
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         passes = task_batches(self.targets, self.rows("train"), self.schedule, self.seed)

@@ -98,12 +98,24 @@ def test_views_are_features_of_augmented_clips_computed_once():
     assert np.allclose(model.encoder(unmoved).numpy(), plain[:4], atol=1e-3)  # views differ by augmentation alone
 
 
-@pytest.mark.parametrize("option", [{"align.views": 2}, {"align.bank": True}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"align.views": 2},
+        {"align.bank": True},
+        {"align.contrastive": "siglip"},
+        {"align.contrastive": "soft"},
+        {"align.auxiliary": "labels"},
+        {"align.auxiliary": "teachers"},
+        {"align.pooling": "mean"},
+    ],
+)
 def test_an_option_is_another_run_that_trains_and_off_is_the_run_it_was(option):
     config, base = tiny_config(**option), tiny_config()
     data = open_cohort.load(base, quiet)
     assert expected(config, "eccl", data) != expected(base, "eccl", data)
-    off = {name: type(value)() for name, value in option.items()}
+    defaults = load("paper")
+    off = {name: getattr(defaults.align, name.partition(".")[2]) for name in option}
     assert expected(tiny_config(**off), "eccl", data) == expected(base, "eccl", data)
     run, plain = stages.train(config, "eccl", quiet), stages.train(base, "eccl", quiet)
     assert run.metrics["updates"] == plain.metrics["updates"]

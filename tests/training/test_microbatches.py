@@ -48,6 +48,9 @@ def distance(one, other):
         ("eccl", "I48", {"align.bank": True}),
         ("eccl", "I48", {"align.bank": True, "align.views": 3}),
         ("eccl", "I48", {"align.views": 3}),
+        ("eccl", "I48", {"align.contrastive": "siglip", "align.pooling": "mean"}),
+        ("eccl", "I48", {"align.contrastive": "soft", "align.auxiliary": "labels"}),
+        ("eccl", "I48", {"align.bank": True, "align.auxiliary": "labels"}),
         ("triplet", "I48", {}),
     ],
 )
