@@ -11,27 +11,35 @@ from eccl_lib.commands.table1 import build
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import TASKS
 from eccl_lib.data import open_cohort
-from eccl_lib.evaluation import table1, table1_text
+from eccl_lib.evaluation import experiments, table1, table1_text
 from eccl_lib.io.progress import print_line
+from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.methods import METHODS
 
 
 @eccl_command("study")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, help="number of seeds")
+@click.option("--experiment", type=click.Choice(experiments.NAMES), help="one around the table, instead of it")
 @click.option("--plan", is_flag=True, help="estimate the time and stop")
 @guarded
-def command(seeds: int, plan: bool) -> int:
+def command(seeds: int, experiment: str | None, plan: bool) -> int:
     """Train all rows and tasks of Table 1 at study scale with five seeds: hours on two cores.
 
     It says first how long it will take, and resumes after an interruption. Seeds are trained one after another, and the
-    table is written after each. docs/study.md is the protocol.
+    table is written after each. docs/study.md is the protocol, also of the experiments around the table.
 
     \b
     eccl study --plan
+    eccl study --experiment updates
     """
     config = load("study", overrides={"runtime.build_missing": True})
-    open_cohort.load(config, print_line)
+    data = open_cohort.load(config, print_line)
     try:
+        if experiment:
+            waves = stages.waves(experiments.specs(experiment, config))
+            grid.predict(waves, config, print_line) if plan else grid.run_jobs(waves, config, print_line)
+            print("" if plan else experiments.write(experiment, config, data).to_string(index=False))
+            return 0
         grid.predict(grid.plan(config, METHODS, TASKS, range(seeds)), config, print_line)
         for count in range(1, 1 if plan else seeds + 1):
             cells = build(config, seeds=range(count))

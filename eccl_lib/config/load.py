@@ -62,6 +62,11 @@ def checked(config: Config) -> Config:
     return config
 
 
+def with_changes(config: Config, changes: dict[str, Any]) -> Config:
+    """The config with other fields changed, dotted or nested. Raises ConfigError as ``load`` does."""
+    return checked(_apply(config, flatten(changes)))
+
+
 def _shorter_warmups(config: Config, changes: dict[str, Any]) -> dict[str, Any]:
     """Warm-up epochs where the number of epochs is overridden: at most a fifth of it, as in Sec. 3.1."""
     epochs = {section: changes.get(f"{section}.epochs") for section in TRAININGS}

@@ -106,7 +106,7 @@ class SupervisedJob(CohortJob):
         return {"score": self._score("val")}
 
     def evaluate(self) -> tuple[Metrics, pd.DataFrame]:
-        targets, predicted = self.targets, self._predict("test")
+        targets, predicted = self.targets, self.predict("test")
         test = targets.score(predicted, self.rows("test"))
         metrics: Metrics = {"metric": targets.task.metric, "val": self._score("val"), "test": test}
         metrics["n"] = counts(self.data)
@@ -114,12 +114,12 @@ class SupervisedJob(CohortJob):
             metrics["positives"] = {split: int(targets.values[self.rows(split)].sum()) for split in SPLITS}
         return metrics, self._predictions(predicted)
 
-    def _predict(self, split: str) -> np.ndarray:
+    def predict(self, split: str) -> np.ndarray:
         """(n, outputs): logits, or traits in their units."""
         return self.targets.to_units(predict_in_batches(self.predict_batch, self.rows(split), source=self.datasets[0]))
 
     def _score(self, split: str) -> float:
-        return self.targets.score(self._predict(split), self.rows(split))
+        return self.targets.score(self.predict(split), self.rows(split))
 
     def _predictions(self, predicted: np.ndarray) -> pd.DataFrame:
         """eid, row, then target and score per output: the logit of a disease, a trait in its unit."""

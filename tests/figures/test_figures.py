@@ -17,6 +17,7 @@ from eccl_lib import figures
 from eccl_lib.config.schema import DISEASES, LEADS
 from eccl_lib.data.records import CineRecord
 from eccl_lib.data.traits import TRAITS
+from eccl_lib.evaluation.experiments import OPTIONS
 from eccl_lib.figures.colours import CHAMBER_COLOURS, CHAMBER_NAMES, CYCLE, TASK_COLOURS
 from eccl_lib.figures.style import STAMP, stamp_synthetic
 
@@ -210,7 +211,32 @@ DRAWINGS = {
         _traits().assign(value=1.0), _generator().standard_normal((N, len(CHAMBER_NAMES)))
     ),
     "risk_panel": _risk,
+    "learning_curves": lambda: _learning_curves(["traits"], 5, 6),
+    "learning_curves (two tasks)": lambda: _learning_curves(["traits", "I42"], 4, 4),
+    "option_differences": lambda: _options(),
 }
+
+
+def _learning_curves(tasks: list[str], series: int, pairs: int) -> Figure:
+    names = ["W/O SSL; W/O CL", "W/ SSL; W/O CL", "W/O SSL; W/ CL", "ECCL", "W/O SSL; W/O CL, tokens of all leads"][
+        :series
+    ]
+    places = [
+        (task, x) for task in tasks for x in ((100, 300, 1000, 2000, 4000) if len(tasks) == 1 else (80, 800, 8000))
+    ]
+    scores = [(name, x, task, 0.3 + k / 50, 0.25, 0.4) for k, name in enumerate(names) for task, x in places]
+    means = pd.DataFrame(scores, columns=["series", "x", "task", "mean", "low", "high"])
+    compared = [(one, two) for one in names[::-1] for two in names if one != two][:pairs]
+    rows = [(*pair, x, task, 0.01, -0.01, 0.03) for pair in compared for task, x in places]
+    columns = ["series", "other", "x", "task", "difference", "low", "high"]
+    return figures.learning_curves(means, pd.DataFrame(rows, columns=columns), x="updates", n=PAPER_N, seeds=3)
+
+
+def _options() -> Figure:
+    names = [*OPTIONS][1:]
+    rows = [(name, task, 0.01, -0.01, 0.02) for name in names for task in ("traits", "diseases")]
+    columns = ["series", "task", "difference", "low", "high"]
+    return figures.option_differences(pd.DataFrame(rows, columns=columns), n=PAPER_N, seeds=2)
 
 
 class Drawn(NamedTuple):

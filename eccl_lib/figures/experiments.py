@@ -1,0 +1,85 @@
+"""Figures of the experiments around Table 1: scores and gains along a curve, and options of stage two."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from eccl_lib.figures.colours import BLUE, CYCLE, GREY, METHOD_COLOURS, PURPLE, SKY
+from eccl_lib.figures.style import footer, new_figure, score_name, styled, task_title
+
+PAIR_COLOURS = CYCLE[:6]
+OTHER_COLOURS = (SKY, PURPLE)  # of series that are no row of Table 1
+
+
+@styled
+def learning_curves(means: pd.DataFrame, differences: pd.DataFrame, *, x: str, n: int, seeds: int) -> Figure:
+    """Scores along x, and below them the differences of pairs along x; one column of panels per task.
+
+    means: series, x, task, mean, low, high. differences: series, other, x, task, difference, low, high. x: what it
+    counts; its axis is logarithmic. n: test participants.
+    """
+    tasks = list(dict.fromkeys(means["task"]))
+    fig = new_figure(height=5.6)
+    axes = fig.subplots(2, len(tasks), squeeze=False)
+    for (top, bottom), task in zip(axes.T, tasks, strict=True):
+        for k, (series, rows) in enumerate(means[means["task"] == task].groupby("series", sort=False)):
+            colour = METHOD_COLOURS.get(series) or OTHER_COLOURS[k % len(OTHER_COLOURS)]
+            _curve(top, rows, "mean", colour, series, k)
+        pairs = differences[differences["task"] == task].groupby(["series", "other"], sort=False)
+        for k, ((series, other), rows) in enumerate(pairs):
+            _curve(bottom, rows, "difference", PAIR_COLOURS[k], f"{series} minus {other}", k)
+        bottom.axhline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
+        top.set_title(task_title(task))
+        top.set_ylabel(score_name(task))
+        bottom.set_ylabel(f"difference in {score_name(task).replace('Pearson ', '')}")
+        for ax in (top, bottom):
+            _logarithmic(ax, sorted(set(means["x"])), x)
+    for ax in axes[:, -1]:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=7.5)
+    repeats = f"{seeds} training seed{'s' * (seeds > 1)}"
+    footer(fig, f"n = {n:,} test participants; {repeats}; bars: 95 % interval over both")
+    return fig
+
+
+def _curve(ax: Axes, rows: pd.DataFrame, value: str, colour: str, label: str, place: int) -> None:
+    """Draw one curve; ``place`` moves it to the right by a few percent, so that bars do not hide each other."""
+    rows = rows.sort_values("x")
+    reach = np.abs(rows[["low", "high"]].to_numpy(float).T - rows[value].to_numpy(float))
+    style = {"fmt": "o-", "markersize": 3.5, "elinewidth": 0.8, "capsize": 2, "linewidth": 1.2}
+    ax.errorbar(rows["x"] * 1.04**place, rows[value], yerr=reach, color=colour, label=label, **style)
+
+
+def _logarithmic(ax: Axes, places: Sequence[int], name: str) -> None:
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(places))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.tick_params(axis="x", labelsize=8)
+    ax.set_xlabel(name)
+
+
+@styled
+def option_differences(differences: pd.DataFrame, *, n: int, seeds: int) -> Figure:
+    """Each option of stage two minus ECCL: mean r of the traits at the left, mean AUC of the diseases at the right.
+
+    differences: series, other, task ("traits" or "diseases"), difference, low, high. n: participants.
+    """
+    order = differences[differences["task"] == "traits"].sort_values("difference", ascending=False)["series"].tolist()
+    fig = new_figure(height=0.34 * len(order) + 1.3)
+    axes = fig.subplots(1, 2, sharey=True)
+    for ax, task, title in zip(axes, ("traits", "diseases"), ("82 traits", "four diseases"), strict=True):
+        rows = differences[differences["task"] == task].set_index("series").loc[order]
+        reach = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["difference"].to_numpy(float))
+        ax.axvline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
+        ax.errorbar(rows["difference"], np.arange(len(order)), xerr=reach, fmt="o", color=BLUE, capsize=2, markersize=4)
+        ax.set_title(title)
+        ax.set_xlabel(f"difference in mean {'r' if task == 'traits' else 'AUC'}")
+    axes[0].set_yticks(range(len(order)), order, fontsize=8)
+    axes[0].set_ylim(len(order) - 0.5, -0.5)
+    repeats = f"{seeds} training seed{'s' * (seeds > 1)}"
+    footer(fig, f"option minus ECCL; n = {n:,} validation participants; {repeats}; bars: 95 % interval over both")
+    return fig
