@@ -6,7 +6,7 @@ modality; it is no upper bound for other models.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.synthetic import FIRST_EID, draw
 from eccl_lib.data.synthetic.truth import cine_features, ecg_features
 from eccl_lib.evaluation import table_cell
+from eccl_lib.evaluation.claims import Resampled
 from eccl_lib.metrics import bootstrap
 from eccl_lib.metrics.calibration import Prior
 from eccl_lib.metrics.linear import ridge
@@ -103,29 +104,46 @@ def _finished(targets: Targets, scores: np.ndarray, fitted: np.ndarray, test: np
     return calibration.decision_function(scores[test])[:, None]
 
 
-def all_predictions(config: Config, data: Cohort) -> dict[str, dict[str, np.ndarray]]:
-    """Predictions of every control, by name and task."""
-    known = CONTROLS | (CEILINGS if config.cohort == "synthetic" else {})
-    config = replace(config, seed=0)
-    return {name: predict(config, data, features(config, data)) for name, features in known.items()}
+@dataclass(frozen=True)
+class Control:
+    """One control on one task. cell: as in ``table1.cells``; resampled: its score, and of each draw of participants."""
+
+    name: str
+    task: str
+    cell: dict[str, object]
+    resampled: Resampled
 
 
-def table(
+def evaluate(
     config: Config, data: Cohort, tasks: Sequence[str] = tuple(TASKS), draws: int = bootstrap.DRAWS
-) -> pd.DataFrame:
-    """One row per control and task, columns as in ``table1.cells``. A control has no seed, so std is missing."""
-    test, records = data.index("test"), []
-    for name, by_task in all_predictions(config, data).items():
+) -> list[Control]:
+    """Every control on every task. The ceilings exist for the synthetic cohort only."""
+    known = CONTROLS | (CEILINGS if config.cohort == "synthetic" else {})
+    config, test, found = replace(config, seed=0), data.index("test"), []
+    for name, features in known.items():
+        by_task = predict(config, data, features(config, data))
         for task in (TASKS[key] for key in tasks):
             targets = build_targets(task, data.labels, data.traits, data.index("train"))
-            measured = targets.values[test].astype(np.float64)
+            measured, predicted = targets.values[test].astype(np.float64), by_task[task.key]
+            score = np.array([targets.score(predicted, test)])
             if task.is_disease:
                 prevalence = float(targets.values[data.index("train")].mean())
                 prior = Prior(prevalence, prevalence)  # all training participants are seen: no shift
-                cell = table_cell.of_disease(by_task[task.key].T, measured[:, 0] > 0.5, prior)
+                cell = table_cell.of_disease(predicted.T, measured[:, 0] > 0.5, prior)
+                drawn = bootstrap.auc_draws(predicted[:, 0], measured[:, 0] > 0.5, draws)[None]
             else:
-                predicted = by_task[task.key][None]
-                drawn = bootstrap.mean_r_draws(predicted, measured, draws)[None]
-                cell = table_cell.of_traits(predicted, measured, drawn)
-            records.append({"row": name, "task": task.key, "column": task.column, "metric": task.metric} | cell)
-    return pd.DataFrame(records).astype({"positives": "Int64"} if set(tasks) - {"traits"} else {})
+                drawn = bootstrap.mean_r_draws(predicted[None], measured, draws)[None]
+                cell = table_cell.of_traits(predicted[None], measured, drawn)
+            found.append(Control(name, task.key, cell, Resampled(score, drawn)))
+    return found
+
+
+def table(controls: Sequence[Control]) -> pd.DataFrame:
+    """One row per control and task, columns as in ``table1.cells``. A control has no seed, so std is missing."""
+    records = [
+        {"row": each.name, "task": each.task, "column": TASKS[each.task].column, "metric": TASKS[each.task].metric}
+        | each.cell
+        for each in controls
+    ]
+    frame = pd.DataFrame(records)
+    return frame.astype({"positives": "Int64"}) if "positives" in frame else frame

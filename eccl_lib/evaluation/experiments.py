@@ -200,9 +200,7 @@ def _score(own: RunSpec, data: Cohort, split: str, draws: int) -> tuple[float, n
     run = own.run(data)
     measured, predicted = measured_and_predicted(run) if split == "test" else on_validation(own, data)
     if TASKS[own.task].is_disease:
-        positive = measured[:, 0] > 0.5
-        parts = [bootstrap.resampled_auc(predicted[:, 0], positive, w) for w in bootstrap.draws(len(measured), draws)]
-        drawn = np.concatenate(parts)
+        drawn = bootstrap.auc_draws(predicted[:, 0], measured[:, 0] > 0.5, draws)
     else:
         drawn = bootstrap.mean_r_draws(predicted[None], measured, draws)
     facts = {"updates": run.metrics["updates"], "cpu_seconds": round(run.timing["cpu_seconds"]), "run": run.name}

@@ -14,7 +14,7 @@ import pandas as pd
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import claims, controls, provenance, table1_text, table_cell
+from eccl_lib.evaluation import claims, controls, own_questions, provenance, table1_text, table_cell
 from eccl_lib.evaluation import features as latent
 from eccl_lib.evaluation.claims import Resampled
 from eccl_lib.evaluation.predictions import Scores, gather
@@ -31,7 +31,8 @@ from eccl_lib.training.sampling import task_batches
 BASE = "eccl"  # the row that is compared with all others
 STEMS = {"I21": "mi_auc", "I42": "cm_auc", "I48": "af_auc", "I50": "hf_auc", "traits": "mean_r"}  # figures/paper
 KINDS = ("raw", "shifted")
-OPTIONAL = {"table1_traits.csv", "retrieval.csv"}  # written only with the traits, or only with ECCL
+# Written only with the traits, or only with ECCL.
+OPTIONAL = {"table1_traits.csv", "retrieval.csv", "separation.csv", "against_controls.csv"}
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ def write(
     scores_by_task = gather(config, rows, tasks, seeds)
     data = open_cohort.load(config, log)
     columns = {task: column(config, data, scores) for task, scores in scores_by_task.items()}
-    long, reference = cells(columns), controls.table(config, data, tasks)
+    beside = controls.evaluate(config, data, tasks)
+    long, reference = cells(columns), controls.table(beside)
     frames = {
         "table1.csv": wide(long),
         "reference.csv": wide(reference),
@@ -211,7 +213,12 @@ def write(
         "reliability.csv": reliability(columns),
     }
     frames |= {"table1_traits.csv": traits(columns["traits"])} if "traits" in columns else {}
-    frames |= {"retrieval.csv": retrieval(config, data, tasks, seeds)} if BASE in rows else {}
+    if BASE in rows:
+        eccl = {task: each.resampled()[BASE] for task, each in columns.items()}
+        of_controls = {(control.name, control.task): control.resampled for control in beside}
+        frames["retrieval.csv"] = retrieval(config, data, tasks, seeds)
+        frames["separation.csv"] = own_questions.separation(config, data, tasks, seeds)
+        frames["against_controls.csv"] = own_questions.against_controls(eccl, of_controls)
     facts = provenance.facts(config, data, scores_by_task)
     folder.mkdir(parents=True, exist_ok=True)
     for name in OPTIONAL - set(frames):  # left from an earlier call with more rows or tasks

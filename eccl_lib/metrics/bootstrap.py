@@ -36,6 +36,11 @@ def resampled_auc(score: np.ndarray, positive: np.ndarray, weights: np.ndarray) 
     return np.divide(wins, pairs, out=np.full(weights.shape[1], np.nan), where=pairs > 0)
 
 
+def auc_draws(score: np.ndarray, positive: np.ndarray, count: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """``resampled_auc`` of ``count`` draws. Returns (count,)."""
+    return np.concatenate([resampled_auc(score, positive, weights) for weights in draws(len(score), count, seed)])
+
+
 def _sums(group: np.ndarray, groups: int, weights: np.ndarray) -> np.ndarray:
     """Weights summed over the members of each group. group: (k,); weights: (k, B). Returns (groups, B)."""
     members = csr_array((np.ones(len(group)), (group, np.arange(len(group)))), shape=(groups, len(group)))

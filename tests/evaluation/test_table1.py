@@ -275,7 +275,7 @@ def test_the_same_runs_give_the_same_bytes_in_whatever_order_rows_are_named(grid
     for rows, folder in zip((("ssl", "eccl"), ("eccl", "ssl")), folders, strict=True):
         table1.write(grid[0], rows, ("I21", "traits"), SEEDS, folder, quiet)
     files = sorted(path.name for path in folders[0].iterdir())
-    assert len(files) == 11 and files == sorted(path.name for path in folders[1].iterdir())
+    assert len(files) == 13 and files == sorted(path.name for path in folders[1].iterdir())
     for name in files:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
 
