@@ -91,6 +91,11 @@ def wins_table(differences: pd.DataFrame) -> pd.DataFrame:
     return table.set_axis(names, axis=1)
 
 
+def signed(value: float, digits: int) -> str:
+    """A number with its sign; never -0."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
 def section(folder: Path) -> str:
     """Markdown of Table 1 with the published values below each row. folder: contains table1.csv and table1.json."""
     facts = json.loads((folder / "table1.json").read_text(encoding="utf-8"))
@@ -111,17 +116,26 @@ def section(folder: Path) -> str:
         rows.append([row, f"*{here(facts, prevalence=False)}*", *ours.loc[row]])
         if row in theirs.index:
             rows.append(["", f"*{PAPER}*", *theirs.loc[row, ours.columns]])
-    return "\n".join([*lines, _markdown_table(rows)])
+    return "\n".join([*lines, markdown_table(rows)])
 
 
 def claims(folder: Path) -> str:
     """Markdown of claims.csv: each claim of the paper with its verdict, the published difference and our own."""
+    return markdown_table([CLAIM_HEADER, *claim_rows(folder)])
+
+
+CLAIM_HEADER = ["claim of the paper", "verdict", "paper", "here (95 % interval)"]
+
+
+def claim_rows(folder: Path) -> list[list[str]]:
+    """The lines of ``claims``."""
     frame = pd.read_csv(folder / "claims.csv")
-    rows = [["claim of the paper", "verdict", "paper", "here (95 % interval)"]]
-    for row in frame.itertuples():
-        interval = f"{_signed(row.low, 3)} to {_signed(row.high, 3)}"
-        rows.append([row.claim, row.verdict, _signed(row.paper, 3), f"{_signed(row.difference, 3)} ({interval})"])
-    return _markdown_table(rows)
+    return [[row.claim, row.verdict, signed(row.paper, 3), difference(row)] for row in frame.itertuples()]
+
+
+def difference(row: Any) -> str:
+    """A difference with its interval. row: of a frame with the columns difference, low and high."""
+    return f"{signed(row.difference, 3)} ({signed(row.low, 3)} to {signed(row.high, 3)})"
 
 
 def page(folder: Path) -> str:
@@ -149,18 +163,14 @@ def _differences(frame: pd.DataFrame) -> str:
     for other, group in frame.groupby("other", sort=False):
         of_row = group.set_index("task")
         rows.append([other, *(_difference(of_row.loc[task]) for task in tasks)])
-    return "\n".join([note, "", _markdown_table(rows)])
+    return "\n".join([note, "", markdown_table(rows)])
 
 
 def _difference(row: pd.Series) -> str:
     p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
-    low, high = _signed(row["low"], 2), _signed(row["high"], 2)
+    low, high = signed(row["low"], 2), signed(row["high"], 2)
     spread = "" if pd.isna(row["std"]) else f" ± {row['std']:.3f}"
-    return f"{_signed(row['difference'], 3)}{spread}<br>({low} to {high})<br>{p}"
-
-
-def _signed(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:+.{digits}f}"  # -0.0 + 0.0 is 0.0
+    return f"{signed(row['difference'], 3)}{spread}<br>({low} to {high})<br>{p}"
 
 
 def _retrieval(frame: pd.DataFrame) -> str:
@@ -179,7 +189,7 @@ def _retrieval(frame: pd.DataFrame) -> str:
             for m in metrics
         ]
         rows.append([TASKS[task].column if task != "traits" else "traits", when, direction, *texts])
-    return "\n".join([note, "", _markdown_table(rows)])
+    return "\n".join([note, "", markdown_table(rows)])
 
 
 def _plain(value: float, metric: str) -> str:
@@ -211,7 +221,7 @@ def _training(record: Mapping[str, Any]) -> str:
     return f"{record['cpu']}, {record['instruction_set']}, {record['threads']} thread(s) a process; {code}{changed}"
 
 
-def _markdown_table(rows: list[list[str]]) -> str:
+def markdown_table(rows: list[list[str]]) -> str:
     """Markdown table; the first row is the header."""
     header, *body = rows
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *body))

@@ -121,14 +121,18 @@ def save_figure(figure: Any, name: str, config: Config, *, real: bool = False, s
 
     if stamp and config.cohort == "synthetic":
         stamp_synthetic(figure)
-    folder, name = paths.figures_dir(config.scale, config.cohort), (REAL if real else "") + name
+    write_figure(figure, paths.figures_dir(config.scale, config.cohort), (REAL if real else "") + name)
+    show_figure(figure)
+
+
+def write_figure(figure: Any, folder: Path, name: str) -> None:
+    """Write a figure as PNG and SVG; equal figures give equal files."""
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in ("png", "svg"):
         target = folder / f"{name}.{suffix}"
         beside = target.with_name(f".{name}.part.{suffix}")
         _write(figure, beside)
         beside.replace(target)
-    show_figure(figure)
 
 
 def save_figures(figures: Mapping[str, Any], config: Config) -> None:
