@@ -23,7 +23,7 @@ from eccl_lib.training.runs import Run
 
 WARNING = (
     "The models were trained on a synthetic cohort. The traits and scores show that the software runs on this file; "
-    "they have no meaning for this person."
+    "they have no meaning for the person whose ECG this is."
 )
 
 

@@ -55,17 +55,26 @@ def overview(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["short_name"].isin(OVERVIEW)]
 
 
+def history_table(run: Run) -> pd.DataFrame:
+    """The history with readable columns: training loss and its terms, validation score or error."""
+    metric = run.metrics["metric"]
+    history = run.history.rename(columns={"lr": "learning rate", "loss": "training loss"})
+    if run.variant == "triplet":
+        history = history.rename(columns={"contrastive": "triplet"})
+    if metric in SCORES:
+        return history.rename(columns={"score": f"validation {metric}"})
+    return history.assign(score=-history["score"]).rename(columns={"score": f"validation {metric}"})
+
+
 def training_figure(run: Run) -> Figure:
     """Training curves of a run: loss terms, and the validation score (or error and learning rate of an autoencoder)."""
-    metric, history = run.metrics["metric"], run.history
+    metric, history = run.metrics["metric"], history_table(run)
+    validation = f"validation {metric}"
     if metric in SCORES:
-        history = history.rename(columns={"score": "validation"})
-        losses = [name for name in ("loss", "contrastive", "task") if name in history]
-        panels = {"training loss": losses, metric: ["validation"]}
+        losses = [name for name in ("training loss", "contrastive", "triplet", "task") if name in history]
+        panels = {"training loss": losses, metric: [validation]}
     else:
-        history = history.assign(validation=-history["score"])
-        history = history.rename(columns={"loss": "training", "lr": "learning rate"})
-        panels = {metric: ["training", "validation"], "learning rate": ["learning rate"]}
+        panels = {metric: ["training loss", validation], "learning rate": ["learning rate"]}
     return figures.training_curves(history, panels, best_epoch=run.metrics["best_epoch"])
 
 

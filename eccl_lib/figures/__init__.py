@@ -14,6 +14,7 @@
 """
 
 # ruff: noqa: F401 (these names are imported from this package)
+from eccl_lib.figures.colours import CHAMBER_NAMES
 from eccl_lib.figures.examples import attention_maps, mae_reconstructions, retrieval_examples
 from eccl_lib.figures.experiments import learning_curves, option_differences
 from eccl_lib.figures.hearts import heart_overlays

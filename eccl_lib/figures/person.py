@@ -131,13 +131,13 @@ def cine_frames(clip: np.ndarray, n: int = 6, title: str = "", *, frame_ms: floa
 def crop_overlay(
     image: np.ndarray, labels: np.ndarray | None, box: tuple[int, int, int, int], cropped: np.ndarray | None = None
 ) -> Figure:
-    """Segmentation and crop box of one slice, and the stored crop beside it.
+    """Segmentation and crop box of one slice, and the crop beside it.
 
     image, labels: (H, W), one frame; labels is None without a segmentation. box: (top, left, bottom, right) in pixels,
     ends exclusive. cropped: (h, w), the same frame.
     """
     fig = new_figure(height=3.9)
-    panels = {"middle slice,": image} | ({} if cropped is None else {"stored crop:": cropped})
+    panels = {"middle slice,": image} | ({} if cropped is None else {"crop:": cropped})
     axes = np.atleast_1d(fig.subplots(1, len(panels)))
     for ax, (title, pixels) in zip(axes, panels.items(), strict=True):
         ax.imshow(pixels, cmap="gray", interpolation="nearest")
@@ -180,7 +180,7 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
     colours = [CHAMBER_COLOURS.get(group, BLACK) for group in predicted["group"]]
     ax.scatter(z, rows, c=colours, s=30, zorder=3, edgecolors=BLACK, linewidths=0.6, label="predicted from this ECG")
     ax.plot([], [], "s", color=PALE, markersize=8, label="measured in the cohort (lines: quartiles)")
-    reach = max(4.0, float(np.nanmax(np.abs(z))) + 0.3)  # outliers beyond 4 standard deviations are cut off
+    reach = max(4.0, float(np.nanmax(np.abs(z))) + 0.3)  # outliers of the cohort beyond are cut off
     ax.set_xlim(-reach, reach)
     ax.set_yticks(rows, [name.replace("_", " ") for name in predicted["short_name"]])
     right = ax.secondary_yaxis("right")
@@ -191,7 +191,7 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
     ax.set_xlabel("deviation from the cohort mean (standard deviations)")
     fig.legend(loc="outside upper left", ncols=2)
     n = int(np.isfinite(cohort).any(axis=1).sum())
-    footer(fig, f"one ECG; cohort: n = {n:,} training participants")
+    footer(fig, f"one ECG; cohort: n = {n:,} training participants, drawn to \N{PLUS-MINUS SIGN}{reach:.1f} SD")
     return fig
 
 

@@ -15,7 +15,7 @@ INTERVAL = "lines: 95 % interval over participants"
 
 # Panels of Fig. 2b: the column that varies, its name, and the title.
 FACTORS = {
-    "patches": ("tokens", "patches", "length of a patch"),
+    "patches": ("tokens", "patches", "number of patches"),
     "width": ("width", "channels", "width of the ViT"),
     "depth": ("depth", "blocks", "depth of the ViT"),
 }

@@ -154,7 +154,7 @@ def show_training(run: Any, name: str, config: Config) -> Any:
     from eccl_lib.evaluation import run_summary
 
     save_figure(run_summary.training_figure(run), name, config)
-    return run.history.drop(columns="lr").round(4).tail(3)
+    return run_summary.history_table(run).drop(columns="learning rate").round(4).tail(3)
 
 
 def show_scores(runs: Mapping[str, Any], name: str, config: Config) -> Any:

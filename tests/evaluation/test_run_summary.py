@@ -25,6 +25,7 @@ class Finished:
     predictions: pd.DataFrame
     metrics: dict
     history: pd.DataFrame | None = None
+    variant: str = "eccl"
 
 
 @pytest.fixture
@@ -91,10 +92,19 @@ def test_training_figure_shows_scores_or_errors_and_a_rising_loss_is_detected(la
     error = Finished("ecg", pd.DataFrame(), {"metric": "masked MSE", "best_epoch": 3}, history)
     score = Finished("I42", pd.DataFrame(), {"metric": "AUC", "best_epoch": 3}, history)
     training, rate = curves(run_summary.training_figure(error))
-    assert training == {"training": [3.0, 2.0, last], "validation": [0.5, 0.3, 0.2]}
+    assert training == {"training loss": [3.0, 2.0, last], "validation masked MSE": [0.5, 0.3, 0.2]}
     assert rate == {"learning rate": [0.1] * 3}
-    assert curves(run_summary.training_figure(score)) == [{"loss": [3, 2, last]}, {"validation": [-0.5, -0.3, -0.2]}]
+    loss, auc = curves(run_summary.training_figure(score))
+    assert loss == {"training loss": [3, 2, last]} and auc == {"validation AUC": [-0.5, -0.3, -0.2]}
     assert run_summary.loss_decreased(score) == decreased
+
+
+def test_the_history_of_the_triplet_row_does_not_call_its_loss_contrastive():
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": 3.0, "contrastive": 2.0, "task": 1.0, "score": 0.7, "lr": 0.1})
+    run = Finished("I42", pd.DataFrame(), {"metric": "AUC", "best_epoch": 1}, history, variant="triplet")
+    table = run_summary.history_table(run)
+    assert list(table) == ["epoch", "training loss", "triplet", "task", "validation AUC", "learning rate"]
+    assert "triplet" in curves(run_summary.training_figure(run))[0]
 
 
 def test_overview_has_global_traits_and_no_segments():
