@@ -35,7 +35,8 @@ unit: install
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 notebooks: install
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=3600 notebooks
+	$(BIN)/eccl demo --models
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=3600 notebooks
 
 lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks $(if $(filter 0,$(shell id -u)),--allow-root)

@@ -24,10 +24,11 @@ DEFAULTS = {"scale": "demo", "cohort": "synthetic", "seed": 0}
 
 @eccl_command("demo")
 @click.option("--only", cls=Several, metavar="NN...", help="notebooks by number or name, such as 04")
+@click.option("--models", is_flag=True, help="build the cohort, train the models of all notebooks and stop")
 @click.option("--refresh", is_flag=True, help="also update notebooks/ and figures/demo of the checkout")
 @parameters(disease=False)
 @guarded
-def command(only: tuple[str, ...], refresh: bool, settings: tuple[str, ...], **options: Any) -> int:
+def command(only: tuple[str, ...], models: bool, refresh: bool, settings: tuple[str, ...], **options: Any) -> int:
     """Run the notebooks and name the tables, figures and executed notebooks that they wrote.
 
     Notebook 01 builds the cohort. Then all models are trained, two at a time, and the other notebooks show them.
@@ -49,6 +50,9 @@ def command(only: tuple[str, ...], refresh: bool, settings: tuple[str, ...], **o
     moment = time.time() - 1  # file systems may round times down
     folder, train = paths.notebooks_dir(config.scale, config.cohort), not only and config.runtime.build_missing
     try:
+        if models:
+            grid.run_jobs(waves(_all_runs(config)), config, _say)
+            return 0
         executed = run.run_all(names[:1], parameters, folder, _say)
         if train:
             grid.run_jobs(waves(_all_runs(config)), config, _say)

@@ -10,11 +10,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from eccl_lib import grid
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import load
+from eccl_lib.config.schema import TASKS
 from eccl_lib.io import paths
 from eccl_lib.notebooks import notebook, run
 from eccl_lib.notebooks.clean import normalise
+from eccl_lib.pipeline.methods import ARMS
 from tests.conftest import eccl
 
 DECLARED = ("scale", "cohort", "disease", "seed", "overrides")
@@ -265,6 +268,17 @@ def test_runner_refuses_unknown_notebooks_and_overrides(capsys):
 def test_refresh_is_for_the_plain_demo_alone(capsys):
     assert eccl("demo", "--refresh", "--set", "align.epochs=9") == 2
     assert "--refresh" in capsys.readouterr().err
+
+
+def test_models_alone_runs_no_notebook_and_trains_every_cell(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        grid, "run_jobs", lambda waves, config, log: asked.extend(own for wave in waves for own in wave)
+    )
+    monkeypatch.setattr(run, "run_all", lambda *arguments, **options: pytest.fail("a notebook was run"))
+    assert eccl("demo", "--models") == 0
+    cells = {(own.variant, own.config.disease) for own in asked}
+    assert {(key, task) for key in ARMS for task in TASKS} <= cells
 
 
 def test_figures_of_an_earlier_run_are_left_out(tmp_path: Path):
