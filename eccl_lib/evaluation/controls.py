@@ -24,6 +24,7 @@ from eccl_lib.evaluation.claims import Resampled
 from eccl_lib.metrics import bootstrap
 from eccl_lib.metrics.calibration import Prior
 from eccl_lib.metrics.linear import ridge
+from eccl_lib.metrics.scores import pearson
 from eccl_lib.models.build import new_ecg_model
 from eccl_lib.tasks import TASKS, Targets, build_targets
 from eccl_lib.training.datasets import EcgDataset, predict_in_batches
@@ -102,6 +103,18 @@ def _finished(targets: Targets, scores: np.ndarray, fitted: np.ndarray, test: np
     scores = (scores - scores[fitted].mean()) / max(scores[fitted].std(), 1e-12)
     calibration = LogisticRegression(C=np.inf).fit(scores[fitted], targets.values[fitted, 0] > 0.5)  # Platt scaling
     return calibration.decision_function(scores[test])[:, None]
+
+
+def trait_ceilings(config: Config, data: Cohort) -> dict[str, np.ndarray]:
+    """r of each trait by ridge on the noise-free signals of the synthetic cohort, each (82,); empty for other cohorts.
+
+    Names are those of ``CEILINGS``.
+    """
+    if config.cohort != "synthetic":
+        return {}
+    measured = data.traits[data.index("test")].astype(np.float64)
+    predicted = {name: predict(config, data, of(config, data))["traits"] for name, of in CEILINGS.items()}
+    return {f"{name}, ridge": np.nan_to_num(pearson(values, measured)) for name, values in predicted.items()}
 
 
 @dataclass(frozen=True)

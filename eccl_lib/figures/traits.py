@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, CHAMBER_NAMES, GREY, PALE
+from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, CHAMBER_NAMES, GREY, ORANGE, PALE
 from eccl_lib.figures.style import SMALL, footer, new_figure, pretty_unit, styled
 
 INTERVAL = "lines: 95 % interval over participants"
@@ -68,16 +68,22 @@ def _duration(seconds: float) -> str:
 
 @styled
 def fig2c_traits(
-    traits: pd.DataFrame, scatter: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None, *, n: int
+    traits: pd.DataFrame,
+    scatter: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    *,
+    n: int,
+    references: Mapping[str, np.ndarray] | None = None,
 ) -> Figure:
     """Pearson r per trait, grouped by chamber, and predicted against measured values of some traits (Fig. 2c).
 
     traits: columns short_name, group, unit, r, low, high. scatter: short_name to (measured (n,), predicted (n,)).
+    references: at most three names to the r of each row of traits, drawn as marks, such as that of a CMR model.
     """
-    rows = by_chamber(traits)
+    rows = by_chamber(traits.assign(**(references or {})))
     fig = new_figure(height=max(0.155 * len(rows) + 1.0, 1.75 * len(scatter or ()) + 0.3))
     left, right = fig.subfigures(1, 2, width_ratios=(1.45, 1)) if scatter else (fig, None)
     _bars(left.add_subplot(), rows)
+    _marks(left, rows, list(references or ()))
     if scatter:
         by_name, axes = rows.set_index("short_name"), np.atleast_1d(right.subplots(len(scatter), 1))
         for ax, (name, (measured, predicted)) in zip(axes, scatter.items(), strict=True):
@@ -91,6 +97,18 @@ def by_chamber(traits: pd.DataFrame) -> pd.DataFrame:
     """Traits in drawing order: by chamber, then by decreasing r."""
     order = {group: k for k, group in enumerate(CHAMBER_NAMES)}
     return traits.assign(order=traits["group"].map(order)).sort_values(["order", "r"], ascending=[True, False])
+
+
+def _marks(fig: Figure, rows: pd.DataFrame, names: list[str]) -> None:
+    """Mark the reference values of each trait in the panel of bars, and name them above it."""
+    ax = fig.axes[0]
+    styles = zip(names, (("D", ORANGE), ("|", BLACK), ("x", BLACK)), strict=False)
+    for name, (marker, colour) in styles:
+        ax.plot(rows[name], ax.get_yticks(), marker, color=colour, markersize=4.5, linewidth=0, label=name, zorder=3)
+    if names:
+        values = rows[[*names, "high"]].to_numpy(float)
+        ax.set_xlim(right=1.02 * float(np.nanmax(values)))
+        ax.legend(loc="lower left", bbox_to_anchor=(-0.3, 1.0), ncols=len(names), fontsize=SMALL, handletextpad=0.2)
 
 
 def _bars(ax, rows: pd.DataFrame) -> None:

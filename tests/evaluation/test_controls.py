@@ -116,3 +116,12 @@ def test_a_known_beat_has_its_known_measurements(rate):
     angle = np.degrees(np.arctan2(found["QRS axis, sine"], found["QRS axis, cosine"]))
     assert angle == pytest.approx(np.degrees(np.arctan2(0.5 * 2 / np.sqrt(3), 1)), abs=1)
     assert np.isnan(ecg_measurements.measure(np.zeros((1, 12, 10 * rate)), rate)).all()
+
+
+def test_the_noise_free_heart_predicts_more_traits_than_the_noise_free_ecg(tiny_runs):
+    config = tiny_config("traits")
+    data = open_cohort.load(config, lambda line: None)
+    found = controls.trait_ceilings(config, data)
+    assert list(found) == ["noise-free ECG, ridge", "noise-free CMR, ridge"]
+    ecg, cmr = found.values()
+    assert ecg.shape == cmr.shape == (82,) and cmr.mean() > ecg.mean()

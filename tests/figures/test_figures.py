@@ -193,6 +193,12 @@ DRAWINGS = {
     "fig2c_traits (paper)": lambda: figures.fig2c_traits(
         _traits(), {"LV_trait": (np.arange(N * 1.0), np.arange(N * 1.0))}, n=PAPER_N
     ),
+    "fig2c_traits (with references)": lambda: figures.fig2c_traits(
+        _traits(),
+        {"LV_trait": (np.arange(N * 1.0), np.arange(N * 1.0))},
+        n=PAPER_N,
+        references={"CMR_Sup": _traits()["r"] + 0.3, "noise-free ECG, ridge": _traits()["r"] + 0.1},
+    ),
     "similarity_matrix (paper)": lambda: figures.similarity_matrix(
         {when: _generator().standard_normal((2, PAPER_N, 3)) for when in ("before", "after")}
     ),
