@@ -101,6 +101,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "predictions of the CMR models beside the labels": {"align.auxiliary": "teachers"},
 }
 
+SHORT = {"mae.steps_per_epoch": 100}  # pre-training of 2,000 updates at study scale
+AUTOENCODERS: dict[str, dict[str, Any]] = {
+    SSL: {},
+    "normalised target": {"mae.normalise_target": True},
+    "masking of whole leads and times": {"mae.masking": "space_time"},
+    "60 % masked": {"mae.mask_ratio": 0.6},
+    "90 % masked": {"mae.mask_ratio": 0.9},
+}
+
 EXPERIMENTS = {
     "updates": Experiment(
         "Learning curves: updates of the last stage",
@@ -138,6 +147,14 @@ EXPERIMENTS = {
         seeds=2,
         split="val",
     ),
+    "autoencoder": Experiment(
+        "Options of the masked autoencoder, on validation participants",
+        "",
+        tuple(Point(name, 0, "traits", "ssl", {**SHORT, **at}) for name, at in AUTOENCODERS.items()),
+        tuple((name, SSL) for name in AUTOENCODERS if name != SSL),
+        seeds=2,
+        split="val",
+    ),
 }
 
 
@@ -157,7 +174,7 @@ NAMES = (*EXPERIMENTS, ENCODERS)
 
 def _encoders(config: Config) -> Config:
     """The config of Fig. 2b: a shorter pre-training for each of its encoders (docs/study.md)."""
-    return with_changes(config, {"mae.steps_per_epoch": 100})
+    return with_changes(config, SHORT)
 
 
 def specs(name: str, config: Config) -> list[RunSpec]:
@@ -204,6 +221,8 @@ def _score(own: RunSpec, data: Cohort, split: str, draws: int) -> tuple[float, n
     else:
         drawn = bootstrap.mean_r_draws(predicted[None], measured, draws)
     facts = {"updates": run.metrics["updates"], "cpu_seconds": round(run.timing["cpu_seconds"]), "run": run.name}
+    pretrained = next((parent.run(data) for parent in own.parents() if parent.stage == "pretrain_ecg"), None)
+    facts["r2_masked"] = np.nan if pretrained is None else pretrained.metrics["r2_masked"]
     return run.metrics[split], drawn, facts
 
 
@@ -220,7 +239,7 @@ def on_validation(own: RunSpec, data: Cohort) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scores(points: Iterable[Scored]) -> pd.DataFrame:
-    """One row per run: series, x, task, seed, score, updates, cpu_seconds, run."""
+    """One row per run: series, x, task, seed, score, updates, cpu_seconds, run, r2_masked of its autoencoder."""
     return pd.DataFrame(
         {"series": scored.point.series, "x": scored.point.x, "task": scored.point.task, "seed": seed, "score": score}
         | facts
@@ -230,12 +249,17 @@ def scores(points: Iterable[Scored]) -> pd.DataFrame:
 
 
 def means(points: Iterable[Scored]) -> pd.DataFrame:
-    """One row per point: series, x, task, mean, low, high (95 %, over participants and seeds), cpu_seconds per run."""
+    """One row per point: series, x, task, mean, low, high (95 %, over participants and seeds), cpu_seconds, r2_masked.
+
+    cpu_seconds: of the last stage; r2_masked: of the autoencoder, missing without one. Both are means over seeds.
+    """
     records = []
     for scored in points:
         mean = comparison.over_participants_and_seeds(scored.by_seed, scored.drawn)
-        seconds = float(np.mean([facts["cpu_seconds"] for facts in scored.runs]))
-        records.append(_place(scored.point) | _interval(mean, "mean") | {"cpu_seconds": round(seconds)})
+        average = {
+            name: float(np.mean([facts[name] for facts in scored.runs])) for name in ("cpu_seconds", "r2_masked")
+        }
+        records.append(_place(scored.point) | _interval(mean, "mean") | average)
     return pd.DataFrame(records)
 
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from eccl_lib.figures.colours import BLUE, CYCLE, GREY, METHOD_COLOURS, PURPLE, SKY
 from eccl_lib.figures.style import footer, new_figure, score_name, styled, task_title
 
+OUTCOMES = {"traits": ("82 traits", "r"), "diseases": ("four diseases", "AUC")}
 PAIR_COLOURS = CYCLE[:6]
 OTHER_COLOURS = (SKY, PURPLE)  # of series that are no row of Table 1
 
@@ -64,22 +65,25 @@ def _logarithmic(ax: Axes, places: Sequence[int], name: str) -> None:
 
 @styled
 def option_differences(differences: pd.DataFrame, *, n: int, seeds: int) -> Figure:
-    """Each option of stage two minus ECCL: mean r of the traits at the left, mean AUC of the diseases at the right.
+    """Each option minus the row that it changes: mean r of the traits, and mean AUC of the diseases.
 
-    differences: series, other, task ("traits" or "diseases"), difference, low, high. n: participants.
+    differences: series, other, task ("traits" or "diseases"; others are left out), difference, low, high.
+    n: participants.
     """
+    panels = {task: title for task, title in OUTCOMES.items() if task in set(differences["task"])}
     order = differences[differences["task"] == "traits"].sort_values("difference", ascending=False)["series"].tolist()
     fig = new_figure(height=0.34 * len(order) + 1.3)
-    axes = fig.subplots(1, 2, sharey=True)
-    for ax, task, title in zip(axes, ("traits", "diseases"), ("82 traits", "four diseases"), strict=True):
+    axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (task, (title, score)) in zip(axes, panels.items(), strict=True):
         rows = differences[differences["task"] == task].set_index("series").loc[order]
         reach = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["difference"].to_numpy(float))
         ax.axvline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
         ax.errorbar(rows["difference"], np.arange(len(order)), xerr=reach, fmt="o", color=BLUE, capsize=2, markersize=4)
         ax.set_title(title)
-        ax.set_xlabel(f"difference in mean {'r' if task == 'traits' else 'AUC'}")
+        ax.set_xlabel(f"difference in mean {score}")
     axes[0].set_yticks(range(len(order)), order, fontsize=8)
     axes[0].set_ylim(len(order) - 0.5, -0.5)
     repeats = f"{seeds} training seed{'s' * (seeds > 1)}"
-    footer(fig, f"option minus ECCL; n = {n:,} validation participants; {repeats}; bars: 95 % interval over both")
+    base = differences["other"].iloc[0]
+    footer(fig, f"option minus {base}; n = {n:,} validation participants; {repeats}; bars: 95 % interval over both")
     return fig

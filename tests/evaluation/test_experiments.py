@@ -45,6 +45,9 @@ def test_the_tables_have_every_run_every_point_and_every_pair(trained):
     assert len(table) == 8 and len(means) == 4 and set(table["x"]) == {15, 10}
     run = stages.spec(tiny_config("traits", seed=1), "ssl").run(data)
     assert table.set_index("run").loc[run.name, "score"] == run.metrics["test"]
+    pretrained = stages.spec(tiny_config("traits", seed=1), "pretrain_ecg").run(data)
+    assert table.set_index("run").loc[run.name, "r2_masked"] == pretrained.metrics["r2_masked"]
+    assert table.set_index("series").loc[SCRATCH, "r2_masked"].isna().all()
     by_place = table.groupby(["series", "x"])["score"].mean()
     np.testing.assert_allclose(means.set_index(["series", "x"])["mean"].sort_index(), by_place.sort_index())
     differences = experiments.differences(TINY, points).set_index("x")

@@ -240,8 +240,8 @@ def _learning_curves(tasks: list[str], series: int, pairs: int) -> Figure:
 
 def _options() -> Figure:
     names = [*OPTIONS][1:]
-    rows = [(name, task, 0.01, -0.01, 0.02) for name in names for task in ("traits", "diseases")]
-    columns = ["series", "task", "difference", "low", "high"]
+    rows = [(name, "ECCL", task, 0.01, -0.01, 0.02) for name in names for task in ("traits", "diseases")]
+    columns = ["series", "other", "task", "difference", "low", "high"]
     return figures.option_differences(pd.DataFrame(rows, columns=columns), n=PAPER_N, seeds=2)
 
 
