@@ -88,6 +88,18 @@ def disease_loss(logits: Tensor, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target)
 
 
+def mixed_loss(outputs: Tensor, target: Tensor, binary: Tensor) -> Tensor:
+    """Mean over the measured targets: binary cross-entropy of binary columns, squared error of the others.
+
+    outputs, target: (B, K), NaN in target is missing; binary: (K,) bool.
+    """
+    present = ~torch.isnan(target)
+    target = torch.nan_to_num(target)
+    entropy = F.binary_cross_entropy_with_logits(outputs, target, reduction="none")
+    error = torch.where(binary, entropy, (outputs - target).square())
+    return torch.where(present, error, 0.0).sum() / present.sum().clamp(min=1)
+
+
 def total_loss(contrastive: Tensor, task: Tensor, task_weight: float) -> Tensor:
     """Total loss L_CL + lambda L_task (Eq. 5), a scalar. task_weight: lambda."""
     return contrastive + task_weight * task

@@ -1,5 +1,6 @@
 """The five tasks (columns of Table 1): their targets, losses and metrics."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from eccl_lib import losses
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.own_labels import OwnTask
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.metrics import scores
 
@@ -114,6 +116,91 @@ def targets_of(config: Config, data: Cohort) -> Targets:
     """Targets of the config's task. Raises ConfigError where a split is empty or the training split has one class."""
     check_splits_not_empty(data)
     return build_targets(TASKS[config.disease], data.labels, data.traits, data.index("train"))
+
+
+@dataclass(frozen=True)
+class OwnTargets:
+    """Targets of the user's own tasks, predicted by one model; the interface of ``Targets``.
+
+    own: the tasks, in the order of the columns. values: (N, columns) float32, NaN missing. centre, spread: (columns,)
+    of the training participants for continuous columns; 0 and 1 for the others.
+    """
+
+    own: tuple[OwnTask, ...]
+    values: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+
+    @property
+    def task(self) -> Task:
+        """All tasks as one. Its score is the mean over the tasks."""
+        name = "+".join(task.name for task in self.own)
+        return Task(name, name, "mean score", tuple(column for task in self.own for column in task.columns))
+
+    @property
+    def binary(self) -> np.ndarray:
+        """Whether each column is 0 or 1, (columns,) bool."""
+        return np.array([task.is_binary for task in self.own for _ in task.columns])
+
+    def standardize(self) -> Tensor:
+        """Targets for the loss, (N, columns) float32, NaN missing."""
+        return torch.from_numpy(((self.values - self.centre) / self.spread).astype(np.float32))
+
+    def to_units(self, outputs: np.ndarray) -> np.ndarray:
+        """Model outputs (n, columns) as logits of binary columns and values of continuous ones."""
+        return outputs * self.spread + self.centre
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Mean over the measured targets of binary cross-entropy or squared error. outputs, target: (B, columns)."""
+        return losses.mixed_loss(outputs, target, torch.from_numpy(self.binary).to(outputs.device))
+
+    def terms(self) -> Tensor:
+        """Number of measured targets of each participant, (N,) float64."""
+        return torch.from_numpy((~np.isnan(self.values)).sum(axis=1).astype(np.float64))
+
+    def scores(self, predicted: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        """Score of each task: AUC (the mean over the columns of a multi-label task), or r. predicted: (n, columns)."""
+        found, first = {}, 0
+        for task in self.own:
+            columns = slice(first, first + len(task.columns))
+            found[task.name] = own_score(task, predicted[:, columns], self.values[rows, columns])
+            first += len(task.columns)
+        return found
+
+    def score(self, predicted: np.ndarray, rows: np.ndarray) -> float:
+        """Mean score over the tasks. predicted: (n, columns), from ``to_units``; rows: (n,), their cohort rows."""
+        return float(np.mean(list(self.scores(predicted, rows).values())))
+
+
+def own_score(task: OwnTask, predicted: np.ndarray, measured: np.ndarray) -> float:
+    """AUC, macro AUC or r of one task, over measured values; columns with one class are left out.
+
+    predicted, measured: (n, columns). NaN if nothing can be scored.
+    """
+    if not task.is_binary:
+        return scores.mean_r(predicted, measured)
+    by_column = []
+    for guess, truth in zip(predicted.T, measured.T, strict=True):
+        present = ~np.isnan(truth)
+        by_column.append(scores.auc(guess[present], truth[present] > 0.5))
+    return float(np.nanmean(by_column)) if np.isfinite(by_column).any() else float("nan")
+
+
+def own_targets(names: Sequence[str], data: Cohort) -> OwnTargets:
+    """Targets of the cohort's own tasks of these names. Raises ConfigError if the cohort has no such task."""
+    if data.own is None:
+        raise ConfigError(f"{data.folder.name} has no labels of your own; build its store with --labels and --tasks")
+    check_splits_not_empty(data)
+    tasks, values = data.own.of(names)
+    train = values[data.index("train")]
+    binary = np.array([task.is_binary for task in tasks for _ in task.columns])
+    empty = np.isnan(train).all(axis=0)
+    if empty.any():
+        column = [column for task in tasks for column in task.columns][int(empty.argmax())]
+        raise ConfigError(f"no training participant has a value of {column}; leave this task out")
+    centre, spread = np.nanmean(train, axis=0), np.nanstd(train, axis=0)
+    centre, spread = np.where(binary, 0.0, centre), np.where(binary | (spread == 0), 1.0, spread)
+    return OwnTargets(tuple(tasks), values.astype(np.float32), centre.astype(np.float32), spread.astype(np.float32))
 
 
 def check_splits_not_empty(data: Cohort) -> None:

@@ -136,3 +136,17 @@ def test_a_triplet_tells_distances_apart_that_are_tiny_beside_the_vectors():
     z_ecg = far + 1e-2 * torch.randn(12, 64, generator=generator)
     literal, _ = literal_triplet(z_ecg.double(), z_cmr.double(), 0.01)
     assert math.isclose(float(losses.triplet_loss(z_ecg, z_cmr, 0.01)), literal, rel_tol=1e-3)
+
+
+def test_mixed_loss_is_the_mean_over_measured_targets_of_both_kinds():
+    outputs, target = torch.randn(4, 3, dtype=torch.float64), torch.tensor([1.0, 0.0, 2.5]).repeat(4, 1).double()
+    target[1, 0] = target[3, 2] = float("nan")
+    terms = []
+    for i in range(4):
+        for j in range(3):
+            o, t = float(outputs[i, j]), float(target[i, j])
+            if not math.isnan(t):
+                p = 1 / (1 + math.exp(-o))
+                terms.append((o - t) ** 2 if j == 2 else -(t * math.log(p) + (1 - t) * math.log(1 - p)))
+    found = losses.mixed_loss(outputs, target, torch.tensor([True, True, False]))
+    assert math.isclose(float(found), sum(terms) / len(terms), rel_tol=1e-9) and len(terms) == 10

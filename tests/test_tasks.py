@@ -3,10 +3,15 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from eccl_lib import tasks
+from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import TrainingConfig
+from eccl_lib.data import own_labels
+from eccl_lib.metrics import scores
 from eccl_lib.tasks import TASKS
 from eccl_lib.training.sampling import balanced_chunks, epoch_batches, fixed_chunks, shuffled_batches
 
@@ -87,3 +92,65 @@ def test_epochs_of_a_number_of_steps_continue_one_another(steps):
     assert all(np.array_equal(a, b) for a, b in zip(found, stream[: len(found)], strict=True))
     whole = epoch_batches(passes, 0, 3)
     assert all(np.array_equal(a, b) for a, b in zip(whole, passes(3), strict=True))
+
+
+class OwnCohort:
+    """Twelve participants with own labels: two classes, one of them alone, and an age."""
+
+    def __init__(self):
+        generator = np.random.default_rng(0)
+        words = ["both:multilabel:a,b", "a:binary", "age:continuous"]
+        self.own = own_labels.OwnLabels(
+            own_labels.parse(words),
+            pd.DataFrame({"a": [0.0, 1] * 6, "b": [1.0, 0, 0] * 4, "age": generator.normal(60, 9, 12)}),
+        )
+        self.own.values.loc[[2, 9], "age"] = np.nan
+        self.rows = {"train": np.arange(6), "val": np.arange(6, 8), "test": np.arange(8, 12)}
+
+    def __len__(self):
+        return 12
+
+    def index(self, split):
+        return self.rows[split]
+
+
+def test_own_targets_scale_the_continuous_columns_by_the_training_participants():
+    data = OwnCohort()
+    targets = tasks.own_targets(["both", "age"], data)
+    assert targets.task.names == ("a", "b", "age") and targets.binary.tolist() == [True, True, False]
+    train = data.own.values["age"].iloc[:6]
+    standard = targets.standardize().numpy()
+    np.testing.assert_allclose(standard[:6, 2], (train - train.mean()) / train.std(ddof=0), rtol=1e-5)
+    np.testing.assert_array_equal(standard[:, :2], data.own.values[["a", "b"]])
+    np.testing.assert_allclose(targets.to_units(standard), data.own.values[["a", "b", "age"]], rtol=1e-5)
+    assert targets.terms().tolist() == [3, 3, 2, 3, 3, 3, 3, 3, 3, 2, 3, 3]
+    assert torch.isfinite(targets.loss(torch.zeros(12, 3), targets.standardize()))
+
+
+def test_own_tasks_are_scored_by_macro_auc_and_by_r_over_measured_values():
+    data = OwnCohort()
+    targets, rows = tasks.own_targets(["both", "age"], data), np.array([0, 1, 2, 3, 4, 5, 9])
+    predicted = np.random.default_rng(1).normal(size=(7, 3))
+    found = targets.scores(predicted, rows)
+    values = data.own.values.iloc[rows]
+    macro = np.mean([scores.auc(predicted[:, k], values[name] > 0.5) for k, name in enumerate("ab")])
+    present = values["age"].notna().to_numpy()
+    r = np.corrcoef(predicted[present, 2], values["age"][present])[0, 1]
+    assert found == {"both": pytest.approx(macro), "age": pytest.approx(r)}
+    assert targets.score(predicted, rows) == pytest.approx((macro + r) / 2)
+
+
+def test_a_column_with_one_class_is_left_out_of_the_macro_auc():
+    task = own_labels.OwnTask("both", "multilabel", ("a", "b"))
+    predicted, measured = np.array([[1.0, 0], [2, 0], [3, 1]]), np.array([[0.0, 0], [0, 0], [1, 0]])
+    assert tasks.own_score(task, predicted, measured) == 1.0
+    assert np.isnan(tasks.own_score(task, predicted, np.zeros((3, 2))))
+
+
+def test_unknown_and_unlabelled_tasks_are_named():
+    data = OwnCohort()
+    with pytest.raises(ConfigError, match=r"no task MI; its tasks are both, a, age"):
+        tasks.own_targets(["MI"], data)
+    data.own.values.loc[:5, "age"] = np.nan
+    with pytest.raises(ConfigError, match="no training participant has a value of age"):
+        tasks.own_targets(["age"], data)

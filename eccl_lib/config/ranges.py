@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eccl_lib.config.schema import Config
 
-TRAININGS = ("mae", "cmr_training", "align", "third_stage", "cmae")
+TRAININGS = ("mae", "cmr_training", "align", "third_stage", "cmae", "probe")
 MAY_BE_ZERO = {
     "seed",
     "patience",
     "views",
+    "test_fold",
     "participants",
     "steps_per_epoch",
     "disease_steps_per_epoch",
@@ -75,7 +76,10 @@ def _trainings(config: Config) -> Iterator[Rule]:
         at_most = f"between 0 and {section}.epochs ({part.epochs})"
         yield f"{section}.warmup_epochs", 0 <= part.warmup_epochs <= part.epochs, at_most
         yield f"{section}.batch", part.batch >= 2, "2 or more"
-    for name in ("mae.start_from", "cmr_training.start_from"):
+    yield "probe.label_share", 0 < config.probe.label_share <= 1, "above 0, at most 1"
+    needs_run = (config.probe.encoder == "run") == bool(config.probe.start_from)
+    yield "probe.start_from", needs_run, "set if, and only if, probe.encoder is run"
+    for name in ("mae.start_from", "cmr_training.start_from", "probe.start_from"):
         known = re.fullmatch("([0-9a-f]{8})?", value_of(config, name)) is not None
         yield name, known, "the last 8 characters of a finished run's folder, such as 60ab351f"
     plain = config.align.contrastive == "clip" or not config.align.bank

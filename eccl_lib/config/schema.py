@@ -47,6 +47,9 @@ class StoreConfig:
     clip_size: int = 224  # pixels, Sec. 3.1
     labels: Literal["ever", "prevalent", "incident"] = "ever"  # not stated; authors' code
     split_salt: str = "eccl"  # ours; a participant's split depends on salt and id only
+    # Ours; above 0, the test fold of a cohort with published folds (else of ten folds by patient), and the fold before
+    # it for validation.
+    test_fold: int = option(0)
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,21 @@ class CmaeConfig(TrainingConfig):
 
 
 @dataclass(frozen=True)
+class ProbeConfig(TrainingConfig):
+    """Training of an ECG encoder on the user's own labels (docs/real_ecg.md); every value is ours."""
+
+    epochs: int = 5
+    warmup_epochs: int = 1
+    lr: float = 1e-3
+    batch: int = 32
+    steps_per_epoch: int = 60  # 300 updates
+    tasks: tuple[str, ...] = ("superclass",)  # names of the cohort's own tasks; one model predicts all of them
+    encoder: Literal["random", "mae", "run"] = "random"  # initial weights: none, this cohort's autoencoder, or a run
+    start_from: str = ""  # of ``run``: last 8 characters of a finished run's folder, of any cohort
+    label_share: float = 1.0  # share of the training patients whose recordings are used, drawn by the seed
+
+
+@dataclass(frozen=True)
 class VariantsConfig:
     """The ECG encoders of Fig. 2b: other patch lengths and other sizes."""
 
@@ -262,6 +280,7 @@ class Config:
     align: AlignConfig = field(default_factory=AlignConfig)
     third_stage: ThirdStageConfig = field(default_factory=ThirdStageConfig)
     cmae: CmaeConfig = field(default_factory=CmaeConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     variants: VariantsConfig = field(default_factory=VariantsConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from eccl_lib.config.schema import ViewConfig
 from eccl_lib.data import cmr, ecg
+from eccl_lib.data.own_labels import OwnLabels
 from eccl_lib.data.sharded_array import Rows
 from eccl_lib.data.splits import SPLITS
 from eccl_lib.io.files import read_json, write_atomically, write_json
@@ -26,6 +27,7 @@ class Cohort:
     ecg: (N, 12, 5000) int16 uV, baseline removed. clips: (N, H, W, F) uint8. traits: (N, 82) float32, NaN missing.
     labels: (N, 4) bool in the order of DISEASES. quarantine: eid, file, reason, cure of excluded participants.
     complete: False while participants are still being added. row_checksums: SHA-256 of each row; None if not stored.
+    own: the user's own labels, if the store has any.
     An unpaired cohort has either ECGs or clips; the other array is None. Without a table, all labels are False.
     """
 
@@ -40,6 +42,7 @@ class Cohort:
     progress: Log = field(default=print, repr=False)
     complete: bool = True
     row_checksums: pd.DataFrame | None = field(default=None, repr=False)
+    own: OwnLabels | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.table)

@@ -23,9 +23,9 @@ from eccl_lib.pipeline.steps import (
     MaskedAutoencoderStep,
     SupervisedStep,
 )
-from eccl_lib.tasks import targets_of
+from eccl_lib.tasks import own_targets, targets_of
 from eccl_lib.training.datasets import CineDataset, EcgDataset, predict_in_batches
-from eccl_lib.training.job import Metrics, ReconstructionJob, SupervisedJob
+from eccl_lib.training.job import Metrics, ProbeJob, ReconstructionJob, SupervisedJob
 
 
 @dataclass
@@ -109,6 +109,15 @@ def ecg_job(
             step = ExtendedAlignmentStep(*arguments, data=data, auxiliary=auxiliary)
     participants = config.align.participants
     return SupervisedJob(model, step, schedule or config.align, (ecgs,), data, config.seed, targets, participants)
+
+
+def probe_job(config: Config, data: Cohort) -> ProbeJob:
+    """Downstream training of the ECG encoder on the user's own labels; its encoder has random weights."""
+    ecgs, targets = EcgDataset(data, config), own_targets(config.probe.tasks, data)
+    model = new_ecg_model(config, targets.task.outputs, Arm("probe"))
+    step = SupervisedStep(model, ecgs, targets)
+    share = config.probe.label_share
+    return ProbeJob(model, step, config.probe, (ecgs,), data, config.seed, targets, share=share)
 
 
 def untrained_ecg_job(config: Config, arm: Arm, data: Cohort) -> SupervisedJob:

@@ -71,7 +71,9 @@ class RunSpec:
 
     @property
     def task(self) -> str:
-        """A disease or ``traits``; for a stage without labels, its input."""
+        """A disease or ``traits``; for a stage without labels, its input; for ``probe``, its own tasks."""
+        if self.stage == "probe":
+            return "+".join(self.config.probe.tasks)
         return _WITHOUT_LABELS.get(self.stage) or (self.variant if self.stage == "autoencode" else self.config.disease)
 
     @property
@@ -87,6 +89,8 @@ class RunSpec:
         task = "traits" if self.config.disease == "traits" else "disease"
         if self.stage in ("align", "finetune"):
             return f"{self.variant}/{task}"
+        if self.stage == "probe":
+            return f"probe/{self.variant}/{self.config.probe.epochs * self.config.probe.steps_per_epoch}"
         if self.stage in ("pretrain_cmr", "third_stage"):
             return f"{self.stage}/{self.variant}/{task}"
         return f"{self.stage}/{self.variant}" if self.is_features else self.name
@@ -170,6 +174,8 @@ def spec(config: Config, name: str) -> RunSpec:
         stage, _, modality = name.partition("_") if name.startswith("autoencode") else (name, "", "")
         variant = {"pretrain_ecg": "vit", "pretrain_pair": "cmae"}.get(name, modality)
         return RunSpec(stage, variant, with_cmr(replace(config, disease=scale.disease), "swin"))
+    if name == "probe":
+        return RunSpec(name, config.probe.encoder, replace(config, disease=scale.disease))
     if name in ("pretrain_cmr", "cmr_features"):
         return RunSpec(name, config.cmr.architecture, replace(config, ecg=scale.ecg, mae=scale.mae))
     if name not in METHODS:
@@ -264,6 +270,14 @@ def load_pretrained_encoder(model: Supervised, own: RunSpec, data: Cohort) -> No
         model.encoder.load_state_dict(spec(own.config, "pretrain_pair").run(data).weights("ecg.encoder"))
 
 
+def _probe(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
+    job, parents = jobs.probe_job(own.config, data), own.parents() if pretrained else ()
+    start = parents[0].run(data) if parents else initial_weights_run(own.config, own.stage) if pretrained else None
+    if start is not None:
+        load_initial_weights(job.model, start, "encoder")
+    return job
+
+
 def _third_stage(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
     config, arm = own.config, own.arm
     model = new_ecg_model(config, targets_of(config, data).task.outputs, arm)
@@ -312,6 +326,13 @@ STAGES = {
         Stage("align", needs=ARRAYS, config_sections=_ecg_sections, parents=_pretraining, build=_stage_two),
         Stage("finetune", needs=ARRAYS, config_sections=_ecg_sections, parents=_pretraining, build=_stage_two),
         Stage(
+            "probe",
+            needs=("ecg",),
+            config_sections=lambda own: ("seed", "view", "augment", "ecg", "probe"),
+            parents=lambda own: (spec(own.config, "pretrain_ecg"),) if own.variant == "mae" else (),
+            build=_probe,
+        ),
+        Stage(
             "third_stage",
             needs=ARRAYS,
             config_sections=lambda own: ("seed", "view", "augment", "third_stage"),
@@ -321,7 +342,7 @@ STAGES = {
     )
 }
 # The names that ``spec`` and ``eccl train`` know: stages, then rows of Table 1.
-NAMES = ("pretrain_ecg", "pretrain_cmr", "autoencode_ecg", "autoencode_cmr", "pretrain_pair", *METHODS)
+NAMES = ("pretrain_ecg", "pretrain_cmr", "autoencode_ecg", "autoencode_cmr", "pretrain_pair", "probe", *METHODS)
 
 
 # Training.

@@ -12,7 +12,7 @@ from eccl_lib.config.schema import AlignConfig
 from eccl_lib.models.cmae import CmrAutoencoder, CrossModalAutoencoder, EcgAutoencoder
 from eccl_lib.models.heads import Aligned, Supervised
 from eccl_lib.models.mae import MaskedAutoencoder
-from eccl_lib.tasks import Targets
+from eccl_lib.tasks import OwnTargets, Targets
 from eccl_lib.training.batch import Batch
 from eccl_lib.training.datasets import CineDataset, EcgDataset, to_device
 from eccl_lib.training.microbatches import Losses, Outputs, Step
@@ -35,7 +35,7 @@ class MaskedAutoencoderStep(Step):
 class SupervisedStep(Step):
     """The task alone: stage one on the CMR, and the ECG rows without a CMR encoder (Eq. 4)."""
 
-    def __init__(self, model: Supervised, inputs: EcgDataset | CineDataset, targets: Targets) -> None:
+    def __init__(self, model: Supervised, inputs: EcgDataset | CineDataset, targets: Targets | OwnTargets) -> None:
         self.model, self.inputs, self.targets = model, inputs, targets
         self.target_values = targets.standardize().to(inputs.device)  # (N, outputs)
         self.target_counts = targets.terms().to(inputs.device)  # (N,)

@@ -1,7 +1,5 @@
 """Weights of finished runs: as the initial weights of another training, or frozen."""
 
-from typing import Literal
-
 from torch import nn
 
 from eccl_lib.config.errors import ConfigError, MissingError
@@ -35,20 +33,27 @@ def load_initial_weights(model: nn.Module, run: Run | None, prefix: str = "") ->
     return model
 
 
-def initial_weights_run(config: Config, stage: Literal["pretrain_ecg", "pretrain_cmr"]) -> Run | None:
+SECTIONS = {"pretrain_ecg": "mae", "pretrain_cmr": "cmr_training", "probe": "probe"}  # with the field start_from
+# Stages whose runs can give the initial weights of a stage.
+SOURCES = {"pretrain_ecg": ("pretrain_ecg",), "pretrain_cmr": ("pretrain_cmr",)}
+SOURCES["probe"] = ("pretrain_ecg", "align", "finetune", "probe")
+
+
+def initial_weights_run(config: Config, stage: str) -> Run | None:
     """The run of any cohort and scale whose weights initialise this stage (``start_from``), or None.
 
-    The config holds the first eight characters of its fingerprint, which thus enter the fingerprint of the new run.
-    Raises MissingError where no such run is finished.
+    stage: of ``SECTIONS``. The config holds the first eight characters of its fingerprint, which thus enter the
+    fingerprint of the new run. Raises MissingError where no such run is finished.
     """
-    prefix = (config.mae if stage == "pretrain_ecg" else config.cmr_training).start_from
+    section = SECTIONS[stage]
+    prefix = getattr(config, section).start_from
     if not prefix:
         return None
-    matches = [run for run in Run.every(stage) if run.fingerprint.startswith(prefix)]
+    matches = [run for name in SOURCES[stage] for run in Run.every(name) if run.fingerprint.startswith(prefix)]
     if len({run.fingerprint for run in matches}) != 1:
         count = "no finished run" if not matches else f"{len(matches)} runs"
-        section = "mae" if stage == "pretrain_ecg" else "cmr_training"
         raise MissingError(
-            f"{section}.start_from is {prefix}: {count} of {stage} under {paths.runs_root()} end with these characters."
+            f"{section}.start_from is {prefix}: {count} of {' or '.join(SOURCES[stage])} under {paths.runs_root()} end "
+            "with these characters."
         )
     return matches[0]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from eccl_lib.config.schema import TrainingConfig
 from eccl_lib.config.seeds import seed_of
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.tasks import SPLITS, Targets, check_splits_not_empty, counts
+from eccl_lib.tasks import SPLITS, OwnTargets, Targets, check_splits_not_empty, counts
 from eccl_lib.training import distributed
 from eccl_lib.training.datasets import EVALUATION_BATCH, CineDataset, EcgDataset, predict_in_batches
 from eccl_lib.training.microbatches import Step
@@ -85,7 +85,7 @@ class CohortJob(TrainingJob):
 class SupervisedJob(CohortJob):
     """Training on one task: balanced batches and AUC for a disease, shuffled batches and mean r for the traits."""
 
-    targets: Targets | None = None
+    targets: Targets | OwnTargets | None = None
     participants: int = 0  # of the training set, drawn by the seed; 0: all
 
     def rows(self, split: str) -> np.ndarray:
@@ -128,6 +128,42 @@ class SupervisedJob(CohortJob):
         columns = {f"target_{name}": targets[:, i] for i, name in enumerate(names)}
         columns |= {f"score_{name}": scores[:, i] for i, name in enumerate(names)}
         return pd.concat([self._test_participants(), pd.DataFrame(columns)], axis=1)
+
+
+@dataclass
+class ProbeJob(SupervisedJob):
+    """Training on the user's own labels, in shuffled batches. targets: ``OwnTargets``.
+
+    share: of the training patients whose recordings are used, drawn by the seed.
+    """
+
+    share: float = 1.0
+
+    def rows(self, split: str) -> np.ndarray:
+        rows = super().rows(split)
+        if split != "train" or self.share == 1:
+            return rows
+        patients = self.patients()[rows]
+        names = np.unique(patients)
+        chosen = np.random.default_rng(seed_of(self.seed)).permutation(names)[: max(1, round(self.share * len(names)))]
+        return rows[np.isin(patients, chosen)]
+
+    def patients(self) -> np.ndarray:
+        """Patient of each row of the cohort; without patients, each recording is one."""
+        table = self.data.table
+        return table["patient" if "patient" in table else "eid"].to_numpy()
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        passes = shuffled_batches(self.rows("train"), self.schedule, self.seed)
+        return epoch_batches(passes, self.schedule.steps_per_epoch, epoch)
+
+    def evaluate(self) -> tuple[Metrics, pd.DataFrame]:
+        """Mean score over the tasks, and ``tasks``: the test score of each."""
+        predicted, rows = self.predict("test"), self.rows("test")
+        by_task = self.targets.scores(predicted, rows)
+        metrics: Metrics = {"metric": self.targets.task.metric, "val": self._score("val")}
+        metrics |= {"test": self.targets.score(predicted, rows), "tasks": by_task, "n": counts(self.data)}
+        return metrics | {"n_train": len(self.rows("train"))}, self._predictions(predicted)
 
 
 @dataclass

@@ -13,6 +13,7 @@ import pandas as pd
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.load import digest
 from eccl_lib.data import files
+from eccl_lib.data.own_labels import OwnLabels
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store import fill
 from eccl_lib.data.ukb import tables, trait_checks, withdrawals
@@ -34,7 +35,8 @@ class Inventory:
 
     participants: slot to participant, in the order of eids. demographics: index eid; columns sex and age. traits:
     (P, 82). labels: rule to (P, 4) bool, for the rules that the table supports. excluded: rows of the quarantine list
-    that are known before any file is read. counts, skipped, notes, identities: for the report.
+    that are known before any file is read. counts, skipped, notes, identities: for the report. own: the user's own
+    labels, in the order of demographics.
     """
 
     participants: dict[int, fill.Participant]
@@ -46,6 +48,7 @@ class Inventory:
     skipped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     identities: list[dict[str, object]] = field(default_factory=list)
+    own: OwnLabels | None = None
 
 
 class Inputs:

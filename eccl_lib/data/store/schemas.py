@@ -59,6 +59,7 @@ def schemas() -> dict[str, Any]:
     ecg_checksum, clip_checksum = ({name: Column(str, Check.str_matches(SHA256))} for name in CHECKSUMS)
     # The eid of an unpaired store is a hash of the file's name. All recordings of one patient are in one split.
     named = {"name": Column(str, unique=True), "patient": Column(str, Check.str_matches(f"^{EID}$"))}
+    named["fold"] = Column(int, Check.ge(1), coerce=True, required=False)  # published folds of a dataset
     text = {name: Column(str) for name in ("file", "reason", "cure")}
     scores = {"eid": eid, "row": Column(int, Check.ge(0), unique=True, coerce=True)}
     numbers = {r"^(target|score)_\w+$": Column(float, nullable=True, coerce=True, regex=True, required=False)}

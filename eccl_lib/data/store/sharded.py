@@ -6,6 +6,7 @@ share one store; labels and split are applied when it is opened.
 
 import hashlib
 import io
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from eccl_lib.config.errors import MissingError
 from eccl_lib.config.load import as_dict, digest, essentials
 from eccl_lib.config.schema import DISEASES, Config, arrays_of
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.own_labels import OwnLabels, tasks_from_json
 from eccl_lib.data.sharded_array import Rows
 from eccl_lib.data.splits import split_of
 from eccl_lib.data.store import fill, plan, schemas
@@ -102,13 +104,29 @@ def publish(folder: Path, inventory: Inventory, records: dict[int, dict], config
     labels = {f"labels-{rule}": values[rows] for rule, values in inventory.labels.items()}
     arrays = {"traits": inventory.traits[rows], **labels}
     facts = {"complete": complete, "participants": len(participants), "kept": len(kept), "done": len(done)}
+    if inventory.own is not None:
+        arrays["own"] = inventory.own.rows(rows).values.to_numpy(np.float32)
+        facts["tasks"] = inventory.own.tasks_as_json()
     write(folder, pd.concat([table, measured, keys], axis=1), quarantine, arrays, facts, config.cohort)
 
 
+FOLDS = 10  # of a cohort without published folds; ours
+
+
 def _splits(table: pd.DataFrame, config: Config) -> pd.Series:
-    """Split of each row, by the patient's id if the table has one, else by the eid."""
+    """Split of each row: by its fold if the cohort has published ones or the config names a fold, else by a hash.
+
+    The test set is fold ``store.test_fold`` (by default the last one), the validation set the fold before it, and the
+    training set all others. Folds and hash depend on the patient's id if the table has one, else on the eid.
+    """
     ids = table["patient" if "patient" in table else "eid"]
-    return pd.Series([split_of(number, config.store.split_salt) for number in ids], dtype="str")
+    if "fold" not in table and not config.store.test_fold:
+        return pd.Series([split_of(number, config.store.split_salt) for number in ids], dtype="str")
+    fold = table["fold"].to_numpy() if "fold" in table else np.array([int(number) % FOLDS + 1 for number in ids])
+    last = int(fold.max()) if "fold" in table else FOLDS
+    test = config.store.test_fold or last
+    val = test - 1 if test > 1 else last
+    return pd.Series(np.select([fold == test, fold == val], ["test", "val"], "train"), dtype="str")
 
 
 def _checksum_columns(cohort: str) -> list[str]:
@@ -159,23 +177,40 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     slots, row_checksums = table.pop("slot").to_numpy(), pd.concat([table.pop(name) for name in names], axis=1)
     table["split"] = _splits(table, config)
     traits, labels = array(content, "traits")[kept], _labels(content, config)[kept]
+    own = _own_labels(manifest, content, kept)
     layout = layout_of(folder, config.cohort)
     _verify_shards(folder, layout, slots, row_checksums, all_files=False)
     shapes = fill.row_shapes(config)
     stored = {name: Rows(layout.files(name), layout.shard, slots, *shapes[name]) for name in layout.names}
     ecg, clips = (stored.get(name) for name in ("ecg", "clips"))
-    mark = _fingerprint(config, table, row_checksums, traits, labels)
+    mark = _fingerprint(config, table, row_checksums, traits, labels, own)
     quarantine, complete = quarantine[~quarantine["eid"].isin(withdrawn)].reset_index(drop=True), manifest["complete"]
-    return Cohort(folder, mark, table, ecg, clips, traits, labels, quarantine, progress, complete, row_checksums)
+    return Cohort(folder, mark, table, ecg, clips, traits, labels, quarantine, progress, complete, row_checksums, own)
+
+
+def _own_labels(manifest: dict[str, Any], content: dict[str, bytes], kept: np.ndarray) -> OwnLabels | None:
+    """The user's own labels of the kept rows, if the store has any."""
+    if "tasks" not in manifest:
+        return None
+    tasks = tasks_from_json(manifest["tasks"])
+    columns = list(dict.fromkeys(column for task in tasks.values() for column in task.columns))
+    return OwnLabels(tasks, pd.DataFrame(array(content, "own")[kept], columns=columns))
 
 
 def _fingerprint(
-    config: Config, table: pd.DataFrame, row_checksums: pd.DataFrame, traits: np.ndarray, labels: np.ndarray
+    config: Config,
+    table: pd.DataFrame,
+    row_checksums: pd.DataFrame,
+    traits: np.ndarray,
+    labels: np.ndarray,
+    own: OwnLabels | None,
 ) -> str:
     """Hash of everything that results depend on: settings, participants, rows, traits and labels; no file paths."""
     content = hashlib.sha256(row_checksums.to_csv(index=False).encode())
     content.update(table[["eid", "split", "sex", "age"]].to_csv(index=False).encode())
     content.update(traits.tobytes() + labels.tobytes())
+    if own is not None:
+        content.update(json.dumps(own.tasks_as_json()).encode() + own.values.to_numpy(np.float32).tobytes())
     kind = config.cohort.partition("-")[0]  # the user's name of an unpaired store does not affect results
     return digest({"format": FORMAT, "cohort": kind, "store": essentials(config)["store"], "rows": content.hexdigest()})
 

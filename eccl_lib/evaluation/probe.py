@@ -1,0 +1,240 @@
+"""Downstream evaluation of ECG encoders on the user's own labels: linear probe and fine-tuning, over folds.
+
+docs/real_ecg.md describes the trial on PTB-XL. ``specs`` lists the runs of a fold, ``gather`` collects predictions for
+the test recordings of all folds, and ``table`` and ``differences`` score them with intervals over patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.load import with_changes
+from eccl_lib.config.schema import Config
+from eccl_lib.data import ecg_measurements
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.own_labels import OwnTask
+from eccl_lib.metrics import bootstrap, comparison
+from eccl_lib.metrics.comparison import Difference
+from eccl_lib.metrics.linear import ridge
+from eccl_lib.pipeline.stages import RunSpec, spec
+from eccl_lib.tasks import own_targets
+from eccl_lib.training.datasets import predict_in_batches
+
+MEASUREMENTS = "measurements"
+Evaluation = Literal["linear probe", "fine-tuned"]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder under a name. changes: of the config; empty for random weights."""
+
+    name: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse(word: str) -> Encoder:
+    """Encoder of ``--encoders``: random, mae, a run's last eight characters, mae+RUN, or NAME=one of these.
+
+    mae: this cohort's masked autoencoder; mae+RUN: its training starts from the weights of RUN.
+    """
+    name, _, what = word.rpartition("=")
+    kind, _, run = what.partition("+")
+    if what in ("random", "mae"):
+        changes = {"probe.encoder": what}
+    elif kind == "mae" and run:
+        changes = {"probe.encoder": "mae", "mae.start_from": run}
+    else:
+        changes = {"probe.encoder": "run", "probe.start_from": what}
+    return Encoder(name or what, changes)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One evaluation of one encoder. share: of the labels; updates: of fine-tuning, 0 for the linear probe."""
+
+    encoder: str
+    evaluation: Evaluation
+    share: float = 1.0
+    updates: int = 0
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Predictions for the test recordings of one fold. measured, predicted: (n, columns); patients: (n,)."""
+
+    patients: np.ndarray
+    measured: np.ndarray
+    predicted: np.ndarray
+
+
+def fold_config(config: Config, fold: int) -> Config:
+    """The config with another test fold."""
+    return with_changes(config, {"store.test_fold": fold})
+
+
+def run_spec(config: Config, encoder: Encoder, share: float = 1.0, updates: int = 300) -> RunSpec:
+    """The fine-tuning of an encoder. Raises ConfigError if the updates do not fill the epochs."""
+    if updates % config.probe.epochs:
+        raise ConfigError(f"{updates} updates are no multiple of probe.epochs ({config.probe.epochs})")
+    schedule = {"probe.label_share": share, "probe.steps_per_epoch": updates // config.probe.epochs}
+    return spec(with_changes(config, {**encoder.changes, **schedule}), "probe")
+
+
+def specs(config: Config, encoders: Iterable[Encoder], settings: Iterable[Setting]) -> list[RunSpec]:
+    """The runs of one fold: fine-tunings, and the autoencoders that the linear probes read."""
+    by_name, wanted = {encoder.name: encoder for encoder in encoders}, []
+    for setting in settings:
+        if setting.encoder == MEASUREMENTS:
+            continue
+        if setting.evaluation == "fine-tuned":
+            wanted.append(run_spec(config, by_name[setting.encoder], setting.share, setting.updates))
+        else:
+            wanted += run_spec(config, by_name[setting.encoder]).parents()
+    return list(dict.fromkeys(wanted))
+
+
+def predict(config: Config, data: Cohort, encoder: Encoder | None, setting: Setting) -> Fold:
+    """Predictions of one setting for the test recordings of the config's fold. encoder: None for measurements."""
+    targets, test = own_targets(config.probe.tasks, data), data.index("test")
+    patients = data.table["patient" if "patient" in data.table else "eid"].to_numpy()[test]
+    measured = targets.values[test].astype(np.float64)
+    if setting.evaluation == "fine-tuned":
+        run = run_spec(config, encoder, setting.share, setting.updates).run(data)
+        scores = run.predictions[[f"score_{name}" for name in targets.task.names]].to_numpy(np.float64)
+        return Fold(patients, measured, scores)
+    if encoder is None:
+        features = ecg_measurements.measure(data.ecg_view(config.view), config.view.ecg_rate)
+    else:
+        features = initial_features(run_spec(config, encoder), data)
+    train = run_spec(with_changes(config, {"probe.encoder": "random"}), Encoder("random"), setting.share).job(data)
+    standard = np.nan_to_num(targets.standardize().numpy().astype(np.float64))  # a missing label counts as the mean
+    predicted = ridge(features, standard, train.rows("train"), data.index("val"))[test]
+    return Fold(patients, measured, targets.to_units(predicted))
+
+
+def initial_features(own: RunSpec, data: Cohort) -> np.ndarray:
+    """Class token and mean token of the encoder at the start of a fine-tuning, (N, 2 D)."""
+    job = own.job(data)
+    encoder, ecgs = job.model.encoder.eval(), job.datasets[0]
+
+    def tokens(rows: np.ndarray):
+        found = encoder.encode(encoder.tokens(ecgs.of(rows)))  # (B, 1 + L, D)
+        return found[:, [0]].flatten(1), found[:, 1:].mean(dim=1)
+
+    def features(rows: np.ndarray):
+        import torch
+
+        return torch.cat(tokens(rows), dim=1)
+
+    return predict_in_batches(features, np.arange(len(data)), source=ecgs).astype(np.float64)
+
+
+def columns_of(tasks: Sequence[OwnTask], name: str) -> tuple[bool, list[int]]:
+    """Whether an outcome is binary, and its columns. name: of a task, or of one column of a multi-label task."""
+    first = 0
+    for task in tasks:
+        places = list(range(first, first + len(task.columns)))
+        if name == task.name:
+            return task.is_binary, places
+        if name in task.columns:
+            return task.is_binary, [places[task.columns.index(name)]]
+        first += len(task.columns)
+    raise ConfigError(f"no task and no column is named {name}")
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of a setting on an outcome: its value, and that of each draw of patients (1, B)."""
+
+    value: float
+    drawn: np.ndarray
+
+
+def score(folds: Sequence[Fold], tasks: Sequence[OwnTask], outcome: str, draws: int = bootstrap.DRAWS) -> Score:
+    """Mean over folds of the AUC (mean over columns) or r of an outcome; patients are drawn, not recordings."""
+    binary, columns = columns_of(tasks, outcome)
+    names, index = np.unique(np.concatenate([fold.patients for fold in folds]), return_inverse=True)
+    places = np.split(index, np.cumsum([len(fold.patients) for fold in folds])[:-1])
+    parts = [np.ones((len(names), 1)), *bootstrap.draws(len(names), draws)]
+    values = np.concatenate([_over_folds(folds, places, weights, binary, columns) for weights in parts])
+    return Score(float(values[0]), values[None, 1:])
+
+
+def _over_folds(
+    folds: Sequence[Fold], places: Sequence[np.ndarray], weights: np.ndarray, binary: bool, columns: Sequence[int]
+) -> np.ndarray:
+    """Mean over folds in each draw, (B,). weights: (patients, B)."""
+    found = []
+    for fold, place in zip(folds, places, strict=True):
+        own, by_column = weights[place], []
+        for column in columns:
+            present = ~np.isnan(fold.measured[:, column])
+            predicted, measured = fold.predicted[present, column], fold.measured[present, column]
+            if binary:
+                by_column.append(bootstrap.resampled_auc(predicted, measured > 0.5, own[present]))
+            else:
+                by_column.append(bootstrap.resampled_r(predicted[None, :, None], measured[:, None], own[present])[:, 0])
+        found.append(_mean_of_defined(np.stack(by_column)))
+    return _mean_of_defined(np.stack(found))
+
+
+def _mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis without NaN, which stands for a fold or draw with one class."""
+    present = ~np.isnan(values)
+    count = present.sum(axis=0)
+    return np.divide(np.nan_to_num(values).sum(axis=0), count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def absolute_error(folds: Sequence[Fold], tasks: Sequence[OwnTask], outcome: str) -> float:
+    """Mean absolute error of a continuous outcome over all recordings with a value, in its unit."""
+    _, (column,) = columns_of(tasks, outcome)
+    errors = np.concatenate([np.abs(fold.predicted[:, column] - fold.measured[:, column]) for fold in folds])
+    return float(np.nanmean(errors))
+
+
+Gathered = Mapping[Setting, Sequence[Fold]]
+
+
+def gather(
+    config: Config,
+    folds: Sequence[int],
+    encoders: Iterable[Encoder],
+    settings: Sequence[Setting],
+    load: Callable[[Config], Cohort],
+) -> dict[Setting, list[Fold]]:
+    """Predictions of every setting in every fold, from finished runs. load: opens a config's cohort."""
+    by_name = {encoder.name: encoder for encoder in encoders}
+    gathered: dict[Setting, list[Fold]] = {setting: [] for setting in settings}
+    for fold in folds:
+        own = fold_config(config, fold)
+        data = load(own)
+        for setting in settings:
+            gathered[setting].append(predict(own, data, by_name.get(setting.encoder), setting))
+    return gathered
+
+
+def table(gathered: Gathered, tasks: Sequence[OwnTask], outcomes: Sequence[str]) -> pd.DataFrame:
+    """One row per setting and outcome: encoder, evaluation, share, updates, outcome, score, low, high, mae."""
+    records = []
+    for setting, folds in gathered.items():
+        for outcome in outcomes:
+            found = score(folds, tasks, outcome)
+            interval = comparison.over_participants_and_seeds(np.array([found.value]), found.drawn)
+            binary, _ = columns_of(tasks, outcome)
+            error = np.nan if binary else absolute_error(folds, tasks, outcome)
+            limits = {"score": found.value, "low": interval.low, "high": interval.high, "mae": error}
+            records.append(vars(setting) | {"outcome": outcome} | limits)
+    return pd.DataFrame(records)
+
+
+def difference(gathered: Gathered, tasks: Sequence[OwnTask], outcome: str, one: Setting, other: Setting) -> Difference:
+    """Score of one setting minus that of another on the same draws of patients."""
+    first, second = (score(gathered[setting], tasks, outcome) for setting in (one, other))
+    value = np.array([first.value - second.value])
+    return comparison.over_participants_and_seeds(value, first.drawn - second.drawn)
