@@ -25,6 +25,7 @@ COMMANDS = {
     "train": ("train", "Train one stage or one row of Table 1."),
     "table1": ("table1", "Train all cells of Table 1."),
     "study": ("study", "Train Table 1 at study scale with five seeds."),
+    "probe": ("probe", "Compare ECG encoders on your own labels."),
     "plan": ("plan", "Estimate time and memory before training."),
     "withdraw": ("withdraw", "Remove withdrawn participants from all stores and results."),
     "privacy": ("privacy", "Check the repository for participants' data."),

@@ -18,7 +18,7 @@ from eccl_lib.grid.log_follower import LogFollower, append
 from eccl_lib.io import paths
 from eccl_lib.io.progress import Log, format_seconds, silent
 from eccl_lib.io.workers import Pool, Setting, Workers, entered, pool
-from eccl_lib.pipeline.stages import STAGES, RunSpec, spec, waves
+from eccl_lib.pipeline.stages import RunSpec, spec, waves
 
 Waves = list[list[RunSpec]]
 STARTED = "started"  # log line that a run writes at each start
@@ -40,7 +40,7 @@ def show_plan(own: RunSpec, log: Log = print) -> float:
 
     The cohort must exist.
     """
-    needs = STAGES[own.stage].needs if not own.parents() else ARRAYS
+    needs = own.arrays if not own.parents() else ARRAYS
     data, total, most = open_cohort.load(own.config, log, needs=needs), 0.0, 0
     for run in [run for wave in to_do(waves([own]), data) for run in wave]:
         if run.is_features:
@@ -65,7 +65,7 @@ def run_jobs(
     on them are still finished; then GridError is raised.
     """
     workers = workers or Workers(jobs=config.runtime.workers)
-    data = open_cohort.load(config, log)
+    data = open_cohort.load(config, log, needs=_needs(waves))
     todo = to_do(waves, data)
     if not any(todo):
         log(f"0 of {sum(map(len, waves))} runs to do; all are reused")
@@ -86,9 +86,14 @@ def train_all(specs: Sequence[RunSpec], config: Config, log: Log = print) -> Non
 def predict(waves: Waves, config: Config, log: Log = print, workers: Workers | None = None) -> Forecast:
     """Log what ``run_jobs`` would run and for how long, without running it."""
     workers = workers or Workers(jobs=config.runtime.workers)
-    data = open_cohort.load(config, log)
+    data = open_cohort.load(config, log, needs=_needs(waves))
     with pool(workers, _shared(config), log) as crew:
         return _forecast(waves, data, crew, log)
+
+
+def _needs(waves: Waves) -> set[str]:
+    """The arrays of a cohort that these runs read."""
+    return {name for wave in waves for job in wave for name in job.arrays} or set(ARRAYS)
 
 
 def to_do(waves: Waves, data: Cohort) -> Waves:
@@ -142,7 +147,7 @@ def _try(job: RunSpec, setting: Setting) -> tuple[RunSpec, float | None]:
     """CPU seconds of a run from trial steps; None where they fail, since the run itself reports the reason."""
     with entered(setting):
         try:
-            return job, job.estimate(open_cohort.load(job.config, silent))
+            return job, job.estimate(open_cohort.load(job.config, silent, needs=job.arrays))
         except Exception:
             return job, None
 

@@ -84,6 +84,11 @@ class RunSpec:
         return f"{self.stage}_{self.variant}" if self.stage == "autoencode" else self.stage
 
     @property
+    def arrays(self) -> tuple[str, ...]:
+        """The arrays of the cohort that it reads."""
+        return STAGES[self.stage].needs
+
+    @property
     def kind(self) -> str:
         """Name of the kind of run; runs of one kind take about the same time."""
         task = "traits" if self.config.disease == "traits" else "disease"

@@ -25,6 +25,7 @@ class FakeJob:
     seconds: float = 0.0
 
     is_features = False
+    arrays = ("ecg", "clips")
 
     def train(self, log) -> None:
         folder = self.run(None).folder

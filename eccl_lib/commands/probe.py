@@ -1,0 +1,92 @@
+"""``eccl probe``: compare ECG encoders on the user's own labels."""
+
+import sys
+from typing import Any
+
+import click
+import pandas as pd
+
+from eccl_lib import grid
+from eccl_lib.commands.cli import EXIT_FAILED, Several, config_of, guarded, parameters
+from eccl_lib.commands.cli import command as eccl_command
+from eccl_lib.config.load import with_changes
+from eccl_lib.config.schema import Config
+from eccl_lib.data import open_cohort
+from eccl_lib.evaluation import probe
+from eccl_lib.io import paths
+from eccl_lib.io.files import write_atomically
+from eccl_lib.io.progress import print_line, silent
+from eccl_lib.pipeline.stages import waves
+from eccl_lib.tasks import own_targets
+
+
+@eccl_command("probe")
+@click.option("--tasks", cls=Several, metavar="TASK...", help="own tasks of the cohort; one model predicts all of them")
+@click.option(
+    "--encoders", cls=Several, metavar="ENCODER...", help="random, mae, mae+RUN, RUN, each as NAME=... if named"
+)
+@click.option("--folds", cls=Several, type=click.IntRange(1), metavar="FOLD...", help="test folds; by default the last")
+@click.option(
+    "--shares", cls=Several, type=float, metavar="SHARE...", help="shares of the training patients with labels"
+)
+@click.option("--updates", cls=Several, type=int, metavar="N...", help="updates of a fine-tuning")
+@parameters(disease=False)
+@guarded
+def command(
+    tasks: tuple[str, ...],
+    encoders: tuple[str, ...],
+    folds: tuple[int, ...],
+    shares: tuple[float, ...],
+    updates: tuple[int, ...],
+    **options: Any,
+) -> int:
+    """Compare ECG encoders on your own labels: linear probe and fine-tuning, with intervals over patients.
+
+    RUN is the last eight characters of a finished run's folder, of any cohort. mae is the masked autoencoder of this
+    cohort, trained on the training folds; mae+RUN starts from the weights of RUN. Ridge regression on simple
+    measurements of the ECG is added for comparison.
+
+    \b
+    eccl probe --scale demo --cohort ecg-ptbxl --tasks superclass AF --encoders random mae
+    """
+    config = config_of(**options)
+    config = with_changes(config, {"probe.tasks": tasks or config.probe.tasks})
+    chosen = [probe.parse(word) for word in encoders or ("random", "mae")]
+    settings = list_settings(chosen, shares or (1.0,), updates or (300,))
+    try:
+        found = run(config, folds or (0,), chosen, settings)
+    except grid.GridError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return EXIT_FAILED
+    path = paths.figures_dir(config.scale, config.cohort) / "probe.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda beside: found.to_csv(beside, index=False, float_format="%.4f"))
+    print(found.round(3).to_string(index=False))
+    print(path)
+    return 0
+
+
+def list_settings(
+    encoders: list[probe.Encoder], shares: tuple[float, ...], updates: tuple[int, ...]
+) -> list[probe.Setting]:
+    """The linear probe of each encoder and of the measurements, then the fine-tunings, for every share of labels."""
+    found = [probe.Setting(probe.MEASUREMENTS, "linear probe", share) for share in shares]
+    for encoder in encoders:
+        found += [probe.Setting(encoder.name, "linear probe", share) for share in shares]
+        found += [probe.Setting(encoder.name, "fine-tuned", share, count) for share in shares for count in updates]
+    return found
+
+
+def run(
+    config: Config, folds: tuple[int, ...], encoders: list[probe.Encoder], settings: list[probe.Setting]
+) -> pd.DataFrame:
+    """Train what is missing, fold by fold, and return the scores. Raises GridError."""
+    for fold in folds:
+        own = probe.fold_config(config, fold)
+        grid.run_jobs(waves(probe.specs(own, encoders, settings)), own, print_line)
+    data = open_cohort.load(config, silent, needs=("ecg",))
+    tasks = own_targets(config.probe.tasks, data).own
+    gathered = probe.gather(
+        config, folds, encoders, settings, lambda own: open_cohort.load(own, silent, needs=("ecg",))
+    )
+    return probe.table(gathered, tasks, [task.name for task in tasks])
