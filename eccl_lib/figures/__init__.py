@@ -5,7 +5,7 @@
 | person | one participant: ECG, baseline, cine, crop, predicted traits and disease scores |
 | hearts | heart location by each provider |
 | examples | single ECGs: reconstruction, attention, retrieval |
-| experiments | learning curves, and options of stage two |
+| experiments | learning curves, options of stage two, encoders on own labels |
 | training | training curves of one run, and of all stages |
 | latent | shared embedding space: similarity, Fig. 2a, Fig. 2d |
 | scores | ROC, calibration, differences between rows of Table 1 |
@@ -16,7 +16,7 @@
 # ruff: noqa: F401 (these names are imported from this package)
 from eccl_lib.figures.colours import CHAMBER_NAMES
 from eccl_lib.figures.examples import attention_maps, mae_reconstructions, retrieval_examples
-from eccl_lib.figures.experiments import learning_curves, option_differences
+from eccl_lib.figures.experiments import learning_curves, option_differences, probe_curves
 from eccl_lib.figures.hearts import heart_overlays
 from eccl_lib.figures.latent import fig2a_latent, fig2d_umap, similarity_matrix, umap_diseases
 from eccl_lib.figures.person import baseline, cine_frames, crop_overlay, ecg_paper, risk_panel, trait_panel

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from eccl_lib.figures.colours import BLUE, CYCLE, GREY, METHOD_COLOURS, PURPLE, SKY
@@ -86,4 +87,45 @@ def option_differences(differences: pd.DataFrame, *, n: int, seeds: int) -> Figu
     repeats = f"{seeds} training seed{'s' * (seeds > 1)}"
     base = differences["other"].iloc[0]
     footer(fig, f"option minus {base}; n = {n:,} validation participants; {repeats}; bars: 95 % interval over both")
+    return fig
+
+
+@styled
+def probe_curves(scores: pd.DataFrame, *, outcome: str, n: int, patients: int, folds: int) -> Figure:
+    """Downstream scores of ECG encoders: against updates, against the share of labels, and of the linear probes.
+
+    scores: rows of ``evaluation.probe.table`` of one outcome: encoder, evaluation, share, updates, score, low, high.
+    outcome: name of the score. n: test recordings of all folds.
+    """
+    tuned, probed = (scores[scores["evaluation"] == name] for name in ("fine-tuned", "linear probe"))
+    encoders = list(dict.fromkeys(scores["encoder"]))
+    colours = {name: CYCLE[k % len(CYCLE)] for k, name in enumerate(encoders)}
+    middle = tuned["updates"].mode().iloc[0] if len(tuned) else 0
+    panels = {
+        ("updates, all labels", "updates"): tuned[tuned["share"] == 1],
+        (f"share of labels, {middle:,} updates", "share"): tuned[tuned["updates"] == middle],
+    }
+    fig = new_figure(height=3.4)
+    axes = fig.subplots(1, 3, sharey=True, width_ratios=(1, 1, 0.9))
+    for ax, ((label, column), rows) in zip(axes, panels.items(), strict=False):
+        for k, (encoder, curve) in enumerate(rows.groupby("encoder", sort=False)):
+            _curve(ax, curve.assign(x=curve[column]), "score", colours[encoder], encoder, k)
+        if len(rows):
+            _logarithmic(ax, sorted(set(rows[column])), label)
+        if column == "share":
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes[0].set_title("fine-tuned")
+    axes[1].set_title("fine-tuned")
+    rows = probed[probed["share"] == 1].set_index("encoder")
+    places = np.arange(len(rows))
+    reach = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["score"].to_numpy(float))
+    for k, name in enumerate(rows.index):
+        axes[2].errorbar(places[k], rows["score"].iloc[k], yerr=reach[:, [k]], fmt="o", color=colours[name], capsize=2)
+    axes[2].set_title("linear probe, all labels")
+    axes[2].set_xticks([])
+    axes[2].set_xlim(-0.6, len(rows) - 0.4)
+    axes[0].set_ylabel(outcome)
+    handles = [Line2D([], [], marker="o", color=colours[name], label=name) for name in encoders]
+    fig.legend(handles=handles, loc="outside upper left", ncols=4, fontsize=7.5)
+    footer(fig, f"n = {n:,} recordings of {patients:,} patients, {folds} folds; bars: 95 % interval over patients")
     return fig

@@ -219,6 +219,7 @@ DRAWINGS = {
     "risk_panel": _risk,
     "learning_curves": lambda: _learning_curves(["traits"], 5, 6),
     "learning_curves (two tasks)": lambda: _learning_curves(["traits", "I42"], 4, 4),
+    "probe_curves": lambda: _probe_curves(),
     "option_differences": lambda: _options(),
 }
 
@@ -236,6 +237,21 @@ def _learning_curves(tasks: list[str], series: int, pairs: int) -> Figure:
     rows = [(*pair, x, task, 0.01, -0.01, 0.03) for pair in compared for task, x in places]
     columns = ["series", "other", "x", "task", "difference", "low", "high"]
     return figures.learning_curves(means, pd.DataFrame(rows, columns=columns), x="updates", n=PAPER_N, seeds=3)
+
+
+def _probe_curves() -> Figure:
+    names = ["random", "MAE, real", "MAE, synthetic", "MAE, synthetic then real", "ECCL, synthetic", "measurements"]
+    settings = [("fine-tuned", 1.0, 100), ("fine-tuned", 1.0, 300), ("fine-tuned", 1.0, 900)]
+    settings += [("fine-tuned", 0.25, 300), ("fine-tuned", 0.05, 300), ("linear probe", 1.0, 0)]
+    rows = [
+        (name, *setting, 0.7 + k / 50, 0.68, 0.85)
+        for k, name in enumerate(names)
+        for setting in (settings if name != "measurements" else settings[-1:])
+    ]
+    columns = ["encoder", "evaluation", "share", "updates", "score", "low", "high"]
+    return figures.probe_curves(
+        pd.DataFrame(rows, columns=columns), outcome="macro AUC", n=1987, patients=1850, folds=10
+    )
 
 
 def _options() -> Figure:
