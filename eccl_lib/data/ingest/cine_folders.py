@@ -69,7 +69,7 @@ def _is_dicom(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as handle:
-            return dicom.is_dicom(handle.read(132))
+            return dicom.is_dicom(handle.read(dicom.RECOGNISED))
     except OSError:
         return False
 
