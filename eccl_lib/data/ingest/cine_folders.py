@@ -5,6 +5,7 @@
 | ACDC | patient001/patient001_4d.nii.gz | patient001_frame01_gt.nii.gz, one file per labelled frame | Info.cfg |
 | M&Ms | A0S9V9/A0S9V9_sa.nii.gz | A0S9V9_sa_gt.nii.gz, two labelled frames | a table in the parent folder |
 | any NIfTI | NAME.nii.gz, four axes | NAME_gt.nii.gz, NAME_seg.nii.gz or seg_NAME.nii.gz | |
+| one NIfTI a phase | NAME_t0.nii.gz, NAME_t40.nii.gz, ... (``nifti.PHASE``), at least ten | as above | |
 | DICOM | all files below a direct subfolder of FOLDER, or a zip | | |
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from eccl_lib.data.files import FileListing, walk
-from eccl_lib.data.formats import dicom
+from eccl_lib.data.formats import dicom, nifti
 
 NIFTI = re.compile(r"(?i)(?P<stem>.+)\.nii(\.gz)?")
 ACDC = re.compile(r"(?P<patient>.+)_4d")
@@ -77,8 +78,15 @@ def _is_dicom(path: Path) -> bool:
 def _nifti(listing: FileListing, root: Path, folder: Path, files: dict[str, Path]) -> None:
     """Add the cines of one folder, each with its masks. files: name without suffix to path."""
     used: set[Path] = set()
+    in_phases = _phases(files)
+    for stem, group in in_phases.items():
+        name = folder.joinpath(stem or ".").relative_to(root).as_posix()
+        masks = _masks(stem, files)
+        used.update(masks)
+        listing.add(name, {"cine": group, **({"segmentation": masks} if masks else {})}, "cine")
+    joined = {path for group in in_phases.values() for path in group}
     for stem, path in sorted(files.items()):
-        if ACDC_FRAME.fullmatch(stem) or MASK.fullmatch(stem):
+        if path in joined or ACDC_FRAME.fullmatch(stem) or MASK.fullmatch(stem):
             continue
         if ONE_FRAME.fullmatch(stem) or LONG_AXIS.fullmatch(stem):
             listing.skipped["NIfTI of one frame or of the long axis, by name"] += 1
@@ -93,6 +101,14 @@ def _nifti(listing: FileListing, root: Path, folder: Path, files: dict[str, Path
     unmatched = sum(_is_mask(stem) and path not in used for stem, path in files.items())
     if unmatched:
         listing.skipped["masks (NIfTI, by name) with no cine of that name beside them"] += unmatched
+
+
+def _phases(files: dict[str, Path]) -> dict[str, tuple[Path, ...]]:
+    """Files of one phase each by the part of the name that they share; not of a patient whose whole cine is there."""
+    by_name = {path.name: path for stem, path in files.items() if not MASK.fullmatch(stem)}
+    groups = {nifti.PHASE.fullmatch(names[0])["stem"]: names for names in nifti.phases(by_name)}
+    whole = {stem.removesuffix("_4d") for stem in files}
+    return {stem: tuple(by_name[name] for name in names) for stem, names in groups.items() if stem not in whole}
 
 
 def _is_mask(stem: str) -> bool:

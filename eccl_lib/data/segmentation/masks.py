@@ -27,7 +27,10 @@ USE_ITS_MASK = "Use the mask made from this stack."
 
 
 def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
-    """Open a NIfTI without reading its voxels: nibabel image, affine and 4-D shape. Raises UnreadableError."""
+    """Open a NIfTI without reading its voxels: nibabel image, affine and 4-D shape. Raises UnreadableError.
+
+    Axes of length 1 after the third are left out of the shape (ITK writes x, y, z, 1, frame).
+    """
     import nibabel
 
     with reading("the file is not a readable NIfTI", MAKE_AGAIN):
@@ -39,7 +42,8 @@ def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
         raise UnreadableError("the NIfTI's geometry is not an affine", MAKE_AGAIN)
     if kind.kind not in "iuf":
         raise UnreadableError(f"the NIfTI's voxels are {kind}, not grey values", MAKE_AGAIN)
-    shape = (*shape, 1) if len(shape) == 3 else shape
+    if len(shape) != 4:
+        shape = (*shape[:3], *([n for n in shape[3:] if n != 1] or [1]))
     if len(shape) != 4 or min(shape) < 1:
         raise UnreadableError(f"the NIfTI has the shape {shape}", "Give a cine with the axes x, y, slice, frame.")
     voxel_count = math.prod(shape)
