@@ -88,8 +88,17 @@ def _archive(path: Path, notes: list[str]) -> list[Member]:
     manifests = [archive.member(info) for info in archive.infos if info.filename.lower().endswith((".cvs", ".csv"))]
     if missing := sum(name not in present for name in _manifest(manifests)):
         notes.append(f"{missing} files of the manifest are missing in the zip")
+    _check_for_nifti([info.filename for info in archive.infos])
     images = [info for info in archive.infos if _may_be_image(info.filename)]
     return [archive.member(info) for info in sorted(images, key=lambda info: natural(info.filename))]
+
+
+def _check_for_nifti(names: Sequence[str]) -> None:
+    """Raise UnreadableError if the files are NIfTI instead of DICOM."""
+    if any(name.lower().endswith((".nii", ".nii.gz")) for name in names) and not any(map(_may_be_image, names)):
+        raise UnreadableError(
+            "there is no DICOM image in it, but NIfTI", "Unpack it and give the folder with the NIfTI."
+        )
 
 
 def _may_be_image(name: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
-from eccl_lib.data.formats import dicom, foreign
+from eccl_lib.data.formats import dicom, dicom_objects, foreign
 
 PIXEL_MM = (0.1, 20.0)  # plausible sizes of a cine's pixels; ours
 SAME = 0.01  # largest relative difference of equal sizes and directions; ours
@@ -28,7 +28,8 @@ def read(path: Path) -> object | None:
         raise UnreadableError(f"the file is {known[0]}, not a NIfTI", known[1])
     if dicom.is_dicom(start):
         reason = "the file is one DICOM file, not a cine"
-        raise UnreadableError(reason, "Give the folder or zip with all DICOM files of the examination.")
+        cure = f"Give the folder or zip with all DICOM files. If it is enhanced: {dicom_objects.SINGLE_FRAME}"
+        raise UnreadableError(reason, cure)
     for kind in (Nifti1Header, Nifti2Header):
         size = np.frombuffer(start[:4], "<i4")
         if len(start) < kind.sizeof_hdr or kind.sizeof_hdr not in (*size, *size.byteswap()):

@@ -33,7 +33,7 @@ def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
     """
     import nibabel
 
-    with reading("the file is not a readable NIfTI", MAKE_AGAIN):
+    with reading("the file is not a readable NIfTI: damaged, truncated or of another format", MAKE_AGAIN):
         image = nibabel.load(path)
         shape = tuple(int(n) for n in image.shape)
         affine = np.asarray(image.affine, dtype=np.float64)

@@ -172,12 +172,13 @@ def _checked_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
     If the first row has one cell more than the header, the extra cell is R's row name at the start or an empty cell at
     the end; it is removed from each row. Raises UnreadableError for a row of another length.
     """
-    extra = None
+    extra, is_first = None, True
     for number, row in enumerate(rows, start=2):
         if not row:
             continue
-        if extra is None and len(row) == width + 1:
+        if is_first and len(row) == width + 1:
             extra = slice(0, width) if row[-1] == "" else slice(1, width + 1)
+        is_first = False
         if len(row) != width + (extra is not None):
             reason = f"row {number} of the table has {len(row)} cells, the header has {width}"
             cause = "The file is damaged or truncated, or has commas within numbers. "
