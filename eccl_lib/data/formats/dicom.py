@@ -54,14 +54,17 @@ TAGS = {
     (0x0028, 0x1052): "RescaleIntercept",
     (0x0028, 0x1053): "RescaleSlope",
 }
+# Values that are rarely needed: they stay bytes until they are asked for.
+_RARE = {"MediaStorageSOPClassUID", "SOPClassUID", "SOPInstanceUID", "AcquisitionTime", "ContentTime", "Modality"}
+_RARE |= {"SequenceVariant", "SequenceName", "InversionTime", "ProtocolName", "TemporalPositionIdentifier"}
 _UINT16 = {"SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "PixelRepresentation"}
 _NAMES = {struct.pack("<HH", *tag): name for tag, name in TAGS.items()}
 _LONG_FORM = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
 _ELEMENT = struct.Struct("<4s2sH")  # tag, value representation, length in the short form
 _SHORT_FORM = set(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _START = struct.Struct("<HH2sH")  # group, element, value representation, length in the short form
-_SYNTAX = struct.pack("<HH", 0x0002, 0x0010)
-_PIXELS = struct.pack("<HH", 0x7FE0, 0x0010)
+_SYNTAX, _PIXELS = "TransferSyntaxUID", "PixelData"
+_NAMES |= {struct.pack("<HH", 0x0002, 0x0010): _SYNTAX, struct.pack("<HH", 0x7FE0, 0x0010): _PIXELS}
 NO_PIXELS = -2
 
 
@@ -93,7 +96,7 @@ class Header:
 
     def text(self, name: str) -> str:
         """A value of TAGS as text; "" if it is missing."""
-        return str(self.tags.get(name) or "").strip()
+        return dicom_objects.text(self.tags.get(name))
 
 
 class OtherObjectError(UnreadableError):
@@ -183,20 +186,23 @@ def _walk(data: bytes, at: int) -> tuple[dict | None, int]:
             at += 4
         if length == 0xFFFFFFFF or not vr.isalpha():
             return _needs_full_parser(syntax, marked)
-        if tag == _PIXELS:
+        name = name_of(tag)
+        if name == _PIXELS:
             return values, at
         if at + length > end:
             raise UnreadableError("the DICOM file is truncated")
-        if tag == _SYNTAX:
+        if name is None:
+            pass
+        elif name in _RARE:
+            values[name] = data[at : at + length]
+        elif name == _SYNTAX:
             syntax = data[at : at + length].rstrip(b"\0 ")
             if syntax != EXPLICIT_LITTLE_ENDIAN:
                 return _needs_full_parser(syntax, marked)
-        name = name_of(tag)
-        if name is not None:
-            if name not in _UINT16:
-                values[name] = data[at : at + length].rstrip(b"\0 ").decode("latin-1").strip()
-            elif length == 2:
-                values[name] = int.from_bytes(data[at : at + 2], "little")
+        elif name not in _UINT16:
+            values[name] = data[at : at + length].rstrip(b"\0 ").decode("latin-1").strip()
+        elif length == 2:
+            values[name] = int.from_bytes(data[at : at + 2], "little")
         at += length
     return values, NO_PIXELS
 

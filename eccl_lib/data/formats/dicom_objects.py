@@ -1,6 +1,7 @@
 """Tell DICOM objects that are no single greyscale images from images: reports, colour captures, multi-frame objects."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 ENHANCED = "enhanced (multi-frame) objects"
 SINGLE_FRAME = "Convert it to single-frame files (dcm4che's emf2sf), or to a 4-D NIfTI (dcm2niix)."
@@ -35,7 +36,7 @@ MODALITIES = {
 
 def not_an_image(values: Mapping[str, object]) -> tuple[str, str, str] | None:
     """(kind, reason, cure) if an object is not a single greyscale image, else None. values: by name of the tag."""
-    if kind := _kind(values):
+    if kind := _kind(*(values.get(name) for name in ("SOPClassUID", "MediaStorageSOPClassUID", "Modality"))):
         return kind, f"the DICOM file is no image of a scanner, but one of {kind}", NOT_A_CINE
     if (frames := int(values.get("NumberOfFrames") or 1)) != 1:
         reason = f"the DICOM file has {frames} frames (enhanced); only single-frame files are read"
@@ -48,12 +49,20 @@ def not_an_image(values: Mapping[str, object]) -> tuple[str, str, str] | None:
     return None
 
 
-def _kind(values: Mapping[str, object]) -> str:
-    """Plural noun for an object that is no scanner's image, by its modality and SOP class; "" for images."""
-    stored = str(values.get("SOPClassUID") or values.get("MediaStorageSOPClassUID") or "")
+def text(value: object) -> str:
+    """A value of a tag as text; "" if it is missing. Values of uncompressed files may be bytes."""
+    if isinstance(value, bytes):
+        value = value.rstrip(b"\0 ").decode("latin-1")
+    return str(value or "").strip()
+
+
+@lru_cache(maxsize=256)
+def _kind(sop_class: object, file_class: object, modality: object) -> str:
+    """Plural noun for an object that is no scanner's image, by its SOP class and modality; "" for images."""
+    stored = text(sop_class) or text(file_class)
     if stored == DIRECTORY:
         return "DICOM directories"
-    if kind := MODALITIES.get(str(values.get("Modality", ""))):
+    if kind := MODALITIES.get(text(modality)):
         return kind
     number = stored.removeprefix(STORAGE) if stored.startswith(STORAGE) else ""
     for start, kind in CLASSES.items():

@@ -11,7 +11,7 @@ import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.formats import dicom, dicom_objects, foreign, series, stack
-from eccl_lib.data.formats.frame_order import Files, natural
+from eccl_lib.data.formats.frame_order import Files
 from eccl_lib.data.formats.safe_zip import MOST_MEMBERS, DamagedMemberError, Member, Zip
 from eccl_lib.data.records import CineFile
 
@@ -90,7 +90,7 @@ def _archive(path: Path, notes: list[str]) -> list[Member]:
         notes.append(f"{missing} files of the manifest are missing in the zip")
     _check_for_nifti([info.filename for info in archive.infos])
     images = [info for info in archive.infos if _may_be_image(info.filename)]
-    return [archive.member(info) for info in sorted(images, key=lambda info: natural(info.filename))]
+    return [archive.member(info) for info in images]
 
 
 def _check_for_nifti(names: Sequence[str]) -> None:
@@ -108,11 +108,12 @@ def _may_be_image(name: str) -> bool:
 
 def _folder(path: Path) -> list[Member]:
     """The files of a folder that may be images. Raises UnreadableError if there are more than MOST_FILES."""
-    files = [Path(folder) / name for folder, _, names in os.walk(path) for name in names if _may_be_image(name)]
+    folders = sorted(os.walk(path))
+    files = [Path(folder) / name for folder, _, names in folders for name in sorted(names) if _may_be_image(name)]
     if len(files) > MOST_FILES:
         reason = f"the folder has {len(files):,} files; the limit is {MOST_FILES:,}"
         raise UnreadableError(reason, "Keep only one person's examination, or only its short-axis series, in it.")
-    return [Member.at(file) for file in sorted(files, key=lambda file: natural(str(file)))]
+    return [Member.at(file) for file in files]
 
 
 def _manifest(manifests: list[Member]) -> Iterator[str]:
@@ -205,6 +206,8 @@ def _one_study(headers: list[dicom.Header]) -> list[dicom.Header]:
 
 def _without_copies(headers: list[dicom.Header], files: Files, notes: list[str]) -> list[dicom.Header]:
     """The headers without copies of an image: equal in series, UID, number, trigger time, position and pixels."""
+    if len({(h.series, h.text("SOPInstanceUID") or k) for k, h in enumerate(headers)}) == len(headers):
+        return headers
     groups: dict[tuple, list[dicom.Header]] = defaultdict(list)
     for k, h in enumerate(headers):
         uid = h.text("SOPInstanceUID") or k  # without a UID nothing tells a copy from another frame

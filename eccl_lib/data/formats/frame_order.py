@@ -127,12 +127,6 @@ def seconds(time: str) -> float:
     return math.nan if match is None else 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3])
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key in which IM2 comes before IM10."""
-    parts = re.split(r"(\d+)", name.lower())
-    return [(1, int(part), "") if part.isdecimal() and part.isascii() else (0, 0, part) for part in parts]
-
-
 def _numbers_in_names(names: Sequence[str]) -> list[float]:
     """The one number in which the names differ, if it rises in even steps; else NaN: such names tell no order."""
     parts = [re.split(r"([0-9]+)", name) for name in names]

@@ -1,6 +1,7 @@
 """Safe reader of zips: nothing is written to disk, unsafe archives are rejected, files are unpacked on demand."""
 
 import io
+import stat
 import struct
 import zipfile
 import zlib
@@ -40,11 +41,14 @@ class Member:
     @classmethod
     def at(cls, path: Path) -> Self:
         """A Member from a file on disk, of which only the requested bytes are read."""
-        if not path.is_file():
+        try:
+            status = path.stat()
+        except OSError:
+            status = None
+        if status is None or not stat.S_ISREG(status.st_mode):
             return cls(0, _raise, _raise, path.name)
-        size = path.stat().st_size
-        whole = _raise if size > LARGEST_MEMBER else lambda: _read(path, -1)
-        return cls(size, lambda count: _read(path, count), whole, path.name)
+        whole = _raise if status.st_size > LARGEST_MEMBER else lambda: _read(path, -1)
+        return cls(status.st_size, lambda count: _read(path, count), whole, path.name)
 
 
 def _raise(*count: int) -> bytes:

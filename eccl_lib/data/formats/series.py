@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -106,13 +107,14 @@ def _split(headers: Sequence[Header]) -> list[Series]:
     """The series, in the order of their numbers; phase images count as a series of their own."""
     groups: dict[tuple[str, str], list[Header]] = defaultdict(list)
     for header in headers:
-        groups[header.series, _by_type(header)].append(header)
+        groups[header.series, _by_type(header.text("ImageType"))].append(header)
     ordered = sorted(groups.items(), key=lambda item: (item[1][0].series_number, item[0]))
     return [_classified(images, kind) for (_, kind), images in ordered]
 
 
-def _by_type(header: Header) -> str:
-    values = {value.strip() for value in header.text("ImageType").upper().split("\\")[2:]}
+@lru_cache(maxsize=256)
+def _by_type(image_type: str) -> str:
+    values = {value.strip() for value in image_type.upper().split("\\")[2:]}
     return next((kind for kind, types in TYPES.items() if types & values), "")
 
 
@@ -134,9 +136,12 @@ def _classified(images: list[Header], by_type: str) -> Series:
 
 def _slices(images: Sequence[Header]) -> list[list[Header]]:
     """Images by orientation and by position to a millimetre."""
-    slices: dict[tuple, list[Header]] = defaultdict(list)
+    places: dict[tuple, list[Header]] = defaultdict(list)
     for image in images:
-        slices[tuple(round(x, 2) for x in image.orientation), tuple(map(round, image.position))].append(image)
+        places[image.orientation, image.position].append(image)
+    slices: dict[tuple, list[Header]] = defaultdict(list)
+    for (orientation, position), same in places.items():
+        slices[tuple(round(x, 2) for x in orientation), tuple(map(round, position))] += same
     return list(slices.values())
 
 

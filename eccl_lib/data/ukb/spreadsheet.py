@@ -37,6 +37,7 @@ IDS = {
     "a decimal comma": r"\d+,0+",
     "an error of a spreadsheet": r"#.*",
 }
+_ISO = re.compile(r"\d{4}-\d\d-\d\d").match  # most cells of the fields of dates
 _COMPILED = {
     id(forms): [(fault, re.compile(form, re.IGNORECASE)) for fault, form in forms.items()]
     for forms in (NUMBERS, DATES, IDS)
@@ -50,7 +51,7 @@ def fault(cell: str, forms: dict[str, str]) -> str:
 
 def stop_at_rewritten(column: str, cells: pd.Series, forms: dict[str, str], cure: str = CURE) -> None:
     """Raise UnreadableError with column, value, fault and number of cells if a spreadsheet has rewritten a cell."""
-    faults = {cell: found for cell in cells.unique() if (found := fault(cell, forms))}
+    faults = {cell: found for cell in cells.unique() if not _ISO(cell) and (found := fault(cell, forms))}
     if faults:
         cell, found = next(iter(faults.items()))
         count = int(cells.isin(list(faults)).sum())

@@ -247,7 +247,7 @@ def _check_cells(column: str, key: Key, cells: pd.Series) -> list[str]:
     Raises UnreadableError if a spreadsheet has rewritten a cell, or if no cell of a number or of sex is valid: a trait
     would be lost, or its values would be biased, without a word.
     """
-    filled = cells.dropna().astype(str)
+    filled = cells.dropna()
     if key[0] in DATES:
         spreadsheet.stop_at_rewritten(column, filled, spreadsheet.DATES)
         return []
