@@ -17,7 +17,8 @@ FEWEST_PHASES = stack.FEWEST_FRAMES
 APART_MM = 8.0  # distance at which slices are compared with frames: a cine's slice step; ours
 LIKER = 1.1  # ratio of the differences between frames and between slices above which the axes are wrong; ours
 FEWEST_PIXELS = 32  # along x and y; ours
-SAMPLE, SAMPLED_FRAMES = 4, 4  # every fourth pixel of the middle quarter of the first frames is compared: few pages
+SAMPLE = 4  # every fourth pixel is compared
+SAMPLED_FRAMES = 4  # the middle of these frames is compared first, and the whole beat only if it fails
 AXES = ("first", "second", "third", "fourth")
 GIVE_AXES = "Give a cine with the axes x, y, slice, frame."
 
@@ -100,15 +101,21 @@ def _check_axes(values: np.ndarray, step_mm: float) -> None:
     apart = max(1, round(APART_MM / step_mm))
     if apart >= values.shape[2]:
         return
-    rows = slice(3 * values.shape[1] // 8, 5 * values.shape[1] // 8, SAMPLE)
-    some = np.asarray(values)[::SAMPLE, rows, :, :SAMPLED_FRAMES].astype(np.float32)
-    between_frames = np.abs(np.diff(some, axis=3)).mean()
-    if between_frames <= LIKER * np.abs(some[:, :, apart:] - some[:, :, :-apart]).mean():
+    values = np.asarray(values)
+    rows = slice(3 * values.shape[1] // 8, 5 * values.shape[1] // 8)
+    if not (_frames_differ_more(values[:, rows, :, :SAMPLED_FRAMES], apart) and _frames_differ_more(values, apart)):
         return
     steadiest = min(range(3), key=lambda axis: np.abs(np.diff(values, axis=axis)).mean())
     reason = f"the NIfTI's axes {shown} are not x, y, slice, frame: neighbouring frames differ more than slices"
     cure = f"Reorder the axes; time is probably the {AXES[steadiest]}: numpy.moveaxis(data, {steadiest}, 3)."
     raise UnreadableError(reason, cure)
+
+
+def _frames_differ_more(values: np.ndarray, apart: int) -> bool:
+    """True if neighbouring frames differ more than slices that are ``apart`` slices apart. values: (X, Y, S, F)."""
+    some = values[::SAMPLE, ::SAMPLE].astype(np.float32)
+    between_slices = np.abs(some[:, :, apart:] - some[:, :, :-apart]).mean()
+    return bool(np.abs(np.diff(some, axis=3)).mean() > LIKER * between_slices)
 
 
 def _frame_ms(image: object, shape: tuple[int, ...]) -> float:
