@@ -343,6 +343,13 @@ def test_a_series_in_different_beats_without_trigger_times_is_read_with_a_doubt(
     expect(exam.write(tmp_path / "p", changed=tags), "check that this is no perfusion")
 
 
+@pytest.mark.parametrize("uid", ["", "1.2.3"])
+def test_series_without_ids_of_their_own_are_told_by_number_and_description(tmp_path, uid):
+    other = {"SeriesDescription": "sax dynamic", "SeriesNumber": 30, "TriggerTime": "100", "SOPInstanceUID": None}
+    exam.write(tmp_path / "p", "b{}", lambda s, f: other | {"SeriesInstanceUID": uid}, 40)
+    expect(exam.write(tmp_path / "p", changed=lambda s, f: {"SeriesInstanceUID": uid}), "sax dynamic .120 images")
+
+
 def test_a_cine_of_one_series_a_slice_needs_no_note(tmp_path):
     tags = lambda s, f: {"SeriesNumber": 3 + s, "SeriesDescription": f"CINE_sax_b{s + 1}"}  # noqa: E731
     assert expect(exam.write(tmp_path / "p", changed=tags)) == []
@@ -449,6 +456,12 @@ def test_real_cines_with_time_on_another_axis_are_rejected(shared, tmp_path, axi
         assert read(source)[0].shape == values.shape[2:] + values.shape[1::-1]
 
 
+def test_a_third_axis_with_the_step_of_a_time_is_rejected(tmp_path):
+    image = nibabel.Nifti1Image(np.moveaxis(voxels(), 3, 2), np.diag([-1.5, -1.5, 0.06, 1.0]))
+    nibabel.save(image, tmp_path / "a.nii")
+    fails(tmp_path / "a.nii", "third axis has steps of 0.06 mm", "Reorder the axes")
+
+
 def test_five_axes_are_read_if_one_of_them_has_length_one(tmp_path):
     expect(nifti(tmp_path / "itk.nii.gz", voxels()[:, :, :, None], (1.5, 1.5, 8, 1, 0.06)), "5 axes.*length 1")
     cine = detect.open_cine(tmp_path / "itk.nii.gz")
@@ -516,6 +529,36 @@ def test_a_negative_pixel_size_and_a_time_step_of_zero_are_not_used_as_they_are(
 def test_dicom_pixels_of_no_size_are_rejected_with_their_size(tmp_path, spacing):
     folder = exam.write(tmp_path / "p", changed=lambda s, f: {"PixelSpacing": spacing})
     fails(folder, f"PixelSpacing.* is {spacing[0]}.* x {spacing[1]}.*not positive", "geometry")
+
+
+# Layouts
+
+
+@pytest.mark.parametrize(
+    ("cine", "mask"),
+    [
+        ("Case_N006/Images/Case_N006", "Case_N006/Contours/Case_N006"),
+        ("imagesTr/p1_0000", "labelsTr/p1"),
+        ("images/p1", "masks/p1_gt"),
+        ("a/img/p1", "a/segmentations/seg_p1"),
+    ],
+)
+def test_masks_in_a_folder_of_their_own_belong_to_the_cine_of_their_name(tmp_path, cine, mask):
+    for name in (cine, mask, f"{mask.rsplit('/', 1)[0]}/other"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"")
+    found = cine_folders.find([tmp_path])
+    assert found.participants == {
+        cine: {"cine": (tmp_path / f"{cine}.nii.gz",), "segmentation": (tmp_path / f"{mask}.nii.gz",)}
+    }
+    assert found.skipped == {"masks (NIfTI, by name) with no cine of that name beside them": 1}
+
+
+def test_a_folder_of_cines_that_is_named_like_masks_stays_a_folder_of_cines(tmp_path):
+    for name in ("seg/p1", "seg/p2"):
+        (tmp_path / "seg").mkdir(exist_ok=True)
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"")
+    assert list(cine_folders.find([tmp_path]).participants) == ["seg/p1", "seg/p2"]
 
 
 # Files that are no cines

@@ -15,6 +15,7 @@ from eccl_lib.data.segmentation import masks
 PHASE = re.compile(r"(?i)(?P<stem>.*?)[_-]?(?P<mark>t|ph|phase|frame|vol|time|cardiac)[_-]?(?P<number>\d+)\.nii(\.gz)?")
 FEWEST_PHASES = stack.FEWEST_FRAMES
 APART_MM = 8.0  # distance at which slices are compared with frames: a cine's slice step; ours
+THINNEST_MM = 0.5  # between slices; ours
 LIKER = 1.1  # ratio of the differences between frames and between slices above which the axes are wrong; ours
 FEWEST_PIXELS = 32  # along x and y; ours
 SAMPLE = 4  # every fourth pixel is compared
@@ -98,6 +99,9 @@ def _check_axes(values: np.ndarray, step_mm: float) -> None:
     shown = " x ".join(map(str, values.shape))
     if min(values.shape[:2]) < FEWEST_PIXELS:
         raise UnreadableError(f"the NIfTI's axes {shown} are not x, y, slice, frame: an image is too small", GIVE_AXES)
+    if values.shape[2] > 1 and step_mm < THINNEST_MM:
+        reason = f"the NIfTI's third axis has steps of {step_mm:.3g} mm, too small for slices: it may be time"
+        raise UnreadableError(reason, f"{GIVE_AXES} Reorder the axes, or correct the slice step in the header.")
     apart = max(1, round(APART_MM / step_mm))
     if apart >= values.shape[2]:
         return
@@ -105,7 +109,7 @@ def _check_axes(values: np.ndarray, step_mm: float) -> None:
     rows = slice(3 * values.shape[1] // 8, 5 * values.shape[1] // 8)
     if not (_frames_differ_more(values[:, rows, :, :SAMPLED_FRAMES], apart) and _frames_differ_more(values, apart)):
         return
-    steadiest = min(range(3), key=lambda axis: np.abs(np.diff(values, axis=axis)).mean())
+    steadiest = min(range(3), key=lambda axis: np.abs(np.diff(values.astype(np.float32), axis=axis)).mean())
     reason = f"the NIfTI's axes {shown} are not x, y, slice, frame: neighbouring frames differ more than slices"
     cure = f"Reorder the axes; time is probably the {AXES[steadiest]}: numpy.moveaxis(data, {steadiest}, 3)."
     raise UnreadableError(reason, cure)

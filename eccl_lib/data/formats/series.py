@@ -105,11 +105,12 @@ def _summary(series: Sequence[Series], used: Sequence[Series], reasons: dict[int
 
 def _split(headers: Sequence[Header]) -> list[Series]:
     """The series, in the order of their numbers; phase images count as a series of their own."""
-    groups: dict[tuple[str, str], list[Header]] = defaultdict(list)
+    groups: dict[tuple[int, str, str, str], list[Header]] = defaultdict(list)
     for header in headers:
-        groups[header.series, _by_type(header.text("ImageType"))].append(header)
-    ordered = sorted(groups.items(), key=lambda item: (item[1][0].series_number, item[0]))
-    return [_classified(images, kind) for (_, kind), images in ordered]
+        # An anonymiser may have removed the UIDs or made them equal.
+        kind = _by_type(header.text("ImageType"))
+        groups[header.series_number, header.series, header.description, kind].append(header)
+    return [_classified(images, key[-1]) for key, images in sorted(groups.items())]
 
 
 @lru_cache(maxsize=256)

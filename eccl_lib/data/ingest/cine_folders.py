@@ -5,6 +5,7 @@
 | ACDC | patient001/patient001_4d.nii.gz | patient001_frame01_gt.nii.gz, one file per labelled frame | Info.cfg |
 | M&Ms | A0S9V9/A0S9V9_sa.nii.gz | A0S9V9_sa_gt.nii.gz, two labelled frames | a table in the parent folder |
 | any NIfTI | NAME.nii.gz, four axes | NAME_gt.nii.gz, NAME_seg.nii.gz or seg_NAME.nii.gz | |
+| EMIDEC, nnU-Net | Images/NAME.nii.gz | Contours/NAME.nii.gz (``MASK_FOLDER``) | |
 | one NIfTI a phase | NAME_t0.nii.gz, NAME_t40.nii.gz, ... (``nifti.PHASE``), at least ten | as above | |
 | DICOM | all files below a direct subfolder of FOLDER, or a zip | | |
 """
@@ -21,6 +22,8 @@ NIFTI = re.compile(r"(?i)(?P<stem>.+)\.nii(\.gz)?")
 ACDC = re.compile(r"(?P<patient>.+)_4d")
 ACDC_FRAME = re.compile(r"(?P<patient>.+)_frame(?P<number>\d+)(?P<mask>_gt)?")
 MASK = re.compile(r"(?i)seg_(?P<of>.+)|(?P<cine>.+?)_(gt|seg|mask|labels?)")
+MASK_FOLDER = re.compile(r"(?i)contours?|labels?(tr|ts)?|masks?|seg(mentations?)?|gt|annotations?")
+CHANNEL = "_0000"  # nnU-Net's suffix of an image, which its mask does not have
 LONG_AXIS = re.compile(r"(?i)(.*[_-])?(la|lax|[234]ch)([_-].*)?")
 ONE_FRAME = re.compile(r"(?i)(.*_)?(ed|es)")
 NO_DICOM = (".csv", ".txt", ".json", ".xml", ".cfg", ".gz")  # suffixes of files that are never DICOM
@@ -52,7 +55,7 @@ def find(folders: Sequence[Path]) -> FileListing:
                 listing.participants.setdefault(name, {"cine": (patient,)})
             elif path.name != INFO and not INFORMATION.fullmatch(path.name):
                 listing.skip(path)
-        for folder, files in nifti.items():
+        for folder, files in _with_masks_of_folders(nifti).items():
             _nifti(listing, root, folder, files)
     _information(listing, folders)
     return listing
@@ -73,6 +76,33 @@ def _is_dicom(path: Path) -> bool:
             return dicom.is_dicom(handle.read(dicom.RECOGNISED))
     except OSError:
         return False
+
+
+def _with_masks_of_folders(nifti: dict[Path, dict[str, Path]]) -> dict[Path, dict[str, Path]]:
+    """Files by folder, in which the masks of a folder of masks are moved beside the cines of the same names."""
+    moved = dict(nifti)
+    for folder, files in nifti.items():
+        beside = [other for other in nifti if other.parent == folder.parent and not MASK_FOLDER.fullmatch(other.name)]
+        if not MASK_FOLDER.fullmatch(folder.name) or not beside:
+            continue
+        owners = {stem: (other, name) for other in beside for name in nifti[other] for stem in (name, _short(name))}
+        masks = {stem: owner for stem in files if (owner := owners.get(stem) or owners.get(_of_mask(stem)))}
+        for stem, (other, name) in masks.items():
+            moved[other] = moved[other] | {f"{name}_gt": files[stem]}
+        if masks:
+            rest = {stem: path for stem, path in files.items() if stem not in masks}
+            moved[folder] = {stem if MASK.fullmatch(stem) else f"{stem}_gt": path for stem, path in rest.items()}
+    return moved
+
+
+def _short(name: str) -> str:
+    return name.removesuffix(CHANNEL)
+
+
+def _of_mask(stem: str) -> str:
+    """Name of the cine of a mask; the name itself if it does not say that it is a mask."""
+    match = MASK.fullmatch(stem)
+    return (match["of"] or match["cine"]) if match else stem
 
 
 def _nifti(listing: FileListing, root: Path, folder: Path, files: dict[str, Path]) -> None:

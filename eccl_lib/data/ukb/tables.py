@@ -107,10 +107,12 @@ def _lines(text: io.TextIOBase) -> Iterator[str]:
 
 
 def _rows(lines: Iterator[str], separator: str) -> Iterator[list[str]]:
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
-        yield from csv.reader(lines, delimiter=separator, strict=True)
+        yield from reader
     except csv.Error as error:
-        raise UnreadableError(f"the table's quotes or cells are damaged ({str(error)[:60]})", EXPORT_AGAIN) from error
+        reason = f"the table's quotes or cells are damaged in line {reader.line_num + 1}"
+        raise UnreadableError(reason, EXPORT_AGAIN) from error
 
 
 def _header(line: str) -> tuple[list[str], str, int]:
