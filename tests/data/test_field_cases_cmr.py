@@ -15,7 +15,7 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.formats import detect, dicom
+from eccl_lib.data.formats import detect, dicom, dicom_series, safe_zip
 from eccl_lib.data.ingest import cine_folders
 from tests.data import exam_files as exam
 
@@ -235,6 +235,15 @@ def test_other_objects_are_set_aside_however_many_they_are(tmp_path, kind):
     exam.write(tmp_path / "p", "other{}", lambda s, f: {"SeriesNumber": 9, "SeriesDescription": "x"} | tags)
     notes = expect(exam.write(tmp_path / "p"), f"set aside 36 .*{note}")
     assert not any("damaged" in note for note in notes)
+
+
+def test_files_too_large_for_an_image_are_set_aside(tmp_path, monkeypatch):
+    folder = exam.write(tmp_path / "p")
+    for k in range(9):
+        (folder / f"flow{k}").write_bytes((folder / "IM0001").read_bytes()[:300] + bytes(10000))
+    monkeypatch.setattr(dicom_series, "LARGEST_MEMBER", 10000)
+    monkeypatch.setattr(safe_zip, "LARGEST_MEMBER", 10000)
+    assert not any("damaged" in note for note in expect(folder, "set aside 9 files of more than"))
 
 
 def test_truncated_images_are_still_damage(tmp_path):

@@ -12,13 +12,14 @@ import numpy as np
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.formats import dicom, dicom_objects, foreign, series, stack
 from eccl_lib.data.formats.frame_order import Files
-from eccl_lib.data.formats.safe_zip import MOST_MEMBERS, DamagedMemberError, Member, Zip
+from eccl_lib.data.formats.safe_zip import LARGEST_MEMBER, MOST_MEMBERS, DamagedMemberError, Member, Zip
 from eccl_lib.data.records import CineFile
 
 MOST_FILES = 50_000  # in a folder; an examination has some thousands; ours
 MAX_DAMAGED_SHARE = 0.1  # of the files; with more the stack is rejected; ours
 NOT_IMAGES = (".cvs", ".csv", ".txt", ".json", ".xml", ".nii", ".gz")
 DIRECTORY = "DICOMDIR"
+TOO_LARGE = f"files of more than {LARGEST_MEMBER // 2**20} MB"  # enhanced objects, mostly
 
 SHORT_AXIS = re.compile(r"(?i)^CINE_segmented_SAX(_b\d+)?$")  # not ..._InlineVF, whose images contain contours
 
@@ -70,7 +71,7 @@ def _arrange(path: Path, any_name: bool, notes: list[str], whole: bool = False) 
     except UnreadableError as error:
         if not enhanced:
             raise
-        reason = f"{error.reason}, apart from {enhanced} {dicom_objects.ENHANCED}, which are not read"
+        reason = f"{error.reason}, apart from {enhanced} {dicom_objects.ENHANCED} or {TOO_LARGE}, which are not read"
         raise UnreadableError(reason, f"If these are the cine: {dicom_objects.SINGLE_FRAME}") from error
     notes.extend(arranged.notes)
     return members, arranged
@@ -127,7 +128,7 @@ def _manifest(manifests: list[Member]) -> Iterator[str]:
 
 
 def _headers(members: list[Member], notes: list[str], whole: bool) -> tuple[list[dicom.Header], int]:
-    """Headers of all readable images, and the number of enhanced objects.
+    """Headers of all readable images, and the number of enhanced objects and files too large for an image.
 
     Other DICOM objects (reports, colour images, enhanced objects) are set aside and counted; they are no damage. Raises
     UnreadableError if too many files are damaged, or if there is no image.
@@ -140,6 +141,10 @@ def _headers(members: list[Member], notes: list[str], whole: bool) -> tuple[list
         try:
             header = _header(member, k, member.size if whole else length)
         except DamagedMemberError:
+            if member.size > LARGEST_MEMBER:
+                other[TOO_LARGE] += 1
+                last_error = last_error or UnreadableError(f"all are {TOO_LARGE}", dicom_objects.SINGLE_FRAME)
+                continue
             skipped["damaged files"] += 1
         except dicom.OtherObjectError as error:
             other[error.kind] += 1
@@ -167,7 +172,7 @@ def _headers(members: list[Member], notes: list[str], whole: bool) -> tuple[list
         raise UnreadableError(*_no_image(members))
     notes += [f"skipped {count} {kind}" for kind, count in skipped.items() if count]
     notes += [f"set aside {count} {kind}" for kind, count in other.items()]
-    return headers, other[dicom_objects.ENHANCED]
+    return headers, other[dicom_objects.ENHANCED] + other[TOO_LARGE]
 
 
 def _no_image(members: list[Member]) -> tuple[str, str]:
