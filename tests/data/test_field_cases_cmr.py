@@ -131,6 +131,27 @@ def test_frames_without_numbers_are_ordered_by_the_next_evidence(tmp_path, kind,
     expect(exam.write(tmp_path / "p", name, lambda s, f: UNNUMBERED | tags), note)
 
 
+TAGS = {
+    "TemporalPositionIdentifier": lambda s, f: {"TemporalPositionIdentifier": f + 1},
+    "InstanceNumber": lambda s, f: {"InstanceNumber": f},  # from 0
+    "AcquisitionTime": lambda s, f: {"AcquisitionTime": f"{['2359', '0000'][f // 6]}{[54, 0][f // 6] + f % 6:02d}.00"},
+}
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_each_tag_orders_frames_alone_also_over_midnight(tmp_path, tag):
+    none = UNNUMBERED | {"AcquisitionTime": None, "ContentTime": None}
+    expect(exam.write(tmp_path / "p", "{:x}", lambda s, f: none | TAGS[tag](s, f)), f"ordered by {tag}")
+
+
+def test_names_that_count_through_the_slices_first_are_in_order(tmp_path):
+    none = UNNUMBERED | {"AcquisitionTime": None, "ContentTime": None, "SOPInstanceUID": "1.2.3"}
+    (tmp_path / "p").mkdir()
+    for s, f in np.ndindex(exam.SLICES, exam.FRAMES):
+        (tmp_path / "p" / f"IM{f * exam.SLICES + s + 1}").write_bytes(exam.dicom(s, f, **none))
+    expect(tmp_path / "p", "numbers in the names")
+
+
 def test_instance_numbers_order_frames_without_trigger_times(tmp_path):
     order = np.random.default_rng(0).permutation(exam.SLICES * exam.FRAMES)
     names = iter(order)

@@ -15,6 +15,7 @@ from eccl_lib.data.formats.dicom import Header
 FEWEST_TO_ORDER = 5  # images of a slice; fewer cannot be a cine, so their order does not matter; ours
 SHORTEST_REPEAT = 3  # frames; a repeated time stamp alone is no second acquisition; ours
 RESTART = 0.25  # of the time span: an acquisition that begins later is not a repeated one; ours
+DAY_S = 86_400
 EVEN_STEPS = 4  # largest ratio of the steps between the numbers in names of consecutive files; ours
 SMOOTHER = 0.9  # largest ratio of the frame differences of the right and of the wrong order; ours
 NO_ORDER = "Export the images again with TriggerTime or InstanceNumber, or name the files in the order of the frames."
@@ -69,8 +70,8 @@ def _without_triggers(images: Sequence[Header], files: Files) -> tuple[str, list
     clocks = {
         "InstanceNumber": [image.instance for image in images],
         "TemporalPositionIdentifier": [_number(image.text("TemporalPositionIdentifier")) for image in images],
-        "AcquisitionTime": [seconds(image.text("AcquisitionTime")) for image in images],
-        "ContentTime": [seconds(image.text("ContentTime")) for image in images],
+        "AcquisitionTime": _times(images, "AcquisitionTime"),
+        "ContentTime": _times(images, "ContentTime"),
         "the numbers in the names of the files": _numbers_in_names(by_name),
     }
     orders: dict[str, list[Header]] = {}
@@ -119,6 +120,12 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def _times(images: Sequence[Header], tag: str) -> list[float]:
+    """Seconds of a tag; after midnight they go on."""
+    times = [seconds(image.text(tag)) for image in images]
+    return [time + DAY_S if max(times) - time > DAY_S / 2 else time for time in times]
 
 
 def seconds(time: str) -> float:
