@@ -30,9 +30,10 @@ LARGEST_HEADER = 2**20
 def open_file(path: Path, any_name: bool = False) -> CineFile:
     """Open a short-axis stack: headers are read now, pixels are decoded on demand. Raises UnreadableError.
 
-    any_name: accept any series name, but only one study; by default UK Biobank's series is required. Images are
-    selected by their tags; a manifest is only used to count missing files. If an image of a zip is found to be damaged
-    when it is decoded, the stack is arranged again without the damaged images.
+    any_name: accept any series name, but only one study, and choose the cine by what the series are
+    (``series.choose``); by default UK Biobank's series is required. Images are selected by their tags; a manifest is
+    only used to count missing files. If an image of a zip is found to be damaged when it is decoded, the stack is
+    arranged again without the damaged images.
     """
     path = Path(path)
     notes: list[str] = []
@@ -133,46 +134,54 @@ def _headers(members: list[Member], notes: list[str], whole: bool) -> tuple[list
     Other DICOM objects (reports, colour images, enhanced objects) are set aside and counted; they are no damage. Raises
     UnreadableError if too many files are damaged, or if there is no image.
     """
+    headers, skipped, other, error = _read_all(members, whole)
+    if (damaged := skipped["damaged files"]) > MAX_DAMAGED_SHARE * len(members):
+        raise UnreadableError(f"{damaged} of {len(members)} files of the stack are damaged", DOWNLOAD_AGAIN)
+    damaged, images = skipped["damaged images"], skipped["damaged images"] + len(headers)
+    if damaged > MAX_DAMAGED_SHARE * images:
+        raise UnreadableError(f"{damaged} of {images} images: {error.reason}", error.cure)
+    if not headers and error:
+        raise UnreadableError(f"{other.total()} of {other.total()} images: {error.reason}", error.cure)
+    if not headers:
+        raise UnreadableError(*_no_image(members))
+    notes += [f"skipped {count} {kind}" for kind, count in skipped.items() if count]
+    notes += [f"set aside {count} {kind}" for kind, count in other.items()]
+    return headers, other[dicom_objects.ENHANCED] + other[TOO_LARGE]
+
+
+def _read_all(
+    members: list[Member], whole: bool
+) -> tuple[list[dicom.Header], Counter[str], Counter[str], UnreadableError | None]:
+    """Headers, counts of skipped files and of other objects by kind, and an error that stands for these."""
     headers, length = [], HEADER
     skipped: Counter[str] = Counter()
     other: Counter[str] = Counter()
-    last_error: UnreadableError | None = None
+    first_other, last_damage = None, None
     for k, member in enumerate(members):
         try:
             header = _header(member, k, member.size if whole else length)
         except DamagedMemberError:
             if member.size > LARGEST_MEMBER:
                 other[TOO_LARGE] += 1
-                last_error = last_error or UnreadableError(f"all are {TOO_LARGE}", dicom_objects.SINGLE_FRAME)
-                continue
-            skipped["damaged files"] += 1
+                first_other = first_other or UnreadableError(f"all are {TOO_LARGE}", dicom_objects.SINGLE_FRAME)
+            else:
+                skipped["damaged files"] += 1
         except dicom.OtherObjectError as error:
             other[error.kind] += 1
-            last_error = last_error or error
+            first_other = first_other or error
         except UnreadableError as error:
             if member.name.upper() == DIRECTORY:
                 other["DICOM directories"] += 1
-                continue
-            skipped["damaged images"] += 1
-            last_error = error
+            else:
+                skipped["damaged images"] += 1
+                last_damage = error
         else:
             if header is None:
                 skipped["files that are not DICOM"] += 1
                 continue
             headers.append(header)
             length = max(length, min(header.pixel_start + HEADER // 4, LARGEST_HEADER))
-    if (damaged := skipped["damaged files"]) > MAX_DAMAGED_SHARE * len(members):
-        raise UnreadableError(f"{damaged} of {len(members)} files of the stack are damaged", DOWNLOAD_AGAIN)
-    images = skipped["damaged images"] + len(headers)
-    if skipped["damaged images"] > MAX_DAMAGED_SHARE * images:
-        raise UnreadableError(f"{skipped['damaged images']} of {images} images: {last_error.reason}", last_error.cure)
-    if not headers and last_error:
-        raise UnreadableError(f"{other.total()} of {other.total()} images: {last_error.reason}", last_error.cure)
-    if not headers:
-        raise UnreadableError(*_no_image(members))
-    notes += [f"skipped {count} {kind}" for kind, count in skipped.items() if count]
-    notes += [f"set aside {count} {kind}" for kind, count in other.items()]
-    return headers, other[dicom_objects.ENHANCED] + other[TOO_LARGE]
+    return headers, skipped, other, last_damage or first_other
 
 
 def _no_image(members: list[Member]) -> tuple[str, str]:
