@@ -34,7 +34,7 @@ def open_file(path: Path) -> CineFile:
         raise UnreadableError(f"there is no file {path}", nifti_header.GIVE_CINE)
     notes: list[str] = []
     stated = nifti_header.read(path)
-    image, affine, shape = masks.open_nifti(path)
+    image, affine, shape = masks.open_nifti(path, is_nifti1=getattr(stated, "sizeof_hdr", 0) == 348)
     notes += nifti_header.check_geometry(stated, affine)
     if shape[3] < 2:
         values, frame_ms = _joined(path, affine, shape, notes), float("nan")
