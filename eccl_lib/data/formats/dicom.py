@@ -2,7 +2,8 @@
 
 import math
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 
@@ -10,19 +11,30 @@ import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import reading
+from eccl_lib.data.formats import dicom_objects
 
 LARGEST_MATRIX = 2048  # rows or columns; a cardiac cine has about 200
-SINGLE_FRAME = "Convert it to single-frame files (dcm4che's emf2sf), or to a 4-D NIfTI (dcm2niix)."
 DECODERS = "Compressed DICOM needs a decoder: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 PERPENDICULAR = 0.01  # largest deviation of two directions from unit length and a right angle
+RECOGNISED = 512  # bytes in which a file without a preamble is recognised; ours
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # pydicom decompresses it without a size limit
 
 # The tags that are read; none of them identifies a person.
 TAGS = {
+    (0x0002, 0x0002): "MediaStorageSOPClassUID",
     (0x0008, 0x0008): "ImageType",
+    (0x0008, 0x0016): "SOPClassUID",
+    (0x0008, 0x0018): "SOPInstanceUID",
+    (0x0008, 0x0032): "AcquisitionTime",
+    (0x0008, 0x0033): "ContentTime",
+    (0x0008, 0x0060): "Modality",
     (0x0008, 0x103E): "SeriesDescription",
+    (0x0018, 0x0021): "SequenceVariant",
+    (0x0018, 0x0024): "SequenceName",
     (0x0018, 0x0050): "SliceThickness",
+    (0x0018, 0x0082): "InversionTime",
+    (0x0018, 0x1030): "ProtocolName",
     (0x0018, 0x1060): "TriggerTime",
     (0x0018, 0x1062): "NominalInterval",
     (0x0020, 0x000D): "StudyInstanceUID",
@@ -31,6 +43,7 @@ TAGS = {
     (0x0020, 0x0013): "InstanceNumber",
     (0x0020, 0x0032): "ImagePositionPatient",
     (0x0020, 0x0037): "ImageOrientationPatient",
+    (0x0020, 0x0100): "TemporalPositionIdentifier",
     (0x0028, 0x0002): "SamplesPerPixel",
     (0x0028, 0x0008): "NumberOfFrames",
     (0x0028, 0x0010): "Rows",
@@ -41,12 +54,18 @@ TAGS = {
     (0x0028, 0x1052): "RescaleIntercept",
     (0x0028, 0x1053): "RescaleSlope",
 }
+# Values that are rarely needed: they stay bytes until they are asked for.
+_RARE = {"MediaStorageSOPClassUID", "SOPClassUID", "SOPInstanceUID", "AcquisitionTime", "ContentTime", "Modality"}
+_RARE |= {"SequenceVariant", "SequenceName", "InversionTime", "ProtocolName", "TemporalPositionIdentifier"}
 _UINT16 = {"SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "PixelRepresentation"}
 _NAMES = {struct.pack("<HH", *tag): name for tag, name in TAGS.items()}
 _LONG_FORM = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
 _ELEMENT = struct.Struct("<4s2sH")  # tag, value representation, length in the short form
-_SYNTAX = struct.pack("<HH", 0x0002, 0x0010)
-_PIXELS = struct.pack("<HH", 0x7FE0, 0x0010)
+_SHORT_FORM = set(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_START = struct.Struct("<HH2sH")  # group, element, value representation, length in the short form
+_SYNTAX, _PIXELS = "TransferSyntaxUID", "PixelData"
+_NAMES |= {struct.pack("<HH", 0x0002, 0x0010): _SYNTAX, struct.pack("<HH", 0x7FE0, 0x0010): _PIXELS}
+NO_PIXELS = -2
 
 
 @dataclass(frozen=True)
@@ -57,7 +76,7 @@ class Header:
     description: str
     derived: bool
     series_number: int
-    instance: int
+    instance: float  # NaN if missing
     trigger_ms: float
     interval_ms: float
     position: tuple[float, ...]  # mm, DICOM axes
@@ -73,22 +92,41 @@ class Header:
     pixel_start: int
     source: int = -1  # the caller's number of the file
     study: str = ""  # StudyInstanceUID: one person at one visit
+    tags: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)  # all values of TAGS
+
+    def text(self, name: str) -> str:
+        """A value of TAGS as text; "" if it is missing."""
+        return dicom_objects.text(self.tags.get(name))
+
+
+class OtherObjectError(UnreadableError):
+    """The file is intact DICOM, but not a single greyscale image. kind: plural noun for counts."""
+
+    def __init__(self, kind: str, reason: str, cure: str = "Give the folder or zip of a short-axis cine.") -> None:
+        self.kind = kind
+        super().__init__(reason, cure)
 
 
 def read_header(data: bytes, source: int = -1, size: int | None = None) -> Header:
     """Read the header of a DICOM file. Raises UnreadableError if the file is not a single-frame image.
 
-    size: bytes of the whole file, if ``data`` is only its beginning. Raises UnreadableError if this is too short.
+    size: bytes of the whole file, if ``data`` is only its beginning. Raises UnreadableError if this is too short, and
+    OtherObjectError for reports, colour images, multi-frame objects and the like.
     """
-    if not is_dicom(data):
+    first = first_element(data)
+    if first < 0:
         raise UnreadableError("the file is not DICOM")
     size = len(data) if size is None else size
     with reading("the DICOM header is damaged"):
-        values, start = _walk(data)
-        if values is None:
+        values, start = _walk(data, first)
+        if values is None or (start == NO_PIXELS and size > len(data)):
             if size > len(data):
                 raise UnreadableError("the beginning of the file is not enough to parse the header")
             values, start = _read_with_pydicom(data), -1
+        if other := dicom_objects.not_an_image(values):
+            raise OtherObjectError(*other)
+        if start == NO_PIXELS:
+            raise UnreadableError("the DICOM file has no pixels")
         header = _to_header(values, start, source)
     if start + header.rows * header.columns * header.bits // 8 > size and start >= 0:
         raise UnreadableError("the DICOM file is truncated")
@@ -96,19 +134,49 @@ def read_header(data: bytes, source: int = -1, size: int | None = None) -> Heade
 
 
 def is_dicom(data: bytes) -> bool:
-    """True if the file's first bytes are DICOM's preamble."""
-    return data[128:132] == b"DICM"
+    """True if the first RECOGNISED bytes of a file are DICOM's, with or without the preamble."""
+    return first_element(data) >= 0
 
 
-def _walk(data: bytes) -> tuple[dict | None, int]:
+def first_element(data: bytes) -> int:
+    """Offset of the first element, 132 after the preamble and its mark; -1 if the file is not DICOM.
+
+    Old exports have no preamble, or one without its mark: then two elements of the first groups must follow each other.
+    """
+    if data[128:132] == b"DICM":
+        return 132
+    starts = (0, 128, 132) if not any(data[:128]) else (0,)
+    return next((at for at in starts if _begins_with_elements(data, at)), -1)
+
+
+def _begins_with_elements(data: bytes, at: int) -> bool:
+    """True if two elements of the groups 2 and 8, in ascending order, begin at an offset; little-endian."""
+    before = (0, -1)
+    for _ in range(2):
+        if at + 8 > len(data):
+            return False
+        group, element, vr, length = _START.unpack_from(data, at)
+        if group not in (0x0002, 0x0008) or (group, element) <= before:
+            return False
+        before = group, element
+        if vr in _LONG_FORM:
+            length, at = int.from_bytes(data[at + 8 : at + 12], "little"), at + 4
+        elif vr not in _SHORT_FORM:
+            length = int.from_bytes(data[at + 4 : at + 8], "little")  # implicit value representation
+        at += 8 + length
+    return True
+
+
+def _walk(data: bytes, at: int) -> tuple[dict | None, int]:
     """Values of TAGS and the offset of the pixels in an uncompressed explicit little-endian file.
 
-    The values are None if the file needs a full parser. A full parser takes ten times as long, almost a millisecond per
-    file; a study has hundreds of files.
+    at: offset of the first element. The offset of the pixels is NO_PIXELS if there are none. The values are None if the
+    file needs a full parser. A full parser takes ten times as long, almost a millisecond per file; a study has hundreds
+    of files.
     """
     values: dict = {}
     syntax = b""
-    at, end = 132, len(data)
+    end, marked = len(data), data[128:132] == b"DICM"
     element, name_of, long_form = _ELEMENT.unpack_from, _NAMES.get, _LONG_FORM
     while at + 12 <= end:
         tag, vr, length = element(data, at)
@@ -117,38 +185,58 @@ def _walk(data: bytes) -> tuple[dict | None, int]:
             length = int.from_bytes(data[at : at + 4], "little")
             at += 4
         if length == 0xFFFFFFFF or not vr.isalpha():
-            return _needs_full_parser(syntax)
-        if tag == _PIXELS:
+            return _needs_full_parser(syntax, marked)
+        name = name_of(tag)
+        if name == _PIXELS:
             return values, at
         if at + length > end:
             raise UnreadableError("the DICOM file is truncated")
-        if tag == _SYNTAX:
+        if name is None:
+            pass
+        elif name in _RARE:
+            values[name] = data[at : at + length]
+        elif name == _SYNTAX:
             syntax = data[at : at + length].rstrip(b"\0 ")
             if syntax != EXPLICIT_LITTLE_ENDIAN:
-                return _needs_full_parser(syntax)
-        name = name_of(tag)
-        if name is not None:
-            if name not in _UINT16:
-                values[name] = data[at : at + length].rstrip(b"\0 ").decode("latin-1").strip()
-            elif length == 2:
-                values[name] = int.from_bytes(data[at : at + 2], "little")
+                return _needs_full_parser(syntax, marked)
+        elif name not in _UINT16:
+            values[name] = data[at : at + length].rstrip(b"\0 ").decode("latin-1").strip()
+        elif length == 2:
+            values[name] = int.from_bytes(data[at : at + 2], "little")
         at += length
-    raise UnreadableError("the DICOM file has no pixels")
+    return values, NO_PIXELS
 
 
-def _needs_full_parser(syntax: bytes) -> tuple[None, int]:
-    """The result of ``_walk`` for a file that pydicom must read. Raises UnreadableError for a deflated file."""
-    if syntax in (b"", DEFLATED):
+def _needs_full_parser(syntax: bytes, marked: bool) -> tuple[None, int]:
+    """The result of ``_walk`` for a file that pydicom must read. Raises UnreadableError for a deflated file.
+
+    marked: the file has DICOM's mark and therefore must name its syntax.
+    """
+    if syntax == DEFLATED or (marked and not syntax):
         reason = "the DICOM file is deflated; its unpacked size is unknown" if syntax else "the DICOM header is damaged"
         raise UnreadableError(reason, "Convert it to an uncompressed transfer syntax." if syntax else "")
     return None, -1
 
 
-def _read_with_pydicom(data: bytes) -> dict:
+def _dataset(data: bytes, **options):
+    """pydicom's dataset of a file with or without a preamble."""
     import pydicom
 
-    dataset = pydicom.dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(TAGS.values()))
-    values = {name: value for name in TAGS.values() if (value := dataset.get(name)) not in (None, "")}
+    start = 0 if data[128:132] == b"DICM" else first_element(data)
+    dataset = pydicom.dcmread(BytesIO(data[start:] if start else data), force=True, **options)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, _ = dataset.original_encoding
+        known = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = known
+    return dataset
+
+
+def _read_with_pydicom(data: bytes) -> dict:
+    names = [name for name in TAGS.values() if name != "MediaStorageSOPClassUID"]
+    dataset = _dataset(data, stop_before_pixels=True, specific_tags=names)
+    values = {name: value for name in names if (value := dataset.get(name)) not in (None, "")}
+    if stored := dataset.file_meta.get("MediaStorageSOPClassUID"):
+        values["MediaStorageSOPClassUID"] = str(stored)
     lists = {name: value for name, value in values.items() if not isinstance(value, str | int | float)}
     return values | {name: "\\".join(map(str, value)) for name, value in lists.items()}
 
@@ -183,13 +271,10 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
     rows, columns, bits = (int(values.get(name, 0)) for name in ("Rows", "Columns", "BitsAllocated"))
     if not (0 < rows <= LARGEST_MATRIX and 0 < columns <= LARGEST_MATRIX):
         raise UnreadableError(f"the image has {rows} x {columns} pixels, which is not plausible for a cine")
-    if (frames := int(values.get("NumberOfFrames") or 1)) != 1:
-        reason = f"the DICOM file has {frames} frames (enhanced); only single-frame files are read"
-        raise UnreadableError(reason, SINGLE_FRAME)
-    if int(values.get("SamplesPerPixel") or 1) != 1 or bits not in (8, 16):
-        raise UnreadableError("the DICOM file is not a single-frame greyscale image of 8 or 16 bits")
     if min(numbers("PixelSpacing", 2)) <= 0:
-        raise UnreadableError("the PixelSpacing is not positive")
+        size = str(values["PixelSpacing"]).replace("\\", " x ")
+        reason = f"the PixelSpacing, the size of a pixel in mm, is {size}, which is not positive"
+        raise UnreadableError(reason, "Export the images again without changing their geometry.")
     orientation = numbers("ImageOrientationPatient", 6)
     if not _perpendicular(orientation):
         raise UnreadableError("the image's orientation is not a pair of perpendicular directions")
@@ -198,7 +283,7 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
         description=str(values.get("SeriesDescription", "")),
         derived="DERIVED" in str(values.get("ImageType", "")),
         series_number=int(values.get("SeriesNumber") or 0),
-        instance=int(values.get("InstanceNumber") or 0),
+        instance=number("InstanceNumber", np.nan),
         trigger_ms=number("TriggerTime", np.nan),
         interval_ms=number("NominalInterval", np.nan),
         position=numbers("ImagePositionPatient", 3),
@@ -214,6 +299,7 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
         pixel_start=pixel_start,
         source=source,
         study=str(values.get("StudyInstanceUID", "")),
+        tags=values,
     )
 
 
@@ -226,10 +312,8 @@ def read_pixels(data: bytes, header: Header) -> np.ndarray:
             raise UnreadableError("the DICOM file is truncated")
         pixels = np.frombuffer(data, kind, count, header.pixel_start).reshape(header.rows, header.columns)
     else:
-        import pydicom
-
         with reading("the pixels cannot be decoded", DECODERS):
-            pixels = pydicom.dcmread(BytesIO(data)).pixel_array
+            pixels = _dataset(data).pixel_array
         if pixels.shape != (header.rows, header.columns):
             raise UnreadableError(f"pixels of shape {pixels.shape} do not match the header")
     if header.slope != 1 or header.intercept != 0:

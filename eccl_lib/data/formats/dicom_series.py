@@ -3,22 +3,25 @@
 import contextlib
 import os
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
-from eccl_lib.data.formats import dicom, stack
-from eccl_lib.data.formats.safe_zip import MOST_MEMBERS, DamagedMemberError, Member, Zip
+from eccl_lib.data.formats import dicom, dicom_objects, foreign, series, stack
+from eccl_lib.data.formats.frame_order import Files
+from eccl_lib.data.formats.safe_zip import LARGEST_MEMBER, MOST_MEMBERS, DamagedMemberError, Member, Zip
 from eccl_lib.data.records import CineFile
 
 MOST_FILES = 50_000  # in a folder; an examination has some thousands; ours
 MAX_DAMAGED_SHARE = 0.1  # of the files; with more the stack is rejected; ours
 NOT_IMAGES = (".cvs", ".csv", ".txt", ".json", ".xml", ".nii", ".gz")
+DIRECTORY = "DICOMDIR"
+TOO_LARGE = f"files of more than {LARGEST_MEMBER // 2**20} MB"  # enhanced objects, mostly
 
 SHORT_AXIS = re.compile(r"(?i)^CINE_segmented_SAX(_b\d+)?$")  # not ..._InlineVF, whose images contain contours
-LIKELY = re.compile(r"(?i)(^|[^a-z])(sax?|short[ _-]?axis)([^a-z]|$)")  # series descriptions of other sites
 
 HEADER = 4096  # bytes of each image that are unpacked first; increased if a header is longer
 LARGEST_HEADER = 2**20
@@ -27,9 +30,10 @@ LARGEST_HEADER = 2**20
 def open_file(path: Path, any_name: bool = False) -> CineFile:
     """Open a short-axis stack: headers are read now, pixels are decoded on demand. Raises UnreadableError.
 
-    any_name: accept any series name, but only one study; by default UK Biobank's series is required. Images are
-    selected by their tags; a manifest is only used to count missing files. If an image of a zip is found to be damaged
-    when it is decoded, the stack is arranged again without the damaged images.
+    any_name: accept any series name, but only one study, and choose the cine by what the series are
+    (``series.choose``); by default UK Biobank's series is required. Images are selected by their tags; a manifest is
+    only used to count missing files. If an image of a zip is found to be damaged when it is decoded, the stack is
+    arranged again without the damaged images.
     """
     path = Path(path)
     notes: list[str] = []
@@ -56,8 +60,20 @@ def open_file(path: Path, any_name: bool = False) -> CineFile:
 def _arrange(path: Path, any_name: bool, notes: list[str], whole: bool = False) -> tuple[list[Member], stack.Stack]:
     """The files and their stack. whole: check each file completely for damage, not only its header."""
     members = _folder(path) if path.is_dir() else _archive(path, notes)
-    headers = _headers(members, notes, whole)
-    arranged = stack.arrange(_likely(headers) if any_name else _short_axis(headers, notes))
+    headers, enhanced = _headers(members, notes, whole)
+    files = Files(
+        [member.name for member in members], lambda header: dicom.read_pixels(members[header.source].read(), header)
+    )
+    try:
+        chosen = _one_study(headers) if any_name else _short_axis(headers, notes)
+        if any_name or not any(header.description.strip() for header in chosen):
+            chosen = series.choose(chosen, files, notes)
+        arranged = stack.arrange(_without_copies(chosen, files, notes), files)
+    except UnreadableError as error:
+        if not enhanced:
+            raise
+        reason = f"{error.reason}, apart from {enhanced} {dicom_objects.ENHANCED} or {TOO_LARGE}, which are not read"
+        raise UnreadableError(reason, f"If these are the cine: {dicom_objects.SINGLE_FRAME}") from error
     notes.extend(arranged.notes)
     return members, arranged
 
@@ -74,7 +90,17 @@ def _archive(path: Path, notes: list[str]) -> list[Member]:
     manifests = [archive.member(info) for info in archive.infos if info.filename.lower().endswith((".cvs", ".csv"))]
     if missing := sum(name not in present for name in _manifest(manifests)):
         notes.append(f"{missing} files of the manifest are missing in the zip")
-    return [archive.member(info) for info in archive.infos if _may_be_image(info.filename)]
+    _check_for_nifti([info.filename for info in archive.infos])
+    images = [info for info in archive.infos if _may_be_image(info.filename)]
+    return [archive.member(info) for info in images]
+
+
+def _check_for_nifti(names: Sequence[str]) -> None:
+    """Raise UnreadableError if the files are NIfTI instead of DICOM."""
+    if any(name.lower().endswith((".nii", ".nii.gz")) for name in names) and not any(map(_may_be_image, names)):
+        raise UnreadableError(
+            "there is no DICOM image in it, but NIfTI", "Unpack it and give the folder with the NIfTI."
+        )
 
 
 def _may_be_image(name: str) -> bool:
@@ -102,32 +128,69 @@ def _manifest(manifests: list[Member]) -> Iterator[str]:
                     yield name
 
 
-def _headers(members: list[Member], notes: list[str], whole: bool) -> list[dicom.Header]:
-    """Headers of all readable images. Raises UnreadableError if too many files are damaged, or if there is no image."""
-    headers, damaged_files, damaged_images, other, length = [], 0, 0, 0, HEADER
+def _headers(members: list[Member], notes: list[str], whole: bool) -> tuple[list[dicom.Header], int]:
+    """Headers of all readable images, and the number of enhanced objects and files too large for an image.
+
+    Other DICOM objects (reports, colour images, enhanced objects) are set aside and counted; they are no damage. Raises
+    UnreadableError if too many files are damaged, or if there is no image.
+    """
+    headers, skipped, other, error = _read_all(members, whole)
+    if (damaged := skipped["damaged files"]) > MAX_DAMAGED_SHARE * len(members):
+        raise UnreadableError(f"{damaged} of {len(members)} files of the stack are damaged", DOWNLOAD_AGAIN)
+    damaged, images = skipped["damaged images"], skipped["damaged images"] + len(headers)
+    if damaged > MAX_DAMAGED_SHARE * images:
+        raise UnreadableError(f"{damaged} of {images} images: {error.reason}", error.cure)
+    if not headers and error:
+        raise UnreadableError(f"{other.total()} of {other.total()} images: {error.reason}", error.cure)
+    if not headers:
+        raise UnreadableError(*_no_image(members))
+    notes += [f"skipped {count} {kind}" for kind, count in skipped.items() if count]
+    notes += [f"set aside {count} {kind}" for kind, count in other.items()]
+    return headers, other[dicom_objects.ENHANCED] + other[TOO_LARGE]
+
+
+def _read_all(
+    members: list[Member], whole: bool
+) -> tuple[list[dicom.Header], Counter[str], Counter[str], UnreadableError | None]:
+    """Headers, counts of skipped files and of other objects by kind, and an error that stands for these."""
+    headers, length = [], HEADER
+    skipped: Counter[str] = Counter()
+    other: Counter[str] = Counter()
+    first_other, last_damage = None, None
     for k, member in enumerate(members):
         try:
             header = _header(member, k, member.size if whole else length)
         except DamagedMemberError:
-            damaged_files += 1
+            if member.size > LARGEST_MEMBER:
+                other[TOO_LARGE] += 1
+                first_other = first_other or UnreadableError(f"all are {TOO_LARGE}", dicom_objects.SINGLE_FRAME)
+            else:
+                skipped["damaged files"] += 1
+        except dicom.OtherObjectError as error:
+            other[error.kind] += 1
+            first_other = first_other or error
         except UnreadableError as error:
-            damaged_images += 1
-            last_error = error
+            if member.name.upper() == DIRECTORY:
+                other["DICOM directories"] += 1
+            else:
+                skipped["damaged images"] += 1
+                last_damage = error
         else:
             if header is None:
-                other += 1
+                skipped["files that are not DICOM"] += 1
                 continue
             headers.append(header)
             length = max(length, min(header.pixel_start + HEADER // 4, LARGEST_HEADER))
-    if damaged_files > MAX_DAMAGED_SHARE * len(members):
-        raise UnreadableError(f"{damaged_files} of {len(members)} files of the stack are damaged", DOWNLOAD_AGAIN)
-    if damaged_images > MAX_DAMAGED_SHARE * (images := damaged_images + len(headers)):
-        raise UnreadableError(f"{damaged_images} of {images} images: {last_error.reason}", last_error.cure)
-    if not headers:
-        raise UnreadableError("there is no DICOM image in it", DOWNLOAD_AGAIN)
-    skipped = {"damaged files": damaged_files, "damaged images": damaged_images, "files that are not DICOM": other}
-    notes += [f"skipped {count} {kind}" for kind, count in skipped.items() if count]
-    return headers
+    return headers, skipped, other, last_damage or first_other
+
+
+def _no_image(members: list[Member]) -> tuple[str, str]:
+    """Reason and cure if none of the files is a DICOM image; the first file's format is named if it is known."""
+    for member in members:
+        with contextlib.suppress(DamagedMemberError):
+            if known := foreign.recognise(member.start(foreign.START)):
+                return f"there is no DICOM image in it, but {known[0]}", known[1]
+    return "there is no DICOM image in it", DOWNLOAD_AGAIN
 
 
 def _header(member: Member, source: int, length: int) -> dicom.Header | None:
@@ -136,22 +199,40 @@ def _header(member: Member, source: int, length: int) -> dicom.Header | None:
         start = member.start(length)
         if not dicom.is_dicom(start):
             return None
-        with contextlib.suppress(UnreadableError):
+        try:
             return dicom.read_header(start, source, member.size)
+        except dicom.OtherObjectError:
+            raise
+        except UnreadableError:
+            pass
     data = member.read()
     return dicom.read_header(data, source) if dicom.is_dicom(data) else None
 
 
-def _likely(headers: list[dicom.Header]) -> list[dicom.Header]:
-    """Headers whose series description means short axis; all headers if there are none.
-
-    Raises UnreadableError if the images are of several studies, i.e. of several people or visits.
-    """
+def _one_study(headers: list[dicom.Header]) -> list[dicom.Header]:
+    """The headers. Raises UnreadableError if they are of several studies, i.e. of several people or visits."""
     studies = {header.study for header in headers} - {""}
     if len(studies) > 1:
         reason = f"the DICOM files are of {len(studies)} studies, i.e. of several people or visits"
         raise UnreadableError(reason, "Use a FOLDER one level deeper: each direct subfolder or zip is one study.")
-    return [header for header in headers if LIKELY.search(header.description)] or headers
+    return headers
+
+
+def _without_copies(headers: list[dicom.Header], files: Files, notes: list[str]) -> list[dicom.Header]:
+    """The headers without copies of an image: equal in series, UID, number, trigger time, position and pixels."""
+    if len({(h.series, h.text("SOPInstanceUID") or k) for k, h in enumerate(headers)}) == len(headers):
+        return headers
+    groups: dict[tuple, list[dicom.Header]] = defaultdict(list)
+    for k, h in enumerate(headers):
+        uid = h.text("SOPInstanceUID") or k  # without a UID nothing tells a copy from another frame
+        groups[h.series, uid, str(h.instance), str(h.trigger_ms), h.position].append(h)
+    kept = []
+    for group in groups.values():
+        copies = len(group) > 1 and all(np.array_equal(files.pixels(group[0]), files.pixels(h)) for h in group[1:])
+        kept += group[:1] if copies else group
+    if len(kept) < len(headers):
+        notes.append(f"skipped {len(headers) - len(kept)} copies of images")
+    return kept
 
 
 def _short_axis(headers: list[dicom.Header], notes: list[str]) -> list[dicom.Header]:

@@ -1,6 +1,7 @@
 """Safe reader of zips: nothing is written to disk, unsafe archives are rejected, files are unpacked on demand."""
 
 import io
+import stat
 import struct
 import zipfile
 import zlib
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
+from eccl_lib.data.formats import foreign
 
 LARGEST_STACK = 2**29  # bytes unpacked; a full stack has 60 MB; with repeated slices and 100 frames 240 MB
 LARGEST_MEMBER = 64 * 2**20
@@ -34,14 +36,19 @@ class Member:
     size: int
     start: Callable[[int], bytes]
     read: Callable[[], bytes]
+    name: str = ""  # without folders
 
     @classmethod
     def at(cls, path: Path) -> Self:
         """A Member from a file on disk, of which only the requested bytes are read."""
-        size = path.stat().st_size if path.is_file() else LARGEST_MEMBER + 1
-        if size > LARGEST_MEMBER:
-            return cls(0, _raise, _raise)
-        return cls(size, lambda count: _read(path, count), lambda: _read(path, -1))
+        try:
+            status = path.stat()
+        except OSError:
+            status = None
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return cls(0, _raise, _raise, path.name)
+        whole = _raise if status.st_size > LARGEST_MEMBER else lambda: _read(path, -1)
+        return cls(status.st_size, lambda count: _read(path, count), whole, path.name)
 
 
 def _raise(*count: int) -> bytes:
@@ -70,13 +77,12 @@ class Zip:
         except UnreadableError:
             raise
         except DAMAGE as error:
-            empty = path.is_file() and path.stat().st_size == 0
-            reason = "the zip is empty" if empty else f"the zip is damaged or missing ({type(error).__name__})"
-            raise UnreadableError(reason, DOWNLOAD_AGAIN) from error
+            raise UnreadableError(*_not_a_zip(path)) from error
 
     def member(self, info: zipfile.ZipInfo) -> Member:
         """The Member of one entry."""
-        return Member(info.file_size, lambda count: self._start(info, count), lambda: self._whole(info))
+        name = info.filename.rsplit("/", 1)[-1]
+        return Member(info.file_size, lambda count: self._start(info, count), lambda: self._whole(info), name)
 
     def _whole(self, info: zipfile.ZipInfo) -> bytes:
         content = self._start(info, info.file_size)
@@ -98,6 +104,21 @@ class Zip:
             return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, max(count, 1))[:count]
         except (struct.error, *DAMAGE) as error:
             raise DamagedMemberError from error
+
+
+def _not_a_zip(path: Path) -> tuple[str, str]:
+    """Reason and cure for a file that cannot be opened as a zip."""
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(foreign.START)
+    except OSError as error:
+        return f"the zip is missing or cannot be opened ({error.strerror})", "Check its path."
+    known = foreign.recognise(start)
+    if not start:
+        return "the zip is empty", DOWNLOAD_AGAIN
+    if known is None or known[0] == "a zip":
+        return "the zip is damaged or incomplete", DOWNLOAD_AGAIN
+    return f"the zip is damaged: its content is {known[0]}", known[1]
 
 
 def _checked(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
+from eccl_lib.data.formats import frame_order
 from eccl_lib.data.formats.dicom import Header
+from eccl_lib.data.formats.frame_order import NO_FILES, Files
 
 TOWARDS_APEX = np.array([1.0, -1.0, -1.0]) / np.sqrt(3)  # patient's left, front, feet, in DICOM's axes
 SAME_PLACE_MM = 1.0  # images closer along the normal are of one slice; ours
@@ -45,8 +47,8 @@ class Stack:
         first = self.frames[0]
         if np.isfinite(first[0].interval_ms):
             return first[0].interval_ms / len(first)
-        steps = np.diff(np.nan_to_num([header.trigger_ms for header in first]))
-        return float(np.median(steps)) if len(steps) else float("nan")
+        steps = np.diff([header.trigger_ms for header in first])
+        return float(np.median(steps)) if len(steps) and np.median(steps) > 0 else float("nan")
 
     def pixel_axes(self) -> np.ndarray:
         """One matrix per slice that maps (column, row, 1) to mm in DICOM axes: (S, 3, 3)."""
@@ -57,18 +59,18 @@ class Stack:
         return axes
 
 
-def arrange(headers: Iterable[Header]) -> Stack:
+def arrange(headers: Iterable[Header], files: Files = NO_FILES) -> Stack:
     """Group headers into slices by position, and order slices base to apex and frames in time.
 
-    Series numbers and file order are not used, since they are not reliable. If a slice was acquired twice, the last
-    complete series is used. Derived images and images that differ from the majority in size or orientation are skipped.
-    A note reports each of these cases. Raises UnreadableError if no cine remains.
+    files: names and pixels, which are used if no tag orders the frames (``frame_order``). If a slice was acquired
+    twice, the last complete series is used. Derived images and images that differ from the majority in size or
+    orientation are skipped. A note reports each of these cases. Raises UnreadableError if no cine remains.
     """
     notes: list[str] = []
     parallel = _same_plan(_originals(list(headers), notes), notes)
     if not parallel:
         raise UnreadableError("there is no short-axis image")
-    slices = [_by_series(group) for group in _by_depth(parallel)]
+    slices = [_by_series(group, files, notes) for group in by_depth(parallel)]
     sizes = Counter(len(frames) for slice_ in slices for frames in slice_)
     count = max(sizes, key=lambda size: (sizes[size], size))
     if count < FEWEST_FRAMES:
@@ -77,8 +79,9 @@ def arrange(headers: Iterable[Header]) -> Stack:
     kept = [frames for frames in chosen if len(frames) >= FEWEST_OF_SLICE * count]
     if len(kept) < len(chosen):
         notes.append(f"skipped {len(chosen) - len(kept)} slices with less than half of the frames")
-    clock = np.median([_clock(frames) for frames in kept if len(frames) == count], axis=0)
-    stack = Stack(tuple(_on_clock(frames, clock, notes) for frames in kept))
+    if {len(frames) for frames in kept} != {count}:
+        kept = _on_one_clock(kept, count, notes)
+    stack = Stack(tuple(map(tuple, kept)))
     gaps = np.linalg.norm(np.diff(stack.positions, axis=0), axis=1)
     if len(gaps) and gaps.max() > 1.5 * gaps.min():
         notes.append(f"slices are {gaps.min():.0f} to {gaps.max():.0f} mm apart: one may be missing")
@@ -94,7 +97,7 @@ def _originals(headers: list[Header], notes: list[str]) -> list[Header]:
 
 
 def _same_plan(headers: list[Header], notes: list[str]) -> list[Header]:
-    """Headers with the most frequent size, pixel spacing and orientation; of equally frequent groups, the latest."""
+    """Headers of the size, pixel spacing and orientation with most slices, then with most images, then the latest."""
     plans: list[tuple[Header, list[Header]]] = []
     for header in headers:
         for first, members in plans:
@@ -103,10 +106,16 @@ def _same_plan(headers: list[Header], notes: list[str]) -> list[Header]:
                 break
         else:
             plans.append((header, [header]))
-    largest = max((members for _, members in plans), key=lambda m: (len(m), max(_age(h) for h in m)), default=[])
+    largest = max((members for _, members in plans), key=_extent, default=[])
     if len(largest) < len(headers):
         notes.append(f"skipped {len(headers) - len(largest)} images of another size or orientation")
     return largest
+
+
+def _extent(headers: list[Header]) -> tuple[int, int, tuple[int, str]]:
+    """Number of slices with the frames of a cine, number of images, and the latest series."""
+    slices = sum(len(group) >= FEWEST_FRAMES for group in by_depth(headers))
+    return slices, len(headers), max(_age(header) for header in headers)
 
 
 def _same_geometry(a: Header, b: Header) -> bool:
@@ -123,7 +132,7 @@ def _age(header: Header) -> tuple[int, str]:
     return header.series_number, header.series
 
 
-def _by_depth(headers: list[Header]) -> list[list[Header]]:
+def by_depth(headers: list[Header]) -> list[list[Header]]:
     """Headers grouped by slice position, base to apex."""
     normal = np.cross(headers[0].orientation[:3], headers[0].orientation[3:])
     normal *= np.sign(normal @ TOWARDS_APEX) or 1
@@ -133,21 +142,12 @@ def _by_depth(headers: list[Header]) -> list[list[Header]]:
     return [[headers[k] for k in part] for part in np.split(order, starts[1:])]
 
 
-def _by_series(group: list[Header]) -> list[list[Header]]:
-    """One slice's headers by series, sorted by time; of two images at one time, the later file is used."""
+def _by_series(group: list[Header], files: Files, notes: list[str]) -> list[list[Header]]:
+    """One slice's headers by series, sorted by time."""
     series: dict[str, list[Header]] = defaultdict(list)
     for header in group:
         series[header.series].append(header)
-    return [_in_time(images) for images in series.values()]
-
-
-def _in_time(images: list[Header]) -> list[Header]:
-    clocks = [[image.trigger_ms for image in images], [image.instance for image in images]]
-    clock = next((c for c in clocks if len(set(c)) > 1 and np.isfinite(c).all()), [image.source for image in images])
-    frames = {}
-    for moment, image in sorted(zip(clock, images, strict=True), key=lambda pair: (pair[1].instance, pair[1].source)):
-        frames[moment] = image
-    return [frames[moment] for moment in sorted(frames)]
+    return [frame_order.in_time(images, files, notes) for images in series.values()]
 
 
 def _last_complete(slice_: list[list[Header]], count: int, notes: list[str]) -> list[Header]:
@@ -156,17 +156,33 @@ def _last_complete(slice_: list[list[Header]], count: int, notes: list[str]) -> 
     return max(slice_, key=lambda frames: (min(len(frames), count), _age(frames[0])))
 
 
-def _clock(frames: list[Header]) -> list[float]:
-    """Trigger time of each frame in ms; instance numbers if trigger times are missing or repeated."""
-    times = [frame.trigger_ms for frame in frames]
-    valid = all(math.isfinite(time) for time in times) and len(set(times)) == len(times)
-    return times if valid else [float(frame.instance) for frame in frames]
+def _on_one_clock(slices: list[list[Header]], count: int, notes: list[str]) -> list[list[Header]]:
+    """Slices of ``count`` frames each: in a slice of another number, the frame nearest to each time of the others."""
+    clocks = _clocks(slices, count)
+    clock = np.median([times for times in clocks if len(times) == count], axis=0)
+    out = []
+    for frames, times in zip(slices, clocks, strict=True):
+        if len(frames) != count:
+            notes.append(f"a slice has {len(frames)} frames, the others {count}: the frames nearest in time are used")
+            frames = [frames[int(np.argmin(np.abs(np.array(times) - moment)))] for moment in clock]
+        out.append(frames)
+    return out
 
 
-def _on_clock(frames: list[Header], clock: np.ndarray, notes: list[str]) -> tuple[Header, ...]:
-    """The frames, or if their number differs from ``clock``, the frame nearest to each of its times."""
-    if len(frames) == len(clock):
-        return tuple(frames)
-    notes.append(f"a slice has {len(frames)} frames, the others {len(clock)}: the frames nearest in time are used")
-    times = np.array(_clock(frames))
-    return tuple(frames[int(np.argmin(np.abs(times - moment)))] for moment in clock)
+def _clocks(slices: list[list[Header]], count: int) -> list[list[float]]:
+    """Times of the frames of all slices, on one scale: trigger times in ms, else instance numbers, else the order.
+
+    Instance numbers count only if those of all complete slices are equal; with numbers that run through the whole stack
+    the first frame of an incomplete slice is unknown.
+    """
+    triggers = [[frame.trigger_ms for frame in frames] for frames in slices]
+    if all(_valid(times) for times in triggers):
+        return triggers
+    numbers = [[frame.instance for frame in frames] for frames in slices]
+    if all(_valid(times) for times in numbers) and len({tuple(n) for n in numbers if len(n) == count}) == 1:
+        return numbers
+    return [(np.arange(len(frames)) / len(frames)).tolist() for frames in slices]
+
+
+def _valid(times: list[float]) -> bool:
+    return all(map(math.isfinite, times)) and len(set(times)) == len(times)

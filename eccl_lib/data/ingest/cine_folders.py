@@ -5,6 +5,8 @@
 | ACDC | patient001/patient001_4d.nii.gz | patient001_frame01_gt.nii.gz, one file per labelled frame | Info.cfg |
 | M&Ms | A0S9V9/A0S9V9_sa.nii.gz | A0S9V9_sa_gt.nii.gz, two labelled frames | a table in the parent folder |
 | any NIfTI | NAME.nii.gz, four axes | NAME_gt.nii.gz, NAME_seg.nii.gz or seg_NAME.nii.gz | |
+| EMIDEC, nnU-Net | Images/NAME.nii.gz | Contours/NAME.nii.gz (``MASK_FOLDER``) | |
+| one NIfTI a phase | NAME_t0.nii.gz, NAME_t40.nii.gz, ... (``nifti.PHASE``), at least ten | as above | |
 | DICOM | all files below a direct subfolder of FOLDER, or a zip | | |
 """
 
@@ -14,12 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from eccl_lib.data.files import FileListing, walk
-from eccl_lib.data.formats import dicom
+from eccl_lib.data.formats import dicom, nifti
 
 NIFTI = re.compile(r"(?i)(?P<stem>.+)\.nii(\.gz)?")
 ACDC = re.compile(r"(?P<patient>.+)_4d")
 ACDC_FRAME = re.compile(r"(?P<patient>.+)_frame(?P<number>\d+)(?P<mask>_gt)?")
 MASK = re.compile(r"(?i)seg_(?P<of>.+)|(?P<cine>.+?)_(gt|seg|mask|labels?)")
+MASK_FOLDER = re.compile(r"(?i)contours?|labels?(tr|ts)?|masks?|seg(mentations?)?|gt|annotations?")
+CHANNEL = "_0000"  # nnU-Net's suffix of an image, which its mask does not have
 LONG_AXIS = re.compile(r"(?i)(.*[_-])?(la|lax|[234]ch)([_-].*)?")
 ONE_FRAME = re.compile(r"(?i)(.*_)?(ed|es)")
 NO_DICOM = (".csv", ".txt", ".json", ".xml", ".cfg", ".gz")  # suffixes of files that are never DICOM
@@ -51,7 +55,7 @@ def find(folders: Sequence[Path]) -> FileListing:
                 listing.participants.setdefault(name, {"cine": (patient,)})
             elif path.name != INFO and not INFORMATION.fullmatch(path.name):
                 listing.skip(path)
-        for folder, files in nifti.items():
+        for folder, files in _with_masks_of_folders(nifti).items():
             _nifti(listing, root, folder, files)
     _information(listing, folders)
     return listing
@@ -69,16 +73,50 @@ def _is_dicom(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as handle:
-            return dicom.is_dicom(handle.read(132))
+            return dicom.is_dicom(handle.read(dicom.RECOGNISED))
     except OSError:
         return False
+
+
+def _with_masks_of_folders(nifti: dict[Path, dict[str, Path]]) -> dict[Path, dict[str, Path]]:
+    """Files by folder, in which the masks of a folder of masks are moved beside the cines of the same names."""
+    moved = dict(nifti)
+    for folder, files in nifti.items():
+        beside = [other for other in nifti if other.parent == folder.parent and not MASK_FOLDER.fullmatch(other.name)]
+        if not MASK_FOLDER.fullmatch(folder.name) or not beside:
+            continue
+        owners = {stem: (other, name) for other in beside for name in nifti[other] for stem in (name, _short(name))}
+        masks = {stem: owner for stem in files if (owner := owners.get(stem) or owners.get(_of_mask(stem)))}
+        for stem, (other, name) in masks.items():
+            moved[other] = moved[other] | {f"{name}_gt": files[stem]}
+        if masks:
+            rest = {stem: path for stem, path in files.items() if stem not in masks}
+            moved[folder] = {stem if MASK.fullmatch(stem) else f"{stem}_gt": path for stem, path in rest.items()}
+    return moved
+
+
+def _short(name: str) -> str:
+    return name.removesuffix(CHANNEL)
+
+
+def _of_mask(stem: str) -> str:
+    """Name of the cine of a mask; the name itself if it does not say that it is a mask."""
+    match = MASK.fullmatch(stem)
+    return (match["of"] or match["cine"]) if match else stem
 
 
 def _nifti(listing: FileListing, root: Path, folder: Path, files: dict[str, Path]) -> None:
     """Add the cines of one folder, each with its masks. files: name without suffix to path."""
     used: set[Path] = set()
+    in_phases = _phases(files)
+    for stem, group in in_phases.items():
+        name = folder.joinpath(stem or ".").relative_to(root).as_posix()
+        masks = _masks(stem, files)
+        used.update(masks)
+        listing.add(name, {"cine": group, **({"segmentation": masks} if masks else {})}, "cine")
+    joined = {path for group in in_phases.values() for path in group}
     for stem, path in sorted(files.items()):
-        if ACDC_FRAME.fullmatch(stem) or MASK.fullmatch(stem):
+        if path in joined or ACDC_FRAME.fullmatch(stem) or MASK.fullmatch(stem):
             continue
         if ONE_FRAME.fullmatch(stem) or LONG_AXIS.fullmatch(stem):
             listing.skipped["NIfTI of one frame or of the long axis, by name"] += 1
@@ -93,6 +131,14 @@ def _nifti(listing: FileListing, root: Path, folder: Path, files: dict[str, Path
     unmatched = sum(_is_mask(stem) and path not in used for stem, path in files.items())
     if unmatched:
         listing.skipped["masks (NIfTI, by name) with no cine of that name beside them"] += unmatched
+
+
+def _phases(files: dict[str, Path]) -> dict[str, tuple[Path, ...]]:
+    """Files of one phase each by the part of the name that they share; not of a patient whose whole cine is there."""
+    by_name = {path.name: path for stem, path in files.items() if not MASK.fullmatch(stem)}
+    groups = {nifti.PHASE.fullmatch(names[0])["stem"]: names for names in nifti.phases(by_name)}
+    whole = {stem.removesuffix("_4d") for stem in files}
+    return {stem: tuple(by_name[name] for name in names) for stem, names in groups.items() if stem not in whole}
 
 
 def _is_mask(stem: str) -> bool:

@@ -1,5 +1,6 @@
 """The user's table of labels for an unpaired store: one row per id; diseases, traits, sex, age and patient."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data.files import read_bytes
 from eccl_lib.data.traits import TRAITS
+from eccl_lib.data.ukb import spreadsheet
 
 LARGEST_TABLE = 256 * 2**20
 MAX_AGE = 120  # years; ours
@@ -43,9 +45,16 @@ def read(path: Path, names: Collection[str]) -> pd.DataFrame:
     """
     read_bytes(path, LARGEST_TABLE)
     try:
-        table = pd.read_csv(path, dtype=str, sep=None, engine="python", encoding="utf-8-sig", skipinitialspace=True)
+        with path.open(encoding="utf-8-sig") as text:
+            first = text.readline()
+            told = re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE)  # Excel's line before the header
+            text.seek(0)
+            options = {"sep": told[1], "skiprows": 1} if told else {"sep": None}
+            table = pd.read_csv(text, dtype=str, engine="python", skipinitialspace=True, **options)
     except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UnreadableError(f"{path.name} cannot be read as a table ({str(error)[:80]})", COLUMNS) from error
+        raise UnreadableError(
+            f"{path.name} cannot be read as a table (not text, or rows of unequal length)", COLUMNS
+        ) from error
     table.columns = [str(name).strip() for name in table.columns]
     if "id" not in table.columns:
         columns = ", ".join(table.columns[:8])[:120]
@@ -95,7 +104,7 @@ def rows(table: pd.DataFrame | None, names: Sequence[str]) -> Labelled:
     invalid = (age < 0) | (age > MAX_AGE)
     if invalid.any():
         notes.append(f"{int(invalid.sum())} ages are outside 0 to {MAX_AGE} years and count as missing")
-    sex = _column(table, "sex").str.strip().str.lower().map(SEXES)
+    sex = _sex(table, notes)
     patient = _column(table, "patient").str.strip()
     frame = pd.DataFrame({"sex": sex.astype(object).where(sex.notna(), None), "age": np.where(invalid, np.nan, age)})
     frame["patient"] = np.where(patient.notna(), patient, list(names))
@@ -120,13 +129,29 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
     return table[name] if name in table else pd.Series(None, index=table.index, dtype=object)
 
 
+def _sex(table: pd.DataFrame, notes: list[str]) -> pd.Series:
+    """Sex of each row, missing if it is empty or unknown. Raises UnreadableError if no word in the column is known."""
+    column = _column(table, "sex").str.strip()
+    sex = column.str.lower().map(SEXES)
+    unknown = column[sex.isna() & column.notna() & (column != "")]
+    if len(unknown) and sex.isna().all():
+        reason = f"column sex has no known value in {len(unknown)} cells, as in {unknown.iloc[0][:40]!r}"
+        raise UnreadableError(reason, "Write female or male (F or M), or remove the column.")
+    if len(unknown):
+        notes.append(f"{len(unknown)} cells of the column sex are neither female nor male and count as missing")
+    return sex
+
+
 def _numbers(table: pd.DataFrame, name: str, cure: str = "Leave a cell empty if unknown.") -> np.ndarray:
     """A column as numbers, NaN for an empty cell. Raises UnreadableError if a cell is not a number."""
     column = _column(table, name)
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
     filled = column.notna().to_numpy() & (column.fillna("").astype(str).str.strip() != "").to_numpy()
-    if wrong := int((filled & ~np.isfinite(values)).sum()):
-        raise UnreadableError(f"column {name} has {wrong} cells that are not numbers", cure)
+    wrong = column[filled & ~np.isfinite(values)].astype(str)
+    if len(wrong):
+        spreadsheet.stop_at_rewritten(f"column {name}", wrong, spreadsheet.NUMBERS)
+        reason = f"column {name} has {len(wrong)} cells that are not numbers, as in {wrong.iloc[0][:40]!r}"
+        raise UnreadableError(reason, cure)
     return values
 
 

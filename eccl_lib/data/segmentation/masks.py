@@ -1,5 +1,6 @@
 """Read given masks and align them with the images by geometry; labels 0 background, 1 LV cavity, 2 LV wall, 3 RV."""
 
+import contextlib
 import math
 import re
 from collections.abc import Sequence
@@ -26,12 +27,14 @@ MAKE_AGAIN = "Make or download the file again."
 USE_ITS_MASK = "Use the mask made from this stack."
 
 
-def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
-    """Open a NIfTI without reading its voxels: nibabel image, affine and 4-D shape. Raises UnreadableError."""
-    import nibabel
+def open_nifti(path: Path, is_nifti1: bool = False) -> tuple[object, np.ndarray, tuple[int, ...]]:
+    """Open a NIfTI without reading its voxels: nibabel image, affine and 4-D shape. Raises UnreadableError.
 
-    with reading("the file is not a readable NIfTI", MAKE_AGAIN):
-        image = nibabel.load(path)
+    is_nifti1: the header is known to be NIfTI-1, so that nibabel does not search for the format. Axes of length 1 after
+    the third are left out of the shape (ITK writes x, y, z, 1, frame).
+    """
+    with reading("the file is not a readable NIfTI: damaged, truncated or of another format", MAKE_AGAIN):
+        image = _load(path, is_nifti1)
         shape = tuple(int(n) for n in image.shape)
         affine = np.asarray(image.affine, dtype=np.float64)
         kind = image.get_data_dtype()
@@ -39,7 +42,8 @@ def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
         raise UnreadableError("the NIfTI's geometry is not an affine", MAKE_AGAIN)
     if kind.kind not in "iuf":
         raise UnreadableError(f"the NIfTI's voxels are {kind}, not grey values", MAKE_AGAIN)
-    shape = (*shape, 1) if len(shape) == 3 else shape
+    if len(shape) != 4:
+        shape = (*shape[:3], *([n for n in shape[3:] if n != 1] or [1]))
     if len(shape) != 4 or min(shape) < 1:
         raise UnreadableError(f"the NIfTI has the shape {shape}", "Give a cine with the axes x, y, slice, frame.")
     voxel_count = math.prod(shape)
@@ -47,6 +51,15 @@ def open_nifti(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
     if voxel_count > LARGEST_VOXELS or voxel_count * (8 if scaled else kind.itemsize) > LARGEST_BYTES:
         raise UnreadableError(f"a NIfTI of {shape} voxels is larger than a cine can be", MAKE_AGAIN)
     return image, affine, shape
+
+
+def _load(path: Path, is_nifti1: bool) -> object:
+    import nibabel
+
+    if is_nifti1:
+        with contextlib.suppress(nibabel.filebasedimages.ImageFileError):  # a pair of .hdr and .img
+            return nibabel.Nifti1Image.from_filename(path)
+    return nibabel.load(path)
 
 
 def voxels(image: object, shape: tuple[int, ...]) -> np.ndarray:

@@ -17,8 +17,18 @@ import pandas as pd
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.data.ukb import columns as headers
-from eccl_lib.data.ukb import diagnoses
-from eccl_lib.data.ukb.columns import AGE, CODE_DATES, FIRST_OCCURRENCE, IMAGING_VISIT, SEX, VISIT_DATE, Key, as_text
+from eccl_lib.data.ukb import diagnoses, spreadsheet
+from eccl_lib.data.ukb.columns import (
+    AGE,
+    CODE_DATES,
+    FIRST_OCCURRENCE,
+    IMAGING_VISIT,
+    SEX,
+    VISIT_DATE,
+    Key,
+    as_text,
+)
+from eccl_lib.data.ukb.spreadsheet import ID_CURE
 
 MISSING = {"", "NA", "NaN", "nan", "None", "<NA>", "[]"}
 SEPARATORS = (",", "\t", ";")
@@ -27,6 +37,10 @@ LONGEST_CELL = 2**20
 ROWS_AT_ONCE = 4096  # rows kept as Python strings before they are converted to pandas columns
 EID = re.compile(r"(\d{1,19})(?:\.0+)?")  # spreadsheets may write ids as decimal numbers
 EXPORT_AGAIN = "Export the table again as comma- or tab-separated text."
+EXPORT_NUMBERS = "Export this field as numbers, or remove the column if it is not meant."
+EXPORT_CODES = "Export sex with the codes 0 and 1, or as female and male."
+WITHOUT_ID = "without a participant's id (withdrawn, or damaged)"
+DATES = {VISIT_DATE, *CODE_DATES.values(), *FIRST_OCCURRENCE.values()}
 
 labels = diagnoses.labels
 
@@ -50,7 +64,8 @@ def read_tables(
     Table: one row per eid (str), columns (field, instance, array), cells as text, empty cells missing. Files: comma,
     tab or semicolon, plain or gzip, any header of ``columns.field_of``. fields: fields to keep, by default
     ``needed_fields``. only: eids to keep; None: all. Raises UnreadableError for a file without ids, a repeated id, a
-    row of another length, tables with contradicting values, or tables with few participants in common.
+    row of another length, tables with contradicting values, tables with few participants in common, cells that a
+    spreadsheet has rewritten, and a field without any valid value.
     """
     fields = needed_fields() if fields is None else fields
     keep = None if only is None else set(only)
@@ -61,8 +76,7 @@ def read_tables(
         joined = table if joined is None else _join(joined, table)
     if joined is None:
         raise UnreadableError("no table is given", "Give the path of your tabular export.")
-    joined = joined.sort_index(axis=1).sort_index()
-    return joined, notes + invalid_cells(joined)
+    return joined.sort_index(axis=1).sort_index(), notes
 
 
 @contextmanager
@@ -93,10 +107,12 @@ def _lines(text: io.TextIOBase) -> Iterator[str]:
 
 
 def _rows(lines: Iterator[str], separator: str) -> Iterator[list[str]]:
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
-        yield from csv.reader(lines, delimiter=separator, strict=True)
+        yield from reader
     except csv.Error as error:
-        raise UnreadableError(f"the table's quotes or cells are damaged ({str(error)[:60]})", EXPORT_AGAIN) from error
+        reason = f"the table's quotes or cells are damaged in line {reader.line_num + 1}"
+        raise UnreadableError(reason, EXPORT_AGAIN) from error
 
 
 def _header(line: str) -> tuple[list[str], str, int]:
@@ -119,25 +135,37 @@ def _header(line: str) -> tuple[list[str], str, int]:
 def _read_one(path: Path, fields: set[int], only: set[str] | None) -> tuple[pd.DataFrame, list[str]]:
     with _open_text(path) as text:
         lines = _lines(text)
-        names, separator, id_column = _header(next(lines, ""))
+        names, separator, id_column = _header(_first_line(lines))
         keys = {k: key for k, name in enumerate(names) if (key := headers.field_of(name)) and key[0] in fields}
         if not keys:
             cure = "Valid headers are p24100_i2, 24100-2.0, f.24100.2.0 or LV end diastolic volume | Instance 2."
             raise UnreadableError("the table has none of the fields that are needed", cure)
         rows = _checked_rows(_rows(lines, separator), len(names))
-        eids, columns, dropped = _pack(rows, id_column, list(keys), only)
+        eids, columns, not_ids = _pack(rows, id_column, list(keys), only)
+    spreadsheet.stop_at_rewritten(
+        f"{path.name}: the column {names[id_column]}", pd.Series(not_ids, dtype="str"), spreadsheet.IDS, ID_CURE
+    )
+    dropped = Counter({WITHOUT_ID: len(not_ids)} if not_ids else {})
     index = pd.Index(eids, dtype="str", name="eid")
     if not len(index) and only is None:
         raise UnreadableError("the table has no row with a participant's id", EXPORT_AGAIN)
     if index.has_duplicates:
         raise UnreadableError(f"the table has {index.duplicated().sum()} participants twice", "Keep one row for each.")
     by_key: dict[Key, pd.Series] = {}
-    for key, column in zip(keys.values(), columns, strict=True):
+    notes = [f"{path.name}: skipped {count} rows {reason}" for reason, count in sorted(dropped.items())]
+    for (k, key), column in zip(keys.items(), columns, strict=True):
         series = pd.Series(column, index=index)
+        notes += _check_cells(f"{path.name}: the column {names[k]}", key, series)
         by_key[key] = _merge(by_key[key], series, key) if key in by_key else series
     table = pd.DataFrame(by_key)
     table.columns = pd.MultiIndex.from_tuples(list(by_key), names=["field", "instance", "array"])
-    return table, [f"{path.name}: skipped {count} rows {reason}" for reason, count in sorted(dropped.items())]
+    return table, notes
+
+
+def _first_line(lines: Iterator[str]) -> str:
+    """The line of the header; Excel's line ``sep=;`` before it is left out."""
+    line = next(lines, "")
+    return next(lines, "") if re.fullmatch(r"sep=.\s*", line, re.IGNORECASE) else line
 
 
 def _checked_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
@@ -146,33 +174,35 @@ def _checked_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
     If the first row has one cell more than the header, the extra cell is R's row name at the start or an empty cell at
     the end; it is removed from each row. Raises UnreadableError for a row of another length.
     """
-    extra = None
+    extra, is_first = None, True
     for number, row in enumerate(rows, start=2):
         if not row:
             continue
-        if extra is None and len(row) == width + 1:
+        if is_first and len(row) == width + 1:
             extra = slice(0, width) if row[-1] == "" else slice(1, width + 1)
+        is_first = False
         if len(row) != width + (extra is not None):
             reason = f"row {number} of the table has {len(row)} cells, the header has {width}"
-            raise UnreadableError(reason, "The file is damaged or truncated. " + EXPORT_AGAIN)
+            cause = "The file is damaged or truncated, or has commas within numbers. "
+            raise UnreadableError(reason, cause + EXPORT_AGAIN)
         yield row if extra is None else row[extra]
 
 
 def _pack(
     rows: Iterator[list[str]], id_column: int, selected: list[int], only: set[str] | None
-) -> tuple[list[str], list[pd.Series], Counter[str]]:
-    """Ids, selected columns and counts of dropped rows by reason.
+) -> tuple[list[str], list[pd.Series], list[str]]:
+    """Ids, selected columns, and the cells of the id column that are no ids; their rows are dropped.
 
     Rows are packed in blocks, so that only one block at a time is in memory as Python strings, which are large.
     """
     eids: list[str] = []
-    dropped: Counter[str] = Counter()
+    not_ids: list[str] = []
 
     def kept() -> Iterator[list[str | None]]:
         for row in rows:
             eid = EID.fullmatch(row[id_column].strip())
             if eid is None:
-                dropped["without a participant's id (withdrawn, or damaged)"] += 1
+                not_ids.append(row[id_column].strip())
             elif only is None or eid[1] in only:
                 eids.append(eid[1])
                 yield [None if (cell := row[k].strip()) in MISSING else cell for k in selected]
@@ -181,7 +211,7 @@ def _pack(
     while block := list(islice(cells, ROWS_AT_ONCE)):
         for parts, column in zip(packed, zip(*block, strict=True), strict=True):
             parts.append(pd.Series(column, dtype="str"))
-    return eids, [pd.concat(parts, ignore_index=True).array for parts in packed], dropped
+    return eids, [pd.concat(parts, ignore_index=True).array for parts in packed], not_ids
 
 
 def _merge(first: pd.Series, second: pd.Series, key: Key) -> pd.Series:
@@ -213,15 +243,30 @@ def _join(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([left, right[right.columns.difference(left.columns)]], axis=1)
 
 
-def invalid_cells(table: pd.DataFrame) -> list[str]:
-    """Notes with the number of cells in each numeric field that are not numbers."""
-    notes = []
-    for key in table.columns:
-        if key[0] == AGE or TRAITS[0].field_id <= key[0] <= TRAITS[-1].field_id:
-            count = int((table[key].notna() & np.isnan(_numbers(table[key]))).sum())
-            if count:
-                notes.append(f"field {key[0]}, instance {key[1]}: {count} cells are not numbers and count as missing")
-    return notes
+def _check_cells(column: str, key: Key, cells: pd.Series) -> list[str]:
+    """Notes on the cells of one column that are not valid. column: its name in messages.
+
+    Raises UnreadableError if a spreadsheet has rewritten a cell, or if no cell of a number or of sex is valid: a trait
+    would be lost, or its values would be biased, without a word.
+    """
+    filled = cells.dropna()
+    if key[0] in DATES:
+        spreadsheet.stop_at_rewritten(column, filled, spreadsheet.DATES)
+        return []
+    if key[0] == SEX:
+        valid = filled.isin([cell for cell in filled.unique() if _sex_of(cell)]).to_numpy()
+    elif key[0] == AGE or TRAITS[0].field_id <= key[0] <= TRAITS[-1].field_id:
+        valid = ~np.isnan(_numbers(filled))
+        spreadsheet.stop_at_rewritten(column, filled[~valid], spreadsheet.NUMBERS)
+    else:
+        return []
+    count = int((~valid).sum())
+    if count and not valid.any():
+        reason = f"{column} has no valid value in {count} cells, as in {filled.iloc[0][:40]!r}"
+        raise UnreadableError(reason, EXPORT_CODES if key[0] == SEX else EXPORT_NUMBERS)
+    what = "neither female nor male (0, 1)" if key[0] == SEX else "not numbers"
+    name = f"field {key[0]}, instance {key[1]}"
+    return [f"{name}: {count} cells are {what} and count as missing"] if count else []
 
 
 def as_number(table: pd.DataFrame, field: int, instance: int = 0) -> pd.Series:
@@ -244,8 +289,12 @@ def traits(table: pd.DataFrame) -> np.ndarray:
 
 def sex(table: pd.DataFrame) -> pd.Series:
     """Sex of each participant: ``female``, ``male`` or missing."""
+    return as_text(table, SEX).astype(object).map(_sex_of)
+
+
+def _sex_of(cell: object) -> str | None:
     codes = {"0": "female", "1": "male", "female": "female", "male": "male"}
-    return as_text(table, SEX).astype(object).map(lambda x: codes.get(str(x).strip().lower().removesuffix(".0")))
+    return codes.get(str(cell).strip().lower().removesuffix(".0"))
 
 
 def read_withdrawals(path: Path) -> frozenset[str]:
