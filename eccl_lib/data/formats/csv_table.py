@@ -141,7 +141,7 @@ def _no_names(lines: Sequence[str], head: Head) -> tuple[str, str]:
 
 
 def _frame(body: Sequence[str], head: Head, used: Collection[int], clocks: Collection[int]) -> pd.DataFrame:
-    """The columns that are used, by number; those of ``clocks`` as text. Raises UnreadableError."""
+    """All columns by number. used: these must be numbers, or times if in ``clocks``. Raises UnreadableError."""
     first = _cells(body[0], head.separator)
     columns, quoted = len(head.names), head.separator == "," and '"' in body[0]
     if head.separator == "," and len(first) == 2 * columns and not quoted:
@@ -158,7 +158,6 @@ def _frame(body: Sequence[str], head: Head, used: Collection[int], clocks: Colle
                 header=None,
                 names=range(columns + 1),
                 index_col=False,
-                dtype=dict.fromkeys(clocks, str),
                 na_values=NOT_A_VALUE,
                 skipinitialspace=True,
                 quotechar="'" if body[0].lstrip().startswith("'") else '"',
@@ -190,17 +189,22 @@ def _check_cells(column: pd.Series, head: Head, k: int) -> None:
 
 def _check_lengths(frame: pd.DataFrame, body: Sequence[str], head: Head) -> None:
     """Raise UnreadableError if a row has more or fewer cells than there are names."""
-    columns = len(head.names)
-    extra, short = frame[columns].notna().to_numpy(), frame[columns - 1].isna().to_numpy()
+    named = _last_named(head)
+    extra, short = frame[len(head.names)].notna().to_numpy(), frame[named].isna().to_numpy()
     _check_rows(np.flatnonzero(extra | short), body, head)
 
 
 def _check_rows(rows: Iterable[int], body: Sequence[str], head: Head) -> None:
-    columns = len(head.names)
+    columns, named = len(head.names), _last_named(head)
     for row in rows:
         cells = len(_cells(body[row], head.separator))
-        if cells != columns:
+        if not named < cells <= columns:
             raise UnreadableError(f"row {row + head.rows + 1} has {cells} cells for {columns} names", FORM)
+
+
+def _last_named(head: Head) -> int:
+    """Number of the last column with a name: a separator at the end of a row makes one without."""
+    return max(k for k, name in enumerate(head.names) if name)
 
 
 def _rate(head: Head, frame: pd.DataFrame, clocks: Sequence[int], units: Sequence[str]) -> tuple[float, list[str]]:

@@ -13,7 +13,7 @@ from eccl_lib.data.records import EcgRecord
 # seconds; PTB-XL holds the last value for 0.11 s.
 ZEROS_SECONDS, HELD_SECONDS = 0.115, 0.2  # ours
 REPEATED_SECONDS = 1.0  # one value for this long in a lead; a connected electrode has noise; ours
-LIMIT_SECONDS, LIMIT_MV = 0.2, 1.0  # one value for this long, this far from the lead's median: at its limit; ours
+LIMIT_SECONDS, LIMIT_MV = 0.2, 1.0  # the lowest or highest value for this long, this far from the median; ours
 
 
 def mark(record: EcgRecord) -> EcgRecord:
@@ -23,7 +23,7 @@ def mark(record: EcgRecord) -> EcgRecord:
     than ten seconds.
     """
     signal = record.signal
-    live = np.nanmax(signal, axis=1, initial=-np.inf) > np.nanmin(signal, axis=1, initial=np.inf)
+    live = np.fmax.reduce(signal, axis=1) > np.fmin.reduce(signal, axis=1)
     if not live.any() or not 0 < record.rate < np.inf:
         return record  # refused later, with its own message
     signal, notes = _without_padding(signal, live, record.rate)
@@ -32,7 +32,7 @@ def mark(record: EcgRecord) -> EcgRecord:
 
 def _without_padding(signal: np.ndarray, live: np.ndarray, rate: float) -> tuple[np.ndarray, list[str]]:
     """The samples between the padding at both ends, and a note."""
-    start, end = _padding(signal[live], rate)
+    start, end = _padding(signal, live, rate)
     if not start and not end:
         return signal, []
     total = signal.shape[1]
@@ -44,15 +44,17 @@ def _without_padding(signal: np.ndarray, live: np.ndarray, rate: float) -> tuple
     return signal[:, start : total - end], [f"{padding}: left out"]
 
 
-def _padding(signal: np.ndarray, rate: float) -> tuple[int, int]:
+def _padding(signal: np.ndarray, live: np.ndarray, rate: float) -> tuple[int, int]:
     """Number of padding samples at the start and the end: one value, or none, in each lead.
 
     Padding lasts longer than any such time inside: a signal without noise is constant between the beats, too.
     """
-    fewest = max(2, int(ZEROS_SECONDS * rate))
-    if _changes(signal[:, :fewest]).any() and _changes(signal[:, -fewest:]).any():
+    fewest = min(max(2, int(ZEROS_SECONDS * rate)), signal.shape[1])
+    ends = signal[:, [0, fewest - 1, -fewest, -1]][live]
+    if _differ(ends[:, 0], ends[:, 1]).any() and _differ(ends[:, 2], ends[:, 3]).any():
         return 0, 0
-    changes = np.flatnonzero(_changes(signal))
+    signal = signal[live]
+    changes = np.flatnonzero(_differ(signal[:, 1:], signal[:, :-1]).any(axis=0))
     inside = np.diff(changes).max(initial=1)
     lengths = (int(changes[0]) + 1, signal.shape[1] - 1 - int(changes[-1]))
     least = [rate * (HELD_SECONDS if np.nan_to_num(signal[:, k]).any() else ZEROS_SECONDS) for k in (0, -1)]
@@ -60,37 +62,37 @@ def _padding(signal: np.ndarray, rate: float) -> tuple[int, int]:
     return start, end
 
 
-def _changes(signal: np.ndarray) -> np.ndarray:
-    """(T - 1,) bool: the steps at which any lead changes, also from or to a missing sample."""
-    missing = np.isnan(signal)
-    either = missing[:, 1:] & missing[:, :-1]
-    return ((signal[:, 1:] != signal[:, :-1]) & ~either).any(axis=0)
+def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """True where two values differ; two missing ones do not."""
+    return (a != b) & ~(np.isnan(a) & np.isnan(b))
 
 
 def _without_runs(record: EcgRecord, live: np.ndarray) -> EcgRecord:
     """The recording with NaN where a lead repeats one value for too long; a note names the leads and seconds."""
     signal, rate, named = record.signal, record.rate, []
     shortest = max(2, int(LIMIT_SECONDS * rate))
-    same = signal[:, 1:] == signal[:, :-1]
-    # A run of n equal steps contains a whole block of n // 2: most leads are excluded without a search for runs.
-    block = max(1, (shortest - 1) // 2)
-    blocks = same[:, : same.shape[1] // block * block].reshape(len(same), -1, block)
-    candidates = np.flatnonzero(blocks.all(axis=2).any(axis=1) & live)
+    # A run of n values contains five samples that are n // 6 apart: most leads are excluded without a search.
+    sampled = signal[:, :: max(1, shortest // 6)]
+    same = sampled[:, 1:] == sampled[:, :-1]
+    candidates = np.flatnonzero((same[:, :-3] & same[:, 1:-2] & same[:, 2:-1] & same[:, 3:]).any(axis=1) & live)
     marked = signal.copy() if len(candidates) else signal
     for k in candidates:
-        missing = 0
-        for first, last in _runs(same[k], shortest - 1):
-            at_limit = abs(signal[k, first] - np.nanmedian(signal[k])) >= LIMIT_MV
-            if at_limit or last + 1 - first >= REPEATED_SECONDS * rate:
-                marked[k, first : last + 1] = np.nan
-                missing += last + 1 - first
-        if missing:
-            named.append(f"{LEADS[k]} {missing / rate:.1f} s")
+        runs = _runs(signal[k], rate)
+        for first, end in runs:
+            marked[k, first:end] = np.nan
+        if runs:
+            named.append(f"{LEADS[k]} {sum(end - first for first, end in runs) / rate:.1f} s")
     notes = (f"one repeated value counts as missing: {', '.join(named)}",) if named else ()
     return replace(record, signal=marked, notes=(*record.notes, *notes))
 
 
-def _runs(same: np.ndarray, steps: int) -> list[tuple[int, int]]:
-    """First and last sample of each run of at least ``steps`` equal steps. same: (T - 1,) bool."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= steps]
+def _runs(lead: np.ndarray, rate: float) -> list[tuple[int, int]]:
+    """First sample and end of each run of one value that holds no signal. lead: (T,) mV."""
+    edges = np.concatenate([[0], np.flatnonzero(lead[1:] != lead[:-1]) + 1, [len(lead)]])
+    first, length = edges[:-1], np.diff(edges)
+    chosen = length >= REPEATED_SECONDS * rate
+    short = np.flatnonzero((length >= LIMIT_SECONDS * rate) & ~chosen)
+    at_limit = short[(lead[first[short]] == np.nanmin(lead)) | (lead[first[short]] == np.nanmax(lead))]
+    if len(at_limit):
+        chosen[at_limit] = np.abs(lead[first[at_limit]] - np.nanmedian(lead)) >= LIMIT_MV
+    return [(int(first[k]), int(first[k] + length[k])) for k in np.flatnonzero(chosen)]

@@ -139,8 +139,8 @@ def by_lead(
             iec.append(name.strip()[:20])
         row = signal[LEADS.index(lead)]
         np.multiply(channel, factor, out=row)
-        if missing is not None:
-            row[np.asarray(channel) == missing] = np.nan
+        if missing is not None and (gap := np.asarray(channel) == missing).any():
+            row[gap] = np.nan
     if len(seen & set(LIMB_LEADS)) < 2:
         listed = ", ".join(name.strip() or "unnamed" for name in names[:20]) or "none"
         raise UnreadableError(f"fewer than two limb leads are named; the channels are: {listed[:200]}", KNOWN_NAMES)
@@ -159,11 +159,12 @@ def _factor(lead: str, unit: str) -> float:
 
 def _check_size(signal: np.ndarray) -> None:
     """Raise UnreadableError if the values are too large or too small for an ECG in mV."""
-    largest = max(np.nanmax(signal, initial=0), -np.nanmin(signal, initial=0))
+    # fmax and fmin ignore NaN, without the copies that nanmax makes.
+    high, low = np.fmax.reduce(signal, axis=1, initial=-np.inf), np.fmin.reduce(signal, axis=1, initial=np.inf)
+    largest = max(high.max(), -low.min())
     if largest > HIGHEST_MV:
         raise UnreadableError(f"values up to {largest:,.0f} mV are too large for an ECG", RIGHT_UNIT)
-    present = signal[~np.isnan(signal).all(axis=1)]
-    amplitude = np.max(np.nanmax(present, axis=1) - np.nanmin(present, axis=1), initial=0)
+    amplitude = (high - low).max()
     if 0 < amplitude < LOWEST_MV:
         reason = f"the largest amplitude is {amplitude:.1g} mV: the unit is wrong, or no electrode was connected"
         raise UnreadableError(reason, "Write the correct unit into the file, or exclude the participant.")

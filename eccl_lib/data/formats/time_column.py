@@ -31,11 +31,11 @@ def is_sample_number(name: str) -> bool:
 
 
 def rate(column: pd.Series, name: str, unit: str = "") -> tuple[float, list[str]]:
-    """Samples per second, and notes. column: text; unit: of a row of units, if there is one. Raises UnreadableError.
+    """Samples per second, and notes. column: numbers or text; unit: from a row of units, else empty.
 
-    Without a unit in the name or in ``unit``, numbers are seconds.
+    Without a unit in the name or in ``unit``, numbers are seconds. Raises UnreadableError.
     """
-    seconds, stated = _seconds(column.astype(str).str.strip(), name, unit)
+    seconds, stated = _seconds(column, name, unit)
     steps = np.diff(seconds)
     if len(steps) < 1 or not np.isfinite(seconds).all():
         raise UnreadableError(f"the column {name!r} has values that are not times", WRITE_RATE)
@@ -54,15 +54,17 @@ def rate(column: pd.Series, name: str, unit: str = "") -> tuple[float, list[str]
     return found, notes
 
 
-def _seconds(text: pd.Series, name: str, unit: str) -> tuple[np.ndarray, bool]:
+def _seconds(column: pd.Series, name: str, unit: str) -> tuple[np.ndarray, bool]:
     """Seconds of each row, NaN if it is not a time; and True if their unit is stated."""
-    numbers = pd.to_numeric(text, errors="coerce")
-    if numbers.isna().any():
-        numbers = pd.to_numeric(text.str.replace(",", "."), errors="coerce")
+    is_number = pd.api.types.is_numeric_dtype(column)
+    text = column if is_number else column.astype(str).str.strip()
+    numbers = column if is_number else pd.to_numeric(text.str.replace(",", "."), errors="coerce")
     if numbers.notna().all():
         words = [unit.strip("()[] ").lower(), *reversed(re.findall(r"[a-zµμ]+", name.lower()))]
         factor = next((_UNITS[word] for word in words if word in _UNITS), None)
         return numbers.to_numpy(dtype=np.float64) * (factor or 1.0), factor is not None
+    if is_number:
+        return np.full(len(column), np.nan), True
     clock = text.str.extract(_TIME_OF_DAY, expand=False)
     if clock.isna().any():
         return np.full(len(text), np.nan), True

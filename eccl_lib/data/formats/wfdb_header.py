@@ -14,7 +14,9 @@ from eccl_lib.data.formats.leads import lead_name, millivolts
 
 LARGEST_HEADER = 2**20
 SUFFIXES = ("", ".hea", ".dat", ".mat")
+_NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 _RECORD = re.compile(r"[-\w]+(?:/(?P<segments>\d+))?\Z")
+_FORMAT = re.compile(r"(?P<format>\d+)(?:x(?P<per_frame>\d+))?(?::\d+)?(?:\+(?P<offset>\d+))?\Z")
 _GAIN = re.compile(r"(?P<gain>[-+.\deE]*)(?P<baseline>\(-?\d+\))?(?:/(?P<unit>\S*))?\Z")
 
 
@@ -31,6 +33,27 @@ class HeaderText:
     def segments(self) -> int:
         """Number of segments of a multi-segment record; 0 for other records."""
         return int(self.record[0].rpartition("/")[2]) if "/" in self.record[0] else 0
+
+    @property
+    def rate(self) -> float:
+        """Frames per second."""
+        return float(re.match(_NUMBER, self.record[2])[0])
+
+    @property
+    def frames(self) -> int:
+        """Number of frames; 0 if it is not stated."""
+        return int(self.record[3]) if len(self.record) > 3 and self.record[3].isdecimal() else 0
+
+    def signal_files(self) -> dict[str, list[tuple[str, int, int]]]:
+        """Format, samples per frame and offset in bytes of each channel, by signal file. Raises UnreadableError."""
+        files: dict[str, list[tuple[str, int, int]]] = {}
+        for line in self.lines:
+            match = _FORMAT.match(line[1]) if len(line) > 1 else None
+            if match is None:
+                raise UnreadableError("a line of the WFDB header states no format of the samples", DOWNLOAD_AGAIN)
+            channel = match["format"], int(match["per_frame"] or 1), int(match["offset"] or 0)
+            files.setdefault(line[0], []).append(channel)
+        return files
 
     @property
     def names(self) -> list[str]:
@@ -62,7 +85,7 @@ def read_text(path: Path) -> HeaderText:
     rows = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not rows or len(rows[0]) < 2 or not rows[0][1].isdecimal():
         raise UnreadableError("the first line of the WFDB header is not a record line", DOWNLOAD_AGAIN)
-    rate = re.match(r"[\d.]+", rows[0][2]) if len(rows[0]) > 2 else None
+    rate = re.match(_NUMBER, rows[0][2]) if len(rows[0]) > 2 else None
     if rate is None or not rate[0].strip("0."):
         cure = "Write the rate into line 1 of the header, after the number of signals: name 12 500 5000."
         raise UnreadableError("the WFDB header states no sampling rate", cure)
@@ -98,7 +121,7 @@ def readable(header: HeaderText) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         lines = [" ".join(["record", *header.record[1:4]])]  # time and date are not used and often malformed
         for k, line in enumerate(header.lines):
-            source, name = _signal_file(header.path, line[0]), f"signal{k}.dat"
+            source, name = signal_file(header.path, line[0]), f"signal{k}.dat"
             first = next(j for j, other in enumerate(header.lines) if other[0] == line[0])
             if first == k:
                 _link(source, Path(folder) / name)
@@ -120,7 +143,7 @@ def _repaired(line: list[str]) -> list[str]:
     return [gain, *line[3:]]
 
 
-def _signal_file(header: Path, name: str) -> Path:
+def signal_file(header: Path, name: str) -> Path:
     """A header's signal file in its own folder, in any case. Raises UnreadableError if it is not there."""
     if path := in_folder(header, name):
         return path

@@ -9,6 +9,7 @@ from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.files import reading
 from eccl_lib.data.formats import wfdb_header
 from eccl_lib.data.formats.leads import LONGEST_SECONDS, at_one_rate, by_lead
+from eccl_lib.data.formats.wfdb_header import HeaderText
 from eccl_lib.data.records import EcgRecord
 
 LARGEST_FILE = 256 * 2**20
@@ -28,19 +29,18 @@ def read(header: Path) -> EcgRecord:
     if text.segments:
         notes.append("segments of a multi-segment record are joined")
     with wfdb_header.readable(text) as name:
-        names, channels, units, rate = _read(name, bool(text.segments))
+        names, channels, units, rate = _read(name, text)
     signal, more = by_lead(text.names or names, channels, units)
     return EcgRecord(signal, rate, notes=(*notes, *more))
 
 
-def _read(name: str, in_segments: bool) -> tuple[list[str], Sequence[np.ndarray], list[str], float]:
+def _read(name: str, text: HeaderText) -> tuple[list[str], Sequence[np.ndarray], list[str], float]:
     """Names, channels in their units, units and sampling rate of a record. name: path without suffix."""
     import wfdb
 
+    several = _check_segments(text) if text.segments else _check_files(text)
+    last = min(text.frames, int(LONGEST_SECONDS * text.rate)) or None
     with reading("the WFDB record is damaged"):
-        facts = wfdb.rdheader(name)
-        several = _check_segments(name, facts) if in_segments else _check_files(name, facts)
-        last = min(int(facts.sig_len), int(LONGEST_SECONDS * facts.fs)) if facts.sig_len else None
         record = wfdb.rdrecord(name, sampto=last, smooth_frames=not several)
     if not record.sig_name:
         raise UnreadableError("the WFDB record has no signals", DOWNLOAD_AGAIN)
@@ -53,39 +53,33 @@ def _read(name: str, in_segments: bool) -> tuple[list[str], Sequence[np.ndarray]
     return names, channels, units, rate
 
 
-def _check_files(name: str, facts) -> bool:
+def _check_files(text: HeaderText) -> bool:
     """Check the signal files of a record; True if its channels have several sampling rates. Raises UnreadableError."""
-    for file in dict.fromkeys(facts.file_name or []):
-        path = wfdb_header.in_folder(Path(name), file)
-        if path is None:
-            raise wfdb_header.not_in_folder(file)
-        size = path.stat().st_size
+    files = text.signal_files()
+    for file, channels in files.items():
+        size = wfdb_header.signal_file(text.path, file).stat().st_size
         if size > LARGEST_FILE:
             cure = "Cut a part of at most two minutes out of it."
             raise UnreadableError(f"the signal file has more than {LARGEST_FILE / 2**20:.0f} MB", cure)
-        mine = [k for k, other in enumerate(facts.file_name) if other == file]
-        if facts.sig_len and facts.fmt[mine[0]] in BYTES:
-            per_frame = BYTES[facts.fmt[mine[0]]] * sum(facts.samps_per_frame[k] for k in mine)
-            present = int((size - (facts.byte_offset[mine[0]] or 0)) / per_frame)
-            if present < facts.sig_len:
-                reason = f"the signal file holds {present:,} of the {facts.sig_len:,} samples that the header states"
-                raise UnreadableError(f"{reason}: it was cut short", DOWNLOAD_AGAIN)
-    return any(samples > 1 for samples in facts.samps_per_frame or [])
+        kind, _, offset = channels[0]
+        per_frame = BYTES.get(kind, 0) * sum(samples for _, samples, _ in channels)
+        if per_frame and (present := int((size - offset) / per_frame)) < text.frames:
+            reason = f"the signal file holds {present:,} of the {text.frames:,} samples that the header states"
+            raise UnreadableError(f"{reason}: it was cut short", DOWNLOAD_AGAIN)
+    return any(samples > 1 for channels in files.values() for _, samples, _ in channels)
 
 
-def _check_segments(name: str, facts) -> bool:
+def _check_segments(text: HeaderText) -> bool:
     """Check the segments of a record. Returns False: they have one sampling rate. Raises UnreadableError."""
-    import wfdb
-
-    folder = Path(name).parent
-    for k, segment in enumerate(facts.seg_name):
-        is_layout = k == 0 and facts.layout == "variable"
+    for segment, length in (line[:2] for line in text.lines if len(line) > 1):
         if segment == "~":
             continue
-        if wfdb_header.in_folder(Path(name), f"{segment}.hea") is None:
+        header = wfdb_header.in_folder(text.path, f"{segment}.hea")
+        if header is None:
             cure = "Copy all segments into the folder of the record's header, or download it again."
             raise UnreadableError(f"the segment {segment[:60]!r} is not in the folder of the header", cure)
-        if not is_layout and _check_files(str(folder / segment), wfdb.rdheader(str(folder / segment))):
+        is_layout = length == "0"
+        if not is_layout and _check_files(wfdb_header.read_text(header)):
             reason = "this is a multi-segment record whose channels have several sampling rates"
             raise UnreadableError(reason, "Convert it to a record of one segment (WFDB's xform).")
     return False
