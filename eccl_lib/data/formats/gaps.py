@@ -23,7 +23,7 @@ def mark(record: EcgRecord) -> EcgRecord:
     than ten seconds.
     """
     signal = record.signal
-    live = np.fmax.reduce(signal, axis=1) > np.fmin.reduce(signal, axis=1)
+    live = np.fmax.reduce(signal, axis=1, initial=-np.inf) > np.fmin.reduce(signal, axis=1, initial=np.inf)
     if not live.any() or not 0 < record.rate < np.inf:
         return record  # refused later, with its own message
     signal, notes = _without_padding(signal, live, record.rate)

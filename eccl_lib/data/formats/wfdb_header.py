@@ -94,6 +94,15 @@ def read_text(path: Path) -> HeaderText:
     return HeaderText(path, rows[0], rows[1:], regular)
 
 
+def segment_names(path: Path) -> list[str]:
+    """Names of the segments in a header; empty if it is not one of a multi-segment record, or cannot be read."""
+    try:
+        text = read_text(path)
+    except UnreadableError:
+        return []
+    return [line[0] for line in text.lines] if text.segments else []
+
+
 def in_folder(header: Path, name: str | None) -> Path | None:
     """A header's file, None if it is not a file in the header's own folder. A header can name any file."""
     is_plain = name and name != "~" and not re.search(r"[/\\\0]", name) and Path(name).name == name

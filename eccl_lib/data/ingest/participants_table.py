@@ -44,8 +44,11 @@ def read(path: Path, names: Collection[str]) -> pd.DataFrame:
     read_bytes(path, LARGEST_TABLE)
     try:
         table = pd.read_csv(path, dtype=str, sep=None, engine="python", encoding="utf-8-sig", skipinitialspace=True)
-    except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UnreadableError(f"{path.name} cannot be read as a table ({str(error)[:80]})", COLUMNS) from error
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"{path.name} is not UTF-8", "Save it again as CSV in UTF-8.") from error
+    except (ValueError, pd.errors.ParserError) as error:
+        reason = f"{path.name} is no table: its rows have different lengths, or a quote is not closed"
+        raise UnreadableError(reason, COLUMNS) from error
     table.columns = [str(name).strip() for name in table.columns]
     if "id" not in table.columns:
         columns = ", ".join(table.columns[:8])[:120]
