@@ -17,6 +17,8 @@ SUFFIXES = ("", ".hea", ".dat", ".mat")
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 _RECORD = re.compile(r"[-\w]+(?:/(?P<segments>\d+))?\Z")
 _FORMAT = re.compile(r"(?P<format>\d+)(?:x(?P<per_frame>\d+))?(?::\d+)?(?:\+(?P<offset>\d+))?\Z")
+# Time and date of the record line: those that the wfdb package reads, and the Challenge's 05-May-2020, which it skips.
+_WHEN = re.compile(r"(?:\d{1,2}(?::\d{2}){1,2}(?:\.\d{1,6})?(?: \d{1,2}/\d{1,2}/\d{4})?|\d{2}-[A-Za-z]{3}-\d{4}.*)?\Z")
 _GAIN = re.compile(r"(?P<gain>[-+.\deE]*)(?P<baseline>\(-?\d+\))?(?:/(?P<unit>\S*))?\Z")
 
 
@@ -90,7 +92,8 @@ def read_text(path: Path) -> HeaderText:
         cure = "Write the rate into line 1 of the header, after the number of signals: name 12 500 5000."
         raise UnreadableError("the WFDB header states no sampling rate", cure)
     named = "/" in rows[0][0] or all(in_folder(path, line[0]) for line in rows[1:])
-    regular = path.suffix == ".hea" and data.isascii() and bool(_RECORD.match(rows[0][0])) and named
+    plain = bool(_RECORD.match(rows[0][0]) and _WHEN.match(" ".join(rows[0][4:])))
+    regular = path.suffix == ".hea" and data.isascii() and plain and named
     return HeaderText(path, rows[0], rows[1:], regular)
 
 

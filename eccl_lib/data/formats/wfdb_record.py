@@ -73,6 +73,9 @@ def _check_segments(text: HeaderText) -> bool:
     """Check the segments of a record. Returns False: they have one sampling rate. Raises UnreadableError."""
     for segment, length in (line[:2] for line in text.lines if len(line) > 1):
         if segment == "~":
+            if text.lines[0][1:2] != ["0"]:
+                reason = "this is a multi-segment record with a gap but without a layout header"
+                raise UnreadableError(reason, "Convert it to a record of one segment (WFDB's xform).")
             continue
         header = wfdb_header.in_folder(text.path, f"{segment}.hea")
         if header is None:
