@@ -15,13 +15,14 @@ import pandas as pd
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import read_bytes
 from eccl_lib.data.formats import time_column
-from eccl_lib.data.formats.leads import CSV, GAP, LARGEST_TEXT, by_lead, lead_name, millivolts, units_of
+from eccl_lib.data.formats.leads import CSV, GAP, LARGEST_TEXT, by_lead, lead_names, millivolts, units_of
 from eccl_lib.data.records import EcgRecord
 
 FORM = f"The accepted form is {CSV}."
 FEWEST_NAMES = 2  # lead names that the first row of an ECG table must contain; ours
 MOST_ROWS = 2_000_000
-SEPARATORS = (",", ";", "\t", "|", None)  # None: blanks
+SEPARATORS = (",", ";", "\t", "|")
+BLANKS = (None,)  # if there is no other separator
 _WORDS = ("na", "n/a", "nan", "null", "none", "nil", "missing", "#n/a")
 NOT_A_VALUE = ["", "-", "--", ".", "?", "NaN"]
 NOT_A_VALUE += [form(word) for word in _WORDS for form in (str.lower, str.upper, str.title)]
@@ -46,7 +47,7 @@ def read(path: Path) -> EcgRecord:
     text = decoded(read_bytes(path, LARGEST_TEXT))
     lines = [line for line in text.splitlines() if line.strip()]
     head = head_of(lines)
-    if sum(lead_name(name) is not None for name in head.names) < FEWEST_NAMES:
+    if _count_leads(head.names) < FEWEST_NAMES:
         raise UnreadableError(*_no_names(lines, head))
     body = lines[head.rows : head.rows + MOST_ROWS]
     units_row = _cells(body[0], head.separator) if body else []
@@ -54,7 +55,7 @@ def read(path: Path) -> EcgRecord:
     if not body[has_units:]:
         raise UnreadableError(f"{path.name} has no rows of numbers", FORM)
     clocks = [k for k, name in enumerate(head.names) if time_column.is_clock(name)]
-    leads = [k for k, name in enumerate(head.names) if lead_name(name)]
+    leads = [k for k, lead in enumerate(lead_names(head.names)) if lead]
     frame = _frame(body[has_units:], head, {*clocks, *leads}, clocks)
     rate, notes = _rate(head, frame, clocks, units_row if has_units else [])
     units = units_of(head.names, head.settings.get("unit", head.settings.get("units", "mV")))
@@ -71,7 +72,7 @@ def read(path: Path) -> EcgRecord:
 def names_leads(data: bytes) -> bool:
     """True if a table is an ECG, i.e. its first row that is not a comment contains lead names. data: its beginning."""
     lines = [line for line in decoded(data).splitlines() if line.strip()]
-    return sum(lead_name(name) is not None for name in head_of(lines).names) >= FEWEST_NAMES
+    return _count_leads(head_of(lines).names) >= FEWEST_NAMES
 
 
 def is_text(start: bytes) -> bool:
@@ -92,9 +93,9 @@ def decoded(data: bytes) -> str:
 def head_of(lines: Sequence[str]) -> Head:
     """Names, separator and settings of a table. lines: without empty ones."""
     settings: dict[str, str] = {}
-    separators, rows = SEPARATORS, 0
+    separators, rows = (), 0
     while rows < len(lines):
-        line = lines[rows].strip()
+        line = lines[rows].strip(" \r\n")
         if line.startswith("#"):
             settings |= {key.lower(): value for key, value in _SETTING.findall(line)}
         elif match := _SEPARATOR_LINE.fullmatch(line):
@@ -104,15 +105,16 @@ def head_of(lines: Sequence[str]) -> Head:
         rows += 1
     if rows == len(lines):
         return Head([], ",", settings, rows)
+    separators = separators or tuple(s for s in SEPARATORS if s in lines[rows]) or BLANKS
     by_separator = {separator: _cells(lines[rows], separator) for separator in separators}
     # The separator that gives the most lead names; without any, the most columns.
-    leads = {separator: sum(map(_is_lead, cells)) for separator, cells in by_separator.items()}
+    leads = {separator: _count_leads(cells) for separator, cells in by_separator.items()}
     best = max(leads, key=lambda separator: leads[separator] or len(by_separator[separator]) / 1000)
     return Head(by_separator[best], best, settings, rows + 1)
 
 
-def _is_lead(name: str) -> bool:
-    return lead_name(name) is not None
+def _count_leads(names: Sequence[str]) -> int:
+    return sum(lead is not None for lead in lead_names(names))
 
 
 def _cells(line: str, separator: str | None) -> list[str]:

@@ -14,8 +14,9 @@ _CLOCK = re.compile(
 _SAMPLE = re.compile(r"(?i)(sample|samples|samp|index|idx|row|n|nr|no)([\s_.#]*(no|nr|number|index|#)?[.#]?)")
 _UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3}
 _UNITS |= {"millis": 1e-3, "milliseconds": 1e-3, "us": 1e-6, "usec": 1e-6, "microseconds": 1e-6, "µs": 1e-6, "μs": 1e-6}
-# At the end of a time stamp: hh:mm:ss.fff or mm:ss.fff, and a time zone. The date before it is not needed.
-_TIME_OF_DAY = r"(\d+:\d+(?::\d+)?(?:[.,]\d+)?)\s*(?:Z|[+-]\d\d:?\d\d)?\]?$"
+# At the end of a time stamp: hh:mm:ss.fff or mm:ss.fff, then a time zone or, in PhysioNet's form, the date. The date is
+# not needed.
+_TIME_OF_DAY = r"(\d+:\d+(?::\d+)?(?:[.,]\d+)?)\s*(?:Z|[+-]\d\d:?\d\d|\d\d?/\d\d?/\d{4})?\]?$"
 PLAUSIBLE = (20.0, 50_000.0)  # samples per second; outside it, the unit of the column is in doubt; ours
 ROUNDED = 1e-3  # relative difference to a whole rate that rounding of the times can explain; ours
 
