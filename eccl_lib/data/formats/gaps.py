@@ -27,7 +27,7 @@ def mark(record: EcgRecord) -> EcgRecord:
     if not live.any() or not 0 < record.rate < np.inf:
         return record  # refused later, with its own message
     signal, notes = _without_padding(signal, live, record.rate)
-    return replace(_without_runs(replace(record, signal=signal), live), notes=(*record.notes, *notes))
+    return _without_runs(replace(record, signal=signal, notes=(*record.notes, *notes)), live)
 
 
 def _without_padding(signal: np.ndarray, live: np.ndarray, rate: float) -> tuple[np.ndarray, list[str]]:
