@@ -122,6 +122,15 @@ def test_padding_values_and_the_most_negative_count_are_missing(wave, counts, tm
     assert np.nanmax(np.abs(record.signal - wave)) < 0.003
 
 
+@pytest.mark.parametrize("start", [b"DICM", b"\x08\x00"], ids=["without a preamble", "without meta information"])
+def test_a_dicom_waveform_without_its_beginning_is_read(wave, counts, tmp_path, start):
+    path = write_dicom(tmp_path / "a.dcm", field_files.group(LEADS, counts))
+    data = path.read_bytes()
+    cut = 132 if start == b"DICM" else data.index(b"\x08\x00\x16\x00UI", 132)
+    path.write_bytes(data[cut:])
+    same(detect.read_ecg(path), wave)
+
+
 # ---- 18: EDF
 
 

@@ -5,7 +5,7 @@ import io
 import re
 import warnings
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -52,11 +52,13 @@ def read(path: Path) -> EcgRecord:
     body = lines[head.rows : head.rows + MOST_ROWS]
     units_row = _cells(body[0], head.separator) if body else []
     has_units = _is_units(units_row)
-    if not body[has_units:]:
+    if has_units:
+        head, body = replace(head, rows=head.rows + 1), body[1:]
+    if not body:
         raise UnreadableError(f"{path.name} has no rows of numbers", FORM)
     clocks = [k for k, name in enumerate(head.names) if time_column.is_clock(name)]
     leads = [k for k, lead in enumerate(lead_names(head.names)) if lead]
-    frame = _frame(body[has_units:], head, {*clocks, *leads}, clocks)
+    frame = _frame(body, head, {*clocks, *leads}, clocks)
     rate, notes = _rate(head, frame, clocks, units_row if has_units else [])
     units = units_of(head.names, head.settings.get("unit", head.settings.get("units", "mV")))
     if has_units:

@@ -78,7 +78,7 @@ XML_ROOTS: dict[str, Callable[[Element], EcgRecord]] = {
 }
 # Test of a file's first 1,024 bytes, and reader, for each format. Other text files are read as CSV.
 ECG_FORMATS: list[tuple[Callable[[bytes], bool], Callable[[Path], EcgRecord]]] = [
-    (lambda start: start[128:132] == b"DICM", dicom_waveform.read),
+    (dicom_waveform.matches, dicom_waveform.read),
     (lambda start: start.startswith(b"\x93NUMPY"), npy_array.read),
     (lambda start: start.startswith(edf.MARK) and start[184:192].strip().isdigit(), edf.read),
     (_is_xml, _read_xml),

@@ -1,5 +1,6 @@
 """Reader of ECGs stored as DICOM waveforms."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,17 @@ from eccl_lib.data.formats.leads import GAP, LARGEST_TEXT, lead_name, millivolts
 from eccl_lib.data.formats.strips import Strip
 from eccl_lib.data.records import EcgRecord
 
+META_BYTES = 4096  # at the start of a file; they contain its transfer syntax
+FILE_META, DATASET = b"\x02\x00\x00\x00UL", (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x08\x00\x16\x00")
 # Last part of a lead's code in MDC (2:1) and in SCP-ECG (5.6.3-9-1), to the lead.
 CODES = {1: "I", 2: "II", **{k + 2: f"V{k}" for k in range(1, 7)}, 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"}
 CODE_FORMS = ("2:", "5.6.3-9-")
 WRITE_UNIT = "Write the unit into the file, such as uV, or export it again with its calibration."
+
+
+def matches(start: bytes) -> bool:
+    """True for a DICOM file, also without a preamble. start: its first bytes."""
+    return start[128:132] == b"DICM" or start.startswith((FILE_META, *DATASET))
 
 
 def read(path: Path) -> EcgRecord:
@@ -24,13 +32,14 @@ def read(path: Path) -> EcgRecord:
     """
     import pydicom
 
-    read_bytes(path, LARGEST_TEXT)
+    data = read_bytes(path, LARGEST_TEXT)
+    if dicom.DEFLATED in data[:META_BYTES]:
+        cure = "Convert it to an uncompressed transfer syntax."
+        raise UnreadableError("the DICOM file is deflated; its unpacked size is unknown", cure)
+    if data.startswith(FILE_META):
+        data = bytes(128) + b"DICM" + data
     with reading("the DICOM waveform is damaged"):
-        meta = pydicom.filereader.read_file_meta_info(path)
-        if str(meta.get("TransferSyntaxUID")).encode() == dicom.DEFLATED:
-            cure = "Convert it to an uncompressed transfer syntax."
-            raise UnreadableError("the DICOM file is deflated; its unpacked size is unknown", cure)
-        dataset = pydicom.dcmread(path)
+        dataset = pydicom.dcmread(BytesIO(data), force=True)  # force: also without a preamble and meta information
         groups = list(dataset.get("WaveformSequence") or [])
         if not groups:
             modality = f" (modality {str(dataset.get('Modality'))[:16]})" if dataset.get("Modality") else ""
