@@ -61,6 +61,14 @@ def test_a_mean_beat_and_a_later_strip_of_the_same_leads_are_left_out(wave, coun
     same(detect.read_ecg(write_dicom(tmp_path / "a.dcm", beat, field_files.group(LEADS, counts), later)), wave)
 
 
+def test_ten_seconds_of_all_leads_are_read_beside_a_longer_strip_of_one(wave, counts, tmp_path):
+    long = np.tile(counts[1:2], (1, 3))
+    groups = [field_files.group(["II"], long), field_files.group(LEADS, counts)]
+    record = detect.read_ecg(write_dicom(tmp_path / "a.dcm", *groups))
+    assert record.signal.shape == (12, 5000)
+    same(record, wave)
+
+
 def test_limb_leads_of_the_mean_beat_are_not_needed_as_they_are_computed(wave, counts, tmp_path):
     names = [*LEADS[:2], *LEADS[6:]]
     rows = [LEADS.index(name) for name in names]

@@ -54,6 +54,14 @@ def test_quoted_decimal_commas_between_commas_are_read_and_bare_ones_are_refused
         detect.read_ecg(write(tmp_path / "b.csv", wave, SECONDS, comma=True))
 
 
+def test_a_decimal_comma_is_found_below_rows_of_whole_numbers(wave, tmp_path):
+    whole = wave.copy()
+    whole[:, :100] = 0
+    path = write(tmp_path / "a.csv", whole, above="# rate=500", separator=";", comma=True)
+    path.write_text(path.read_text().replace("0,0000", "0"))
+    same(path, whole[:, 100:])  # the zeros at the start are padding
+
+
 def test_blanks_separate_cells_also_aligned_ones(wave, tmp_path):
     path = write(tmp_path / "a.txt", wave, SECONDS, separator="   ", above="# PhysioNet")
     path.write_text("\n".join("  " + line for line in path.read_text().splitlines()))

@@ -43,7 +43,8 @@ def read_tree(root: Element) -> EcgRecord:
         reason = f"the root element of the XML is {root.tag[:40]}, not {ROOT}"
         raise UnreadableError(reason, "Use the file of field 20205.")
     if root.find("./StripData/Strip") is not None or root.find("./Protocol") is not None:
-        raise UnreadableError(f"this is an exercise ECG (field {EXERCISE_FIELD})", "Use the resting ECG, field 20205.")
+        reason = f"this is an exercise ECG (UK Biobank's field {EXERCISE_FIELD})"
+        raise UnreadableError(reason, "Use the resting ECG (UK Biobank's field 20205).")
     strip = root.find("./StripData")
     if strip is None:
         long = ", only FullDisclosure (a long recording)" if root.find("./FullDisclosure") is not None else ""

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +178,8 @@ def _frame(body: Sequence[str], head: Head, used: Collection[int], clocks: Colle
 
 
 def _has_decimal_comma(body: Sequence[str], separator: str | None) -> bool:
-    return any(_DECIMAL_COMMA.fullmatch(cell) for line in body[:50] for cell in _cells(line, separator))
+    lines = islice((line for line in body if "," in line), 50)
+    return any(_DECIMAL_COMMA.fullmatch(cell) for line in lines for cell in _cells(line, separator))
 
 
 def _check_cells(column: pd.Series, head: Head, k: int) -> None:
