@@ -80,8 +80,8 @@ def group(leads: Sequence[str], counts: np.ndarray, start_ms: float | None = 0, 
         channels.append(channel)
     item.ChannelDefinitionSequence = Items(channels)
     if "padding" in options:
-        item.add_new(0x5400100A, "OW", np.array([options["padding"]]).astype(counts.dtype).tobytes())
-    item.add_new(0x54001010, "OW", np.ascontiguousarray(counts.T).tobytes())
+        item.add_new((0x5400, 0x100A), "OW", np.array([options["padding"]]).astype(counts.dtype).tobytes())
+    item.add_new((0x5400, 0x1010), "OW", np.ascontiguousarray(counts.T).tobytes())
     return item
 
 
