@@ -50,7 +50,7 @@ def read(path: Path) -> EcgRecord:
     if _count_leads(head.names) < FEWEST_NAMES:
         raise UnreadableError(*_no_names(lines, head))
     body = lines[head.rows : head.rows + MOST_ROWS]
-    units_row = _cells(body[0], head.separator) if body else []
+    units_row = [cell.strip("()[] ") for cell in _cells(body[0], head.separator)] if body else []
     has_units = _is_units(units_row)
     if has_units:
         head, body = replace(head, rows=head.rows + 1), body[1:]
@@ -129,7 +129,7 @@ def _cells(line: str, separator: str | None) -> list[str]:
 
 def _is_units(cells: Sequence[str]) -> bool:
     """True for a row of units: no cell is a number, and at least two are voltages."""
-    return sum(bool(cell) and millivolts(cell.strip("()[]")) is not None for cell in cells) >= FEWEST_NAMES
+    return sum(bool(cell) and millivolts(cell) is not None for cell in cells) >= FEWEST_NAMES
 
 
 def _no_names(lines: Sequence[str], head: Head) -> tuple[str, str]:
