@@ -134,17 +134,27 @@ def _unpaired(kind: str) -> click.Command:
     @_segmenter_options
     @_build_options
     @guarded
-    def run(folders: tuple[Path, ...], name: str, labels: Path | None, **options: Any) -> int:
+    def run(folders: tuple[Path, ...], name: str, labels: Path | None, patient_folder: int = 0, **options: Any) -> int:
         cohort = f"{kind}-{name}"
         if not UNPAIRED.fullmatch(cohort):
             raise ConfigError(f"--name {name}: use small letters, digits and _, such as --name ptbxl_2020")
         if labels and not labels.is_file():
             raise UnreadableError(f"there is no table {labels}", "Correct the path.")
         table = str(labels.expanduser().resolve()) if labels else None
-        return _build(cohort, unpaired.Source(cohort, _absolute(folders), table, _segmenter(options)), **options)
+        source = unpaired.Source(cohort, _absolute(folders), table, _segmenter(options), patient_folder)
+        return _build(cohort, source, **options)
 
     run.__doc__ = UNPAIRED_HELP[kind]
-    return eccl_command(kind)(run)
+    return eccl_command(kind)(_patient_folder(run) if kind == "ecg" else run)
+
+
+_patient_folder = click.option(
+    "--patient-folder",
+    type=click.IntRange(0, 20),
+    default=0,
+    metavar="LEVEL",
+    help="all recordings below one folder of this level are of one patient; 1 is the first level below FOLDER",
+)
 
 
 UNPAIRED_HELP = {

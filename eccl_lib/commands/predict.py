@@ -17,8 +17,9 @@ from eccl_lib.evaluation.predict import WARNING, predict
 def command(ecg: Path, cohort: str, **options: Any) -> None:
     """Predict the 82 cardiac traits and four risk scores from one ECG file.
 
-    ECG is a WFDB header, a DICOM waveform, a GE MUSE or UK Biobank XML, a CSV with lead names, or a .npy array
-    (docs/formats.md). Missing models are trained first at demo scale; elsewhere the command that trains them is named.
+    ECG is a WFDB header, a DICOM waveform, an EDF, a GE MUSE, HL7 or UK Biobank XML, a CSV with lead names, or a .npy
+    array (docs/formats.md). Missing models are trained first at demo scale; elsewhere the command that trains them is
+    named.
 
     \b
     eccl predict my_ecg.dcm

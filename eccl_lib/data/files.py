@@ -27,6 +27,7 @@ _NIFTI = re.compile(
 _DOWNLOAD, _VALID = "Download the file again.", "eid_field_instance_array with .xml or .zip"
 _NIFTI_FOLDER = re.compile(r"(?P<eid>\d{7})(?:_\d+_(?P<instance>\d+)_(?P<array>\d+))?")
 
+RENAME = "Rename it with ASCII letters."
 Record = TypeVar("Record", EcgRecord, CineRecord)
 
 
@@ -113,8 +114,11 @@ def find(folders: Path | Sequence[Path], visit: int = 2, segmentations: Sequence
 def walk(root: Path, listing: FileListing) -> Iterator[Path]:
     """All files under a folder, sorted. Linked folders are followed; each folder is visited once.
 
-    Folders that cannot be opened are added to ``listing.rejected``. Raises UnreadableError if the folder is missing.
+    Folders that cannot be opened, and names that are not UTF-8, are added to ``listing.rejected``. Raises
+    UnreadableError if the folder is missing, or its own path is not UTF-8.
     """
+    if not _is_utf8(str(root)):
+        raise UnreadableError(f"the path {_shown(str(root))} is not UTF-8", RENAME)
     if root.is_file():
         yield root
         return
@@ -135,8 +139,22 @@ def walk(root: Path, listing: FileListing) -> Iterator[Path]:
             reason = f"the folder cannot be opened ({error.strerror})"
             listing.reject("", folder.name, reason, "Give yourself permission to read it.")
             continue
+        for entry in (entry for entry in entries if not _is_utf8(entry.name)):
+            kind = "folder" if entry.is_dir() else "file"
+            listing.reject("", _shown(entry.name), f"the name of the {kind} is not UTF-8", RENAME)
+        entries = [entry for entry in entries if _is_utf8(entry.name)]
         todo += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
         yield from (Path(entry.path) for entry in entries if not entry.is_dir())
+
+
+def _is_utf8(name: str) -> bool:
+    """False for a name with other bytes, such as one of a zip from Windows that was unpacked on Linux."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _shown(name: str) -> str:
+    """A name with its other bytes as escapes, so that it can be printed and stored."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _parse_name(path: Path, visit: int, listing: FileListing) -> tuple[str, str, int, int, Path] | None:
@@ -204,15 +222,14 @@ def _nifti(match: re.Match, path: Path, visit: int, listing: FileListing) -> tup
 
 
 @contextmanager
-def reading(fault: str, cure: str = DOWNLOAD_AGAIN, quote: bool = False) -> Iterator[None]:
-    """Context manager that turns any error into an UnreadableError with its type and, if ``quote``, its message."""
+def reading(fault: str, cure: str = DOWNLOAD_AGAIN) -> Iterator[None]:
+    """Context manager that turns any error into an UnreadableError with its type."""
     try:
         yield
     except UnreadableError:
         raise
     except Exception as error:
-        detail = f": {str(error)[:80]}" if quote else ""
-        raise UnreadableError(f"{fault} ({type(error).__name__}{detail})", cure) from error
+        raise UnreadableError(f"{fault} ({type(error).__name__})", cure) from error
 
 
 def read_bytes(path: Path, largest: int) -> bytes:

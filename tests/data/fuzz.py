@@ -28,7 +28,7 @@ from eccl_lib.data.formats import detect, dicom
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.synthetic import render_table
 from eccl_lib.data.ukb import diagnoses, readers, tables
-from tests.data import table_dialects
+from tests.data import field_files, muse_files, table_dialects
 from tests.data.file_dialects import images, nifti, packed
 from tests.data.odd_inputs import DEMO, plain_cine, plain_mask, plain_xml, plain_zip
 from tests.data.table_dialects import TABLE_DIALECTS
@@ -158,6 +158,16 @@ def waveform(data: bytes, folder: Path) -> None:
     _ecg(detect.read_ecg(folder / "a.dcm"))
 
 
+def edf(data: bytes, folder: Path) -> None:
+    (folder / "a.edf").write_bytes(data)
+    _ecg(detect.read_ecg(folder / "a.edf"))
+
+
+def other_xml(data: bytes, folder: Path) -> None:
+    (folder / "a.xml").write_bytes(data)
+    _ecg(detect.read_ecg(folder / "a.xml"))
+
+
 @cache
 def _samples() -> np.ndarray:
     """(5000, 12) int16 uV."""
@@ -174,6 +184,27 @@ def _wfdb_header() -> bytes:
 def _csv() -> bytes:
     rows = "\n".join(",".join(f"{x / 1000:.3f}" for x in row) for row in _samples())
     return f"# rate=500\n{','.join(LEADS)}\n{rows}\n".encode()
+
+
+def _written(write: Callable[[Path], Path]) -> bytes:
+    """The bytes of a file that ``write`` makes."""
+    with tempfile.TemporaryDirectory() as folder:
+        return write(Path(folder) / "a").read_bytes()
+
+
+def _edf() -> bytes:
+    return _written(lambda path: field_files.write_edf(path, _samples().T / 1000))
+
+
+def _aecg() -> bytes:
+    names = [f"MDC_ECG_LEAD_{lead.upper()}" for lead in LEADS]
+    strip = field_files.sequence_set(names, _samples().T, scale="1")
+    return _written(lambda path: field_files.write_aecg(path, strip))
+
+
+def _muse() -> bytes:
+    counts = {name: _samples()[:, LEADS.index(name)] for name in muse_files.RECORDED}
+    return _written(lambda path: muse_files.write(path, counts, per_bit=1))
 
 
 def _table(dialect: str) -> bytes:
@@ -207,6 +238,9 @@ PARSERS: dict[str, tuple[Read, Callable[[], bytes]]] = {
     "WFDB data": (wfdb_data, lambda: _samples().tobytes()),
     "ECG CSV": (csv, _csv),
     "DICOM waveform": (waveform, _waveform),
+    "EDF": (edf, _edf),
+    "HL7 aECG": (other_xml, _aecg),
+    "GE MUSE": (other_xml, _muse),
 }
 
 

@@ -230,7 +230,7 @@ def test_an_unexpected_error_affects_only_one_participant(biobank, monkeypatch):
 
     participant = store.participant("9000001", files.find(biobank).participants["9000001"])
     monkeypatch.setattr(readers, "read_ecg", fail)
-    with pytest.raises(store.Quarantine, match=r"unexpected error \(OddError: odd\)"):
+    with pytest.raises(store.Quarantine, match=r"unexpected error \(OddError in test_biobank\.py, line \d+\)"):
         store.process(participant, small())
 
 

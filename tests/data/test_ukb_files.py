@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data import ecg, open_cohort
-from eccl_lib.data.formats import cardiosoft
+from eccl_lib.data.formats import cardiosoft, xml_tree
 from eccl_lib.data.ukb import readers
 from tests.conftest import eccl
 
@@ -117,7 +117,7 @@ def test_counts_of_any_length_equal_int(numbers, blanks, ends):
 def test_the_tree_equals_that_of_elementtree(text):
     said = re.search(r'encoding="([^"]+)"', text)
     data = text.encode(said[1] if said else "utf-8")
-    assert ElementTree.tostring(cardiosoft.parse_xml(data)) == ElementTree.tostring(ElementTree.fromstring(data))
+    assert ElementTree.tostring(xml_tree.parse(data)) == ElementTree.tostring(ElementTree.fromstring(data))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_tree_equals_that_of_elementtree(text):
 )
 def test_a_document_type_raises_an_error(inside):
     with pytest.raises(UnreadableError, match="document type"):
-        cardiosoft.parse_xml(f"<?xml version='1.0'?><!DOCTYPE A [{inside}]><A>&a;</A>".encode())
+        xml_tree.parse(f"<?xml version='1.0'?><!DOCTYPE A [{inside}]><A>&a;</A>".encode())
 
 
 def test_resolution_scales_and_is_noted_when_unusual(tmp_path):

@@ -3,18 +3,19 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data.files import EXERCISE_FIELD, read_bytes
+from eccl_lib.data.formats import xml_tree
+from eccl_lib.data.formats.leads import GAP, lead_name
+from eccl_lib.data.formats.xml_tree import LARGEST_XML, to_number
 from eccl_lib.data.records import EcgRecord
 
-LARGEST_XML = 8 * 2**20  # bytes; real files have 0.3 to 1.5 MB
-MOST_TAGS = 150_000  # real files have some hundreds; each tag costs memory
+ROOT = "CardiologyXML"
 USUAL_RATE, USUAL_SAMPLES = 500.0, 5000  # of the device: ten seconds
 RESOLUTIONS = (0.1, 50.0)  # plausible range in uV per count; 5 is usual
 LARGEST_COUNT = 2**15
@@ -24,29 +25,34 @@ MEASUREMENTS = (
     *("VentricularRate", "PQInterval", "PDuration", "QRSDuration", "QTInterval", "QTCInterval", "RRInterval"),
     *("PPInterval", "PAxis", "RAxis", "TAxis", "QRSNum"),
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # characters that XML does not allow
-_BARE_AMPERSAND = re.compile(r"&(?!#?\w{1,8};)")
+TAGS = (
+    *(ROOT, "StripData", "Strip", "Protocol", "FullDisclosure", "Resolution", "SampleRate", "ChannelSampleCountTotal"),
+    *("WaveformData", "RestingECGMeasurements", "MedianSamples", "PatientInfo", "PaceMaker", *MEASUREMENTS),
+)
 
 
 def read(path: Path) -> EcgRecord:
     """Read the ten seconds of twelve leads from a CardioSoft file. Raises UnreadableError."""
-    return read_tree(parse_xml(read_bytes(path, LARGEST_XML)))
+    return read_tree(xml_tree.parse(read_bytes(path, LARGEST_XML)))
 
 
 def read_tree(root: Element) -> EcgRecord:
     """Like ``read``, from the root element of the parsed file."""
-    if root.tag != "CardiologyXML":
-        reason = f"the root element of the XML is {root.tag[:40]}, not CardiologyXML"
+    root = xml_tree.renamed(root, TAGS)
+    if root.tag != ROOT:
+        reason = f"the root element of the XML is {root.tag[:40]}, not {ROOT}"
         raise UnreadableError(reason, "Use the file of field 20205.")
     if root.find("./StripData/Strip") is not None or root.find("./Protocol") is not None:
-        raise UnreadableError(f"this is an exercise ECG (field {EXERCISE_FIELD})", "Use the resting ECG, field 20205.")
+        reason = f"this is an exercise ECG (UK Biobank's field {EXERCISE_FIELD})"
+        raise UnreadableError(reason, "Use the resting ECG (UK Biobank's field 20205).")
     strip = root.find("./StripData")
     if strip is None:
         long = ", only FullDisclosure (a long recording)" if root.find("./FullDisclosure") is not None else ""
         raise UnreadableError(f"the XML has no StripData (ten seconds of twelve leads){long}", DOWNLOAD_AGAIN)
     resolution = _number(strip, "Resolution")  # uV per count
     if resolution is None:
-        raise UnreadableError("the XML has no valid Resolution", DOWNLOAD_AGAIN)
+        stated = (strip.findtext("./Resolution") or "").strip()[:20]
+        raise UnreadableError(f"the XML has no valid Resolution{f' ({stated})' if stated else ''}", DOWNLOAD_AGAIN)
     if not RESOLUTIONS[0] <= resolution <= RESOLUTIONS[1]:
         raise UnreadableError(f"the Resolution of {resolution:g} uV per count is not plausible", DOWNLOAD_AGAIN)
     notes = [] if resolution == 5 else [f"resolution {resolution:g} uV per count; 5 is usual"]
@@ -59,67 +65,6 @@ def read_tree(root: Element) -> EcgRecord:
         notes.append("pacemaker")
     heart_rate = measured.get("VentricularRate") or 60_000 / (measured.get("RRInterval") or np.inf)
     return EcgRecord(signal, rate, heart_rate or None, measured, tuple(notes))
-
-
-def parse_xml(data: bytes) -> Element:
-    """Root element of an XML file. Raises UnreadableError if it is damaged or unsafe (entities, too many tags)."""
-    if (tags := data.count(b"<")) > MOST_TAGS:
-        raise UnreadableError(f"the XML has {tags} tags; an ECG has some hundreds", DOWNLOAD_AGAIN)
-    try:
-        try:
-            return _tree(data)
-        except (expat.ExpatError, LookupError):
-            return _tree(_as_text(data))
-    except UnreadableError:
-        raise
-    except (expat.ExpatError, ValueError) as error:
-        raise UnreadableError(f"the XML is damaged or truncated ({error})", DOWNLOAD_AGAIN) from error
-
-
-def _tree(data: bytes | str) -> Element:
-    """Root element of the tree that ElementTree would give. Document types and entities raise UnreadableError.
-
-    This takes a quarter of ElementTree's time, because text is buffered in large blocks, and a file with only ASCII
-    bytes is read as UTF-8 instead of the declared encoding.
-    """
-    parser, builder = expat.ParserCreate("utf-8" if data.isascii() else None, "}"), TreeBuilder()
-    parser.buffer_text, parser.buffer_size = True, 2**16
-    parser.StartElementHandler = lambda tag, attributes: builder.start(
-        _qualified(tag), {_qualified(name): value for name, value in attributes.items()}
-    )
-    parser.EndElementHandler = lambda tag: builder.end(_qualified(tag))
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.UnparsedEntityDeclHandler = _reject
-    parser.ExternalEntityRefHandler = _reject
-    parser.Parse(data, True)
-    return builder.close()
-
-
-def _qualified(name: str) -> str:
-    return "{" + name if "}" in name else name
-
-
-def _reject(*declaration: object) -> None:
-    reason = "the XML declares a document type or entities"
-    raise UnreadableError(reason, "Use UK Biobank's original file, which has none.")
-
-
-def _as_text(data: bytes) -> str:
-    """Text of an XML file with a wrong encoding, without its declaration and without invalid characters.
-
-    Latin-1 decodes any byte, and all values that are read are ASCII.
-    """
-    is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    text = data.decode("utf-16", errors="replace") if is_utf16 else data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
-    return _BARE_AMPERSAND.sub("&amp;", _CONTROL.sub("", re.sub(r"^\s*<\?xml[^>]*\?>", "", text)))
-
-
-def to_number(text: str | None) -> float:
-    """The number in a text, NaN if there is none."""
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")
 
 
 def _number(parent, name: str) -> float | None:
@@ -145,9 +90,8 @@ def _rate(root, strip, samples: int, notes: list[str]) -> float:
 def _signal(strip, notes: list[str]) -> np.ndarray:
     """Counts of all leads: (12, T) float64; NaN for absent leads and at the end of shorter leads."""
     leads: dict[str, np.ndarray] = {}
-    known = {lead.lower(): lead for lead in LEADS}
     for element in strip.findall("./WaveformData"):
-        lead = known.get((element.get("lead") or "").strip().lower())
+        lead = lead_name(element.get("lead") or "")
         if lead is None:
             notes.append(f"skipped a lead named {(element.get('lead') or '')[:20]!r}")
         elif lead in leads:
@@ -156,6 +100,7 @@ def _signal(strip, notes: list[str]) -> np.ndarray:
             leads[lead] = _counts(element.text or "", _number(strip, "ChannelSampleCountTotal"))
             if (np.abs(leads[lead]) > LARGEST_COUNT).any():
                 raise UnreadableError(f"lead {lead} has counts of more than 16 bits", DOWNLOAD_AGAIN)
+            leads[lead][leads[lead] == GAP] = np.nan
     samples = max((len(counts) for counts in leads.values()), default=0)
     if not samples:
         raise UnreadableError("the XML has no WaveformData in StripData", DOWNLOAD_AGAIN)
@@ -192,7 +137,7 @@ def parse_counts(text: str) -> np.ndarray:
     try:
         data = text.encode("ascii")
     except UnicodeEncodeError as error:
-        raise UnreadableError("WaveformData has characters that are not digits", DOWNLOAD_AGAIN) from error
+        raise UnreadableError("the samples have characters that are not digits", DOWNLOAD_AGAIN) from error
     if data.translate(None, _OF_COUNTS):
         return _parse_slowly(text)
     byte = np.frombuffer(b" " + data + b" ", dtype=np.uint8)
@@ -213,7 +158,7 @@ def _parse_slowly(text: str) -> np.ndarray:
     try:
         return np.array([float(int(float(token))) for token in re.split(r"[,\s]+", text) if token])
     except (ValueError, OverflowError) as error:
-        raise UnreadableError("WaveformData has a token that is not a number", DOWNLOAD_AGAIN) from error
+        raise UnreadableError("the samples have a token that is not a number", DOWNLOAD_AGAIN) from error
 
 
 def measurements(texts: Iterable[tuple[str, str | None]]) -> dict[str, float]:

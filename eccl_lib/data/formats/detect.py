@@ -1,56 +1,86 @@
 """Detect a file's format from its content and read it: ECGs of all formats, cines from NIfTI or DICOM."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
-from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.files import read_bytes
-from eccl_lib.data.formats import cardiosoft, csv_npy, dicom_series, dicom_waveform, muse, nifti, wfdb_record
+from eccl_lib.data.formats import (
+    cardiosoft,
+    csv_table,
+    dicom_series,
+    dicom_waveform,
+    edf,
+    gaps,
+    hl7_aecg,
+    muse,
+    nifti,
+    npy_array,
+    signatures,
+    wfdb_header,
+    wfdb_record,
+    xml_tree,
+)
 from eccl_lib.data.formats.leads import ACCEPTED
 from eccl_lib.data.records import CineFile, CineRecord, EcgRecord
 from eccl_lib.data.segmentation import providers
 
 
 def read_ecg(path: Path | str) -> EcgRecord:
-    """Read one ECG from a file of any accepted format. Raises UnreadableError with the cure."""
-    path = Path(path).expanduser()
-    header = path if path.suffix == ".hea" else path.with_name(f"{path.stem if path.suffix else path.name}.hea")
-    if path.suffix.lower() in ("", ".hea", ".dat", ".mat") and header.is_file():
+    """Read one ECG from a file of any accepted format; samples without a signal are NaN (``gaps.mark``).
+
+    Raises UnreadableError with the cure.
+    """
+    return gaps.mark(_read(Path(path).expanduser()))
+
+
+def _read(path: Path) -> EcgRecord:
+    if header := wfdb_header.header_of(path):
         return wfdb_record.read(header)
     if not path.is_file():
         fault = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise UnreadableError(f"{path} {fault}", "Check the path.")
     with path.open("rb") as handle:
         start = handle.read(1024)
+    signatures.refuse(start)
     for matches, read in ECG_FORMATS:
         if matches(start):
             return read(path)
-    if path.suffix.lower() in (".dat", ".mat"):
-        raise UnreadableError(f"the header {header.name} is missing beside {path.name}", ACCEPTED)
-    if b"\0" in start or not start.strip():
-        content = "binary, in no known ECG format" if start.strip() else "empty"
-        raise UnreadableError(f"{path.name} is {content}", ACCEPTED)
-    return csv_npy.read_csv(path)
+    if path.suffix.lower() in wfdb_record.SIGNALS:
+        cure = "Copy the header of the WFDB record beside it, or download the record again."
+        raise UnreadableError(f"the header {path.stem}.hea is missing beside {path.name}", cure)
+    is_text = csv_table.is_text(start)
+    if not is_text or not start.strip():
+        content = "empty" if is_text else "binary, in no known ECG format"
+        raise UnreadableError(f"{path.name} is {content}", ACCEPTED if start.strip() else DOWNLOAD_AGAIN)
+    return csv_table.read(path)
 
 
 def _is_xml(start: bytes) -> bool:
-    return start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") or start[:2] in (b"\xff\xfe", b"\xfe\xff")
+    return xml_tree.start_of(start).lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"<")
 
 
 def _read_xml(path: Path) -> EcgRecord:
-    """Read GE MUSE's or GE CardioSoft's XML, depending on the root element."""
-    data = read_bytes(path, cardiosoft.LARGEST_XML)
-    start = data[:4096].replace(b"\0", b"")  # also matches UTF-16
-    if re.search(rb"<(!DOCTYPE\s+)?RestingECG[\s>]", start):
-        return muse.read(muse.parse(data))
-    return cardiosoft.read_tree(cardiosoft.parse_xml(data))
+    """Read the XML of GE MUSE, GE CardioSoft or HL7 (aECG), depending on the root element."""
+    data = read_bytes(path, xml_tree.LARGEST_XML)
+    root = signatures.root_of(xml_tree.start_of(data))
+    read = XML_ROOTS.get(root.lower())
+    if read is None:
+        signatures.refuse_root(root)
+    return read(xml_tree.parse(data, plain_doctype=True))
 
 
+XML_ROOTS: dict[str, Callable[[Element], EcgRecord]] = {
+    muse.ROOT.lower(): muse.read,
+    cardiosoft.ROOT.lower(): cardiosoft.read_tree,
+    hl7_aecg.ROOT.lower(): hl7_aecg.read,
+}
 # Test of a file's first 1,024 bytes, and reader, for each format. Other text files are read as CSV.
 ECG_FORMATS: list[tuple[Callable[[bytes], bool], Callable[[Path], EcgRecord]]] = [
-    (lambda start: start[128:132] == b"DICM", dicom_waveform.read),
-    (lambda start: start.startswith(b"\x93NUMPY"), csv_npy.read_npy),
+    (dicom_waveform.matches, dicom_waveform.read),
+    (lambda start: start.startswith(b"\x93NUMPY"), npy_array.read),
+    (lambda start: start.startswith(edf.MARK) and start[184:192].strip().isdigit(), edf.read),
     (_is_xml, _read_xml),
 ]
 

@@ -7,44 +7,41 @@ LeadAmplitudeUnitsPerBit times LeadAmplitudeUnits. The sampling rate is SampleBa
 
 import base64
 import binascii
-import re
 import zlib
 
 import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
-from eccl_lib.data.formats import cardiosoft
-from eccl_lib.data.formats.leads import by_lead, lead_name
+from eccl_lib.data.formats import cardiosoft, xml_tree
+from eccl_lib.data.formats.leads import GAP, by_lead, lead_name
 from eccl_lib.data.records import EcgRecord
 
 ROOT = "RestingECG"
-UNITS = {"MICROVOLTS": 1e-3, "MICROVOLT": 1e-3, "UV": 1e-3, "MILLIVOLTS": 1.0, "MILLIVOLT": 1.0, "MV": 1.0}
-# Every export names restecg.dtd. A document type without declarations is safe, and the DTD is not loaded.
-_DOCTYPE = re.compile(rb"<!DOCTYPE\s+RestingECG(\s+SYSTEM\s+(\"[^\"<>\[\]]*\"|'[^'<>\[\]]*'))?\s*>")
 # MUSE's names of measurements to CardioSoft's: rates per minute, intervals in ms, axes in degrees.
 _NAMES = {name: name for name in ("VentricularRate", "QRSDuration", "QTInterval", "PAxis", "RAxis", "TAxis")}
 _NAMES |= {"PRInterval": "PQInterval", "QTCorrected": "QTCInterval"}
-
-
-def parse(data: bytes):
-    """Root element of an export; its document type is removed first. Raises UnreadableError."""
-    return cardiosoft.parse_xml(_DOCTYPE.sub(b"", data, count=1))
+TAGS = (
+    *(ROOT, "Waveform", "WaveformType", "SampleBase", "SampleExponent", "LeadData", "LeadID", "LeadAmplitudeUnits"),
+    *("LeadAmplitudeUnitsPerBit", "WaveFormData", "LeadSampleSize", "LeadSampleCountTotal", "LeadDataCRC32"),
+    *("RestingECGMeasurements", *_NAMES),
+)
 
 
 def read(root) -> EcgRecord:
     """Read the rhythm strip; limb leads that were not recorded are NaN. Raises UnreadableError."""
+    root = xml_tree.renamed(root, TAGS)
     strip = _rhythm(root)
     rate = _number(strip, "SampleBase") * 10 ** _number(strip, "SampleExponent", 0.0)
     notes: list[str] = []
-    names, channels, factors = [], [], []
+    names, channels, units = [], [], []
     for lead in strip.findall("LeadData"):
         name = (lead.findtext("LeadID") or "").strip()
         if lead_name(name) in map(lead_name, names):
             notes.append(f"lead {name[:20]} occurs twice: the first is used")
             continue
         names.append(name)
-        channels.append(_counts(lead, name, notes))
-        factors.append(_factor(lead, name))
+        channels.append(_counts(lead, name, notes) * _per_count(lead, name))
+        units.append((lead.findtext("LeadAmplitudeUnits") or "MICROVOLTS").strip())
     if not channels:
         raise UnreadableError("the rhythm strip has no LeadData", DOWNLOAD_AGAIN)
     longest = max(len(channel) for channel in channels)
@@ -53,7 +50,7 @@ def read(root) -> EcgRecord:
         padded[k, : len(channel)] = channel
         if len(channel) < longest:
             notes.append(f"lead {name} has {len(channel)} samples, others have {longest}")
-    signal, lead_notes = by_lead(names, padded, factors)
+    signal, lead_notes = by_lead(names, padded, units)
     parts = [part for part in root.findall("RestingECGMeasurements[1]/*") if part.tag in _NAMES]
     measured = cardiosoft.measurements((_NAMES[part.tag], part.text) for part in parts)
     return EcgRecord(signal, rate, measured.get("VentricularRate"), measured, (*notes, *lead_notes))
@@ -77,30 +74,27 @@ def _number(parent, name: str, default: float | None = None) -> float:
     text = (parent.findtext(name) or "").strip()
     if not text and default is not None:
         return default
-    value = cardiosoft.to_number(text)
+    value = xml_tree.to_number(text)
     if not np.isfinite(value) or abs(value) > 1e6:
         raise UnreadableError(f"the XML has no valid {name} ({text[:20]!r})", DOWNLOAD_AGAIN)
     return value
 
 
-def _factor(lead, name: str) -> float:
-    """mV per count of a lead. Raises UnreadableError."""
-    unit = (lead.findtext("LeadAmplitudeUnits") or "MICROVOLTS").strip().upper()
-    if unit not in UNITS:
-        raise UnreadableError(f"the unit {unit[:20]!r} of lead {name[:20]} is unknown", "Export it in microvolts.")
+def _per_count(lead, name: str) -> float:
+    """Units per count of a lead. Raises UnreadableError."""
     per_bit = _number(lead, "LeadAmplitudeUnitsPerBit")
     if not per_bit > 0:
         raise UnreadableError(f"lead {name[:20]} has {per_bit:g} units per bit", DOWNLOAD_AGAIN)
-    return per_bit * UNITS[unit]
+    return per_bit
 
 
 def _counts(lead, name: str, notes: list[str]) -> np.ndarray:
-    """Counts of a lead as float64. A wrong length raises UnreadableError; a wrong checksum adds a note."""
+    """Counts of a lead, NaN for gaps. A wrong length raises UnreadableError; a wrong checksum adds a note."""
     text = "".join((lead.findtext("WaveFormData") or "").split())
     try:
         payload = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise UnreadableError(f"lead {name[:20]} is not base64 ({str(error)[:40]})", DOWNLOAD_AGAIN) from error
+        raise UnreadableError(f"the samples of lead {name[:20]} are not base64", DOWNLOAD_AGAIN) from error
     size = _number(lead, "LeadSampleSize", 2.0)
     if size != 2 or len(payload) % 2:
         reason = f"lead {name[:20]} has {size:g} bytes per sample and {len(payload)} bytes in total"
@@ -112,4 +106,6 @@ def _counts(lead, name: str, notes: list[str]) -> np.ndarray:
     checksum = (lead.findtext("LeadDataCRC32") or "").strip()
     if checksum.isdecimal() and int(checksum) not in (0, zlib.crc32(payload)):
         notes.append(f"the checksum of lead {name[:20]} is wrong")
-    return np.frombuffer(payload, dtype="<i2").astype(np.float64)
+    counts = np.frombuffer(payload, dtype="<i2").astype(np.float64)
+    counts[counts == GAP] = np.nan
+    return counts

@@ -24,5 +24,7 @@ def build(config: Config, source: Inputs, workers: Workers, retry: bool, log: Lo
     log(f"{len(data):,} participants in the store, {len(data.quarantine):,} lines in quarantine, {spent}")
     if len(data.quarantine):
         log(f"most frequent in quarantine: {report.most_frequent(data.quarantine)}")
+    if len(data) and inventory.patients:
+        log(inventory.patients)
     log(f"report: {page}\nstore:  {folder}")
     return data

@@ -3,51 +3,88 @@
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from eccl_lib.data.files import FileListing, read_bytes, walk
-from eccl_lib.data.formats.leads import lead_name
+from eccl_lib.data.formats import csv_table, wfdb_header
+from eccl_lib.data.formats.wfdb_record import SIGNALS
 
-SINGLE_FILE = (".xml", ".dcm", ".npy")  # formats with one file per recording
+SINGLE_FILE = (".xml", ".dcm", ".npy", ".edf")  # formats with one file per recording
+REFUSED = (".bdf", ".scp", ".ecg")  # ECGs that are not read; the quarantine list has the way to convert them
 TABLES = (".csv", ".tsv", ".txt")
-OF_WFDB = (".dat", ".mat")  # signal files of WFDB, read through their .hea file
 FIRST_BYTES = 4096  # bytes read from a table; they contain its lead names
-FEWEST_NAMES = 2  # lead names that the first row of an ECG table must contain; ours
 FINE, COARSE = "_hr", "_lr"  # PTB-XL has each ECG twice: records500/00000/00001_hr, records100/00000/00001_lr
 OF_A_RATE = re.compile(r"records\d+")
-PTBXL, PTBXL_NAMES, PTBXL_DEPTH = "ptbxl_database.csv", ("filename_hr", "filename_lr"), 2  # folders above a record
-LARGEST_DATABASE = 64 * 2**20  # bytes; it has 6 MB
+OF_SEGMENT = re.compile(r".*_(\d+|layout)")  # stems of the segments of a multi-segment WFDB record
+# Datasets' own tables of patients: name of the dataset, column of the patient, columns of the recording's path.
+PATIENT_TABLES = {
+    "ptbxl_database.csv": ("ptbxl", "patient_id", ("filename_hr", "filename_lr")),
+    "record_list.csv": ("mimic-iv-ecg", "subject_id", ("path",)),
+    "exams.csv": ("code", "patient_id", ("exam_id",)),
+}
+ABOVE = 2  # folders above FOLDER in which a table of patients is looked for
+PATIENT_FOLDER = re.compile(r"(?i)patient[-_]?\d+|p\d{8}|sub(?:ject)?[-_]?\d+")  # PTB, MIMIC-IV-ECG, BIDS
+LARGEST_DATABASE = 512 * 2**20  # bytes; that of MIMIC-IV-ECG has 70 MB
 
 
-def find(folders: Sequence[Path]) -> FileListing:
+def find(folders: Sequence[Path], patient_folder: int = 0) -> FileListing:
     """List the file of each recording, by name (path below the folder, without the suffix).
 
-    If an ECG exists at two sampling rates, the higher one is used. For PTB-XL the patients are read from its own table.
-    Raises UnreadableError if a path does not exist.
+    If an ECG exists at two sampling rates, the higher one is used. The patients are from the folder at the level
+    ``patient_folder`` below FOLDER (1 is the first), else from the dataset's own table, else from folders named
+    after patients. Raises UnreadableError if a path does not exist.
     """
     listing = FileListing()
     files = [(root, path) for root in folders for path in _recordings(root, listing)]
-    readable = [(root, path) for root, path in files if path.suffix.lower() not in OF_WFDB]
+    segments = _segments(path for _, path in files)
+    readable = [(root, path) for root, path in files if path.suffix.lower() not in SIGNALS]
     fine = {_without_rate(root, path) for root, path in readable if path.stem.endswith(FINE)}
+    tables = {place / name for root in folders for place in list(root.parents)[:ABOVE] for name in PATIENT_TABLES}
     for root, path in files:
-        if path.stem.endswith(COARSE) and _without_rate(root, path) in fine:
+        if path.name in PATIENT_TABLES:
+            tables.add(path)
+        elif path in segments:
+            listing.skipped["segments of a multi-segment WFDB record"] += 1
+        elif path.stem.endswith(COARSE) and _without_rate(root, path) in fine:
             listing.skipped[f"the same ECG at a lower rate, {COARSE} beside {FINE}"] += 1
-            continue
-        listing.add(path.relative_to(root).with_suffix("").as_posix(), {"ecg": (path,)}, "file")
-    _patients(listing)
+        else:
+            listing.add(path.relative_to(root).with_suffix("").as_posix(), {"ecg": (path,)}, "file")
+    if patient_folder:
+        _patients_of_level(listing, patient_folder)
+    else:
+        _patients_of_folders(listing)
+        _patients_of_tables(listing, sorted(table for table in tables if table.is_file()))
     return listing
 
 
 def _recordings(root: Path, listing: FileListing) -> Iterator[Path]:
+    """Files that are recordings, and tables of patients."""
     for path in walk(root, listing):
         suffix = path.suffix.lower()
-        if suffix == ".hea" or suffix in SINGLE_FILE or (suffix in TABLES and _names_leads(path)):
-            yield path
-        elif suffix in OF_WFDB and not path.with_suffix(".hea").is_file():
-            yield path  # the header file is missing; the reader reports this
-        elif suffix not in OF_WFDB:
+        if path.name in PATIENT_TABLES:
             listing.skip(path)
+            yield path
+        elif suffix == ".hea" or suffix in (*SINGLE_FILE, *REFUSED) or (suffix in TABLES and _names_leads(path)):
+            yield path
+        elif suffix in SIGNALS and not wfdb_header.header_of(path):
+            yield path  # the header file is missing; the reader reports this
+        elif suffix not in SIGNALS:
+            listing.skip(path)
+
+
+def _segments(paths: Iterable[Path]) -> set[Path]:
+    """Headers that are segments of another record in their folder, by the segment lines of that record's header."""
+    headers: dict[Path, list[Path]] = {}
+    for path in paths:
+        if path.suffix.lower() == ".hea":
+            headers.setdefault(path.parent, []).append(path)
+    found = set()
+    for folder, inside in headers.items():
+        if any(OF_SEGMENT.fullmatch(path.stem) for path in inside):
+            records = [path for path in inside if not OF_SEGMENT.fullmatch(path.stem)]
+            found |= {folder / f"{name}.hea" for path in records for name in wfdb_header.segment_names(path)}
+    return found
 
 
 def _without_rate(root: Path, path: Path) -> tuple[str, ...]:
@@ -56,23 +93,37 @@ def _without_rate(root: Path, path: Path) -> tuple[str, ...]:
     return (*folders, path.stem.removesuffix(FINE).removesuffix(COARSE))
 
 
-def _patients(listing: FileListing) -> None:
-    """Add the patient of each recording in PTB-XL's table; one patient has up to ten recordings."""
+def _patients_of_level(listing: FileListing, level: int) -> None:
+    """Add the patient of each recording: the folders down to a level below FOLDER."""
+    for name in listing.participants:
+        folders = name.split("/")[:-1]
+        if len(folders) >= level:
+            listing.facts[name] = {"patient": "/".join(["folder", *folders[:level]])}
+
+
+def _patients_of_folders(listing: FileListing) -> None:
+    """Add the patient of recordings below a folder that is named after a patient, such as patient001."""
+    for name in listing.participants:
+        folders = name.split("/")[:-1]
+        k = next((k for k, folder in enumerate(folders) if PATIENT_FOLDER.fullmatch(folder)), None)
+        if k is not None:
+            listing.facts[name] = {"patient": "/".join(["folder", *folders[: k + 1]])}
+
+
+def _patients_of_tables(listing: FileListing, tables: Iterable[Path]) -> None:
+    """Add the patient of each recording in a dataset's own table; one patient has up to several dozen recordings."""
     names = {kinds["ecg"][0].with_suffix(""): name for name, kinds in listing.participants.items()}
-    places = {path.parents[PTBXL_DEPTH] for path in names if len(path.parents) > PTBXL_DEPTH}
-    for table in sorted(place / PTBXL for place in places if (place / PTBXL).is_file()):
+    for table in tables:
+        dataset, column, paths = PATIENT_TABLES[table.name]
         text = read_bytes(table, LARGEST_DATABASE).decode("utf-8-sig", errors="replace")
         for row in csv.DictReader(io.StringIO(text, newline="")):
-            patient = (row.get("patient_id") or "").strip()
-            for name in (names.get(table.parent / (row.get(column) or "").strip()) for column in PTBXL_NAMES):
+            patient = (row.get(column) or "").strip()
+            for name in (names.get(table.parent / (row.get(path) or "").strip()) for path in paths):
                 if name and patient:
-                    listing.facts[name] = {"patient": f"ptbxl/{patient}"}
+                    listing.facts[name] = {"patient": f"{dataset}/{patient}"}
 
 
 def _names_leads(path: Path) -> bool:
     """True if a table is an ECG, i.e. its first row that is not a comment contains lead names."""
     with path.open("rb") as handle:
-        text = handle.read(FIRST_BYTES).decode("utf-8-sig", errors="replace")
-    rows = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    names = re.split(r"[,;\t]", rows[0]) if rows else []
-    return sum(lead_name(name) is not None for name in names) >= FEWEST_NAMES
+        return csv_table.names_leads(handle.read(FIRST_BYTES))

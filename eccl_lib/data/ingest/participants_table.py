@@ -51,10 +51,11 @@ def read(path: Path, names: Collection[str]) -> pd.DataFrame:
             text.seek(0)
             options = {"sep": told[1], "skiprows": 1} if told else {"sep": None}
             table = pd.read_csv(text, dtype=str, engine="python", skipinitialspace=True, **options)
-    except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UnreadableError(
-            f"{path.name} cannot be read as a table (not text, or rows of unequal length)", COLUMNS
-        ) from error
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"{path.name} is not UTF-8", "Save it again as CSV in UTF-8.") from error
+    except (ValueError, pd.errors.ParserError) as error:
+        reason = f"{path.name} is no table: its rows have different lengths, or a quote is not closed"
+        raise UnreadableError(reason, COLUMNS) from error
     table.columns = [str(name).strip() for name in table.columns]
     if "id" not in table.columns:
         columns = ", ".join(table.columns[:8])[:120]

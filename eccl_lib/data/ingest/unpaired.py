@@ -1,7 +1,7 @@
 """A store of ECGs, or of labelled cines, from another source: ``eccl ingest ecg``, ``eccl ingest cmr``."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,10 @@ from eccl_lib.data.store.plan import Inventory
 
 KINDS = {"ecg": ecg_folders.find, "cmr": cine_folders.find}
 GIVE_LABELS = "Give --labels FILE.csv; only ACDC and M&Ms include labels in their own files (docs/formats.md)."
+GIVE_PATIENTS = (
+    "If a person has several recordings, they may be in train and test: give --patient-folder LEVEL, or the column "
+    "patient in --labels (docs/formats.md)."
+)
 NO_ROW = {
     "reason": "the table of labels has no row for this recording",
     "cure": "Add a row with this id, or remove the file.",
@@ -24,17 +28,22 @@ NO_ROW = {
 
 @dataclass(frozen=True)
 class Source(plan.Inputs):
-    """The inputs of the build command; paths are absolute. cohort: ``ecg-NAME`` or ``cmr-NAME``."""
+    """The inputs of the build command; paths are absolute. cohort: ``ecg-NAME`` or ``cmr-NAME``.
+
+    patient_folder: level of the folder below FOLDER that is one patient's; 0 if none is given.
+    """
 
     cohort: str
     folders: tuple[str, ...]
     labels: str | None = None
     segmenter: Segmenter = AUTO
+    patient_folder: int = 0
 
     def words(self) -> list[str]:
         """The command's words without the options of the segmenter."""
         kind, _, name = self.cohort.partition("-")
-        return [kind, *self.folders, "--name", name, *(["--labels", self.labels] if self.labels else [])]
+        level = ["--patient-folder", str(self.patient_folder)] if self.patient_folder else []
+        return [kind, *self.folders, "--name", name, *(["--labels", self.labels] if self.labels else []), *level]
 
     def make_inventory(self, folder: Path) -> Inventory:
         """List the files, assign a permanent slot to each recording, and join the table of labels.
@@ -42,7 +51,8 @@ class Source(plan.Inputs):
         Raises UnreadableError if cines have no labels, if no recording can be used, or if the table cannot be used.
         """
         kind = self.cohort.partition("-")[0]
-        listing = KINDS[kind]([Path(f) for f in self.folders])
+        options = {"patient_folder": self.patient_folder} if self.patient_folder else {}
+        listing = KINDS[kind]([Path(f) for f in self.folders], **options)
         listed, table = listing.participants, self._table(kind, listing)
         excluded = [asdict(rejected) for rejected in listing.rejected]
         known = listed if table is None else table.index
@@ -58,6 +68,8 @@ class Source(plan.Inputs):
         }
         plan.write_slots(folder, slots, participants)
         rows = participants_table.rows(table, names)
+        people = _patients_known(rows.frame["patient"], names, listing) if kind == "ecg" else ""
+        notes = [*rows.notes, *([people] if people else [])]
         patients = zip(rows.frame["patient"], names, strict=True)
         # The patient is from the table, else from the dataset's layout, else the recording's own name.
         of_layout = {name: listing.facts.get(name, {}).get("patient", name) for name in names}
@@ -65,7 +77,8 @@ class Source(plan.Inputs):
         frame = rows.frame.assign(name=names).set_index(pd.Index(eids, name="eid"))
         counts = {"recordings found": len(names) + len(excluded), "with all that is needed": len(names)}
         skipped = dict(listing.skipped)
-        return Inventory(participants, frame, rows.traits, rows.labels, excluded, counts, skipped, rows.notes)
+        stated = Inventory(participants, frame, rows.traits, rows.labels, excluded, counts, skipped, notes)
+        return replace(stated, patients=people)
 
     def _table(self, kind: str, listing: FileListing) -> pd.DataFrame | None:
         """The table of labels: the user's, else the dataset's own; None for ECGs without a table."""
@@ -85,6 +98,15 @@ class Source(plan.Inputs):
 def eid_of(name: str) -> str:
     """Eid of a recording or patient: a number computed by hash from its name. The split depends on it."""
     return str(int(hashlib.sha256(name.encode()).hexdigest()[:15], 16))
+
+
+def _patients_known(patients: Iterable[str], names: Sequence[str], listing: FileListing) -> str:
+    """A sentence about recordings whose patient is unknown; empty if all patients are known."""
+    unknown = sum(patient == name and name not in listing.facts for patient, name in zip(patients, names, strict=True))
+    if not unknown:
+        return ""
+    which = "each recording is" if unknown == len(names) else "recordings without a known patient are"
+    return f"patients: {which} treated as one person. {GIVE_PATIENTS}"
 
 
 def _no_recordings(kind: str, listing: FileListing, excluded: Sequence[dict[str, str]]) -> tuple[str, str]:

@@ -7,6 +7,7 @@ atomically. An interrupted build therefore resumes and gives the same bytes.
 import contextlib
 import hashlib
 import json
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
@@ -128,9 +129,10 @@ def _guard(participant: Participant, kind: str, step: Callable):
     except UnreadableError as error:
         raise Quarantine(name, error.reason, error.cure) from error
     except Exception as error:
-        # An unexpected error in one file must not stop the build of all others. The error message may quote the file,
-        # so it appears only in the quarantine list, which is as confidential as the data.
-        reason = f"unexpected error ({type(error).__name__}: {str(error)[:80]})"
+        # An unexpected error in one file must not stop the build of all others. Its text may quote the file, so the
+        # place in the code is given instead.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"unexpected error ({type(error).__name__} in {Path(place.filename).name}, line {place.lineno})"
         raise Quarantine(name, reason, "Report this message to the developers.") from error
 
 

@@ -36,7 +36,8 @@ class Inventory:
     participants: slot to participant, in the order of eids. demographics: index eid; columns sex and age. traits:
     (P, 82). labels: rule to (P, 4) bool, for the rules that the table supports. excluded: rows of the quarantine list
     that are known before any file is read. counts, skipped, notes, identities: for the report. own: the user's own
-    labels, in the order of demographics.
+    labels, in the order of demographics. patients: what is known about several recordings of one patient, for the last
+    lines of the build.
     """
 
     participants: dict[int, fill.Participant]
@@ -49,6 +50,7 @@ class Inventory:
     notes: list[str] = field(default_factory=list)
     identities: list[dict[str, object]] = field(default_factory=list)
     own: OwnLabels | None = None
+    patients: str = ""
 
 
 class Inputs:

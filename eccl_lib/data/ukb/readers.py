@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from eccl_lib.data.formats import cardiosoft, dicom_series, nifti
+from eccl_lib.data.formats import cardiosoft, dicom_series, gaps, nifti
 from eccl_lib.data.records import CineFile, CineRecord, EcgRecord
 from eccl_lib.data.segmentation import providers
 
 
 def read_ecg(path: Path) -> EcgRecord:
-    """Read a resting ECG from CardioSoft's XML. Raises UnreadableError."""
-    return cardiosoft.read(Path(path))
+    """Read a resting ECG from CardioSoft's XML; samples without a signal are NaN. Raises UnreadableError."""
+    return gaps.mark(cardiosoft.read(Path(path)))
 
 
 def open_cine(path: Path) -> CineFile:
