@@ -52,7 +52,7 @@ bench: install
 
 refresh: install
 	$(BIN)/eccl demo --refresh
-	$(BIN)/python -m tools.readme
+	$(BIN)/python -m tools.pages
 	$(BIN)/python -m tools.scales
 
 lint: install

@@ -96,6 +96,18 @@ def write_table(config: Config, seeds: list[int], folder: Path) -> None:
     _draw(supplement.forest(pd.read_csv(folder / "differences.csv"), cells), folder, "differences")
 
 
+def write_autoencoders(config: Config, folder: Path) -> None:
+    """The masked autoencoders of the study: seed, share of the masked variance that they explain, updates, time."""
+    data, records = open_cohort.load(config, silent), []
+    for seed in SEEDS:
+        run = spec(replace(config, seed=seed), "pretrain_ecg").run(data)
+        if run.done:
+            facts = {"seed": seed, "r2_masked": run.metrics["r2_masked"], "updates": run.metrics["updates"]}
+            records.append(facts | {"cpu_seconds": run.timing["cpu_seconds"]})
+    frame = pd.DataFrame(records)
+    write_atomically(folder / "autoencoders.csv", lambda path: frame.to_csv(path, index=False, float_format="%.4g"))
+
+
 def copy_experiments(config: Config, folder: Path) -> list[str]:
     """Copy and draw the tables of the finished experiments. Returns their names."""
     source = paths.figures_dir(config.scale, config.cohort)
@@ -144,6 +156,7 @@ def main() -> None:
     config = load(parsed.scale)
     cells = finished(config)
     export(cells, parsed.folder)
+    write_autoencoders(config, parsed.folder)
     seeds = complete_seeds(cells)
     if seeds:
         write_table(config, seeds, parsed.folder)
