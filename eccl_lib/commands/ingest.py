@@ -12,6 +12,7 @@ from eccl_lib.commands.cli import EXIT_FAILED, SCALES, SETTINGS, Several, config
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.config.errors import ConfigError, UnreadableError
 from eccl_lib.config.schema import UNPAIRED
+from eccl_lib.data import own_labels
 from eccl_lib.data.ingest import unpaired
 from eccl_lib.data.ingest.build import build
 from eccl_lib.data.ingest.purge import purge
@@ -131,17 +132,30 @@ def _unpaired(kind: str) -> click.Command:
     @click.option(
         "--labels", type=FOLDER, metavar="FILE.csv", help="one row per id: diseases, traits, sex, age, patient"
     )
+    @click.option(
+        "--tasks", cls=Several, metavar="NAME:KIND...", help="own tasks in --labels, such as MI:binary age:continuous"
+    )
     @_segmenter_options
     @_build_options
     @guarded
-    def run(folders: tuple[Path, ...], name: str, labels: Path | None, patient_folder: int = 0, **options: Any) -> int:
+    def run(
+        folders: tuple[Path, ...],
+        name: str,
+        labels: Path | None,
+        tasks: tuple[str, ...],
+        patient_folder: int = 0,
+        **options: Any,
+    ) -> int:
         cohort = f"{kind}-{name}"
         if not UNPAIRED.fullmatch(cohort):
             raise ConfigError(f"--name {name}: use small letters, digits and _, such as --name ptbxl_2020")
         if labels and not labels.is_file():
             raise UnreadableError(f"there is no table {labels}", "Correct the path.")
         table = str(labels.expanduser().resolve()) if labels else None
-        source = unpaired.Source(cohort, _absolute(folders), table, _segmenter(options), patient_folder)
+        if tasks and not table:
+            raise ConfigError("--tasks names columns of --labels FILE.csv: give both")
+        own_labels.parse(tasks)
+        source = unpaired.Source(cohort, _absolute(folders), table, _segmenter(options), patient_folder, tasks)
         return _build(cohort, source, **options)
 
     run.__doc__ = UNPAIRED_HELP[kind]
@@ -164,7 +178,7 @@ UNPAIRED_HELP = {
 
     \b
     eccl ingest ecg ptb-xl/ --name ptbxl
-    eccl train pretrain_ecg --cohort ecg-ptbxl
+    eccl ingest ecg mine/ --name mine --labels labels.csv --tasks MI:binary age:continuous
     """,
     "cmr": """Build a store of short-axis cines alone: NIfTI or DICOM (docs/formats.md). Then: --cohort cmr-NAME.
 

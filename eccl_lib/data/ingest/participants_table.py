@@ -37,10 +37,11 @@ class Labelled:
     notes: list[str] = field(default_factory=list)
 
 
-def read(path: Path, names: Collection[str]) -> pd.DataFrame:
+def read(path: Path, names: Collection[str], own: Collection[str] = ()) -> pd.DataFrame:
     """The table, indexed by the names of the recordings that have a row.
 
-    names: of all recordings. An id is a name or the last part of exactly one name. Raises UnreadableError if the file
+    names: of all recordings. An id is a name or the last part of exactly one name. own: columns of the user's own
+    tasks, which are kept as text. Raises UnreadableError if the file
     is not a table, lacks columns, has ids that match no or several recordings, or has several rows per recording.
     """
     read_bytes(path, LARGEST_TABLE)
@@ -60,8 +61,8 @@ def read(path: Path, names: Collection[str]) -> pd.DataFrame:
     if "id" not in table.columns:
         columns = ", ".join(table.columns[:8])[:120]
         raise UnreadableError(f"{path.name} has no column id; its columns are {columns}", COLUMNS)
-    known = {"id", "sex", "age", "patient", *DISEASES, *_FIELDS}
-    if not known - {"id", "sex", "age", "patient"} & set(table.columns) and not {"sex", "age", "patient"} & set(table):
+    known = {"id", "sex", "age", "patient", *DISEASES, *_FIELDS, *own}
+    if not (known - {"id"}) & set(table.columns):
         raise UnreadableError(f"{path.name} has no column with a disease, trait, sex, age or patient", COLUMNS)
     table.index = pd.Index(_resolved(table["id"].fillna("").str.strip(), names, path.name), name="name")
     if len(table) and names and table.index.isna().all():

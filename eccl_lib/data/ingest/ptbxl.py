@@ -5,6 +5,7 @@ al. 2021).
 """
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.own_labels import OwnLabels, OwnTask
 
 DATABASE, STATEMENTS = "ptbxl_database.csv", "scp_statements.csv"
+ABOVE = 2  # folders between the tables and the folder of a recording: records100/00000
 FILE_NAMES = ("filename_hr", "filename_lr")
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 FIBRILLATION = "AFIB"  # the statement of atrial fibrillation
@@ -72,6 +74,28 @@ def read(folder: Path) -> tuple[pd.DataFrame, OwnLabels] | None:
     rows = np.tile(np.arange(len(table)), len(names))
     own = OwnLabels(tasks(subclasses), pd.DataFrame(labels).iloc[rows].set_axis(index))
     return facts.iloc[rows].set_axis(index), own
+
+
+def labels_of(paths: Sequence[Path]) -> tuple[OwnLabels, pd.DataFrame] | tuple[None, None]:
+    """Labels and facts of recordings of PTB-XL, in their order; None for both if not all are in its tables.
+
+    paths: of the header files, which lie two folders below those tables.
+    """
+    by_root: dict[Path, list[int]] = {}
+    for k, path in enumerate(paths):
+        by_root.setdefault(path.parents[ABOVE] if len(path.parents) > ABOVE else path.parent, []).append(k)
+    facts, labels, order = [], [], []
+    for root, places in by_root.items():
+        tables = read(root)
+        names = [paths[k].relative_to(root).with_suffix("").as_posix() for k in places]
+        if tables is None or not set(names) <= set(tables[0].index):
+            return None, None
+        facts.append(tables[0].loc[names])
+        labels.append(tables[1].values.loc[names])
+        order += places
+    rows = np.argsort(order)
+    values, published = (pd.concat(parts).iloc[rows].reset_index(drop=True) for parts in (labels, facts))
+    return OwnLabels(tables[1].tasks, values), published
 
 
 def _table(path: Path) -> pd.DataFrame:

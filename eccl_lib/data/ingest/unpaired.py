@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data import own_labels
 from eccl_lib.data.files import FileListing
-from eccl_lib.data.ingest import cine_folders, ecg_folders, participants_table
+from eccl_lib.data.ingest import cine_folders, ecg_folders, participants_table, ptbxl
+from eccl_lib.data.own_labels import OwnLabels
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store import plan
 from eccl_lib.data.store.plan import Inventory
@@ -30,7 +32,8 @@ NO_ROW = {
 class Source(plan.Inputs):
     """The inputs of the build command; paths are absolute. cohort: ``ecg-NAME`` or ``cmr-NAME``.
 
-    patient_folder: level of the folder below FOLDER that is one patient's; 0 if none is given.
+    patient_folder: level of the folder below FOLDER that is one patient's; 0 if none is given. tasks: own tasks in the
+    columns of ``labels``, as in ``own_labels.parse``.
     """
 
     cohort: str
@@ -38,12 +41,14 @@ class Source(plan.Inputs):
     labels: str | None = None
     segmenter: Segmenter = AUTO
     patient_folder: int = 0
+    tasks: tuple[str, ...] = ()
 
     def words(self) -> list[str]:
         """The command's words without the options of the segmenter."""
         kind, _, name = self.cohort.partition("-")
         level = ["--patient-folder", str(self.patient_folder)] if self.patient_folder else []
-        return [kind, *self.folders, "--name", name, *(["--labels", self.labels] if self.labels else []), *level]
+        labels = ["--labels", self.labels] if self.labels else []
+        return [kind, *self.folders, "--name", name, *labels, *level, *(["--tasks", *self.tasks] if self.tasks else [])]
 
     def make_inventory(self, folder: Path) -> Inventory:
         """List the files, assign a permanent slot to each recording, and join the table of labels.
@@ -68,22 +73,38 @@ class Source(plan.Inputs):
         }
         plan.write_slots(folder, slots, participants)
         rows = participants_table.rows(table, names)
+        own, published = self._own_labels(table, names, listing)
         people = _patients_known(rows.frame["patient"], names, listing) if kind == "ecg" else ""
         notes = [*rows.notes, *([people] if people else [])]
         patients = zip(rows.frame["patient"], names, strict=True)
         # The patient is from the table, else from the dataset's layout, else the recording's own name.
         of_layout = {name: listing.facts.get(name, {}).get("patient", name) for name in names}
         rows.frame["patient"] = [eid_of(of_layout[name] if patient == name else patient) for patient, name in patients]
-        frame = rows.frame.assign(name=names).set_index(pd.Index(eids, name="eid"))
+        frame = rows.frame.assign(name=names)
+        if published is not None:  # sex, age and fold of the dataset's own table
+            frame = frame.assign(**{column: published[column].to_numpy() for column in ("sex", "age", "fold")})
+        frame = frame.set_index(pd.Index(eids, name="eid"))
         counts = {"recordings found": len(names) + len(excluded), "with all that is needed": len(names)}
         skipped = dict(listing.skipped)
         stated = Inventory(participants, frame, rows.traits, rows.labels, excluded, counts, skipped, notes)
-        return replace(stated, patients=people)
+        return replace(stated, patients=people, own=own)
+
+    def _own_labels(
+        self, table: pd.DataFrame | None, names: Sequence[str], listing: FileListing
+    ) -> tuple[OwnLabels | None, pd.DataFrame | None]:
+        """Own labels of the recordings, from the user's table, else from PTB-XL's; with PTB-XL's facts."""
+        if self.tasks:
+            tasks = own_labels.parse(self.tasks)
+            return own_labels.from_table(table.loc[names].reset_index(drop=True), tasks, Path(self.labels).name), None
+        if table is not None or "ecg" not in next(iter(listing.participants.values())):
+            return None, None
+        return ptbxl.labels_of([listing.participants[name]["ecg"][0] for name in names])
 
     def _table(self, kind: str, listing: FileListing) -> pd.DataFrame | None:
         """The table of labels: the user's, else the dataset's own; None for ECGs without a table."""
         if self.labels:
-            return participants_table.read(Path(self.labels), listing.participants)
+            columns = {column for task in own_labels.parse(self.tasks).values() for column in task.columns}
+            return participants_table.read(Path(self.labels), listing.participants, columns)
         if kind == "ecg" or not listing.participants:
             return None
         if not listing.facts:
