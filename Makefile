@@ -34,9 +34,12 @@ test: unit notebooks
 unit: install
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
+PTBXL := $(wildcard ../shared/data/ptbxl)
+
 notebooks: install
 	$(BIN)/eccl demo --models
-	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=3600 notebooks
+	$(if $(PTBXL),$(BIN)/eccl ingest ecg $(PTBXL) --name ptbxl)
+	$(BIN)/python -m pytest $(if $(PTBXL),,--ignore=notebooks/10_real_ecg.ipynb) -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=3600 notebooks
 
 lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks $(if $(filter 0,$(shell id -u)),--allow-root)

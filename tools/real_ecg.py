@@ -15,7 +15,6 @@ from eccl_lib import figures, grid
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import Config
 from eccl_lib.data import open_cohort
-from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation import features, probe
 from eccl_lib.evaluation.claims import verdict
 from eccl_lib.evaluation.probe import MEASUREMENTS, Encoder, Setting
@@ -116,17 +115,13 @@ def comparisons(gathered: probe.Gathered, tasks) -> pd.DataFrame:
 def reconstruct(config: Config) -> pd.DataFrame:
     """Train the longer autoencoder on folds 1 to 8 and draw six reconstructions of fold 10. Returns its r2_masked."""
     run = stages.train(config, "pretrain_ecg", print_line)
-    data = _load(config)
+    data = probe.open_ecgs(config)
     rows = data.index("test")[:: len(data.index("test")) // 6][:6]
     examples = features.reconstructions(config, data, rows)
     for k in range(2):
         figure = figures.mae_reconstructions(examples[3 * k : 3 * k + 3], rate=config.view.ecg_rate)
         write_figure(figure, FOLDER, f"reconstruction_{k + 1}")
     return pd.DataFrame([{"r2_masked": run.metrics["r2_masked"], "updates": run.metrics["updates"]}])
-
-
-def _load(config: Config) -> Cohort:
-    return open_cohort.load(config, silent, needs=("ecg",))
 
 
 def _save(frame: pd.DataFrame, name: str) -> None:
@@ -143,8 +138,8 @@ def main() -> None:
     for fold in parsed.folds:
         own = probe.fold_config(config, fold)
         grid.run_jobs(stages.waves(probe.specs(own, chosen, listed)), own, print_line)
-    tasks = own_targets(TASKS, _load(config)).own
-    gathered = probe.gather(config, parsed.folds, chosen, listed, _load)
+    tasks = own_targets(TASKS, probe.open_ecgs(config)).own
+    gathered = probe.gather(config, parsed.folds, chosen, listed)
     FOLDER.mkdir(parents=True, exist_ok=True)
     table = probe.table(gathered, tasks, OUTCOMES)
     _save(table, "ptbxl.csv")

@@ -11,12 +11,10 @@ from eccl_lib.commands.cli import EXIT_FAILED, Several, config_of, guarded, para
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.config.load import with_changes
 from eccl_lib.config.schema import Config
-from eccl_lib.data import open_cohort
-from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation import probe
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_atomically
-from eccl_lib.io.progress import print_line, silent
+from eccl_lib.io.progress import print_line
 from eccl_lib.pipeline.stages import waves
 from eccl_lib.tasks import own_targets
 
@@ -82,13 +80,9 @@ def run(
     config: Config, folds: tuple[int, ...], encoders: list[probe.Encoder], settings: list[probe.Setting]
 ) -> pd.DataFrame:
     """Train what is missing, fold by fold, and return the scores. Raises GridError."""
-
-    def load(config: Config) -> Cohort:
-        return open_cohort.load(config, silent, needs=("ecg",))
-
-    tasks = own_targets(config.probe.tasks, load(config)).own
+    tasks = own_targets(config.probe.tasks, probe.open_ecgs(config)).own
     for fold in folds:
         own = probe.fold_config(config, fold)
         grid.run_jobs(waves(probe.specs(own, encoders, settings)), own, print_line)
-    gathered = probe.gather(config, folds, encoders, settings, load)
+    gathered = probe.gather(config, folds, encoders, settings)
     return probe.table(gathered, tasks, [task.name for task in tasks])

@@ -6,7 +6,7 @@ the test recordings of all folds, and ``table`` and ``differences`` score them w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,9 +16,10 @@ import pandas as pd
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import with_changes
 from eccl_lib.config.schema import Config
-from eccl_lib.data import ecg_measurements
+from eccl_lib.data import ecg_measurements, open_cohort
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnTask
+from eccl_lib.io.progress import silent
 from eccl_lib.metrics import bootstrap, comparison
 from eccl_lib.metrics.comparison import Difference
 from eccl_lib.metrics.linear import ridge
@@ -201,19 +202,20 @@ def absolute_error(folds: Sequence[Fold], tasks: Sequence[OwnTask], outcome: str
 Gathered = Mapping[Setting, Sequence[Fold]]
 
 
+def open_ecgs(config: Config) -> Cohort:
+    """The config's cohort, which needs no cines."""
+    return open_cohort.load(config, silent, needs=("ecg",))
+
+
 def gather(
-    config: Config,
-    folds: Sequence[int],
-    encoders: Iterable[Encoder],
-    settings: Sequence[Setting],
-    load: Callable[[Config], Cohort],
+    config: Config, folds: Sequence[int], encoders: Iterable[Encoder], settings: Sequence[Setting]
 ) -> dict[Setting, list[Fold]]:
-    """Predictions of every setting in every fold, from finished runs. load: opens a config's cohort."""
+    """Predictions of every setting in every fold, from finished runs. Fold 0 is the config's own split."""
     by_name = {encoder.name: encoder for encoder in encoders}
     gathered: dict[Setting, list[Fold]] = {setting: [] for setting in settings}
     for fold in folds:
         own = fold_config(config, fold)
-        data = load(own)
+        data = open_ecgs(own)
         for setting in settings:
             gathered[setting].append(predict(own, data, by_name.get(setting.encoder), setting))
     return gathered

@@ -105,27 +105,28 @@ def probe_curves(scores: pd.DataFrame, *, outcome: str, n: int, patients: int, f
         ("updates, all labels", "updates"): tuned[tuned["share"] == 1],
         (f"share of labels, {middle:,} updates", "share"): tuned[tuned["updates"] == middle],
     }
+    panels = dict([part for part in panels.items() if part[1][part[0][1]].nunique() > 1] or list(panels.items())[:1])
     fig = new_figure(height=3.4)
-    axes = fig.subplots(1, 3, sharey=True, width_ratios=(1, 1, 0.9))
+    axes = fig.subplots(1, len(panels) + 1, sharey=True, width_ratios=[1] * len(panels) + [0.9])
     for ax, ((label, column), rows) in zip(axes, panels.items(), strict=False):
         for k, (encoder, curve) in enumerate(rows.groupby("encoder", sort=False)):
             _curve(ax, curve.assign(x=curve[column]), "score", colours[encoder], encoder, k)
-        if len(rows):
-            _logarithmic(ax, sorted(set(rows[column])), label)
+        _logarithmic(ax, sorted(set(rows[column])), label)
         if column == "share":
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-    axes[0].set_title("fine-tuned")
-    axes[1].set_title("fine-tuned")
+        ax.set_title("fine-tuned")
+    probes = axes[-1]
     rows = probed[probed["share"] == 1].set_index("encoder")
     places = np.arange(len(rows))
     reach = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["score"].to_numpy(float))
     for k, name in enumerate(rows.index):
-        axes[2].errorbar(places[k], rows["score"].iloc[k], yerr=reach[:, [k]], fmt="o", color=colours[name], capsize=2)
-    axes[2].set_title("linear probe, all labels")
-    axes[2].set_xticks([])
-    axes[2].set_xlim(-0.6, len(rows) - 0.4)
+        probes.errorbar(places[k], rows["score"].iloc[k], yerr=reach[:, [k]], fmt="o", color=colours[name], capsize=2)
+    probes.set_title("linear probe, all labels")
+    probes.set_xticks([])
+    probes.set_xlim(-0.6, len(rows) - 0.4)
     axes[0].set_ylabel(outcome)
     handles = [Line2D([], [], marker="o", color=colours[name], label=name) for name in encoders]
     fig.legend(handles=handles, loc="outside upper left", ncols=4, fontsize=7.5)
-    footer(fig, f"n = {n:,} recordings of {patients:,} patients, {folds} folds; bars: 95 % interval over patients")
+    tested = f"{folds} fold{'s' * (folds > 1)}"
+    footer(fig, f"n = {n:,} recordings of {patients:,} patients, {tested}; bars: 95 % interval over patients")
     return fig

@@ -26,6 +26,8 @@ ORDER = (
     "08_patches_traits",
     "09_predict",
 )
+# Runs only if it is named: it needs PTB-XL.
+REAL_DATA = "10_real_ecg"
 # An additional run, which is never copied to notebooks/: 09 on a recording from a person.
 REAL_ECG = "09_predict_real_ecg"
 LONGEST = ("06_table1", "07_latent_space")  # of the notebooks without a training
@@ -100,7 +102,7 @@ def refresh(executed: Sequence[Path], written: Sequence[Path]) -> None:
     import nbformat
 
     for path in executed:
-        if path.stem in ORDER:
+        if path.stem in (*ORDER, REAL_DATA):
             target = paths.NOTEBOOKS / path.name
             nbformat.write(normalise(nbformat.read(path, as_version=4)), target)
     paths.DEMO_FIGURES.mkdir(parents=True, exist_ok=True)
@@ -130,8 +132,10 @@ def report(written: Sequence[Path], executed: Sequence[Path], say: Callable[[str
 
 def chosen(only: Sequence[str] | None) -> list[str]:
     """Names of the runs to execute. only: names or numbers; all by default. Raises ConfigError on another name."""
-    everything = [*ORDER, REAL_ECG]
+    everything = [*ORDER, REAL_ECG, REAL_DATA]
     for wish in only or ():
         if not any(wish in (name, name.split("_")[0]) for name in everything):
             raise ConfigError(f"there is no notebook {wish}; choose from {', '.join(everything)}")
-    return [name for name in everything if not only or name in only or name.split("_")[0] in only]
+    if not only:
+        return [*ORDER, REAL_ECG]
+    return [name for name in everything if name in only or name.split("_")[0] in only]

@@ -220,6 +220,7 @@ DRAWINGS = {
     "learning_curves": lambda: _learning_curves(["traits"], 5, 6),
     "learning_curves (two tasks)": lambda: _learning_curves(["traits", "I42"], 4, 4),
     "probe_curves": lambda: _probe_curves(),
+    "probe_curves (one setting)": lambda: _probe_curves(slice(1, None, 4)),
     "option_differences": lambda: _options(),
 }
 
@@ -239,10 +240,11 @@ def _learning_curves(tasks: list[str], series: int, pairs: int) -> Figure:
     return figures.learning_curves(means, pd.DataFrame(rows, columns=columns), x="updates", n=PAPER_N, seeds=3)
 
 
-def _probe_curves() -> Figure:
+def _probe_curves(kept: slice = slice(None)) -> Figure:
     names = ["random", "MAE, real", "MAE, synthetic", "MAE, synthetic then real", "ECCL, synthetic", "measurements"]
     settings = [("fine-tuned", 1.0, 100), ("fine-tuned", 1.0, 300), ("fine-tuned", 1.0, 900)]
     settings += [("fine-tuned", 0.25, 300), ("fine-tuned", 0.05, 300), ("linear probe", 1.0, 0)]
+    settings = settings[kept]
     rows = [
         (name, *setting, 0.7 + k / 50, 0.68, 0.85)
         for k, name in enumerate(names)

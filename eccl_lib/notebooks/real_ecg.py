@@ -1,0 +1,80 @@
+"""Notebook 10: the store of PTB-XL, and the ECG encoders that are compared on it."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from eccl_lib.config.errors import MissingError
+from eccl_lib.config.load import with_changes
+from eccl_lib.config.schema import Config
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.ingest import unpaired
+from eccl_lib.data.ingest.build import build
+from eccl_lib.data.ingest.ptbxl import SUPERCLASSES
+from eccl_lib.data.store import sharded
+from eccl_lib.evaluation.probe import MEASUREMENTS, Encoder, Setting
+from eccl_lib.io import paths
+from eccl_lib.io.progress import Log
+from eccl_lib.io.workers import Workers
+from eccl_lib.pipeline import stages
+
+COHORT = "ecg-ptbxl"
+TASKS = ("superclass", "AF", "male", "age")
+DOWNLOAD = (
+    "Download PTB-XL (Wagner et al. 2020, licence CC BY 4.0) from physionet.org/content/ptb-xl and give its folder: "
+    "papermill 10_real_ecg.ipynb out.ipynb -p folder PATH"
+)
+
+
+def ptbxl(config: Config, folder: str, log: Log) -> Config:
+    """The config of the store ``ecg-ptbxl``; the store is built from the folder if it does not exist.
+
+    Raises MissingError, with where to download PTB-XL, if there is neither a store nor a folder.
+    """
+    changed = with_changes(config, {"cohort": COHORT, "probe.tasks": list(TASKS)})
+    if not (sharded.folder_of(changed) / "manifest.json").is_file():
+        if not folder or not Path(folder).expanduser().is_dir():
+            fault = f"there is no folder {folder}" if folder else f"the store {COHORT} has not been built"
+            raise MissingError(f"{fault}. {DOWNLOAD}")
+        source = unpaired.Source(COHORT, (str(Path(folder).expanduser().resolve()),))
+        build(changed, source, Workers(jobs=config.runtime.workers), False, log)
+    return changed
+
+
+def counts(data: Cohort) -> pd.DataFrame:
+    """One row per split: recordings, patients, mean age, and recordings with each class."""
+    labels = data.own.values[[*SUPERCLASSES, "AF"]].assign(split=data.table["split"].to_numpy())
+    people = data.table.groupby("split", sort=False).agg(
+        recordings=("eid", "size"), patients=("patient", "nunique"), age=("age", "mean")
+    )
+    return people.join(labels.groupby("split").sum().astype(int)).round(1)
+
+
+def encoders(config: Config, log: Log) -> list[Encoder]:
+    """Random weights, the autoencoder of these ECGs, and two encoders of the config's own cohort.
+
+    The latter are trained now if they are missing and the scale allows it.
+    """
+    traits = with_changes(config, {"disease": "traits"})
+    runs = {name: stages.require(stages.spec(traits, name), log) for name in ("pretrain_ecg", "eccl")}
+    starts = {name: {"probe.encoder": "run", "probe.start_from": run.fingerprint[:8]} for name, run in runs.items()}
+    return [
+        Encoder("random", {"probe.encoder": "random"}),
+        Encoder("MAE, real", {"probe.encoder": "mae"}),
+        Encoder("MAE, synthetic", starts["pretrain_ecg"]),
+        Encoder("ECCL, synthetic", starts["eccl"]),
+    ]
+
+
+def trial() -> pd.DataFrame:
+    """The planned comparisons of docs/real_ecg.md over all folds, from figures/real; empty before the trial was run."""
+    path = paths.ROOT / "figures" / "real" / "comparisons.csv"
+    return pd.read_csv(path).round(3) if path.is_file() else pd.DataFrame()
+
+
+def settings(chosen: list[Encoder], updates: int) -> list[Setting]:
+    """The linear probe and one fine-tuning of each encoder, with all labels, and the ridge on measurements."""
+    found = [Setting(MEASUREMENTS, "linear probe")]
+    for encoder in chosen:
+        found += [Setting(encoder.name, "linear probe"), Setting(encoder.name, "fine-tuned", 1.0, updates)]
+    return found
