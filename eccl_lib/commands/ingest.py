@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from eccl_lib.io.progress import print_line
 from eccl_lib.io.workers import Workers
 
 FOLDER = click.Path(path_type=Path)
+ICD10 = re.compile(r"[A-Z]\d\d")
 
 
 @click.group("ingest", context_settings=SETTINGS)
@@ -85,6 +87,7 @@ def _build_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--no-withdrawals", is_flag=True, help="you have received no list; an earlier one stays in force")
 @click.option("--segmentations", cls=Several, type=FOLDER, metavar="FOLDER...", help="with seg_sa.nii.gz")
 @click.option("--until", metavar="DATE", help="last day of the diagnoses, such as 2022-10-31")
+@click.option("--diseases", cls=Several, metavar="CODE...", help="further ICD-10 codes as own tasks, such as I25")
 @_segmenter_options
 @_build_options
 @guarded
@@ -95,6 +98,7 @@ def ukb(
     no_withdrawals: bool,
     segmentations: tuple[Path, ...],
     until: str | None,
+    diseases: tuple[str, ...],
     **options: Any,
 ) -> int:
     """Build the store of UK Biobank's files (docs/data.md). Then: --cohort ukb.
@@ -106,13 +110,18 @@ def ukb(
     """
     if no_withdrawals == (withdrawals_ is not None):
         raise click.UsageError("give either --withdrawals FILE or --no-withdrawals")
-    source = ukb_source(folders, tables_, segmentations, until, options)
+    source = ukb_source(folders, tables_, segmentations, until, options, diseases)
     purge(withdrawals.add(tables.read_withdrawals(withdrawals_) if withdrawals_ else frozenset()))
     return _build("ukb", source, **options)
 
 
 def ukb_source(
-    folders: Iterable[Path], files: Iterable[Path], segmentations: Iterable[Path], until: str | None, options: dict
+    folders: Iterable[Path],
+    files: Iterable[Path],
+    segmentations: Iterable[Path],
+    until: str | None,
+    options: dict,
+    diseases: tuple[str, ...] = (),
 ) -> plan.Source:
     """The source of ``eccl ingest ukb``, with absolute paths. Removes the segmenter's options from ``options``."""
     if until:
@@ -120,8 +129,13 @@ def ukb_source(
             datetime.date.fromisoformat(until)
         except ValueError:
             raise UnreadableError(f"--until {until} is not a date", "Write 2022-10-31.") from None
+    codes = tuple(code.upper() for code in diseases)
+    for code in codes:
+        if not ICD10.fullmatch(code):
+            raise ConfigError(f"--diseases {code}: give the first three characters of an ICD-10 code, such as I25")
     tables = tuple(str(path.expanduser().resolve()) for path in files)
-    return plan.Source(_absolute(folders), tables, _absolute(segmentations), until, _segmenter(options))
+    segmenter = _segmenter(options)
+    return plan.Source(_absolute(folders), tables, _absolute(segmentations), until, segmenter, codes)
 
 
 def _unpaired(kind: str) -> click.Command:

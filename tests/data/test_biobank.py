@@ -345,3 +345,13 @@ def test_a_participant_whose_files_crash_three_processes_goes_to_quarantine(biob
     monkeypatch.setattr(store, "_fill_slot", fill_slot)
     assert len(build(biobank, "--retry-quarantined")) == 10
     assert not list(runs.rglob("*.reading"))
+
+
+def test_further_icd10_codes_are_own_tasks_beside_the_four_diseases(biobank, runs, capsys):
+    data = build(biobank, "--diseases", "i10", "C50")
+    assert list(data.own.tasks) == ["I10", "C50"] and all(task.kind == "binary" for task in data.own.tasks.values())
+    assert data.own.values["I10"].tolist() == data.labels[:, 0].astype(float).tolist()  # both codes are in one list
+    assert 0 < data.own.values["I10"].sum() < len(data) and data.own.values["C50"].sum() == 0
+    assert build(biobank).own is None  # a later build without the option has no own tasks
+    assert eccl("ingest", "ukb", *words(biobank, "--diseases", "I2")) == 2
+    assert "first three characters of an ICD-10 code" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import pandas as pd
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.load import digest
 from eccl_lib.data import files
-from eccl_lib.data.own_labels import OwnLabels
+from eccl_lib.data.own_labels import OwnLabels, parse
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store import fill
 from eccl_lib.data.ukb import tables, trait_checks, withdrawals
@@ -91,6 +91,7 @@ class Source(Inputs):
     segmentations: tuple[str, ...] = ()
     until: str | None = None  # ISO date of the last recorded diagnoses
     segmenter: Segmenter = AUTO
+    diseases: tuple[str, ...] = ()  # further ICD-10 codes, as own tasks
 
     def make_inventory(self, folder: Path) -> Inventory:
         """``make_inventory`` without the withdrawn participants."""
@@ -100,7 +101,8 @@ class Source(Inputs):
         """The command's words without the options of the segmenter."""
         segmentations = ["--segmentations", *self.segmentations] if self.segmentations else []
         until = ["--until", self.until] if self.until else []
-        return ["ukb", *self.folders, "--table", *self.tables, "--no-withdrawals", *segmentations, *until]
+        diseases = ["--diseases", *self.diseases] if self.diseases else []
+        return ["ukb", *self.folders, "--table", *self.tables, "--no-withdrawals", *segmentations, *until, *diseases]
 
 
 def make_inventory(source: Source, folder: Path, withdrawn: frozenset[str], visit: int = IMAGING_VISIT) -> Inventory:
@@ -126,7 +128,17 @@ def make_inventory(source: Source, folder: Path, withdrawn: frozenset[str], visi
     traits, demographics = tables.traits(rows), _demographics(rows, visit, notes)
     labels, identities = _labels(rows, source.until, notes), trait_checks.check(traits).to_dict("records")
     skipped = dict(listing.skipped)
-    return Inventory(participants, demographics, traits, labels, excluded, counts, skipped, notes, identities)
+    own = _own_diseases(rows, source)
+    return Inventory(participants, demographics, traits, labels, excluded, counts, skipped, notes, identities, own)
+
+
+def _own_diseases(rows: pd.DataFrame, source: Source) -> OwnLabels | None:
+    """The user's further ICD-10 codes as binary tasks, diagnosed at any time; None if there are none."""
+    if not source.diseases:
+        return None
+    values = tables.labels(rows, "ever", source.until, source.diseases).astype(float)
+    tasks = parse([f"{code}:binary" for code in source.diseases])
+    return OwnLabels(tasks, pd.DataFrame(values, index=rows.index, columns=list(source.diseases)))
 
 
 def _complete_participants(present: Mapping[str, Mapping], known: set[str]) -> tuple[list[str], list[dict[str, str]]]:

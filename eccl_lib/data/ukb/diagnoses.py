@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,15 +20,15 @@ _CODE = re.compile(r"\s*[A-Z]\d\d", re.IGNORECASE)
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 
 
-def labels(table: pd.DataFrame, rule: str, until: str | None = None) -> np.ndarray:
-    """Labels from hospital codes and first occurrences: (N, 4) bool in the order of DISEASES.
+def labels(table: pd.DataFrame, rule: str, until: str | None = None, diseases: Sequence[str] = DISEASES) -> np.ndarray:
+    """Labels from hospital codes and first occurrences: (N, diseases) bool. diseases: ICD-10 codes such as I25.
 
     rule: ``ever`` (diagnosed at any time), ``prevalent`` (first date on or before the imaging visit) or ``incident``
     (first date after it). A diagnosis without a usable date counts only for ``ever``. until: ISO date at which the
     records end (published by UK Biobank for each data provider); later diagnoses do not count. Raises UnreadableError
     if the rule needs the date of the visit and no row has one.
     """
-    dates = first_dates(table)
+    dates = first_dates(table, diseases)
     if until is not None:
         dates = dates.where(~(dates.notna() & (dates != UNKNOWN) & (dates > until)))
     if rule == "ever":
@@ -36,46 +37,46 @@ def labels(table: pd.DataFrame, rule: str, until: str | None = None) -> np.ndarr
     visit = visit.where(visit != UNKNOWN)
     if visit.isna().all():
         raise UnreadableError(f"labels={rule} needs the imaging date", f"Export field {VISIT_DATE}, instance 2.")
-    out = np.zeros((len(table), len(DISEASES)), dtype=bool)
-    for k, disease in enumerate(DISEASES):
+    out = np.zeros((len(table), len(diseases)), dtype=bool)
+    for k, disease in enumerate(diseases):
         known = dates[disease].notna() & (dates[disease] != UNKNOWN) & visit.notna()
         first, visited = dates.loc[known, disease].astype(str), visit[known].astype(str)
         out[known.to_numpy(), k] = (first <= visited) if rule == "prevalent" else (first > visited)
     return out
 
 
-def first_dates(table: pd.DataFrame) -> pd.DataFrame:
+def first_dates(table: pd.DataFrame, diseases: Sequence[str] = DISEASES) -> pd.DataFrame:
     """Earliest ISO date of each disease by column; ``unknown``: diagnosed, without a usable date; NaN: no diagnosis."""
-    earliest: dict[str, dict[str, str]] = {disease: {} for disease in DISEASES}
-    for eid, disease, date in (*_first_occurrences(table), *_hospital(table)):
+    earliest: dict[str, dict[str, str]] = {disease: {} for disease in diseases}
+    for eid, disease, date in (*_first_occurrences(table, diseases), *_hospital(table, diseases)):
         earliest[disease][eid] = min(earliest[disease].get(eid, date), date)
     columns = {disease: pd.Series(dates, dtype=object).reindex(table.index) for disease, dates in earliest.items()}
     return pd.DataFrame(columns, index=table.index, dtype=object)
 
 
-def _first_occurrences(table: pd.DataFrame):
+def _first_occurrences(table: pd.DataFrame, diseases: Sequence[str]):
     """Yield (eid, disease, date) from the first-occurrence fields and from columns named I21, I42, I48, I50."""
-    diseases = {field: disease for disease, field in FIRST_OCCURRENCE.items() if disease in DISEASES}
+    of_field = {field: disease for disease, field in FIRST_OCCURRENCE.items() if disease in diseases}
     for key in table.columns:
-        if key[0] not in diseases:
+        if key[0] not in of_field:
             continue
         for eid, cell in table[key].dropna().items():
             if key[2] == LABEL_ARRAY and cell.lower().removesuffix(".0") in ("0", "false", "no"):
                 continue
             if (date := event_date(cell)) is not None:
-                yield eid, diseases[key[0]], date
+                yield eid, of_field[key[0]], date
 
 
-def _hospital(table: pd.DataFrame):
+def _hospital(table: pd.DataFrame, diseases: Sequence[str]):
     """Yield (eid, disease, date) from the hospital codes; the date of code i is element i of the dates."""
     existing = set(table.columns)
     for key in table.columns:
         if key[0] not in CODE_DATES:
             continue
         cells = table[key].dropna()
-        for eid, cell in cells[cells.str.contains("|".join(DISEASES), case=False)].items():
+        for eid, cell in cells[cells.str.contains("|".join(diseases), case=False)].items():
             for k, code in enumerate(parse_list(cell)):
-                if (disease := code[:3].upper()) not in DISEASES:
+                if (disease := code[:3].upper()) not in diseases:
                     continue
                 own, first = ((CODE_DATES[key[0]], key[1], array) for array in (key[2] + k, 0))
                 date = table.at[eid, own] if own in existing else None
