@@ -23,7 +23,7 @@ from eccl_lib.pipeline.steps import (
     MaskedAutoencoderStep,
     SupervisedStep,
 )
-from eccl_lib.tasks import own_targets, targets_of
+from eccl_lib.tasks import OwnTargets, own_targets, targets_of
 from eccl_lib.training.datasets import CineDataset, EcgDataset, predict_in_batches
 from eccl_lib.training.job import Metrics, ProbeJob, ReconstructionJob, SupervisedJob
 
@@ -114,10 +114,20 @@ def ecg_job(
 def probe_job(config: Config, data: Cohort) -> ProbeJob:
     """Downstream training of the ECG encoder on the user's own labels; its encoder has random weights."""
     ecgs, targets = EcgDataset(data, config), own_targets(config.probe.tasks, data)
-    model = new_ecg_model(config, targets.task.outputs, Arm("probe"))
-    step = SupervisedStep(model, ecgs, targets)
-    share = config.probe.label_share
-    return ProbeJob(model, step, config.probe, (ecgs,), data, config.seed, targets, share=share)
+    return _probe_job(config, data, new_ecg_model(config, targets.task.outputs, Arm("probe")), ecgs, targets)
+
+
+def probe_cmr_job(config: Config, data: Cohort) -> ProbeJob:
+    """Downstream training of the CMR encoder on the user's own labels; its encoder has random weights."""
+    cines, targets = CineDataset(data, config), own_targets(config.probe.tasks, data)
+    return _probe_job(config, data, new_cmr_model(config, targets.task.outputs), cines, targets)
+
+
+def _probe_job(
+    config: Config, data: Cohort, model: Supervised, inputs: EcgDataset | CineDataset, targets: OwnTargets
+) -> ProbeJob:
+    step, share = SupervisedStep(model, inputs, targets), config.probe.label_share
+    return ProbeJob(model, step, config.probe, (inputs,), data, config.seed, targets, share=share)
 
 
 def untrained_ecg_job(config: Config, arm: Arm, data: Cohort) -> SupervisedJob:

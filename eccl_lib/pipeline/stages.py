@@ -72,7 +72,7 @@ class RunSpec:
     @property
     def task(self) -> str:
         """A disease or ``traits``; for a stage without labels, its input; for ``probe``, its own tasks."""
-        if self.stage == "probe":
+        if self.stage in ("probe", "probe_cmr"):
             return "+".join(self.config.probe.tasks)
         return _WITHOUT_LABELS.get(self.stage) or (self.variant if self.stage == "autoencode" else self.config.disease)
 
@@ -94,8 +94,8 @@ class RunSpec:
         task = "traits" if self.config.disease == "traits" else "disease"
         if self.stage in ("align", "finetune"):
             return f"{self.variant}/{task}"
-        if self.stage == "probe":
-            return f"probe/{self.variant}/{self.config.probe.epochs * self.config.probe.steps_per_epoch}"
+        if self.stage in ("probe", "probe_cmr"):
+            return f"{self.stage}/{self.variant}/{self.config.probe.epochs * self.config.probe.steps_per_epoch}"
         if self.stage in ("pretrain_cmr", "third_stage"):
             return f"{self.stage}/{self.variant}/{task}"
         return f"{self.stage}/{self.variant}" if self.is_features else self.name
@@ -179,7 +179,9 @@ def spec(config: Config, name: str) -> RunSpec:
         stage, _, modality = name.partition("_") if name.startswith("autoencode") else (name, "", "")
         variant = {"pretrain_ecg": "vit", "pretrain_pair": "cmae"}.get(name, modality)
         return RunSpec(stage, variant, with_cmr(replace(config, disease=scale.disease), "swin"))
-    if name == "probe":
+    if name in ("probe", "probe_cmr"):
+        if name == "probe_cmr" and config.probe.encoder == "mae":
+            raise ConfigError("probe.encoder is mae, an encoder of ECGs; for cines choose random or run")
         return RunSpec(name, config.probe.encoder, replace(config, disease=scale.disease))
     if name in ("pretrain_cmr", "cmr_features"):
         return RunSpec(name, config.cmr.architecture, replace(config, ecg=scale.ecg, mae=scale.mae))
@@ -221,6 +223,10 @@ def _ecg_sections(own: RunSpec) -> tuple[str, ...]:
 
 def _cmr_sections(own: RunSpec) -> tuple[str, ...]:
     return ("seed", "disease", "view", "augment", CMR_SECTIONS[own.variant], "cmr_training")
+
+
+def _probe_cmr_sections(own: RunSpec) -> tuple[str, ...]:
+    return ("seed", "view", "augment", "cmr", CMR_SECTIONS[own.config.cmr.architecture], "probe")
 
 
 # The training job of each stage.
@@ -276,10 +282,10 @@ def load_pretrained_encoder(model: Supervised, own: RunSpec, data: Cohort) -> No
 
 
 def _probe(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
-    job, parents = jobs.probe_job(own.config, data), own.parents() if pretrained else ()
+    make = {"probe": jobs.probe_job, "probe_cmr": jobs.probe_cmr_job}[own.stage]
+    job, parents = make(own.config, data), own.parents() if pretrained else ()
     start = parents[0].run(data) if parents else initial_weights_run(own.config, own.stage) if pretrained else None
-    if start is not None:
-        load_initial_weights(job.model, start, "encoder")
+    load_initial_weights(job.model, start, "encoder")
     return job
 
 
@@ -338,6 +344,20 @@ STAGES = {
             build=_probe,
         ),
         Stage(
+            "probe_cmr",
+            needs=("clips",),
+            config_sections=lambda own: (
+                "seed",
+                "view",
+                "augment",
+                "cmr",
+                CMR_SECTIONS[own.config.cmr.architecture],
+                "probe",
+            ),
+            parents=lambda own: (),
+            build=_probe,
+        ),
+        Stage(
             "third_stage",
             needs=ARRAYS,
             config_sections=lambda own: ("seed", "view", "augment", "third_stage"),
@@ -347,7 +367,8 @@ STAGES = {
     )
 }
 # The names that ``spec`` and ``eccl train`` know: stages, then rows of Table 1.
-NAMES = ("pretrain_ecg", "pretrain_cmr", "autoencode_ecg", "autoencode_cmr", "pretrain_pair", "probe", *METHODS)
+NAMES = ("pretrain_ecg", "pretrain_cmr", "autoencode_ecg", "autoencode_cmr", "pretrain_pair", "probe", "probe_cmr")
+NAMES = (*NAMES, *METHODS)
 
 
 # Training.

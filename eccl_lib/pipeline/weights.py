@@ -33,10 +33,11 @@ def load_initial_weights(model: nn.Module, run: Run | None, prefix: str = "") ->
     return model
 
 
-SECTIONS = {"pretrain_ecg": "mae", "pretrain_cmr": "cmr_training", "probe": "probe"}  # with the field start_from
+# Section of the config with the field start_from.
+SECTIONS = {"pretrain_ecg": "mae", "pretrain_cmr": "cmr_training", "probe": "probe", "probe_cmr": "probe"}
 # Stages whose runs can give the initial weights of a stage.
 SOURCES = {"pretrain_ecg": ("pretrain_ecg",), "pretrain_cmr": ("pretrain_cmr",)}
-SOURCES["probe"] = ("pretrain_ecg", "align", "finetune", "probe")
+SOURCES |= {"probe": ("pretrain_ecg", "align", "finetune", "probe"), "probe_cmr": ("pretrain_cmr", "probe_cmr")}
 
 
 def initial_weights_run(config: Config, stage: str) -> Run | None:

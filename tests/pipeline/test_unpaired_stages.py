@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from eccl_lib.config.errors import ConfigError
-from eccl_lib.config.load import load
+from eccl_lib.config.load import load, with_changes
 from eccl_lib.config.schema import LEADS
+from eccl_lib.data import open_cohort
 from eccl_lib.grid.scheduler import show_plan
 from eccl_lib.pipeline import stages
 from tests.conftest import TINY, eccl
@@ -60,7 +61,7 @@ def test_the_autoencoder_is_pretrained_on_ecgs_alone(tmp_path, runs):
 def test_the_cmr_encoder_is_pretrained_on_labelled_cines_alone(tmp_path, runs):
     y, x = np.mgrid[:40, :36]
     away = np.hypot(y - 20, x - 18)[None, None]
-    rows = ["id,I42"]
+    rows = ["id,I42,HCM"]
     for k in range(24):
         sick = k % 2
         radius = 6 + 3 * sick + (2 - sick) * np.cos(2 * np.pi * np.arange(12) / 12)[None, :, None, None]
@@ -71,9 +72,18 @@ def test_the_cmr_encoder_is_pretrained_on_labelled_cines_alone(tmp_path, runs):
         for name, array in (("sa", images.astype(np.int16)), ("seg_sa", labels)):
             volume = nibabel.Nifti1Image(array.transpose(3, 2, 0, 1), np.diag([1.8, 1.8, 8.0, 1.0]))
             nibabel.save(volume, folder / f"{name}.nii.gz")
-        rows.append(f"p{k:02d},{sick}")
+        rows.append(f"p{k:02d},{sick},{1 - sick}")
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
-    words = ["cmr", str(tmp_path / "cines"), "--labels", str(tmp_path / "labels.csv"), "--name", "tiny"]
+    words = [
+        "cmr",
+        str(tmp_path / "cines"),
+        "--labels",
+        str(tmp_path / "labels.csv"),
+        "--name",
+        "tiny",
+        "--tasks",
+        "HCM:binary",
+    ]
     small = {"store.clip_size": 56, "store.clip_frames": 25}
     sets = [word for name, value in small.items() for word in ("--set", f"{name}={value}")]
     assert eccl("ingest", *words, "--scale", "demo", "--workers", "1", *sets) == 0
@@ -83,3 +93,11 @@ def test_the_cmr_encoder_is_pretrained_on_labelled_cines_alone(tmp_path, runs):
     assert run.metrics["metric"] == "AUC"
     assert sum(run.metrics["n"].values()) == 24
     assert set(run.predictions.columns) == {"eid", "row", "target_I42", "score_I42"}
+    start = {"probe.tasks": ["HCM"], "probe.encoder": "run", "probe.start_from": run.fingerprint[:8]}
+    own = with_changes(config, {**start, "probe.epochs": 2, "probe.warmup_epochs": 1, "probe.steps_per_epoch": 5})
+    weights = stages.spec(own, "probe_cmr").job(open_cohort.load(own, quiet, needs=("clips",))).model.state_dict()
+    assert all(np.array_equal(weights[f"encoder.{name}"], value) for name, value in run.weights("encoder").items())
+    probed = stages.train(own, "probe_cmr", quiet)
+    assert probed.metrics["tasks"].keys() == {"HCM"} and "score_HCM" in probed.predictions
+    with pytest.raises(ConfigError, match="an encoder of ECGs"):
+        stages.spec(with_changes(own, {"probe.encoder": "mae", "probe.start_from": ""}), "probe_cmr")
