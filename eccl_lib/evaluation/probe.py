@@ -54,7 +54,7 @@ class Encoder:
 
 
 def parse(word: str, config: Config) -> Encoder:
-    """Encoder of ``--encoders``: random, mae, a run's last eight characters, mae+RUN, ADAPTER=PATH, or NAME=one of them.
+    """Encoder of ``--encoders``: random, mae, a run's last eight characters, mae+RUN, ADAPTER=PATH, any as NAME=...
 
     mae: this cohort's masked autoencoder; mae+RUN: its training starts from the weights of RUN; ADAPTER=PATH: a public
     model with the weights of a file, which are read now. Raises ConfigError on an unknown adapter, MissingError or
@@ -111,7 +111,7 @@ def fold_config(config: Config, fold: int) -> Config:
 
 
 def run_spec(config: Config, encoder: Encoder, share: float = 1.0, updates: int = 300) -> RunSpec:
-    """The fine-tuning of an encoder. Raises ConfigError for a public model, or if the updates do not fill the epochs."""
+    """The fine-tuning of an encoder. Raises ConfigError for a public model, or if updates do not fill epochs."""
     if encoder.public:
         raise ConfigError(f"{encoder.name} is a public model; it is compared by its linear probe only")
     if updates % config.probe.epochs:
@@ -173,7 +173,7 @@ def initial_features(own: RunSpec, data: Cohort) -> np.ndarray:
 
 def public_features(encoder: Encoder, data: Cohort) -> np.ndarray:
     """Features of a public model for all recordings, (N, width); computed once for all folds and shares of labels."""
-    key = (data.folder, data.fingerprint, *data.table["eid"])
+    key = (data.folder, *data.table["eid"])  # without the fingerprint, which differs between folds
 
     def features(rows: np.ndarray) -> torch.Tensor:
         return encoder.public.features(torch.from_numpy(data.ecg[rows]) / 1000)  # uV to mV

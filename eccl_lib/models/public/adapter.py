@@ -112,14 +112,10 @@ def _state_dict(content: Any, path: Path, adapter: Adapter) -> dict[str, Tensor]
 
 def _check(own: dict[str, Tensor], weights: dict[str, Tensor], path: Path, adapter: Adapter) -> None:
     """Raise UnreadableError unless keys and shapes are those of the model and all values are finite."""
-    missing, unexpected = ([key for key in a if key not in b] for a, b in ((own, weights), (weights, own)))
-    found = [
-        f"{len(keys)} {what} keys (first: {keys[0]})"
-        for what, keys in (("missing", missing), ("unexpected", unexpected))
-        if keys
-    ]
+    differences = {"missing": own.keys() - weights.keys(), "unexpected": weights.keys() - own.keys()}
+    found = [f"{len(keys)} {what} (first: {min(keys)})" for what, keys in differences.items() if keys]
     if found:
-        raise _unreadable(path, adapter, f"does not fit the model: {' and '.join(found)} of {len(own)}")
+        raise _unreadable(path, adapter, f"does not fit the model's {len(own)} keys: {', '.join(found)}")
     for key, wanted in own.items():
         if weights[key].shape != wanted.shape:
             shapes = f"{tuple(weights[key].shape)}, not {tuple(wanted.shape)}"
