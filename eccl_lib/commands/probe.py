@@ -106,7 +106,8 @@ def run(
     """Train what is missing, fold by fold, and return the scores. Raises GridError."""
     for fold in folds:
         own = probe.fold_config(config, fold)
-        grid.run_jobs(waves(probe.specs(own, encoders, settings)), own, print_line)
+        if runs := waves(probe.specs(own, encoders, settings)):  # linear probes of public models need none
+            grid.run_jobs(runs, own, print_line)
     data = open_cohort.load(config, silent, needs=("ecg",))
     tasks = own_targets(config.probe.tasks, data).own
     gathered = probe.gather(

@@ -162,6 +162,15 @@ def test_a_public_model_is_never_fine_tuned(batches, file, cohort, config):
         probe.predict(config, cohort, encoders[0], probe.Setting("amplitudes", "fine-tuned", 1.0, 60))
 
 
+def test_public_models_alone_need_no_training(batches, file, cohort, config, monkeypatch):
+    monkeypatch.setattr(probe_command.open_cohort, "load", lambda *arguments, **options: cohort)
+    encoders = [probe.parse(f"amplitudes={file}", config)]
+    table = probe_command.run(config, (9, 10), encoders, probe_command.list_settings(encoders, (1.0,), (60,))[1:])
+    scores = table.set_index(["encoder", "outcome"])["score"]
+    assert scores["amplitudes", "big"] > 0.95 and scores["amplitudes", "size"] > 0.9
+    assert sum(shape[0] for shape, _ in batches) == N  # both folds
+
+
 @pytest.fixture
 def without_runs(monkeypatch, tmp_path):
     monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
