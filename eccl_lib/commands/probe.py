@@ -17,6 +17,7 @@ from eccl_lib.evaluation import probe
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_atomically
 from eccl_lib.io.progress import print_line, silent
+from eccl_lib.models.build import device
 from eccl_lib.pipeline.stages import waves
 from eccl_lib.tasks import own_targets
 
@@ -57,7 +58,7 @@ def command(
     """
     config = config_of(**options)
     config = with_changes(config, {"probe.tasks": tasks or config.probe.tasks})
-    chosen = [probe.parse(word, config) for word in encoders or ("random", "mae")]
+    chosen = [probe.parse(word, device(config)) for word in encoders or ("random", "mae")]
     check_names(chosen)
     for encoder in chosen:
         if encoder.public:
@@ -106,8 +107,7 @@ def run(
     """Train what is missing, fold by fold, and return the scores. Raises GridError."""
     for fold in folds:
         own = probe.fold_config(config, fold)
-        if runs := waves(probe.specs(own, encoders, settings)):  # linear probes of public models need none
-            grid.run_jobs(runs, own, print_line)
+        grid.run_jobs(waves(probe.specs(own, encoders, settings)), own, print_line)
     data = open_cohort.load(config, silent, needs=("ecg",))
     tasks = own_targets(config.probe.tasks, data).own
     gathered = probe.gather(

@@ -24,7 +24,6 @@ from eccl_lib.data.own_labels import OwnTask
 from eccl_lib.metrics import bootstrap, comparison
 from eccl_lib.metrics.comparison import Difference
 from eccl_lib.metrics.linear import ridge
-from eccl_lib.models.build import device
 from eccl_lib.models.public import ADAPTERS, PublicEncoder, load_public
 from eccl_lib.pipeline.stages import RunSpec, spec
 from eccl_lib.tasks import own_targets
@@ -53,18 +52,18 @@ class Encoder:
         return f"{self.name}: {adapter.name} ({adapter.licence}; {adapter.source}), sha256 {self.public.sha256}"
 
 
-def parse(word: str, config: Config) -> Encoder:
+def parse(word: str, device: torch.device | str = "cpu") -> Encoder:
     """Encoder of ``--encoders``: random, mae, a run's last eight characters, mae+RUN, ADAPTER=PATH, any as NAME=...
 
     mae: this cohort's masked autoencoder; mae+RUN: its training starts from the weights of RUN; ADAPTER=PATH: a public
-    model with the weights of a file, which are read now. Raises ConfigError on an unknown adapter, MissingError or
-    UnreadableError where the weights are absent or do not fit.
+    model with the weights of a file, which are read now. device: of a public model. Raises ConfigError on an unknown
+    adapter, MissingError or UnreadableError where the weights are absent or do not fit.
     """
     if public := _public(word):
         name, adapter, path = public
         if not path:
             raise ConfigError(f"{word} names no file; write {adapter}=PATH with the path of the downloaded weights")
-        return Encoder(name, public=load_public(adapter, Path(path), device(config)))
+        return Encoder(name, public=load_public(adapter, Path(path), torch.device(device)))
     name, _, what = word.rpartition("=")
     kind, _, run = what.partition("+")
     if what in ("random", "mae"):

@@ -92,18 +92,18 @@ def config():
 
 def test_words_name_a_public_model_and_its_file(batches, file, config):
     for word, name in ((f"amplitudes={file}", "amplitudes"), (f"mine=amplitudes={file}", "mine")):
-        encoder = probe.parse(word, config)
+        encoder = probe.parse(word)
         assert encoder.name == name and encoder.public.adapter.name == "amplitudes" and not encoder.changes
         assert encoder.public.sha256 == sha256(file) and encoder.public.device == torch.device("cpu")
     odd = file.rename(file.with_name("a=b.pth"))
-    assert probe.parse(f"amplitudes={odd}", config).public.sha256 == sha256(odd)
-    assert probe.parse(f"mine=amplitudes={odd}", config).name == "mine"
+    assert probe.parse(f"amplitudes={odd}").public.sha256 == sha256(odd)
+    assert probe.parse(f"mine=amplitudes={odd}").name == "mine"
 
 
 def test_other_words_are_read_as_before(config):
-    assert probe.parse("random", config) == probe.Encoder("random", {"probe.encoder": "random"})
-    assert probe.parse("A=mae+12345678", config).changes == {"probe.encoder": "mae", "mae.start_from": "12345678"}
-    assert probe.parse("ECCL=1234abcd", config).changes == {"probe.encoder": "run", "probe.start_from": "1234abcd"}
+    assert probe.parse("random") == probe.Encoder("random", {"probe.encoder": "random"})
+    assert probe.parse("A=mae+12345678").changes == {"probe.encoder": "mae", "mae.start_from": "12345678"}
+    assert probe.parse("ECCL=1234abcd").changes == {"probe.encoder": "run", "probe.start_from": "1234abcd"}
 
 
 @pytest.mark.parametrize("word", ["ecgfinder=w.pth", "ecgfinder=/a/w", "mine=ecgfinder=w"])
@@ -111,19 +111,19 @@ def test_a_misspelt_model_lists_the_known_ones(word, config):
     with pytest.raises(
         ConfigError, match="no public model is named ecgfinder; choose one of ecgfounder, ecg_jepa, st_mem"
     ):
-        probe.parse(word, config)
+        probe.parse(word)
 
 
 def test_a_model_without_its_file_is_refused(config):
     for word in ("st_mem", "st_mem=", "mine=st_mem"):
         with pytest.raises(ConfigError, match="names no file; write st_mem=PATH"):
-            probe.parse(word, config)
+            probe.parse(word)
     with pytest.raises(MissingError, match="weights of st_mem"):
-        probe.parse("st_mem=none.pth", config)
+        probe.parse("st_mem=none.pth")
 
 
 def test_the_linear_probe_reads_features_that_are_computed_once(batches, file, cohort, config):
-    encoder = probe.parse(f"amplitudes={file}", config)
+    encoder = probe.parse(f"amplitudes={file}")
     whole, half = (probe.Setting("amplitudes", "linear probe", share) for share in (1.0, 0.5))
     fold = probe.predict(config, cohort, encoder, whole)
     test = cohort.index("test")
@@ -145,7 +145,7 @@ def test_the_linear_probe_reads_features_that_are_computed_once(batches, file, c
 
 
 def test_features_are_those_of_the_model(batches, file, cohort, config):
-    encoder = probe.parse(f"amplitudes={file}", config)
+    encoder = probe.parse(f"amplitudes={file}")
     found = probe.public_features(encoder, cohort)
     weights = torch.load(file, weights_only=True)["weights"]
     largest = np.abs(cohort.ecg.astype(np.float64)).max(axis=-1) / 1000
@@ -154,7 +154,7 @@ def test_features_are_those_of_the_model(batches, file, cohort, config):
 
 
 def test_a_public_model_is_never_fine_tuned(batches, file, cohort, config):
-    encoders = [probe.parse(f"amplitudes={file}", config), probe.parse("random", config)]
+    encoders = [probe.parse(f"amplitudes={file}"), probe.parse("random")]
     settings = probe_command.list_settings(encoders, (0.5, 1.0), (60,))
     assert [s.evaluation for s in settings if s.encoder == "amplitudes"] == ["linear probe"] * 2
     assert [own.variant for own in probe.specs(config, encoders, settings)] == ["random"] * 2
@@ -164,7 +164,7 @@ def test_a_public_model_is_never_fine_tuned(batches, file, cohort, config):
 
 def test_public_models_alone_need_no_training(batches, file, cohort, config, monkeypatch):
     monkeypatch.setattr(probe_command.open_cohort, "load", lambda *arguments, **options: cohort)
-    encoders = [probe.parse(f"amplitudes={file}", config)]
+    encoders = [probe.parse(f"amplitudes={file}")]
     table = probe_command.run(config, (9, 10), encoders, probe_command.list_settings(encoders, (1.0,), (60,))[1:])
     scores = table.set_index(["encoder", "outcome"])["score"]
     assert scores["amplitudes", "big"] > 0.95 and scores["amplitudes", "size"] > 0.9
