@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
@@ -16,6 +17,7 @@ from eccl_lib.data.formats import detect
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.models import cmr_encoders
+from eccl_lib.models.public import ADAPTERS, load_public
 from eccl_lib.pipeline import stages, steps
 from eccl_lib.pipeline.methods import METHODS, Method
 from eccl_lib.tasks import TASKS, Task
@@ -87,3 +89,17 @@ def test_a_file_format_is_a_recogniser_and_a_reader(tmp_path, monkeypatch):
     record = detect.read_ecg(path)
     assert record.rate == 250
     assert record.signal[:, 0].tolist() == [k / 10 for k in range(12)]
+
+
+def test_a_public_model_is_an_adapter_with_its_module(tmp_path, monkeypatch):
+    def first_samples(ecg):
+        return ecg[:, None, :2, :3]  # (B, K, leads, T)
+
+    changes = {"name": "linear", "entry": "model", "dropped": ("head.weight",), "width": 4, "prepare": first_samples}
+    own = replace(ADAPTERS["st_mem"], **changes, build=lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 4)))
+    monkeypatch.setitem(ADAPTERS, "linear", own)
+    weights = {"1.weight": torch.eye(4, 6), "1.bias": torch.ones(4), "head.weight": torch.ones(2)}
+    torch.save({"model": weights}, tmp_path / "w.pth")
+    ecg = torch.arange(2.0 * 12 * 5000).reshape(2, 12, 5000)
+    features = load_public("linear", tmp_path / "w.pth", torch.device("cpu")).features(ecg)
+    assert torch.equal(features, ecg[:, :2, :3].flatten(1)[:, :4] + 1)

@@ -9,12 +9,14 @@ import pandas as pd
 from eccl_lib import grid
 from eccl_lib.commands.cli import EXIT_FAILED, Several, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
+from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import with_changes
 from eccl_lib.config.schema import Config
 from eccl_lib.evaluation import probe
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_atomically
 from eccl_lib.io.progress import print_line
+from eccl_lib.models.build import device
 from eccl_lib.pipeline.stages import waves
 from eccl_lib.tasks import own_targets
 
@@ -22,7 +24,10 @@ from eccl_lib.tasks import own_targets
 @eccl_command("probe")
 @click.option("--tasks", cls=Several, metavar="TASK...", help="own tasks of the cohort; one model predicts all of them")
 @click.option(
-    "--encoders", cls=Several, metavar="ENCODER...", help="random, mae, mae+RUN, RUN, each as NAME=... if named"
+    "--encoders",
+    cls=Several,
+    metavar="ENCODER...",
+    help="random, mae, mae+RUN, RUN, ADAPTER=PATH, each as NAME=... if named",
 )
 @click.option("--folds", cls=Several, type=click.IntRange(1), metavar="FOLD...", help="test folds; by default the last")
 @click.option(
@@ -42,15 +47,22 @@ def command(
     """Compare ECG encoders on your own labels: linear probe and fine-tuning, with intervals over patients.
 
     RUN is the last eight characters of a finished run's folder, of any cohort. mae is the masked autoencoder of this
-    cohort, trained on the training folds; mae+RUN starts from the weights of RUN. Ridge regression on simple
-    measurements of the ECG is added for comparison.
+    cohort, trained on the training folds; mae+RUN starts from the weights of RUN. ADAPTER=PATH is a public model
+    (ecgfounder, ecg_jepa, st_mem) with its downloaded weights; it is compared by its linear probe only. Ridge
+    regression on simple measurements of the ECG is added for comparison.
 
     \b
     eccl probe --scale demo --cohort ecg-ptbxl --tasks superclass AF --encoders random mae
+    eccl probe --cohort ecg-ptbxl --encoders random ecgfounder=12_lead_ECGFounder.pth
     """
     config = config_of(**options)
     config = with_changes(config, {"probe.tasks": tasks or config.probe.tasks})
-    chosen = [probe.parse(word) for word in encoders or ("random", "mae")]
+    chosen = [probe.parse(word, device(config)) for word in encoders or ("random", "mae")]
+    check_names(chosen)
+    for encoder in chosen:
+        if encoder.public:
+            print_line(encoder.describe())
+            print_line(f"{encoder.name}: fine-tuning is left out; a public model is compared by its linear probe only.")
     settings = list_settings(chosen, shares or (1.0,), updates or (300,))
     try:
         found = run(config, folds or (0,), chosen, settings)
@@ -65,14 +77,26 @@ def command(
     return 0
 
 
+def check_names(encoders: list[probe.Encoder]) -> None:
+    """Raise ConfigError where two encoders have one name."""
+    names = [probe.MEASUREMENTS, *(encoder.name for encoder in encoders)]
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise ConfigError(f"two encoders are named {double[0]}; give each its own name, as NAME=...")
+
+
 def list_settings(
     encoders: list[probe.Encoder], shares: tuple[float, ...], updates: tuple[int, ...]
 ) -> list[probe.Setting]:
-    """The linear probe of each encoder and of the measurements, then the fine-tunings, for every share of labels."""
+    """The linear probe of each encoder and of the measurements, then the fine-tunings, for every share of labels.
+
+    A public model has no fine-tunings.
+    """
     found = [probe.Setting(probe.MEASUREMENTS, "linear probe", share) for share in shares]
     for encoder in encoders:
         found += [probe.Setting(encoder.name, "linear probe", share) for share in shares]
-        found += [probe.Setting(encoder.name, "fine-tuned", share, count) for share in shares for count in updates]
+        counts = () if encoder.public else updates
+        found += [probe.Setting(encoder.name, "fine-tuned", share, count) for share in shares for count in counts]
     return found
 
 

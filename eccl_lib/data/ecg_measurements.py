@@ -67,10 +67,10 @@ def _peak_time(beat: np.ndarray, times: np.ndarray, window: tuple[float, float, 
 
 
 def _qrs_duration(beat: np.ndarray, times: np.ndarray) -> float:
-    """Seconds in which the mean slope over the leads, near the R peak, exceeds a share of its maximum."""
+    """Seconds in which the mean slope over the leads, near the R peak, exceeds a share of its maximum; 0 if flat."""
     slope = np.abs(np.gradient(beat, axis=1)).mean(axis=0) * ((times > -0.12) & (times < 0.16))
     steep = np.flatnonzero(slope > QRS_SLOPE * slope.max())
-    return float(times[steep[-1]] - times[steep[0]])
+    return float(times[steep[-1]] - times[steep[0]]) if len(steep) else 0.0
 
 
 def _axis(beat: np.ndarray, times: np.ndarray, low: float, high: float) -> tuple[float, float]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import with_changes
@@ -23,27 +25,46 @@ from eccl_lib.io.progress import silent
 from eccl_lib.metrics import bootstrap, comparison
 from eccl_lib.metrics.comparison import Difference
 from eccl_lib.metrics.linear import ridge
+from eccl_lib.models.public import ADAPTERS, PublicEncoder, load_public
 from eccl_lib.pipeline.stages import RunSpec, spec
 from eccl_lib.tasks import own_targets
 from eccl_lib.training.datasets import predict_in_batches
 
 MEASUREMENTS = "measurements"
 Evaluation = Literal["linear probe", "fine-tuned"]
+PUBLIC_BATCH = 16  # recordings; a public model can read several windows of each
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder under a name. changes: of the config; empty for random weights."""
+    """An encoder under a name. changes: of the config; empty for random weights. public: a public model instead.
+
+    cache: features of a public model, by cohort and participants.
+    """
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    public: PublicEncoder | None = None
+    cache: dict[tuple, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    def describe(self) -> str:
+        """Licence, source and checksum of a public model in one line."""
+        adapter = self.public.adapter
+        return f"{self.name}: {adapter.name} ({adapter.licence}; {adapter.source}), sha256 {self.public.sha256}"
 
 
-def parse(word: str) -> Encoder:
-    """Encoder of ``--encoders``: random, mae, a run's last eight characters, mae+RUN, or NAME=one of these.
+def parse(word: str, device: torch.device | str = "cpu") -> Encoder:
+    """Encoder of ``--encoders``: random, mae, a run's last eight characters, mae+RUN, ADAPTER=PATH, any as NAME=...
 
-    mae: this cohort's masked autoencoder; mae+RUN: its training starts from the weights of RUN.
+    mae: this cohort's masked autoencoder; mae+RUN: its training starts from the weights of RUN; ADAPTER=PATH: a public
+    model with the weights of a file, which are read now. device: of a public model. Raises ConfigError on an unknown
+    adapter, MissingError or UnreadableError where the weights are absent or do not fit.
     """
+    if public := _public(word):
+        name, adapter, path = public
+        if not path:
+            raise ConfigError(f"{word} names no file; write {adapter}=PATH with the path of the downloaded weights")
+        return Encoder(name, public=load_public(adapter, Path(path), torch.device(device)))
     name, _, what = word.rpartition("=")
     kind, _, run = what.partition("+")
     if what in ("random", "mae"):
@@ -53,6 +74,16 @@ def parse(word: str) -> Encoder:
     else:
         changes = {"probe.encoder": "run", "probe.start_from": what}
     return Encoder(name or what, changes)
+
+
+def _public(word: str) -> tuple[str, str, str] | None:
+    """Name, adapter and path of ADAPTER=PATH or NAME=ADAPTER=PATH; None for another word. A path can contain "="."""
+    first, _, rest = word.partition("=")
+    second, _, last = rest.partition("=")
+    if second in ADAPTERS or (last and first not in ADAPTERS):
+        return first, second, last
+    # A run has neither of these characters in its name, so that a misspelt adapter is found here.
+    return (first, first, rest) if first in ADAPTERS or "/" in rest or "." in rest else None
 
 
 @dataclass(frozen=True)
@@ -80,7 +111,9 @@ def fold_config(config: Config, fold: int) -> Config:
 
 
 def run_spec(config: Config, encoder: Encoder, share: float = 1.0, updates: int = 300) -> RunSpec:
-    """The fine-tuning of an encoder. Raises ConfigError if the updates do not fill the epochs."""
+    """The fine-tuning of an encoder. Raises ConfigError for a public model, or if updates do not fill epochs."""
+    if encoder.public:
+        raise ConfigError(f"{encoder.name} is a public model; it is compared by its linear probe only")
     if updates % config.probe.epochs:
         raise ConfigError(f"{updates} updates are no multiple of probe.epochs ({config.probe.epochs})")
     schedule = {"probe.label_share": share, "probe.steps_per_epoch": updates // config.probe.epochs}
@@ -92,6 +125,8 @@ def specs(config: Config, encoders: Iterable[Encoder], settings: Iterable[Settin
     by_name, wanted = {encoder.name: encoder for encoder in encoders}, []
     for setting in settings:
         if setting.encoder == MEASUREMENTS:
+            continue
+        if by_name[setting.encoder].public and setting.evaluation == "linear probe":
             continue
         if setting.evaluation == "fine-tuned":
             wanted.append(run_spec(config, by_name[setting.encoder], setting.share, setting.updates))
@@ -111,6 +146,8 @@ def predict(config: Config, data: Cohort, encoder: Encoder | None, setting: Sett
         return Fold(patients, measured, scores)
     if encoder is None:
         features = ecg_measurements.measure(data.ecg_view(config.view), config.view.ecg_rate)
+    elif encoder.public:
+        features = public_features(encoder, data)
     else:
         features = initial_features(run_spec(config, encoder), data)
     train = run_spec(with_changes(config, {"probe.encoder": "random"}), Encoder("random"), setting.share).job(data)
@@ -129,11 +166,22 @@ def initial_features(own: RunSpec, data: Cohort) -> np.ndarray:
         return found[:, [0]].flatten(1), found[:, 1:].mean(dim=1)
 
     def features(rows: np.ndarray):
-        import torch
-
         return torch.cat(tokens(rows), dim=1)
 
     return predict_in_batches(features, np.arange(len(data)), source=ecgs).astype(np.float64)
+
+
+def public_features(encoder: Encoder, data: Cohort) -> np.ndarray:
+    """Features of a public model for all recordings, (N, width); computed once for all folds and shares of labels."""
+    key = (data.folder, *data.table["eid"])  # without the fingerprint, which differs between folds
+
+    def features(rows: np.ndarray) -> torch.Tensor:
+        return encoder.public.features(torch.from_numpy(data.ecg[rows]) / 1000)  # uV to mV
+
+    if key not in encoder.cache:
+        found = predict_in_batches(features, np.arange(len(data)), PUBLIC_BATCH)
+        encoder.cache[key] = found.astype(np.float64)
+    return encoder.cache[key]
 
 
 def columns_of(tasks: Sequence[OwnTask], name: str) -> tuple[bool, list[int]]:

@@ -64,6 +64,8 @@ def run_jobs(
     workers: by default ``config.runtime.workers`` processes of this machine. If runs fail, all runs that do not depend
     on them are still finished; then GridError is raised.
     """
+    if not any(waves):
+        return
     workers = workers or Workers(jobs=config.runtime.workers)
     data = open_cohort.load(config, log, needs=_needs(waves))
     todo = to_do(waves, data)

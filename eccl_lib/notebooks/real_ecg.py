@@ -1,11 +1,12 @@
 """Notebook 10: the store of PTB-XL, and the ECG encoders that are compared on it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from eccl_lib.config.errors import MissingError
-from eccl_lib.config.load import with_changes
+from eccl_lib.config.load import load, with_changes
 from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import unpaired
@@ -31,7 +32,8 @@ def ptbxl(config: Config, folder: str, log: Log) -> Config:
 
     Raises MissingError, with where to download PTB-XL, if there is neither a store nor a folder.
     """
-    changed = with_changes(config, {"cohort": COHORT, "probe.tasks": list(TASKS)})
+    store = load(config.scale, cohort=COHORT).store  # as every command and notebook that names this cohort
+    changed = with_changes(replace(config, cohort=COHORT, store=store), {"probe.tasks": list(TASKS)})
     if not (sharded.folder_of(changed) / "manifest.json").is_file():
         if not folder or not Path(folder).expanduser().is_dir():
             fault = f"there is no folder {folder}" if folder else f"the store {COHORT} has not been built"
