@@ -28,7 +28,7 @@ DEMO = flatten(
         "cmr": {"patch": 8, "width": 48, "depths": (2, 2), "heads": (2, 4)}
         | {"dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.1},
         "mae": {"decoder_width": 64, "decoder_depth": 1, "decoder_heads": 2, "beta2": 0.95}
-        | {"lr": 2e-3, "epochs": 10, "steps_per_epoch": 200, "warmup_epochs": 2, "batch": 32},
+        | {"lr": 2e-3, "epochs": 12, "steps_per_epoch": 200, "warmup_epochs": 2, "batch": 32},
         "cmr_training": {"lr": 1.5e-3, "epochs": 5, "steps_per_epoch": 160, "warmup_epochs": 1, "batch": 32}
         | {"disease_steps_per_epoch": 40, "disease_lr": 5e-4},
         "align": {"lr": 1e-3, "epochs": 4, "steps_per_epoch": 128, "warmup_epochs": 1, "batch": 16},
