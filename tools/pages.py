@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from eccl_lib.io import paths
 from eccl_lib.io.files import write_text
 from eccl_lib.tasks import TASKS
 
-DEMO, STUDY = paths.DEMO_FIGURES, paths.STUDY_FIGURES
+DEMO, STUDY, REAL = paths.DEMO_FIGURES, paths.STUDY_FIGURES, paths.REAL_FIGURES
 TASK_NAMES = {key: task.column for key, task in TASKS.items()} | {"traits": "traits", "diseases": "four diseases"}
 
 
@@ -75,13 +76,51 @@ def _differences(name: str) -> str:
     return markdown_table(rows)
 
 
+COLUMNS = {  # of the table of real ECGs: heading to evaluation, share of labels and updates
+    "linear probe": ("linear probe", 1.0, 0),
+    "fine-tuned, 100 updates": ("fine-tuned", 1.0, 100),
+    "300 updates": ("fine-tuned", 1.0, 300),
+    "900 updates": ("fine-tuned", 1.0, 900),
+    "300 updates, 25 % of the labels": ("fine-tuned", 0.25, 300),
+    "5 %": ("fine-tuned", 0.05, 300),
+}
+
+
+def real_ecgs() -> str:
+    """Macro AUC of the superclasses of PTB-XL by encoder and evaluation."""
+    facts = json.loads((REAL / "ptbxl.json").read_text(encoding="utf-8"))
+    frame = pd.read_csv(REAL / "ptbxl.csv")
+    frame = frame[frame["outcome"] == "superclass"].set_index(["encoder", "evaluation", "share", "updates"])
+    folds = "all ten folds" if facts["folds"] == 10 else f"{facts['folds']} of ten folds so far"
+    rows = [["encoder", *COLUMNS]]
+    for name in dict.fromkeys(frame.index.get_level_values("encoder")):
+        found = [frame.loc[(name, *place)] if (name, *place) in frame.index else None for place in COLUMNS.values()]
+        rows.append(
+            [name, *("" if r is None else f"{r['score']:.3f} ({r['low']:.2f} to {r['high']:.2f})" for r in found)]
+        )
+    title = f"Macro AUC of five superclasses (95 % interval over patients); {folds}, n = {facts['n']:,} recordings of "
+    return f"{title}{facts['patients']:,} patients of PTB-XL (Wagner et al. 2020, CC BY 4.0).\n\n{markdown_table(rows)}"
+
+
+def real_comparisons() -> str:
+    """The planned comparisons on real ECGs."""
+    frame = pd.read_csv(REAL / "comparisons.csv")
+    rows = [["question", "outcome", "comparison", "difference (95 % interval)", "p, Holm", "verdict"]]
+    for row in frame.itertuples():
+        p = "< .001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
+        names = "macro AUC" if row.outcome == "superclass" else f"AUC of {row.outcome}"
+        rows.append([row.question, names, f"{row.one} minus {row.other}", difference(row), p, row.verdict])
+    return markdown_table(rows)
+
+
 def _read(name: str) -> pd.DataFrame:
     return pd.read_csv(STUDY / name)
 
 
 Section = Callable[[], str]
 PAGES: dict[Path, dict[str, Section]] = {
-    paths.ROOT / "README.md": {"table 1": lambda: table1_text.section(STUDY), "claims": claims},
+    paths.ROOT / "README.md": {"table 1": lambda: table1_text.section(STUDY), "claims": claims, "real ECGs": real_ecgs},
+    paths.ROOT / "docs" / "real_ecg.md": {"real ECGs": real_ecgs, "comparisons": real_comparisons},
     paths.ROOT / "docs" / "study.md": {
         "claims": claims,
         "controls": against_controls,

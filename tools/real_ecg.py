@@ -19,14 +19,14 @@ from eccl_lib.evaluation import features, probe
 from eccl_lib.evaluation.claims import verdict
 from eccl_lib.evaluation.probe import MEASUREMENTS, Encoder, Setting
 from eccl_lib.io import paths
-from eccl_lib.io.files import write_atomically
+from eccl_lib.io.files import write_atomically, write_json
 from eccl_lib.io.progress import print_line, silent
 from eccl_lib.metrics.comparison import holm
 from eccl_lib.notebooks.notebook import write_figure
 from eccl_lib.pipeline import stages
 from eccl_lib.tasks import own_targets
 
-FOLDER = paths.ROOT / "figures" / "real"
+FOLDER = paths.REAL_FIGURES
 TASKS = ("superclass", "AF", "male", "age")
 OUTCOMES = ("superclass", "NORM", "MI", "STTC", "CD", "HYP", "AF", "male", "age")
 FOLDS = tuple(range(1, 11))
@@ -148,6 +148,7 @@ def main() -> None:
     n = sum(len(fold.patients) for fold in gathered[listed[0]])
     shown = table[(table["outcome"] == "superclass") & ~table["encoder"].str.endswith("voltage")]
     size = {"n": n, "patients": patients, "folds": len(parsed.folds)}
+    write_json(FOLDER / "ptbxl.json", size)
     write_figure(figures.probe_curves(shown, outcome="macro AUC of five superclasses", **size), FOLDER, "probe")
     if not parsed.no_reconstruction:
         _save(reconstruct(config), "reconstruction.csv")

@@ -66,4 +66,5 @@ def notebooks_dir(scale: str, cohort: str) -> Path:
 PAPER_TABLE = ROOT / "figures" / "paper" / "table1.csv"
 DEMO_FIGURES = ROOT / "figures" / "demo"
 STUDY_FIGURES = ROOT / "figures" / "study"
+REAL_FIGURES = ROOT / "figures" / "real"
 NOTEBOOKS = ROOT / "notebooks"
