@@ -45,6 +45,12 @@ def against_controls() -> str:
     return markdown_table(rows)
 
 
+def retrieval() -> str:
+    """Retrieval of the matching CMR and ECG with the traits encoders."""
+    frame = _read("retrieval.csv")
+    return table1_text.retrieval_section(frame[frame["task"] == "traits"])
+
+
 def experiments() -> str:
     """Means and differences of every finished experiment."""
     parts = []
@@ -124,6 +130,7 @@ PAGES: dict[Path, dict[str, Section]] = {
     paths.ROOT / "docs" / "study.md": {
         "claims": claims,
         "controls": against_controls,
+        "retrieval": retrieval,
         "experiments": experiments,
     },
     DEMO / "README.md": {

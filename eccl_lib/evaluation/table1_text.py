@@ -148,7 +148,7 @@ def page(folder: Path) -> str:
     if len(differences):
         parts += ["## ECCL minus each other row", _differences(differences)]
     if (folder / "retrieval.csv").is_file():
-        parts += ["## Retrieval of the matching CMR or ECG", _retrieval(pd.read_csv(folder / "retrieval.csv"))]
+        parts += ["## Retrieval of the matching CMR or ECG", retrieval_section(pd.read_csv(folder / "retrieval.csv"))]
     return "\n\n".join([*parts, "## Provenance", _provenance(facts)]) + "\n"
 
 
@@ -173,7 +173,8 @@ def _difference(row: pd.Series) -> str:
     return f"{signed(row['difference'], 3)}{spread}<br>({low} to {high})<br>{p}"
 
 
-def _retrieval(frame: pd.DataFrame) -> str:
+def retrieval_section(frame: pd.DataFrame) -> str:
+    """Markdown of retrieval.csv: ranks and recalls before and after alignment, and by chance."""
     metrics = list(dict.fromkeys(frame["metric"]))
     chance = frame.drop_duplicates("metric").set_index("metric")["chance"]
     note = (
