@@ -135,7 +135,8 @@ class OwnTargets:
     def task(self) -> Task:
         """All tasks as one. Its score is the mean over the tasks."""
         name = "+".join(task.name for task in self.own)
-        return Task(name, name, "mean score", tuple(column for task in self.own for column in task.columns))
+        outputs = tuple(output for task in self.own for output in task.outputs)
+        return Task(name, name, "mean score", outputs)
 
     @property
     def binary(self) -> np.ndarray:
@@ -168,8 +169,9 @@ class OwnTargets:
         return found
 
     def score(self, predicted: np.ndarray, rows: np.ndarray) -> float:
-        """Mean score over the tasks. predicted: (n, columns), from ``to_units``; rows: (n,), their cohort rows."""
-        return float(np.mean(list(self.scores(predicted, rows).values())))
+        """Mean score over the tasks that can be scored. predicted: (n, columns), from ``to_units``; rows: (n,)."""
+        defined = [score for score in self.scores(predicted, rows).values() if np.isfinite(score)]
+        return float(np.mean(defined)) if defined else float("nan")
 
 
 def own_score(task: OwnTask, predicted: np.ndarray, measured: np.ndarray) -> float:
@@ -198,6 +200,10 @@ def own_targets(names: Sequence[str], data: Cohort) -> OwnTargets:
     if empty.any():
         column = [column for task in tasks for column in task.columns][int(empty.argmax())]
         raise ConfigError(f"no training participant has a value of {column}; leave this task out")
+    columns = [column for task in tasks for column in task.columns]
+    for column, values_of_one, is_binary in zip(columns, train.T, binary, strict=True):
+        if is_binary and len(np.unique(values_of_one[~np.isnan(values_of_one)])) < 2:
+            raise ConfigError(f"all training participants with a value of {column} have the same; leave this task out")
     centre, spread = np.nanmean(train, axis=0), np.nanstd(train, axis=0)
     centre, spread = np.where(binary, 0.0, centre), np.where(binary | (spread == 0), 1.0, spread)
     return OwnTargets(tuple(tasks), values.astype(np.float32), centre.astype(np.float32), spread.astype(np.float32))

@@ -117,7 +117,7 @@ class OwnCohort:
 def test_own_targets_scale_the_continuous_columns_by_the_training_participants():
     data = OwnCohort()
     targets = tasks.own_targets(["both", "age"], data)
-    assert targets.task.names == ("a", "b", "age") and targets.binary.tolist() == [True, True, False]
+    assert targets.task.names == ("both_a", "both_b", "age") and targets.binary.tolist() == [True, True, False]
     train = data.own.values["age"].iloc[:6]
     standard = targets.standardize().numpy()
     np.testing.assert_allclose(standard[:6, 2], (train - train.mean()) / train.std(ddof=0), rtol=1e-5)
@@ -154,3 +154,18 @@ def test_unknown_and_unlabelled_tasks_are_named():
     data.own.values.loc[:5, "age"] = np.nan
     with pytest.raises(ConfigError, match="no training participant has a value of age"):
         tasks.own_targets(["age"], data)
+
+
+def test_a_task_that_cannot_be_scored_is_left_out_of_the_mean():
+    data = OwnCohort()
+    targets, rows = tasks.own_targets(["a", "age"], data), np.array([0, 2, 4])  # no case of a
+    predicted = np.random.default_rng(1).normal(size=(3, 2))
+    found = targets.scores(predicted, rows)
+    assert np.isnan(found["a"]) and targets.score(predicted, rows) == found["age"]
+
+
+def test_a_class_that_all_training_participants_share_is_refused():
+    data = OwnCohort()
+    data.own.values.loc[:5, "a"] = 0.0
+    with pytest.raises(ConfigError, match="value of a have the same"):
+        tasks.own_targets(["a"], data)

@@ -1,6 +1,7 @@
 """Check a cohort and its runs for eight kinds of data leakage: ``eccl leakage``."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.leaks import Leak, epoch_not_best_on_validation, predictions_outside_test, scaler_fitted_beyond_train
+from eccl_lib.data.splits import splits_of
 from eccl_lib.io import paths
 from eccl_lib.io.files import read_json
 from eccl_lib.tasks import TASKS, build_targets
@@ -28,7 +30,10 @@ def check_runs(config: Config, data: Cohort) -> list[Leak]:
     for manifest in sorted(paths.scale_root(config.scale, config.cohort).glob("*/*/*/seed*/manifest.json")):
         run, metrics = manifest.parent, read_json(manifest.parent / "metrics.json")
         name = "/".join(run.parts[-4:])
-        of_run = _check_run(run, metrics, data.table)
+        store = read_json(run / "config.json")["store"] if (run / "config.json").is_file() else {}
+        own = replace(config, store=replace(config.store, test_fold=store.get("test_fold", 0)))
+        table = data.table.assign(split=splits_of(data.table, own).to_numpy())  # each fold has runs of its own
+        of_run = _check_run(run, metrics, table)
         leaks += [Leak(leak.kind, leak.level, f"{leak.message} ({name})") for leak in of_run]
     return leaks
 

@@ -33,7 +33,9 @@ _BIRTHS = (
 )
 _HOMES = re.compile(r"(?:/home|/Users|[A-Za-z]:\\{1,2}Users)[/\\]{1,2}(?!<|\$|\{)[\w.-]+|(?<![\w.])/root/[\w.-]+")
 _DATA = {".dcm", ".nii", ".parquet", ".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pt", ".safetensors", ".zip", ".xml"}
-# Weights of the segmentation network, trained on synthetic images: the only binary file allowed, with this digest.
+# Predictions for the test participants of the study, which are synthetic.
+STUDY = re.compile(r"figures/study/(measured|predictions/\w+-\w+)\.npz")
+# Weights of the segmentation network, trained on synthetic images: allowed with its digest.
 WEIGHTS = "eccl_lib/data/segmentation/unet/weights.safetensors"
 _TAG = re.compile(r"<(?!!--)[^>]*>")  # SVG tags; SVG comments repeat the visible text
 _EMBEDDED = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]*")
@@ -71,7 +73,7 @@ def check_file(path: Path, name: str) -> list[Finding]:
     """Findings in the name and content of a file; of a notebook also in outputs. name: the name to report."""
     place = masked(name)
     findings = [Finding(place, "a participant's id in the file name")] if _ID.search(name) else []
-    if name == WEIGHTS and _has_recorded_digest(path):
+    if (name == WEIGHTS and _has_recorded_digest(path)) or _is_of_the_study(path, name):
         return findings
     if path.suffix.lower() in _DATA or name.lower().endswith((".nii.gz", ".csv.gz")):
         return [*findings, Finding(place, f"a data file ({path.suffix}); data files must not be committed")]
@@ -92,6 +94,12 @@ def _has_recorded_digest(path: Path) -> bool:
     """Whether the file has the SHA-256 digest in the .json file beside it."""
     facts = path.with_suffix(".json")
     return facts.is_file() and json.loads(facts.read_text(encoding="utf-8")).get("sha256") == sha256(path)
+
+
+def _is_of_the_study(path: Path, name: str) -> bool:
+    """Whether the file has predictions for the synthetic cohort, with its digest in ``tools.study_results``' list."""
+    sums = path.parents[len(Path(name).parts) - 3] / "sums.json" if STUDY.fullmatch(name) else None
+    return sums is not None and sums.is_file() and sha256(path) in json.loads(sums.read_text()).values()
 
 
 def _png_texts(content: bytes) -> Iterator[bytes]:

@@ -29,7 +29,13 @@ from eccl_lib.tasks import own_targets
     metavar="ENCODER...",
     help="random, mae, mae+RUN, RUN, ADAPTER=PATH, each as NAME=... if named",
 )
-@click.option("--folds", cls=Several, type=click.IntRange(1), metavar="FOLD...", help="test folds; by default the last")
+@click.option(
+    "--folds",
+    cls=Several,
+    type=click.IntRange(1),
+    metavar="FOLD...",
+    help="test folds; default: the cohort's own split",
+)
 @click.option(
     "--shares", cls=Several, type=float, metavar="SHARE...", help="shares of the training patients with labels"
 )

@@ -136,9 +136,9 @@ def participants_in_two_splits(eids: pd.Series, split: pd.Series) -> list[Leak]:
     return [Leak("3.2", "error", f"{count} participants have rows in two splits")] if count else []
 
 
-def wrong_split(eids: pd.Series, split: pd.Series, salt: str, parts: Sequence[int] = splits.PARTS) -> list[Leak]:
-    """3.2: participants whose split differs from the split by id and salt, which all stages use."""
-    count = sum(splits.split_of(eid, salt, parts) != part for eid, part in zip(eids, split, strict=True))
+def wrong_split(table: pd.DataFrame, config: Config) -> list[Leak]:
+    """3.2: participants whose split differs from that of their id or fold, which all stages use."""
+    count = int((splits.splits_of(table, config).to_numpy() != table["split"].to_numpy()).sum())
     message = f"{count} participants are not in the split that their id determines"
     return [Leak("3.2", "error", message)] if count else []
 
@@ -172,6 +172,6 @@ def check(config: Config, data: Cohort) -> list[Leak]:
         + single_fact_predictors(table, labels)
         + temporal_leakage(config.store.labels, *(dated or unknown))
         + participants_in_two_splits(patients, table["split"])
-        + wrong_split(patients, table["split"], config.store.split_salt, parts)
-        + unbalanced_strata(table, labels, parts)
+        + wrong_split(table, config)
+        + ([] if splits.has_folds(table, config) else unbalanced_strata(table, labels, parts))
     )

@@ -28,6 +28,11 @@ class OwnTask:
     columns: tuple[str, ...]
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the model's outputs, unique over tasks: a column, with the name of a multi-label task before it."""
+        return self.columns if len(self.columns) == 1 else tuple(f"{self.name}_{column}" for column in self.columns)
+
+    @property
     def is_binary(self) -> bool:
         """Whether its columns are 0 or 1."""
         return self.kind != "continuous"

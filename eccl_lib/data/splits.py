@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import DISEASES, Config
 
+FOLDS = 10  # of a cohort without published folds; ours
 SPLITS = ("train", "val", "test")
 PARTS = (3, 1, 1)  # of train, validation and test: 60/20/20, Sec. 3.1
 UNLIKELY = 0.01  # family-wise error rate of the balance check over all strata; ours
@@ -29,6 +31,31 @@ def split_of(eid: str, salt: str, parts: Sequence[int] = PARTS) -> str:
     block, place = divmod(int(eid) - 1, len(entries))
     keys = [hashlib.sha256(f"{salt}:{block}:{k}".encode()).digest() for k in range(len(entries))]
     return entries[sorted(range(len(entries)), key=keys.__getitem__).index(place)]
+
+
+def splits_of(table: pd.DataFrame, config: Config) -> pd.Series:
+    """Split of each row: by its fold if the cohort has published ones or the config names a fold, else by a hash.
+
+    The test set is fold ``store.test_fold`` (with published folds, by default the last one), the validation set the
+    fold before it, and the training set all others. Folds and hash depend on the patient's id if the table has one,
+    else on the eid. Raises ConfigError if there is no such fold.
+    """
+    ids = table["patient" if "patient" in table else "eid"]
+    if not has_folds(table, config):
+        parts = parts_of(config)
+        return pd.Series([split_of(number, config.store.split_salt, parts) for number in ids], dtype="str")
+    fold = table["fold"].to_numpy() if "fold" in table else np.array([int(number) % FOLDS + 1 for number in ids])
+    last = int(fold.max(initial=1)) if "fold" in table else FOLDS
+    test = config.store.test_fold or last
+    if test > last:
+        raise ConfigError(f"store.test_fold is {test}; the folds of this cohort are 1 to {last}")
+    val = test - 1 if test > 1 else last
+    return pd.Series(np.select([fold == test, fold == val], ["test", "val"], "train"), dtype="str")
+
+
+def has_folds(table: pd.DataFrame, config: Config) -> bool:
+    """Whether the split is by folds."""
+    return "fold" in table or config.store.test_fold > 0
 
 
 def balance(table: pd.DataFrame, labels: np.ndarray, parts: Sequence[int] = PARTS) -> pd.DataFrame:

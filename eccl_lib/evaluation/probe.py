@@ -110,14 +110,17 @@ def fold_config(config: Config, fold: int) -> Config:
     return with_changes(config, {"store.test_fold": fold})
 
 
-def run_spec(config: Config, encoder: Encoder, share: float = 1.0, updates: int = 300) -> RunSpec:
-    """The fine-tuning of an encoder. Raises ConfigError for a public model, or if updates do not fill epochs."""
+def run_spec(config: Config, encoder: Encoder, share: float = 1.0, updates: int = 0) -> RunSpec:
+    """The fine-tuning of an encoder; with 0 updates, on the schedule of the config.
+
+    Raises ConfigError for a public model, or if the updates do not fill the epochs.
+    """
     if encoder.public:
         raise ConfigError(f"{encoder.name} is a public model; it is compared by its linear probe only")
     if updates % config.probe.epochs:
         raise ConfigError(f"{updates} updates are no multiple of probe.epochs ({config.probe.epochs})")
-    schedule = {"probe.label_share": share, "probe.steps_per_epoch": updates // config.probe.epochs}
-    return spec(with_changes(config, {**encoder.changes, **schedule}), "probe")
+    schedule = {"probe.steps_per_epoch": updates // config.probe.epochs} if updates else {}
+    return spec(with_changes(config, {**encoder.changes, "probe.label_share": share, **schedule}), "probe")
 
 
 def specs(config: Config, encoders: Iterable[Encoder], settings: Iterable[Setting]) -> list[RunSpec]:
@@ -142,7 +145,7 @@ def predict(config: Config, data: Cohort, encoder: Encoder | None, setting: Sett
     measured = targets.values[test].astype(np.float64)
     if setting.evaluation == "fine-tuned":
         run = run_spec(config, encoder, setting.share, setting.updates).run(data)
-        scores = run.predictions[[f"score_{name}" for name in targets.task.names]].to_numpy(np.float64)
+        scores = run.predictions.filter(regex="^score_").to_numpy(np.float64)  # in the order of the outputs
         return Fold(patients, measured, scores)
     if encoder is None:
         features = ecg_measurements.measure(data.ecg_view(config.view), config.view.ecg_rate)
@@ -151,9 +154,23 @@ def predict(config: Config, data: Cohort, encoder: Encoder | None, setting: Sett
     else:
         features = initial_features(run_spec(config, encoder), data)
     train = run_spec(with_changes(config, {"probe.encoder": "random"}), Encoder("random"), setting.share).job(data)
-    standard = np.nan_to_num(targets.standardize().numpy().astype(np.float64))  # a missing label counts as the mean
-    predicted = ridge(features, standard, train.rows("train"), data.index("val"))[test]
+    standard = targets.standardize().numpy().astype(np.float64)
+    predicted = ridge_on_known(features, standard, train.rows("train"), data.index("val"))[test]
     return Fold(patients, measured, targets.to_units(predicted))
+
+
+def ridge_on_known(features: np.ndarray, targets: np.ndarray, train: np.ndarray, val: np.ndarray) -> np.ndarray:
+    """``ridge`` where targets may be missing: each column is fitted on the rows that have it. targets: (N, K), NaN.
+
+    Returns (N, K).
+    """
+    predicted, known = np.empty_like(targets), ~np.isnan(targets)
+    complete = known[np.concatenate([train, val])].all(axis=0)
+    groups = [np.flatnonzero(complete), *np.flatnonzero(~complete)[:, None]]
+    for columns in (group for group in groups if len(group)):
+        rows = [part[known[part][:, columns].all(axis=1)] for part in (train, val)]
+        predicted[:, columns] = ridge(features, np.nan_to_num(targets[:, columns]), *rows)
+    return predicted
 
 
 def initial_features(own: RunSpec, data: Cohort) -> np.ndarray:
@@ -185,15 +202,14 @@ def public_features(encoder: Encoder, data: Cohort) -> np.ndarray:
 
 
 def columns_of(tasks: Sequence[OwnTask], name: str) -> tuple[bool, list[int]]:
-    """Whether an outcome is binary, and its columns. name: of a task, or of one column of a multi-label task."""
-    first = 0
-    for task in tasks:
-        places = list(range(first, first + len(task.columns)))
+    """Whether an outcome is binary, and its columns. name: of a task, else of one column of a multi-label task."""
+    starts = np.cumsum([0, *(len(task.columns) for task in tasks)])
+    for task, first in zip(tasks, starts, strict=False):
         if name == task.name:
-            return task.is_binary, places
+            return task.is_binary, list(range(first, first + len(task.columns)))
+    for task, first in zip(tasks, starts, strict=False):
         if name in task.columns:
-            return task.is_binary, [places[task.columns.index(name)]]
-        first += len(task.columns)
+            return task.is_binary, [int(first) + task.columns.index(name)]
     raise ConfigError(f"no task and no column is named {name}")
 
 

@@ -69,7 +69,7 @@ def encoders(config: Config, log: Log) -> list[Encoder]:
 
 
 def trial() -> pd.DataFrame:
-    """The planned comparisons of docs/real_ecg.md over all folds, from figures/real; empty before the trial was run."""
+    """The planned comparisons of docs/real_ecg.md over the finished folds, from figures/real; empty without them."""
     path = paths.REAL_FIGURES / "comparisons.csv"
     return pd.read_csv(path).round(3) if path.is_file() else pd.DataFrame()
 

@@ -346,14 +346,7 @@ STAGES = {
         Stage(
             "probe_cmr",
             needs=("clips",),
-            config_sections=lambda own: (
-                "seed",
-                "view",
-                "augment",
-                "cmr",
-                CMR_SECTIONS[own.config.cmr.architecture],
-                "probe",
-            ),
+            config_sections=_probe_cmr_sections,
             parents=lambda own: (),
             build=_probe,
         ),

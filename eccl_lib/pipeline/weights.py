@@ -57,4 +57,16 @@ def initial_weights_run(config: Config, stage: str) -> Run | None:
             f"{section}.start_from is {prefix}: {count} of {' or '.join(SOURCES[stage])} under {paths.runs_root()} end "
             "with these characters."
         )
+    _check_other_fold(matches[0], config, section)
     return matches[0]
+
+
+def _check_other_fold(run: Run, config: Config, section: str) -> None:
+    """Raise ConfigError where the run was trained on another split of the same cohort, so on test participants."""
+    own, split = run.config, ("split_salt", "test_fold")
+    used, wanted = ({name: store.get(name, 0) for name in split} for store in (own["store"], vars(config.store)))
+    if own["cohort"] == config.cohort and used != wanted:
+        raise ConfigError(
+            f"{section}.start_from: {run.name} was trained on another split of {config.cohort}, which contains test "
+            "participants of this one. Train it on this split, or use a run of another cohort."
+        )

@@ -193,3 +193,18 @@ def test_a_digest_is_no_id_and_does_not_hide_an_id_beside_it():
     assert not privacy.check_text(f"seed0-{eid}a and {eid}{'0' * 32}f", "x")
     for text in (eid, f"seed0-{eid}", f"{eid} 0a1b2c3d", f"{eid}a9", f"{eid}00"[:7]):
         assert privacy.check_text(text, "x"), text
+
+
+def test_predictions_of_the_study_are_accepted_by_their_digest_and_others_are_not(tmp_path):
+    name = "figures/study/predictions/eccl-traits.npz"
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"predictions")
+    assert [finding.what for finding in privacy.check_file(path, name)] == [
+        "a data file (.npz); data files must not be committed"
+    ]
+    (tmp_path / "figures/study/sums.json").write_text(json.dumps({"predictions/eccl-traits.npz": privacy.sha256(path)}))
+    assert privacy.check_file(path, name) == []
+    other = path.with_name("mine.npz")
+    other.write_bytes(b"others")
+    assert privacy.check_file(other, "figures/study/predictions/mine.npz")

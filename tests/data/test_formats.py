@@ -271,3 +271,22 @@ def test_a_nifti_without_frames_and_a_missing_file_raise_errors(tmp_path):
         detect.read_cine(tmp_path / "a.nii.gz")
     with pytest.raises(UnreadableError, match="no file"):
         detect.read_cine(tmp_path / "b.nii.gz")
+
+
+def test_a_heart_rate_above_the_table_is_no_sampling_rate(tmp_path):
+    rows = "\n".join("0.1,0.2" for _ in range(5000))
+    path = tmp_path / "a.csv"
+    path.write_text(f"# Heart rate: 72 bpm\n# sampling rate: 500 Hz\nI,II\n{rows}\n")
+    assert detect.read_ecg(path).rate == 500
+    path.write_text(f"# Heart rate: 72 bpm, fs=250, unit=mV\nI,II\n{rows}\n")
+    assert detect.read_ecg(path).rate == 250
+
+
+def test_a_rate_that_contradicts_the_column_of_times_is_refused(tmp_path):
+    rows = "\n".join(f"{k / 250:.3f},0.1,0.2" for k in range(5000))
+    path = tmp_path / "a.csv"
+    path.write_text(f"# rate=500\ntime,I,II\n{rows}\n")
+    with pytest.raises(UnreadableError, match="500 samples per second, the column of times something else"):
+        detect.read_ecg(path)
+    path.write_text(f"# rate=250\ntime,I,II\n{rows}\n")
+    assert detect.read_ecg(path).rate == 250

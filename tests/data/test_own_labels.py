@@ -122,3 +122,27 @@ def test_the_first_recordings_of_ptbxl_have_their_published_counts():
     assert labels.values[list(counts)].sum().astype(int).to_dict() == counts
     assert len(facts) == 1987 and facts["patient"].nunique() == 1850
     assert set(facts["fold"]) == set(range(1, 11))
+
+
+def labelled(folder, *names):
+    paths = [folder / "records" / "0" / f"{name}.hea" for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return paths
+
+
+PLACED = ROWS.replace("a/", "records/0/").replace("b/", "records/0/")
+
+
+def test_labels_come_in_the_order_of_the_recordings(tmp_path):
+    written(tmp_path, PLACED)
+    labels, facts = ptbxl.labels_of(labelled(tmp_path, "2_lr", "1_lr"))
+    assert labels.values["MI"].tolist() == [1, 0] and facts["fold"].tolist() == [10, 3]
+    assert ptbxl.labels_of(labelled(tmp_path, "8_lr", "9_lr")) == (None, None)
+
+
+def test_recordings_outside_of_ptbxls_tables_are_named_and_not_mixed_in(tmp_path):
+    written(tmp_path, PLACED)
+    with pytest.raises(UnreadableError, match=r"1 of 2 recordings are not in ptbxl_database.csv, such as 9_lr.hea"):
+        ptbxl.labels_of(labelled(tmp_path, "1_lr", "9_lr"))

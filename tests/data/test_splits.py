@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from eccl_lib.data import splits
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.load import load, with_changes
+from eccl_lib.data import leaks, splits
 
 
 def test_the_split_of_consecutive_ids_is_exactly_three_to_one_to_one():
@@ -91,3 +93,18 @@ def test_a_block_has_exactly_the_parts_asked_for():
     assert [whole.count(name) for name in splits.SPLITS] == [600, 200, 500]
     usual = [splits.split_of(str(eid), "eccl") for eid in range(1, 500)]
     assert usual == [splits.split_of(str(eid), "eccl", (3, 1, 1)) for eid in range(1, 500)]
+
+
+def test_a_fold_that_does_not_exist_is_refused_and_the_folds_are_no_leak():
+    table = pd.DataFrame({"eid": [str(k) for k in range(1, 401)], "fold": np.arange(400) % 5 + 1})
+    config = load("demo", cohort="ecg-mine")
+    table["split"] = splits.splits_of(table, config)
+    assert set(table.loc[table["fold"] == 5, "split"]) == {"test"}
+    assert set(table.loc[table["fold"] == 4, "split"]) == {"val"}
+    assert leaks.wrong_split(table, config) == []
+    third = with_changes(config, {"store.test_fold": 3})
+    assert [leak.message for leak in leaks.wrong_split(table, third)] == [
+        "320 participants are not in the split that their id determines"
+    ]
+    with pytest.raises(ConfigError, match=r"test_fold is 6; the folds of this cohort are 1 to 5"):
+        splits.splits_of(table, with_changes(config, {"store.test_fold": 6}))

@@ -312,3 +312,10 @@ def test_each_code_has_the_date_at_the_same_position(tmp_path, codes, dates, pre
 def test_main_diagnoses_alone_give_labels(tmp_path):
     table = table_of([{"p41202": '["I10","I501"]', "p41262_a1": "2010-01-01"}], tmp_path)
     assert diagnoses.labels(table, "prevalent").tolist() == [[False, False, False, True]]
+
+
+def test_the_first_date_of_a_json_list_belongs_to_the_first_code(tmp_path):
+    table = table_of([{"p41270": '["I210","I500"]', "p41280": '["2010-01-01","2017-01-01"]'}], tmp_path)
+    dates = diagnoses.first_dates(table).iloc[0]
+    assert (dates["I21"], dates["I50"]) == ("2010-01-01", "2017-01-01")
+    assert diagnoses.labels(table, "prevalent")[0].tolist() == [True, False, False, False]

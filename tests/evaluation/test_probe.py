@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eccl_lib import tasks
 from eccl_lib.commands.probe import list_settings
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import load, with_changes
@@ -183,3 +184,31 @@ def test_the_command_prints_a_table_and_names_an_unknown_task(config, capsys):
     assert "measurements" in printed and "fine-tuned" in printed and "probe.csv" in printed
     assert eccl("probe", *words, "--tasks", "HF", "--set", *settings) == 2
     assert "its tasks are fast, both, age" in capsys.readouterr().err
+
+
+def test_a_missing_label_is_left_out_of_the_ridge():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(400, 5))
+    targets = np.column_stack([features[:, 0], features[:, 1]]) + 0.1 * generator.normal(size=(400, 2))
+    train, val, test = np.split(np.arange(400), [250, 320])
+    hidden = targets.copy()
+    hidden[train[features[train, 1] > 0.3], 1] = np.nan  # missing in dependence on the value itself
+    found = probe.ridge_on_known(features, hidden, train, val)
+    rows = train[~np.isnan(hidden[train, 1])]
+    np.testing.assert_allclose(found[:, [1]], probe.ridge(features, targets[:, [1]], rows, val))
+    np.testing.assert_allclose(found[:, [0]], probe.ridge(features, targets[:, [0]], train, val))
+    assert np.corrcoef(found[test, 1], targets[test, 1])[0, 1] > 0.95
+
+
+def test_a_run_of_another_fold_of_the_same_cohort_is_no_start(config):
+    first = stages.train(config, "pretrain_ecg", quiet)
+    other = probe.fold_config(config, 3)
+    with pytest.raises(ConfigError, match="trained on another split of ecg-tiny, which contains test participants"):
+        probe.run_spec(other, probe.parse(first.fingerprint[:8])).job(load_ecg(other))
+
+
+def test_tasks_that_share_a_column_have_outputs_of_their_own(config):
+    data = load_ecg(config)
+    assert tasks.own_targets(["both", "fast"], data).task.names == ("both_fast", "both_big", "fast")
+    listed = [OwnTask("superclass", "multilabel", ("NORM", "MI")), OwnTask("MI", "binary", ("other",))]
+    assert probe.columns_of(listed, "MI") == (True, [2]) and probe.columns_of(listed, "NORM") == (True, [0])

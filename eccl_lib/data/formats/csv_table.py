@@ -21,12 +21,14 @@ from eccl_lib.data.records import EcgRecord
 FORM = f"The accepted form is {CSV}."
 FEWEST_NAMES = 2  # lead names that the first row of an ECG table must contain; ours
 MOST_ROWS = 2_000_000
+SAME_RATE = 0.02  # largest relative difference between a stated rate and a column of times; ours
 SEPARATORS = (",", ";", "\t", "|")
 BLANKS = (None,)  # if there is no other separator
 _WORDS = ("na", "n/a", "nan", "null", "none", "nil", "missing", "#n/a")
 NOT_A_VALUE = ["", "-", "--", ".", "?", "NaN"]
 NOT_A_VALUE += [form(word) for word in _WORDS for form in (str.lower, str.upper, str.title)]
 _SETTING = re.compile(r"(\w+)\s*[=:]\s*([^\s,;]+)")
+_BEFORE_A_SETTING = ("", "sampling", "sample", "hz")  # words between two settings; "heart rate: 72" is no setting
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*")
 
@@ -92,6 +94,17 @@ def decoded(data: bytes) -> str:
         return data.decode("cp1252", errors="replace")
 
 
+def _settings(line: str) -> dict[str, str]:
+    """Settings of a comment, such as "# rate=500 unit=mV" or "# sampling rate: 500"."""
+    found, end = {}, 0
+    for match in _SETTING.finditer(line):
+        before = re.split(r"[,;]", line[end : match.start()])[-1].strip(" #\t_-").lower()
+        if before in _BEFORE_A_SETTING:
+            found[match[1].lower()] = match[2]
+        end = match.end()
+    return found
+
+
 def head_of(lines: Sequence[str]) -> Head:
     """Names, separator and settings of a table. lines: without empty ones."""
     settings: dict[str, str] = {}
@@ -99,7 +112,7 @@ def head_of(lines: Sequence[str]) -> Head:
     while rows < len(lines):
         line = lines[rows].strip(" \r\n")
         if line.startswith("#"):
-            settings |= {key.lower(): value for key, value in _SETTING.findall(line)}
+            settings |= _settings(line)
         elif match := _SEPARATOR_LINE.fullmatch(line):
             separators = (match[1],)
         else:
@@ -128,7 +141,7 @@ def _cells(line: str, separator: str | None) -> list[str]:
 
 
 def _is_units(cells: Sequence[str]) -> bool:
-    """True for a row of units: no cell is a number, and at least two are voltages."""
+    """True for a row of units, in which at least two cells are units of voltage."""
     return sum(bool(cell) and millivolts(cell) is not None for cell in cells) >= FEWEST_NAMES
 
 
@@ -214,15 +227,25 @@ def _last_named(head: Head) -> int:
 
 def _rate(head: Head, frame: pd.DataFrame, clocks: Sequence[int], units: Sequence[str]) -> tuple[float, list[str]]:
     """Samples per second from a line '# rate=500' or from the time column, and notes. Raises UnreadableError."""
-    text = next((head.settings[key] for key in ("rate", "fs", "hz") if key in head.settings), None)
+    text = next((head.settings[key] for key in ("rate", "fs", "hz", "frequency") if key in head.settings), None)
     if text is not None:
         try:
-            return float(re.sub(r"(?i)hz$", "", text)), []
+            stated = float(re.sub(r"(?i)hz$", "", text))
         except ValueError:
             raise UnreadableError(f"the sampling rate {text[:20]!r} is not a number", FORM) from None
+        if clocks and abs(_rate_of_clock(head, frame, clocks, units)[0] / stated - 1) > SAME_RATE:
+            reason = f"the line above the table says {stated:g} samples per second, the column of times something else"
+            raise UnreadableError(reason, "Remove the one that is wrong.")
+        return stated, []
     if not clocks:
         counted = next((name for name in head.names if time_column.is_sample_number(name)), "")
         more = f"; the column {counted!r} only counts samples" if counted else ""
         raise UnreadableError(f"the file contains no sampling rate{more}", FORM)
+    return _rate_of_clock(head, frame, clocks, units)
+
+
+def _rate_of_clock(
+    head: Head, frame: pd.DataFrame, clocks: Sequence[int], units: Sequence[str]
+) -> tuple[float, list[str]]:
     k = clocks[0]
     return time_column.rate(frame[k], head.names[k], units[k] if k < len(units) else "")

@@ -10,7 +10,7 @@ from eccl_lib.data.formats.leads import GAP, LONGEST_SECONDS, at_one_rate, by_le
 from eccl_lib.data.records import EcgRecord
 
 MARK = b"0       "  # the version of EDF
-HEADER_BYTES, CONTINUOUS = 256, (b"EDF+C", b"")
+HEADER_BYTES = 256
 _RESERVED = slice(192, 236)  # of the header: EDF+C, EDF+D, or blank for EDF
 
 

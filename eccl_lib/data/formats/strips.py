@@ -73,7 +73,8 @@ def _leads_with(strip: Strip, strips: Sequence[Strip]) -> int:
 
 def _has_time_of(strip: Strip, other: Strip) -> bool:
     """True if another strip starts with this one and lasts at least as long."""
-    starts_together = abs((strip.start or 0.0) - (other.start or 0.0)) <= SAME_START
+    known = strip.start is not None and other.start is not None  # an unstated start is reported in a note
+    starts_together = not known or abs(strip.start - other.start) <= SAME_START
     return starts_together and other.seconds >= SAME_LENGTH * strip.seconds
 
 

@@ -41,8 +41,8 @@ def read(path: Path, names: Collection[str], own: Collection[str] = ()) -> pd.Da
     """The table, indexed by the names of the recordings that have a row.
 
     names: of all recordings. An id is a name or the last part of exactly one name. own: columns of the user's own
-    tasks, which are kept as text. Raises UnreadableError if the file
-    is not a table, lacks columns, has ids that match no or several recordings, or has several rows per recording.
+    tasks, which are kept as text. Raises UnreadableError if the file is not a table, lacks columns, has ids that match
+    no or several recordings, or has several rows per recording.
     """
     read_bytes(path, LARGEST_TABLE)
     try:
@@ -61,6 +61,12 @@ def read(path: Path, names: Collection[str], own: Collection[str] = ()) -> pd.Da
     if "id" not in table.columns:
         columns = ", ".join(table.columns[:8])[:120]
         raise UnreadableError(f"{path.name} has no column id; its columns are {columns}", COLUMNS)
+    if absent := sorted(set(own) - set(table.columns)):
+        columns = ", ".join(table.columns[:12])[:160]
+        raise UnreadableError(
+            f"{path.name} has no column {', '.join(absent)}; its columns are {columns}",
+            "Correct the name in --tasks or in the table; capitals count.",
+        )
     known = {"id", "sex", "age", "patient", *DISEASES, *_FIELDS, *own}
     if not (known - {"id"}) & set(table.columns):
         raise UnreadableError(f"{path.name} has no column with a disease, trait, sex, age or patient", COLUMNS)

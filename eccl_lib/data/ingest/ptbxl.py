@@ -52,6 +52,8 @@ def read(folder: Path) -> tuple[pd.DataFrame, OwnLabels] | None:
     ):
         if missing := sorted(needed - set(frame.columns)):
             raise UnreadableError(f"{name} has no column {', '.join(missing)}", CURE)
+    if not set(FILE_NAMES) & set(table.columns):
+        raise UnreadableError(f"{DATABASE} has no column {' or '.join(FILE_NAMES)}", CURE)
     classes = classes.set_index(classes.columns[0])
     codes = [_codes(text) for text in table["scp_codes"]]
     groups = {kind: classes[f"diagnostic_{kind}"].replace("", np.nan).dropna() for kind in ("class", "subclass")}
@@ -77,25 +79,35 @@ def read(folder: Path) -> tuple[pd.DataFrame, OwnLabels] | None:
 
 
 def labels_of(paths: Sequence[Path]) -> tuple[OwnLabels, pd.DataFrame] | tuple[None, None]:
-    """Labels and facts of recordings of PTB-XL, in their order; None for both if not all are in its tables.
+    """Labels and facts of recordings of PTB-XL, in their order; None for both if none is in its tables.
 
-    paths: of the header files, which lie two folders below those tables.
+    paths: of the header files, which lie two folders below those tables. Raises UnreadableError if only some of the
+    recordings are in the tables.
     """
     by_root: dict[Path, list[int]] = {}
     for k, path in enumerate(paths):
         by_root.setdefault(path.parents[ABOVE] if len(path.parents) > ABOVE else path.parent, []).append(k)
-    facts, labels, order = [], [], []
+    facts, labels, order, tasks_found = [], [], [], {}
     for root, places in by_root.items():
-        tables = read(root)
         names = [paths[k].relative_to(root).with_suffix("").as_posix() for k in places]
-        if tables is None or not set(names) <= set(tables[0].index):
-            return None, None
-        facts.append(tables[0].loc[names])
-        labels.append(tables[1].values.loc[names])
-        order += places
+        tables = read(root)
+        if tables is not None:
+            inside = [(k, name) for k, name in zip(places, names, strict=True) if name in tables[0].index]
+            order += [k for k, _ in inside]
+            facts.append(tables[0].loc[[name for _, name in inside]])
+            labels.append(tables[1].values.loc[[name for _, name in inside]])
+            tasks_found = tasks_found or tables[1].tasks
+    if not order:
+        return None, None
+    if len(order) < len(paths):
+        outside = next(paths[k].name for k in range(len(paths)) if k not in set(order))
+        raise UnreadableError(
+            f"{len(paths) - len(order)} of {len(paths)} recordings are not in {DATABASE}, such as {outside}",
+            "Give only the folder of PTB-XL, or your own table with --labels.",
+        )
     rows = np.argsort(order)
     values, published = (pd.concat(parts).iloc[rows].reset_index(drop=True) for parts in (labels, facts))
-    return OwnLabels(tables[1].tasks, values), published
+    return OwnLabels(tasks_found, values), published
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from eccl_lib.data.own_labels import OwnLabels, parse
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store import fill
 from eccl_lib.data.ukb import tables, trait_checks, withdrawals
-from eccl_lib.data.ukb.columns import IMAGING_VISIT
+from eccl_lib.data.ukb.columns import CODE_DATES, IMAGING_VISIT
 from eccl_lib.io.files import read_json, write_frame, write_json
 
 MAX_AGE = 120  # years; ours
@@ -136,6 +136,11 @@ def _own_diseases(rows: pd.DataFrame, source: Source) -> OwnLabels | None:
     """The user's further ICD-10 codes as binary tasks, diagnosed at any time; None if there are none."""
     if not source.diseases:
         return None
+    if not any(field in CODE_DATES for field, *_ in rows.columns):
+        raise UnreadableError(
+            f"--diseases {' '.join(source.diseases)} needs the hospital diagnoses, which the tables do not have",
+            "Export field 41270 with its dates, field 41280.",
+        )
     values = tables.labels(rows, "ever", source.until, source.diseases).astype(float)
     tasks = parse([f"{code}:binary" for code in source.diseases])
     return OwnLabels(tasks, pd.DataFrame(values, index=rows.index, columns=list(source.diseases)))

@@ -20,7 +20,7 @@ from eccl_lib.config.schema import DISEASES, Config, arrays_of
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnLabels, tasks_from_json
 from eccl_lib.data.sharded_array import Rows
-from eccl_lib.data.splits import split_of
+from eccl_lib.data.splits import splits_of
 from eccl_lib.data.store import fill, plan, schemas
 from eccl_lib.data.store.layout import Layout
 from eccl_lib.data.store.plan import Inputs, Inventory
@@ -93,7 +93,7 @@ def publish(folder: Path, inventory: Inventory, records: dict[int, dict], config
     kept = sorted((r["eid"], slot) for slot, r in done.items() if "quarantine" not in r)
     rows = np.array([eid_row[eid] for eid, _ in kept], dtype=int)
     table = inventory.demographics.iloc[rows].reset_index(names="eid")
-    table.insert(1, "split", _splits(table, config))
+    table.insert(1, "split", splits_of(table, config))
     columns = schemas.FACTS if "ecg" in arrays_of(config.cohort) else ("notes",)
     measured = pd.DataFrame([fill.table_facts(done[slot]) for _, slot in kept], columns=None if kept else columns)
     names = _checksum_columns(config.cohort)
@@ -108,25 +108,6 @@ def publish(folder: Path, inventory: Inventory, records: dict[int, dict], config
         arrays["own"] = inventory.own.rows(rows).values.to_numpy(np.float32)
         facts["tasks"] = inventory.own.tasks_as_json()
     write(folder, pd.concat([table, measured, keys], axis=1), quarantine, arrays, facts, config.cohort)
-
-
-FOLDS = 10  # of a cohort without published folds; ours
-
-
-def _splits(table: pd.DataFrame, config: Config) -> pd.Series:
-    """Split of each row: by its fold if the cohort has published ones or the config names a fold, else by a hash.
-
-    The test set is fold ``store.test_fold`` (by default the last one), the validation set the fold before it, and the
-    training set all others. Folds and hash depend on the patient's id if the table has one, else on the eid.
-    """
-    ids = table["patient" if "patient" in table else "eid"]
-    if "fold" not in table and not config.store.test_fold:
-        return pd.Series([split_of(number, config.store.split_salt) for number in ids], dtype="str")
-    fold = table["fold"].to_numpy() if "fold" in table else np.array([int(number) % FOLDS + 1 for number in ids])
-    last = int(fold.max()) if "fold" in table else FOLDS
-    test = config.store.test_fold or last
-    val = test - 1 if test > 1 else last
-    return pd.Series(np.select([fold == test, fold == val], ["test", "val"], "train"), dtype="str")
 
 
 def _checksum_columns(cohort: str) -> list[str]:
@@ -175,7 +156,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     table = table[kept].reset_index(drop=True)
     names = _checksum_columns(config.cohort)
     slots, row_checksums = table.pop("slot").to_numpy(), pd.concat([table.pop(name) for name in names], axis=1)
-    table["split"] = _splits(table, config)
+    table["split"] = splits_of(table, config)
     traits, labels = array(content, "traits")[kept], _labels(content, config)[kept]
     own = _own_labels(manifest, content, kept)
     layout = layout_of(folder, config.cohort)

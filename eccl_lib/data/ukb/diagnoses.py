@@ -79,10 +79,10 @@ def _hospital(table: pd.DataFrame, diseases: Sequence[str]):
                 if (disease := code[:3].upper()) not in diseases:
                     continue
                 own, first = ((CODE_DATES[key[0]], key[1], array) for array in (key[2] + k, 0))
-                date = table.at[eid, own] if own in existing else None
-                if not isinstance(date, str) and first in existing and isinstance(table.at[eid, first], str):
-                    dates = parse_list(table.at[eid, first])  # one cell contains all dates
-                    date = dates[k] if len(dates) > max(k, 1) else None
+                date, listed = (table.at[eid, place] if place in existing else None for place in (own, first))
+                dates = parse_list(listed) if isinstance(listed, str) else []
+                if len(dates) > 1 or (dates and listed.lstrip().startswith("[")):  # one cell contains all dates
+                    date = dates[k] if k < len(dates) else None
                 date = event_date(date) if isinstance(date, str) else UNKNOWN
                 if date is not None:
                     yield eid, disease, date
