@@ -163,7 +163,7 @@ def test_a_public_model_is_never_fine_tuned(batches, file, cohort, config):
 
 
 def test_public_models_alone_need_no_training(batches, file, cohort, config, monkeypatch):
-    monkeypatch.setattr(probe_command.open_cohort, "load", lambda *arguments, **options: cohort)
+    monkeypatch.setattr(probe, "open_ecgs", lambda config: cohort)
     encoders = [probe.parse(f"amplitudes={file}")]
     table = probe_command.run(config, (9, 10), encoders, probe_command.list_settings(encoders, (1.0,), (60,))[1:])
     scores = table.set_index(["encoder", "outcome"])["score"]
