@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -61,24 +62,21 @@ def experiments() -> str:
 
 
 def _means(name: str) -> str:
-    frame = _read(f"{name}_means.csv")
-    places = list(dict.fromkeys(zip(frame["task"], frame["x"], strict=True)))
-    x = EXPERIMENTS[name].x
-    rows = [["score", *(f"{TASK_NAMES[task]}{f', {place:,} {x}' if x else ''}" for task, place in places)]]
-    for series, group in frame.groupby("series", sort=False):
-        found = {(row.task, row.x): f"{row.mean:.3f} ({row.low:.3f} to {row.high:.3f})" for row in group.itertuples()}
-        rows.append([series, *(found.get(place, "") for place in places)])
-    return markdown_table(rows)
+    return _by_place(name, "means", ["series"], lambda row: f"{row.mean:.3f} ({row.low:.3f} to {row.high:.3f})")
 
 
 def _differences(name: str) -> str:
-    frame = _read(f"{name}_differences.csv")
+    return _by_place(name, "differences", ["series", "other"], difference)
+
+
+def _by_place(name: str, kind: str, labels: list[str], text: Callable[[Any], str]) -> str:
+    """Table of an experiment with one line per series or pair, and one column per task and x. text: of one cell."""
+    frame, x = _read(f"{name}_{kind}.csv"), EXPERIMENTS[name].x
     places = list(dict.fromkeys(zip(frame["task"], frame["x"], strict=True)))
-    x = EXPERIMENTS[name].x
-    rows = [["difference", *(f"{TASK_NAMES[task]}{f', {place:,} {x}' if x else ''}" for task, place in places)]]
-    for (series, other), group in frame.groupby(["series", "other"], sort=False):
-        found = {(row.task, row.x): difference(row) for row in group.itertuples()}
-        rows.append([f"{series} minus {other}", *(found.get(place, "") for place in places)])
+    rows = [[kind, *(f"{TASK_NAMES[task]}{f', {place:,} {x}' if x else ''}" for task, place in places)]]
+    for label, group in frame.groupby(labels, sort=False):
+        found = {(row.task, row.x): text(row) for row in group.itertuples()}
+        rows.append([" minus ".join(label), *(found.get(place, "") for place in places)])
     return markdown_table(rows)
 
 
