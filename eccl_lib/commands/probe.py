@@ -69,7 +69,7 @@ def command(
         if encoder.public:
             print_line(encoder.describe())
             print_line(f"{encoder.name}: fine-tuning is left out; a public model is compared by its linear probe only.")
-    settings = list_settings(chosen, shares or (1.0,), updates or (300,))
+    settings = probe.list_settings(chosen, shares or (1.0,), updates or (300,))
     try:
         found = run(config, folds or (0,), chosen, settings)
     except grid.GridError as error:
@@ -89,21 +89,6 @@ def check_names(encoders: list[probe.Encoder]) -> None:
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         raise ConfigError(f"two encoders are named {double[0]}; give each its own name, as NAME=...")
-
-
-def list_settings(
-    encoders: list[probe.Encoder], shares: tuple[float, ...], updates: tuple[int, ...]
-) -> list[probe.Setting]:
-    """The linear probe of each encoder and of the measurements, then the fine-tunings, for every share of labels.
-
-    A public model has no fine-tunings.
-    """
-    found = [probe.Setting(probe.MEASUREMENTS, "linear probe", share) for share in shares]
-    for encoder in encoders:
-        found += [probe.Setting(encoder.name, "linear probe", share) for share in shares]
-        counts = () if encoder.public else updates
-        found += [probe.Setting(encoder.name, "fine-tuned", share, count) for share in shares for count in counts]
-    return found
 
 
 def run(

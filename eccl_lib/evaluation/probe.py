@@ -96,6 +96,19 @@ class Setting:
     updates: int = 0
 
 
+def list_settings(encoders: list[Encoder], shares: tuple[float, ...], updates: tuple[int, ...]) -> list[Setting]:
+    """The linear probe of each encoder and of the measurements, then the fine-tunings, for every share of labels.
+
+    A public model has no fine-tunings.
+    """
+    found = [Setting(MEASUREMENTS, "linear probe", share) for share in shares]
+    for encoder in encoders:
+        found += [Setting(encoder.name, "linear probe", share) for share in shares]
+        counts = () if encoder.public else updates
+        found += [Setting(encoder.name, "fine-tuned", share, count) for share in shares for count in counts]
+    return found
+
+
 @dataclass(frozen=True)
 class Fold:
     """Predictions for the test recordings of one fold. measured, predicted: (n, columns); patients: (n,)."""

@@ -13,7 +13,7 @@ from eccl_lib.data.ingest import unpaired
 from eccl_lib.data.ingest.build import build
 from eccl_lib.data.ingest.ptbxl import SUPERCLASSES
 from eccl_lib.data.store import sharded
-from eccl_lib.evaluation.probe import MEASUREMENTS, Encoder, Setting
+from eccl_lib.evaluation.probe import Encoder
 from eccl_lib.io import paths
 from eccl_lib.io.progress import Log
 from eccl_lib.io.workers import Workers
@@ -72,11 +72,3 @@ def trial() -> pd.DataFrame:
     """The planned comparisons of docs/real_ecg.md over the finished folds, from figures/real; empty without them."""
     path = paths.REAL_FIGURES / "comparisons.csv"
     return pd.read_csv(path).round(3) if path.is_file() else pd.DataFrame()
-
-
-def settings(chosen: list[Encoder], updates: int) -> list[Setting]:
-    """The linear probe and one fine-tuning of each encoder, with all labels, and the ridge on measurements."""
-    found = [Setting(MEASUREMENTS, "linear probe")]
-    for encoder in chosen:
-        found += [Setting(encoder.name, "linear probe"), Setting(encoder.name, "fine-tuned", 1.0, updates)]
-    return found

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from eccl_lib import tasks
-from eccl_lib.commands.probe import list_settings
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import load, with_changes
 from eccl_lib.config.schema import LEADS
@@ -172,7 +171,7 @@ def test_the_table_and_a_difference_use_the_same_draws():
 
 
 def test_every_encoder_is_probed_and_fine_tuned_at_every_share():
-    found = list_settings([RANDOM, MAE], (1.0, 0.25), (100, 300))
+    found = probe.list_settings([RANDOM, MAE], (1.0, 0.25), (100, 300))
     assert len(found) == len(set(found)) == 2 + 2 * (2 + 4)
 
 

@@ -155,7 +155,7 @@ def test_features_are_those_of_the_model(batches, file, cohort, config):
 
 def test_a_public_model_is_never_fine_tuned(batches, file, cohort, config):
     encoders = [probe.parse(f"amplitudes={file}"), probe.parse("random")]
-    settings = probe_command.list_settings(encoders, (0.5, 1.0), (60,))
+    settings = probe.list_settings(encoders, (0.5, 1.0), (60,))
     assert [s.evaluation for s in settings if s.encoder == "amplitudes"] == ["linear probe"] * 2
     assert [own.variant for own in probe.specs(config, encoders, settings)] == ["random"] * 2
     with pytest.raises(ConfigError, match="amplitudes is a public model; it is compared by its linear probe only"):
@@ -165,7 +165,7 @@ def test_a_public_model_is_never_fine_tuned(batches, file, cohort, config):
 def test_public_models_alone_need_no_training(batches, file, cohort, config, monkeypatch):
     monkeypatch.setattr(probe, "open_ecgs", lambda config: cohort)
     encoders = [probe.parse(f"amplitudes={file}")]
-    table = probe_command.run(config, (9, 10), encoders, probe_command.list_settings(encoders, (1.0,), (60,))[1:])
+    table = probe_command.run(config, (9, 10), encoders, probe.list_settings(encoders, (1.0,), (60,))[1:])
     scores = table.set_index(["encoder", "outcome"])["score"]
     assert scores["amplitudes", "big"] > 0.95 and scores["amplitudes", "size"] > 0.9
     assert sum(shape[0] for shape, _ in batches) == N  # both folds

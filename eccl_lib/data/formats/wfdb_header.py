@@ -107,7 +107,7 @@ def segment_names(path: Path) -> list[str]:
 
 
 def in_folder(header: Path, name: str | None) -> Path | None:
-    """A header's file, None if it is not a file in the header's own folder. A header can name any file."""
+    """Path of a file that a header names; None unless it is a file in the header's own folder."""
     is_plain = name and name != "~" and not re.search(r"[/\\\0]", name) and Path(name).name == name
     return path if is_plain and (path := header.with_name(name)).is_file() else None
 
