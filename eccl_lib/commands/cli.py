@@ -28,6 +28,7 @@ COMMANDS = {
     "probe": ("probe", "Compare ECG encoders on your own labels."),
     "plan": ("plan", "Estimate time and memory before training."),
     "withdraw": ("withdraw", "Remove withdrawn participants from all stores and results."),
+    "verify": ("verify", "Compare every file of runs and stores with its checksum."),
     "privacy": ("privacy", "Check the repository for participants' data."),
     "leakage": ("leakage", "Check a cohort and its runs for eight kinds of leakage."),
 }

@@ -15,7 +15,8 @@ from eccl_lib.data import cmr, ecg
 from eccl_lib.data.own_labels import OwnLabels
 from eccl_lib.data.sharded_array import Rows
 from eccl_lib.data.splits import SPLITS
-from eccl_lib.io.files import read_json, write_atomically, write_json
+from eccl_lib.io import checksums
+from eccl_lib.io.files import read_json, sha256, write_atomically, write_sealed
 from eccl_lib.io.progress import Log
 
 
@@ -69,10 +70,14 @@ class Cohort:
         return self._view(name, self.clips, shape, lambda row: cmr.to_view(row, view))
 
     def _view(self, name: str, source: np.ndarray | Rows, shape: tuple[int, ...], downsample: Callable) -> np.ndarray:
-        """Downsampled copy of all rows of ``source``, cached per fingerprint of the cohort."""
+        """Downsampled copy of all rows of ``source``, cached per fingerprint of the cohort.
+
+        Its checksum is verified when its size or time of modification has changed. Raises DamagedError.
+        """
         path, key_path = self.folder / "views" / f"{name}.npy", self.folder / "views" / f"{name}.json"
         key = {"fingerprint": self.fingerprint, "shape": list(shape)}
-        if not (key_path.is_file() and read_json(key_path) == key and path.is_file()):
+        known = read_json(key_path) if key_path.is_file() else {}
+        if not (path.is_file() and known.get("sha256") and {name: known.get(name) for name in key} == key):
             path.parent.mkdir(exist_ok=True)
             self.progress(f"computing the view {name} of {len(self):,} participants; later runs reuse it")
 
@@ -84,5 +89,10 @@ class Cohort:
 
             key_path.unlink(missing_ok=True)
             write_atomically(path, write)
-            write_json(key_path, key)
+            write_sealed(key_path, key | {"sha256": sha256(path)})
+            checksums.note(path.parent, [path])
+        elif checksums.changed(path.parent, [path]):
+            if sha256(path) != known["sha256"]:
+                raise checksums.damaged(path, "Remove it and run the same command again.")
+            checksums.note(path.parent, [path])
         return np.load(path, mmap_mode="r")

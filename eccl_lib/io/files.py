@@ -1,6 +1,7 @@
 """Atomic writes (a temporary file, fsync, rename), SHA-256 checksums and locks."""
 
 import contextlib
+import difflib
 import fcntl
 import hashlib
 import json
@@ -11,6 +12,18 @@ from typing import Any
 
 from eccl_lib.config.errors import DamagedError
 
+SEAL = "sha256_of_this_file"  # key of the checksum inside a sealed JSON file
+REPEAT = "Remove its folder and run the same command again."
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+MODE = 0o666 & ~_umask()  # of new files; some libraries write files that only their owner can read
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Write a temporary file with ``write``, then rename it to ``path``: readers see either the old or the new file.
@@ -20,6 +33,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(beside)
+        beside.chmod(MODE)
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
@@ -42,6 +56,15 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """``write_json`` with a checksum of the content inside the file, which ``read_json`` verifies."""
+    write_json(path, content | {SEAL: _seal_of(content)})
+
+
+def _seal_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def write_array(path: Path, array: Any) -> None:
     """Write a numpy array as .npy, atomically and without pickle."""
     import numpy as np
@@ -59,13 +82,21 @@ def write_frame(path: Path, frame: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file. Raises DamagedError if it is not JSON."""
+    """Content of a JSON file, without its seal. Raises DamagedError if it is not JSON or differs from its seal."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedError(
-            f"{path} is not readable JSON ({error}). Remove its folder and run the same command again."
-        ) from error
+        raise DamagedError(f"{path} is not readable JSON. {REPEAT}") from error
+    if isinstance(content, dict) and (key := _seal_key(content)):
+        seal = content.pop(key)
+        if key != SEAL or seal != _seal_of(content):
+            raise DamagedError(f"{path} has changed since it was written. {REPEAT}")
+    return content
+
+
+def _seal_key(content: dict[str, Any]) -> str | None:
+    """The key of the seal, also where a letter of it has changed; None in files without a seal."""
+    return next((key for key in content if difflib.SequenceMatcher(None, key, SEAL).ratio() > 0.9), None)
 
 
 def sha256(path: Path) -> str:
@@ -77,11 +108,9 @@ def sha256(path: Path) -> str:
 def verify(path: Path, expected: str) -> None:
     """Raise DamagedError unless the file exists and has the expected checksum."""
     if not path.is_file():
-        raise DamagedError(f"{path} is missing. Remove its folder and run the same command again.")
+        raise DamagedError(f"{path} is missing. {REPEAT}")
     if sha256(path) != expected:
-        raise DamagedError(
-            f"{path} has changed since it was written. Remove its folder and run the same command again."
-        )
+        raise DamagedError(f"{path} has changed since it was written. {REPEAT}")
 
 
 @contextlib.contextmanager

@@ -19,7 +19,16 @@ from eccl_lib.config.errors import DamagedError
 from eccl_lib.config.load import essentials
 from eccl_lib.config.schema import Config
 from eccl_lib.io import machine, paths
-from eccl_lib.io.files import exclusive_lock, read_json, sha256, verify, write_array, write_atomically, write_json
+from eccl_lib.io.files import (
+    exclusive_lock,
+    read_json,
+    sha256,
+    verify,
+    write_array,
+    write_atomically,
+    write_json,
+    write_sealed,
+)
 from eccl_lib.models.build import device
 from eccl_lib.training import distributed
 
@@ -125,7 +134,7 @@ class Run:
                 spent = {"cpu_seconds": time.process_time() - began, "seconds": time.perf_counter() - clock}
                 distributed.on_main_process(lambda: write_array(path, array))
                 content = {"sha256": sha256(path)} | {name: round(value, 3) for name, value in spent.items()}
-                distributed.on_main_process(lambda: write_json(digest, content))
+                distributed.on_main_process(lambda: write_sealed(digest, content))
         verify(path, read_json(digest)["sha256"])
         return np.load(path, allow_pickle=False)
 
@@ -141,7 +150,7 @@ class Run:
         """Write all files, then the manifest, which marks the run as finished; then remove the checkpoint."""
         write_json(self.folder / "config.json", essentials(config) | {"runtime": None})
         write_json(self.folder / "metrics.json", metrics)
-        write_json(self.folder / "timing.json", timing)
+        write_sealed(self.folder / "timing.json", timing)
         write_atomically(self.folder / "history.csv", lambda path: history.to_csv(path, index=False))
         write_atomically(self.folder / "predictions.parquet", lambda path: predictions.to_parquet(path, index=False))
         save_tensors(self.folder / "model.safetensors", model.state_dict())
@@ -151,7 +160,7 @@ class Run:
             "files": {name: sha256(self.folder / name) for name in FILES},
             "made_with": made_with(config),
         }
-        write_json(self.folder / MANIFEST, manifest)
+        write_sealed(self.folder / MANIFEST, manifest)
         for state in self.folder.glob("state-*.safetensors"):
             state.unlink()
 

@@ -15,7 +15,7 @@ from eccl_lib.config.schema import ARRAYS
 from eccl_lib.data.store import plan, sharded
 from eccl_lib.data.store.layout import Layout
 from eccl_lib.io import paths
-from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_frame, write_json, write_text
+from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_frame, write_json, write_sealed, write_text
 from eccl_lib.io.progress import Log
 
 PURGED = "purged.json"
@@ -109,7 +109,7 @@ def _update_checksum(path: Path) -> None:
     manifest = path.parent / "manifest.json"
     if manifest.is_file() and path.name in (content := read_json(manifest)).get("files", {}):
         content["files"][path.name] = sha256(path)
-        write_json(manifest, content)
+        write_sealed(manifest, content)
 
 
 def _remove(*candidates: Path) -> int:

@@ -26,7 +26,7 @@ from eccl_lib.data.store.layout import Layout
 from eccl_lib.data.store.plan import Inputs, Inventory
 from eccl_lib.data.ukb import withdrawals
 from eccl_lib.io import checksums, paths
-from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_array, write_frame, write_json
+from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_array, write_frame, write_sealed
 from eccl_lib.io.progress import Log
 from eccl_lib.io.workers import Workers
 
@@ -134,7 +134,7 @@ def write(
     files = {name: sha256(target / name) for name in sorted(names)}
     layout = layout_of(folder, cohort)
     checksums.note(folder, [path for name in layout.names for path in layout.files(name) if path.is_file()])
-    write_json(folder / "manifest.json", {"format": FORMAT, "files": files, **facts})
+    write_sealed(folder / "manifest.json", {"format": FORMAT, "files": files, **facts})
 
 
 def load(config: Config, progress: Log = print, incomplete: bool = False) -> Cohort:

@@ -17,7 +17,7 @@ from eccl_lib.data.synthetic import ukb_tree
 from eccl_lib.data.ukb import tables
 from eccl_lib.data.ukb.columns import IMAGING_VISIT
 from eccl_lib.io import checksums
-from eccl_lib.io.files import sha256, write_array, write_frame, write_json
+from eccl_lib.io.files import sha256, write_array, write_frame, write_sealed
 from eccl_lib.io.progress import Counter, Log
 from eccl_lib.io.workers import Workers, run_all
 
@@ -50,7 +50,7 @@ def build(config: Config, folder: Path, progress: Log = print) -> None:
     write_frame(target / "quarantine.parquet", fill.quarantine_frame(excluded))
     files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in sorted(target.iterdir())}
     checksums.note(folder, target.iterdir())
-    write_json(folder / "manifest.json", {"format": FORMAT, "files": files})
+    write_sealed(folder / "manifest.json", {"format": FORMAT, "files": files})
     shutil.rmtree(folder / "build", ignore_errors=True)
     progress(f"built the cohort: {len(kept)} participants, {len(excluded)} in quarantine")
 
