@@ -30,6 +30,7 @@ from eccl_lib.training.runs import with_prefix
 from eccl_lib.training.state import MetricAccumulator, State, read_checkpoint, write_checkpoint
 
 DEFAULTS = RuntimeConfig()
+FLOP_ROWS = 4  # rows on each rank with which the FLOPs of a sample are counted; more than one for batch norms
 
 
 def fit(
@@ -166,11 +167,18 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
 
     def timing(self) -> dict[str, float]:
-        """Time and throughput of the training. Counts FLOPs in one more backward pass, which changes the model."""
-        model, rows = self.job.model, self.job.batches(0)[0]
+        """Time and throughput of the training. Counts FLOPs in one more backward pass, which changes the model.
+
+        The pass has a few rows only, so that it fits where recomputation was needed; a failure does not end the run.
+        """
+        model, rows = self.job.model, self.job.batches(0)[0][: FLOP_ROWS * distributed.world_size()]
         model.train()
         performance.undo_compile_and_recompute(model)
-        flops = performance.flops(lambda: self.backward(rows)) * distributed.world_size() / len(rows)
+        try:
+            flops = performance.flops(lambda: self.backward(rows)) * distributed.world_size() / len(rows)
+        except RuntimeError as error:  # out of memory, for example
+            self.log(f"the cost of a sample could not be measured ({type(error).__name__})")
+            flops = float("nan")
         self.optimizer.zero_grad(set_to_none=True)
         total = {"seconds": round(self.state.seconds, 3), "cpu_seconds": round(self.state.cpu_seconds, 3)}
         throughput = performance.report(self.state.throughput, flops, self.device, self.runtime)

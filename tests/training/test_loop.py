@@ -17,10 +17,12 @@ from eccl_lib.config.errors import ConfigError, DamagedError
 from eccl_lib.config.schema import RuntimeConfig, TrainingConfig
 from eccl_lib.config.seeds import seed_of
 from eccl_lib.io.files import read_json, sha256
-from eccl_lib.training import distributed
-from eccl_lib.training.loop import fit
+from eccl_lib.pipeline import stages
+from eccl_lib.training import distributed, performance
+from eccl_lib.training.loop import Loop, fit
 from eccl_lib.training.optim import build_optimizer, even_batches, learning_rate
 from eccl_lib.training.state import DivergedError
+from tests.conftest import tiny_config
 from tests.pipeline.tiny_jobs import FunctionJob, FunctionStep
 
 TOY = """
@@ -238,3 +240,25 @@ def test_batches_are_even_and_hold_each_row_once():
     batches = even_batches(np.arange(361), 60)
     assert sorted(np.concatenate(batches)) == list(range(361))
     assert max(map(len, batches)) - min(map(len, batches)) <= 1 and max(map(len, batches)) <= 60
+
+
+def test_a_training_is_finished_although_its_cost_cannot_be_measured(tiny_runs, monkeypatch):
+    def out_of_memory(function):
+        raise torch.OutOfMemoryError("no memory for a whole backward pass")
+
+    monkeypatch.setattr(performance, "flops", out_of_memory)
+    lines = []
+    run = stages.train(tiny_config(**{"align.epochs": 1, "align.warmup_epochs": 0}), "scratch", lines.append)
+    assert run.done and any("the cost of a sample could not be measured (OutOfMemoryError)" in line for line in lines)
+
+
+def test_the_cost_is_counted_on_a_few_rows(tiny_runs, monkeypatch):
+    seen, backward = [], Loop.backward
+
+    def spied(loop, rows):
+        seen.append(len(rows))
+        return backward(loop, rows)
+
+    monkeypatch.setattr(Loop, "backward", spied)
+    stages.train(tiny_config(**{"align.epochs": 1, "align.warmup_epochs": 0}), "scratch", lambda line: None)
+    assert seen[-1] == 4 < max(seen)
