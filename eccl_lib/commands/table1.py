@@ -37,7 +37,9 @@ def build(
 @click.option("--rows", cls=Several, type=click.Choice(list(METHODS)), metavar="ROW...", help="by default all nine")
 @click.option("--tasks", cls=Several, type=click.Choice(TASKS), metavar="TASK...", help="by default all five")
 @click.option("--backend", type=click.Choice(BACKENDS), default="loky", help="loky: this machine; dask: a cluster")
-@click.option("--jobs", type=int, help="processes of loky; 1: this process  [default: runtime.workers]")
+@click.option(
+    "--jobs", type=int, help="processes of loky; 1: this process  [default: one per GPU, else runtime.workers]"
+)
 @click.option("--scheduler", default="", metavar="ADDRESS", help="Dask scheduler, such as tcp://10.0.0.5:8786")
 @click.option("--resource", cls=Several, metavar="NAME=AMOUNT...", help="resources of each Dask task, such as GPU=1")
 @click.option("--plan", is_flag=True, help="estimate the time and stop")
@@ -65,8 +67,11 @@ def command(
     eccl table1 --rows ssl eccl --tasks traits --plan
     """
     config, numbers = config_of(seed=seed, **options), range(seed, seed + seeds)
-    jobs = config.runtime.workers if jobs is None else jobs
-    workers = Workers(backend, jobs, scheduler, dict(map(_resource, resource)))
+    workers = grid.local_workers(config, jobs)
+    if backend == "dask":
+        workers = Workers(backend, workers.jobs, scheduler, dict(map(_resource, resource)))
+    elif scheduler or resource:
+        raise ConfigError("--scheduler and --resource are options of --backend dask")
     rows, tasks = rows or tuple(METHODS), tasks or tuple(TASKS)
     try:
         if plan:

@@ -245,7 +245,7 @@ class RuntimeConfig:
     threads: int = 1  # threads of torch per process; another number changes the last bits of results
     ranks: int = 1  # processes that train one model together, each on its own GPU if available; docs/cluster.md
     rank_timeout_seconds: float = 600.0  # a rank stops if another one does not answer for so long within a step
-    workers: int = 2  # parallel processes for many runs or many participants
+    workers: int = 2  # parallel processes for many participants, and for many runs on a CPU; on GPUs one for each
     plan: bool = True  # log the cost of a training, from trial steps, before it starts
     checkpoint_seconds: float = 120.0  # between checkpoints within an epoch; each epoch ends with one
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of training steps; auto: bf16 on a GPU, fp32 on a CPU

@@ -18,6 +18,7 @@ from eccl_lib.grid.log_follower import LogFollower, append
 from eccl_lib.io import paths
 from eccl_lib.io.progress import Log, format_seconds, silent
 from eccl_lib.io.workers import Pool, Setting, Workers, entered, pool
+from eccl_lib.models.build import visible_gpus
 from eccl_lib.pipeline.stages import RunSpec, spec, waves
 
 Waves = list[list[RunSpec]]
@@ -61,12 +62,12 @@ def run_jobs(
     """Run all unfinished runs. log: receives the forecast, then a line per run with the time left. epochs: receives
     the log of each training.
 
-    workers: by default ``config.runtime.workers`` processes of this machine. If runs fail, all runs that do not depend
+    workers: by default those of ``local_workers``. If runs fail, all runs that do not depend
     on them are still finished; then GridError is raised.
     """
     if not any(waves):
         return
-    workers = workers or Workers(jobs=config.runtime.workers)
+    workers = workers or local_workers(config)
     data = open_cohort.load(config, log, needs=_needs(waves))
     todo = to_do(waves, data)
     if not any(todo):
@@ -80,6 +81,12 @@ def run_jobs(
     grid.close()
 
 
+def local_workers(config: Config, jobs: int | None = None) -> Workers:
+    """Processes of this machine: ``jobs``, by default one per visible GPU, or ``runtime.workers`` on a CPU."""
+    gpus = visible_gpus(config)
+    return Workers(jobs=jobs if jobs is not None else len(gpus) or config.runtime.workers, gpus=gpus)
+
+
 def train_all(specs: Sequence[RunSpec], config: Config, log: Log = print) -> None:
     """Train the unfinished ones of these runs and their prerequisites on this machine. Raises GridError."""
     run_jobs(waves(specs), config, log, epochs=log)
@@ -87,7 +94,7 @@ def train_all(specs: Sequence[RunSpec], config: Config, log: Log = print) -> Non
 
 def predict(waves: Waves, config: Config, log: Log = print, workers: Workers | None = None) -> Forecast:
     """Log what ``run_jobs`` would run and for how long, without running it."""
-    workers = workers or Workers(jobs=config.runtime.workers)
+    workers = workers or local_workers(config)
     data = open_cohort.load(config, log, needs=_needs(waves))
     with pool(workers, _shared(config), log) as crew:
         return _forecast(waves, data, crew, log)

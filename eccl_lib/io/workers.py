@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
 import platform
@@ -30,13 +31,15 @@ class Workers:
     """The workers that run the calls.
 
     jobs: number of processes on this machine; 1 is this process itself. scheduler: address of a Dask scheduler; all its
-    workers are used. resources: what each call takes of a Dask worker, such as {"GPU": 1}.
+    workers are used. resources: what each call takes of a Dask worker, such as {"GPU": 1}. gpus: values of
+    CUDA_VISIBLE_DEVICES; each local process keeps one for itself while there are enough.
     """
 
     backend: str = "loky"
     jobs: int = 2
     scheduler: str = ""
     resources: dict[str, float] = field(default_factory=dict)
+    gpus: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -48,10 +51,15 @@ class Workers:
 
 
 class Pool:
-    """Runs calls in parallel. size: number of workers; lost: error after a worker's death; local: on this machine."""
+    """Runs calls in parallel. size: number of workers; lost: error after a worker's death; local: on this machine.
 
-    def __init__(self, size: int, backend: Callable[[], Any], lost: type[Exception], local: bool) -> None:
-        self.size, self.lost, self.local, self._backend = size, lost, local, backend
+    gpus: of this machine, shared out among local workers.
+    """
+
+    def __init__(
+        self, size: int, backend: Callable[[], Any], lost: type[Exception], local: bool, gpus: tuple[str, ...] = ()
+    ) -> None:
+        self.size, self.lost, self.local, self.gpus, self._backend = size, lost, local, gpus, backend
 
     def __call__(self, calls: Iterable[Call], pre_dispatch: str = "all") -> Iterator[Any]:
         """Results in the order in which the calls finish. The calls start in order."""
@@ -71,7 +79,7 @@ def pool(workers: Workers, shared: Path, log: Callable[[str], None] = print) -> 
             # loky replaces a worker that grew by 300 MB, for example by importing torch; no call is lost.
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
             warnings.filterwarnings("ignore", message=".*tasks (which were still|have been successfully)")
-            yield Pool(workers.jobs, lambda: "loky", BrokenExecutor, local=True)
+            yield Pool(workers.jobs, lambda: "loky", BrokenExecutor, local=True, gpus=workers.gpus)
         return
     try:
         from distributed import Client
@@ -131,11 +139,12 @@ class Setting:
 
     runs: str  # ECCL_RUNS; the default depends on where the package lies, so it is always set
     parent: int | None
+    gpus: tuple[str, ...] = ()
 
     @classmethod
     def here(cls, pool: Pool) -> Setting:
         """The settings of this process."""
-        return cls(str(paths.runs_root()), os.getpid() if pool.local else None)
+        return cls(str(paths.runs_root()), os.getpid() if pool.local else None, pool.gpus)
 
 
 _one_call = threading.Lock()  # torch has one random state per process, not per thread
@@ -150,7 +159,34 @@ def entered(setting: Setting) -> Iterator[None]:
             if setting.parent is not None:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the sender, which ends its workers
                 _end_with(setting.parent)
+            if setting.gpus:
+                _take_gpu(setting.gpus, Path(setting.runs))
         yield
+
+
+_claims: list[Any] = []  # the locked file of this process's GPU; the lock ends with the process
+
+
+@functools.cache
+def _take_gpu(gpus: tuple[str, ...], runs: Path) -> str:
+    """Restrict this process to one GPU, before CUDA is initialised: a free one, else one that others use as well.
+
+    gpus: values of CUDA_VISIBLE_DEVICES. runs: folder of the lock files.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    for gpu in gpus:
+        file = (runs / f".gpu-{gpu}.lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            continue
+        _claims.append(file)
+        break
+    else:
+        gpu = gpus[os.getpid() % len(gpus)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    return gpu
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Models with initial weights that depend only on the seed, and the device of a run."""
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -66,6 +67,14 @@ def new_pair(config: Config) -> CrossModalAutoencoder:
     """The cross-modal autoencoder of the row CMAE."""
     pair = build_seeded(config, lambda: CrossModalAutoencoder(config.cmae, config.view))
     return pair.to(memory_format=torch.channels_last)
+
+
+def visible_gpus(config: Config) -> tuple[str, ...]:
+    """The GPUs that a run on this machine may use, as values of CUDA_VISIBLE_DEVICES; none for a run on the CPU."""
+    if device(config).type != "cuda":
+        return ()
+    named = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    return tuple(named or map(str, range(torch.cuda.device_count())))
 
 
 def device(config: Config) -> torch.device:
