@@ -67,11 +67,8 @@ def command(
     eccl table1 --rows ssl eccl --tasks traits --plan
     """
     config, numbers = config_of(seed=seed, **options), range(seed, seed + seeds)
-    workers = grid.local_workers(config, jobs)
-    if backend == "dask":
-        workers = Workers(backend, workers.jobs, scheduler, dict(map(_resource, resource)))
-    elif scheduler or resource:
-        raise ConfigError("--scheduler and --resource are options of --backend dask")
+    local = grid.local_workers(config, jobs)
+    workers = Workers(backend, local.jobs, scheduler, dict(map(_resource, resource)), local.gpus)
     rows, tasks = rows or tuple(METHODS), tasks or tuple(TASKS)
     try:
         if plan:
