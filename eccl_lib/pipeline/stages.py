@@ -178,13 +178,14 @@ def spec(config: Config, name: str) -> RunSpec:
     if name in ("pretrain_ecg", "pretrain_pair", "autoencode_ecg", "autoencode_cmr"):
         stage, _, modality = name.partition("_") if name.startswith("autoencode") else (name, "", "")
         variant = {"pretrain_ecg": "vit", "pretrain_pair": "cmae"}.get(name, modality)
-        return RunSpec(stage, variant, with_cmr(replace(config, disease=scale.disease), "swin"))
+        own = replace(config, disease=scale.disease, align=scale.align, probe=scale.probe)
+        return RunSpec(stage, variant, with_cmr(own, "swin"))
     if name in ("probe", "probe_cmr"):
         if name == "probe_cmr" and config.probe.encoder == "mae":
             raise ConfigError("probe.encoder is mae, an encoder of ECGs; for cines choose random or run")
         return RunSpec(name, config.probe.encoder, replace(config, disease=scale.disease))
     if name in ("pretrain_cmr", "cmr_features"):
-        return RunSpec(name, config.cmr.architecture, replace(config, ecg=scale.ecg, mae=scale.mae))
+        return RunSpec(name, config.cmr.architecture, replace(config, ecg=scale.ecg, mae=scale.mae, probe=scale.probe))
     if name not in METHODS:
         raise ConfigError(f"{name!r} is no stage and no row of Table 1; choose one of {', '.join(NAMES)}")
     if name == "cmr_sup":

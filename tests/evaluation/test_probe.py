@@ -211,3 +211,8 @@ def test_tasks_that_share_a_column_have_outputs_of_their_own(config):
     assert tasks.own_targets(["both", "fast"], data).task.names == ("both_fast", "both_big", "fast")
     listed = [OwnTask("superclass", "multilabel", ("NORM", "MI")), OwnTask("MI", "binary", ("other",))]
     assert probe.columns_of(listed, "MI") == (True, [2]) and probe.columns_of(listed, "NORM") == (True, [0])
+
+
+def test_fine_tunings_of_one_encoder_share_its_autoencoder(config):
+    parents = {probe.run_spec(config, MAE, share, updates).parents() for share in (0.5, 1.0) for updates in (20, 60)}
+    assert len(parents) == 1
