@@ -47,7 +47,7 @@ def arrange(point):
     elif point == POINTS[1]:
         replace_counted(state, "write_json", at=5)
     else:
-        replace_counted(runs, "write_json", at=3)
+        replace_counted(runs, "write_json", at=2)
 
 
 def replace_counted(module, name, at):
