@@ -16,7 +16,7 @@ from eccl_lib.data.own_labels import OwnLabels
 from eccl_lib.data.sharded_array import Rows
 from eccl_lib.data.splits import SPLITS
 from eccl_lib.io import checksums
-from eccl_lib.io.files import read_json, sha256, write_atomically, write_sealed
+from eccl_lib.io.files import read_json, remove_leftovers, sha256, write_rows, write_sealed
 from eccl_lib.io.progress import Log
 
 
@@ -80,15 +80,9 @@ class Cohort:
         if not (path.is_file() and known.get("sha256") and {name: known.get(name) for name in key} == key):
             path.parent.mkdir(exist_ok=True)
             self.progress(f"computing the view {name} of {len(self):,} participants; later runs reuse it")
-
-            def write(beside: Path) -> None:
-                out = np.lib.format.open_memmap(beside, mode="w+", dtype=source.dtype, shape=shape)
-                for k, row in enumerate(source):
-                    out[k] = downsample(row)
-                out.flush()
-
+            remove_leftovers(path.parent)
             key_path.unlink(missing_ok=True)
-            write_atomically(path, write)
+            write_rows(path, map(downsample, source), shape, source.dtype)
             write_sealed(key_path, key | {"sha256": sha256(path)})
             checksums.note(path.parent, [path])
         elif checksums.changed(path.parent, [path]):

@@ -196,8 +196,8 @@ def _start(lines: Path) -> None:
 
 def reason(error: Exception) -> str:
     """An error in one line, with its type where the message is not one of ours."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    known = isinstance(error, ConfigError | MissingError | DamagedError | GridError)
+    first = (paths.explain(error).strip().splitlines() or [""])[0]
+    known = isinstance(error, ConfigError | MissingError | DamagedError | GridError | OSError)
     return first if known else f"{type(error).__name__}: {first}"
 
 

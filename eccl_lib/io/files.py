@@ -4,12 +4,17 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable, Iterator
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from eccl_lib.config.errors import DamagedError
+from eccl_lib.io.disk import writing
 
 SEAL = "sha256_of_this_file"  # key of the checksum inside a sealed JSON file
 REPEAT = "Remove its folder and run the same command again."
@@ -21,28 +26,80 @@ def _umask() -> int:
     return mask
 
 
+COMPLETE = "Everything written before is complete; the same command resumes."
+FORGOTTEN = 86_400.0  # seconds after which another machine's temporary file counts as left behind; ours
 MODE = 0o666 & ~_umask()  # of new files; some libraries write files that only their owner can read
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Write a temporary file with ``write``, then rename it to ``path``: readers see either the old or the new file.
 
-    Raises OSError if the disk is full or read-only; ``path`` is then unchanged.
+    Raises WriteError if the disk is full or read-only; ``path`` is then unchanged.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    beside = path.with_name(partial_name(path.name))
     try:
-        write(beside)
-        beside.chmod(MODE)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with writing(path, COMPLETE):
+            write(beside)
+            beside.chmod(MODE)
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+            beside.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk
+            beside.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def partial_name(name: str) -> str:
+    """Name of a temporary file or folder, which ``remove_leftovers`` recognises after a kill."""
+    return f".{name}.{_machine()}.{os.getpid()}.partial"
+
+
+def _machine() -> str:
+    return platform.node().replace(".", "-") or "unknown"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in a folder and the folders below."""
+    for path in folder.rglob(".*.partial"):
+        _remove_if_left_behind(path)
+
+
+def _remove_if_left_behind(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if _left_behind(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder that is removed at the end; one that a killed process has left in ``parent`` is removed first."""
+    folder = parent / partial_name(name)
+    for path in parent.glob(f".{name}.*.partial"):
+        _remove_if_left_behind(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _left_behind(path: Path) -> bool:
+    """Whether the process that wrote a temporary file has ended; on another machine, whether the file is old."""
+    machine, pid = path.name.split(".")[-3:-1] if path.name.count(".") > 3 else ("", "")
+    if machine != _machine() or not pid.isdigit():
+        return time.time() - path.stat().st_mtime > FORGOTTEN
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # a process of another user
+        return False
+    return False
 
 
 def write_text(path: Path, text: str) -> None:
@@ -68,11 +125,34 @@ def write_array(path: Path, array: Any) -> None:
     """Write a numpy array as .npy, atomically and without pickle."""
     import numpy as np
 
+    array = np.asarray(array, order="C")
+    write_rows(path, [array], array.shape, array.dtype)
+
+
+def write_rows(path: Path, rows: Iterable[Any], shape: tuple[int, ...], dtype: Any) -> None:
+    """Write arrays one after the other as one .npy of ``shape``, atomically; missing rows are zeros.
+
+    These are ordinary writes: on a full disk they raise WriteError, where a memory map would kill the process.
+    """
+    import numpy as np
+
     def write(beside: Path) -> None:
         with beside.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
+            size = write_header(file, shape, dtype)
+            for row in rows:
+                file.write(row.astype(dtype, order="C", copy=False).reshape(-1).view(np.uint8))
+            file.truncate(size)
 
     write_atomically(path, write)
+
+
+def write_header(file: Any, shape: tuple[int, ...], dtype: Any) -> int:
+    """Write the header of a .npy file. Returns the size of the whole file in bytes."""
+    import numpy as np
+
+    described = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, described)
+    return file.tell() + np.dtype(dtype).itemsize * math.prod(shape)
 
 
 def write_frame(path: Path, frame: Any) -> None:
@@ -117,7 +197,7 @@ def verify(path: Path, expected: str) -> None:
 
 @contextlib.contextmanager
 def exclusive_lock(folder: Path, log: Callable[[str], None] = print) -> Iterator[None]:
-    """Lock a folder against other processes; the lock ends with the process."""
+    """Lock a folder against other processes and remove what killed ones left in it; the lock ends with the process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
@@ -125,4 +205,5 @@ def exclusive_lock(folder: Path, log: Callable[[str], None] = print) -> Iterator
         except BlockingIOError:
             log(f"waiting for another process that uses {folder.name}")
             fcntl.flock(file, fcntl.LOCK_EX)
+        remove_leftovers(folder)
         yield

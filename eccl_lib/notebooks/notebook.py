@@ -12,6 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from eccl_lib.config import load as config_module
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import Config
 from eccl_lib.io import paths
+from eccl_lib.io.files import remove_leftovers, write_atomically
 
 INJECTED = "# Parameters"  # first line of the cell that papermill injects
 PROGRESS_FILE = "ECCL_PROGRESS"  # environment variable: progress lines are appended to this file
@@ -126,13 +128,11 @@ def save_figure(figure: Any, name: str, config: Config, *, real: bool = False, s
 
 
 def write_figure(figure: Any, folder: Path, name: str) -> None:
-    """Write a figure as PNG and SVG; equal figures give equal files."""
+    """Write a figure as PNG and SVG, atomically; equal figures give equal files."""
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     for suffix in ("png", "svg"):
-        target = folder / f"{name}.{suffix}"
-        beside = target.with_name(f".{name}.part.{suffix}")
-        _write(figure, beside)
-        beside.replace(target)
+        write_atomically(folder / f"{name}.{suffix}", partial(_write, figure, suffix))
 
 
 def save_figures(figures: Mapping[str, Any], config: Config) -> None:
@@ -145,7 +145,7 @@ def save_table(frame: Any, name: str, config: Config) -> Path:
     """Write a data frame as CSV with four decimals to the run's figures folder. Returns the path."""
     path = paths.figures_dir(config.scale, config.cohort) / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(path, index=False, float_format="%.4f")
+    write_atomically(path, lambda beside: frame.to_csv(beside, index=False, float_format="%.4f"))
     return path
 
 
@@ -170,15 +170,15 @@ def show_files(run: Any) -> None:
     print(run.name, *run.manifest()["files"], sep="\n  ")
 
 
-def _write(figure: Any, target: Path) -> None:
+def _write(figure: Any, suffix: str, target: Path) -> None:
     import matplotlib as mpl
 
     from eccl_lib.figures.style import STYLE
 
     # No date and no version: the same data give the same file.
-    metadata = {"Date": None} if target.suffix == ".svg" else {"Software": None}
+    metadata = {"Date": None} if suffix == "svg" else {"Software": None}
     with mpl.rc_context(STYLE):
-        figure.savefig(target, metadata=metadata)
+        figure.savefig(target, format=suffix, metadata=metadata)
 
 
 def show_figure(figure: Any, dpi: int = 100) -> None:

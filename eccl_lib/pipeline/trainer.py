@@ -34,7 +34,6 @@ def train_if_missing(run: Run, name: str, config: Config, build: Callable[[], Tr
     with distributed.held_by_main_process(lambda: exclusive_lock(run.folder, log)):
         if not distributed.broadcast(lambda: run.done):
             log(f"{run.name}: training")
-            distributed.on_main_process(lambda: _remove_partial_files(run))
             with _gpu_memory(run):
                 job = build()
                 if config.runtime.plan and distributed.world_size() == 1:
@@ -52,12 +51,6 @@ def _gpu_memory(run: Run) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         cure = "set runtime.recompute=true or runtime.accumulate=2, or more (docs/performance.md lists what fits)"
         raise ConfigError(f"{run.name}: the GPU's memory is full; {cure}. {error}") from None
-
-
-def _remove_partial_files(run: Run) -> None:
-    """Remove files that a killed process was writing."""
-    for path in run.folder.glob(".*.partial"):
-        path.unlink()
 
 
 def _train(run: Run, config: Config, job: TrainingJob, log: Log) -> None:

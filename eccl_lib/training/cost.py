@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import math
 import resource
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import torch
 
 from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.io import paths
+from eccl_lib.io.files import temporary_folder
 from eccl_lib.io.progress import format_seconds
 from eccl_lib.training.datasets import EVALUATION_BATCH
 from eccl_lib.training.job import TrainingJob
@@ -64,9 +64,8 @@ def plan(job: TrainingJob, done: int = 0, runtime: RuntimeConfig = DEFAULTS) -> 
     copies = sum(tensor.nbytes for tensor in weights.values())
     device = next(model.parameters()).device
     gpus, root = [device] if device.type == "cuda" else [], paths.runs_root()
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root) as folder, torch.random.fork_rng(devices=gpus):
-        loop = trial_loop(job, Path(folder), runtime)
+    with temporary_folder(root, "trial") as folder, torch.random.fork_rng(devices=gpus):
+        loop = trial_loop(job, folder, runtime)
         model.train()
         batches = [job.batches(epoch) for epoch in range(done, schedule.epochs)]
         rows = batches[0][0] if batches else job.batches(0)[0]

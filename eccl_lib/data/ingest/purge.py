@@ -55,11 +55,11 @@ def _purge_store(folder: Path, withdrawn: Collection[str]) -> int:
         if layout.record(slot).is_file():
             remaining = [record for record in read_json(layout.record(slot)) if record["slot"] != slot]
             write_text(layout.record(slot), json.dumps(remaining))
-        for path in (layout.file(name, slot) for name in ARRAYS):
-            if path.is_file():
-                rows = np.load(path, mmap_mode="r+", allow_pickle=False)
-                rows[slot % layout.shard] = 0
-                rows.flush()
+        for name in ARRAYS:
+            if (path := layout.file(name, slot)).is_file():
+                rows = np.load(path, mmap_mode="r", allow_pickle=False)
+                layout.write(name, slot, np.zeros(rows.shape[1:], rows.dtype))
+        layout.flush(slot)
     if removed.any():  # last, because an interrupted purge needs the slots to resume
         write_frame(folder / plan.SLOTS, slots[~removed])
     return int(removed.sum())

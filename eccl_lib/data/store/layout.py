@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 
 from eccl_lib.config.schema import ARRAYS
-from eccl_lib.io.files import write_atomically
+from eccl_lib.io.disk import writing
+from eccl_lib.io.files import COMPLETE, write_rows
 
 BLOCK = 8  # participants per write and per record file; 20 MB at the paper's shape
 SHARD = 32  # participants per file of a sharded store, a multiple of BLOCK; 83 MB at the paper's shape
@@ -51,17 +52,18 @@ class Layout:
         return self.records / f"{first:07d}-{last:07d}.json"
 
     def write(self, name: str, slot: int, row: np.ndarray) -> None:
-        """Write a slot's row; it is safely on disk only after ``flush``."""
-        with self.file(name, slot).open("r+b") as handle:
+        """Write a slot's row; it is safely on disk only after ``flush``. Raises WriteError."""
+        path = self.file(name, slot)
+        with writing(path, COMPLETE), path.open("r+b") as handle:
             np.lib.format.read_magic(handle)
             np.lib.format.read_array_header_1_0(handle)
             handle.seek(handle.tell() + slot % self.shard * row.nbytes)
             handle.write(np.ascontiguousarray(row))
 
     def flush(self, slot: int) -> None:
-        """Flush a slot's files to disk (fsync)."""
-        for name in self.names:
-            with self.file(name, slot).open("rb") as handle:
+        """Flush a slot's existing files to disk (fsync). Raises WriteError."""
+        for path in filter(Path.is_file, (self.file(name, slot) for name in self.names)):
+            with writing(path, COMPLETE), path.open("rb") as handle:
                 os.fsync(handle.fileno())
 
     def prepare(self, name: str, slot: int, row_shape: tuple[int, ...], dtype: type) -> None:
@@ -79,7 +81,7 @@ class Layout:
         for block in range(first, min(first + self.shard, self.slots), BLOCK):
             self.record(block).unlink(missing_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda beside: np.lib.format.open_memmap(beside, "w+", dtype, shape).flush())
+        write_rows(path, [], shape, dtype)
 
 
 def keep_rows(source: Path, target: Path, kept: np.ndarray) -> None:
@@ -91,12 +93,6 @@ def keep_rows(source: Path, target: Path, kept: np.ndarray) -> None:
         del rows
         source.replace(target)
         return
-
-    def copy(beside: Path) -> None:
-        out = np.lib.format.open_memmap(beside, mode="w+", dtype=rows.dtype, shape=(len(kept), *rows.shape[1:]))
-        for k in range(0, len(kept), BLOCK):
-            out[k : k + BLOCK] = rows[kept[k : k + BLOCK]]
-        out.flush()
-
-    write_atomically(target, copy)
+    blocks = (rows[kept[k : k + BLOCK]] for k in range(0, len(kept), BLOCK))
+    write_rows(target, blocks, (len(kept), *rows.shape[1:]), rows.dtype)
     source.unlink()

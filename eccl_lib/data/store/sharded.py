@@ -52,9 +52,6 @@ def build(
     """
     folder = folder_of(config)
     with exclusive_lock(folder, progress):
-        for pattern in (".*.partial", "store/**/.*.partial", "records/.*.partial"):  # left by a killed process
-            for partial in folder.glob(pattern):
-                partial.unlink()
         progress("listing files and reading tables")
         inventory = source.make_inventory(folder)
         source.write(folder)

@@ -35,8 +35,6 @@ def build(config: Config, folder: Path, progress: Log = print) -> None:
         raise UnreadableError(f"no participant can be read; the first: {records[0]['quarantine']['reason']}")
     target = folder / "store"
     target.mkdir(exist_ok=True)
-    for partial in target.glob(".*"):  # left by a killed process
-        partial.unlink()
     for name in ("ecg", "clips"):
         keep_rows(folder / "build" / f"{name}.npy", target / f"{name}.npy", kept)
     rows = table.loc[[participants[k].eid for k in kept]]

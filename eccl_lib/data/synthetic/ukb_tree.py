@@ -1,7 +1,6 @@
 """Write synthetic participants as UK Biobank's files: ECG XML, DICOM zip and table, and segmentations of the cines."""
 
 import gzip
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from eccl_lib.data.synthetic.dicom_zip import axes, dicom_zip, origin
 from eccl_lib.data.synthetic.ecg import strip
 from eccl_lib.data.synthetic.population import FIRST_EID, draw
 from eccl_lib.data.synthetic.table import render_table
+from eccl_lib.io.files import write_atomically
 
 TABLE = "participants.csv"
 
@@ -72,8 +72,5 @@ def segmentation_nifti(record: CineRecord) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file atomically (temporary file, then rename), so that an existing file is always complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_bytes(content)
-    partial.replace(path)
+    write_atomically(path, lambda beside: beside.write_bytes(content))
