@@ -68,8 +68,13 @@ def describe(path: Path, number: int, kept: str) -> str:
     return f"{path} cannot be written: {fault}. {cure.format(disk=disk, free=free)}, {ELSEWHERE}. {kept}".rstrip()
 
 
+def is_about_disk(error: Exception) -> bool:
+    """Whether the disk is the cause, and not a missing file or permission."""
+    return isinstance(error, OSError) and error.errno in WRITING
+
+
 def explain(error: Exception) -> str:
     """The message of an error; for a write that failed outside of ``writing``, with fault and cure."""
-    if isinstance(error, WriteError) or not isinstance(error, OSError) or error.errno not in WRITING:
+    if isinstance(error, WriteError) or not is_about_disk(error):
         return str(error)
     return describe(Path(os.fsdecode(error.filename or Path.cwd() / "file")), error.errno, "")

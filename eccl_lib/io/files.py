@@ -37,21 +37,25 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises WriteError if the disk is full or read-only; ``path`` is then unchanged.
     """
     beside = path.with_name(partial_name(path.name))
-    try:
-        with writing(path, COMPLETE):
+    with writing(path, COMPLETE):
+        try:
             write(beside)
             beside.chmod(MODE)
-            with beside.open("rb") as file:
-                os.fsync(file.fileno())
+            _sync(beside)
             beside.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # a read-only disk
-            beside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+        finally:
+            with contextlib.suppress(OSError):  # a read-only disk
+                beside.unlink(missing_ok=True)
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is safely on disk (fsync)."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def partial_name(name: str) -> str:

@@ -16,7 +16,8 @@ def runs_root() -> Path:
 def explain(error: Exception) -> str:
     """The message of an error; where a disk or an unusable ECCL_RUNS is the cause, the fault and the cure."""
     root, path = runs_root(), Path(str(getattr(error, "filename", None) or "."))
-    if not os.environ.get("ECCL_RUNS") or not (path.is_relative_to(root) or root.is_relative_to(path)):
+    elsewhere = not (path.is_relative_to(root) or root.is_relative_to(path))
+    if elsewhere or not os.environ.get("ECCL_RUNS") or disk.is_about_disk(error):
         return disk.explain(error)
     existing = next(folder for folder in (root, *root.parents) if os.access(folder, os.F_OK))
     if not existing.is_dir():
@@ -26,7 +27,7 @@ def explain(error: Exception) -> str:
     elif existing != root:
         fault = f"{root} does not exist and cannot be created in {existing}"
     else:
-        return disk.explain(error)
+        return str(error)
     return f"ECCL_RUNS is set to {root}, but {fault}. Set the variable ECCL_RUNS to a writable folder, or unset it."
 
 

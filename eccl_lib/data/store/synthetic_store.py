@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.errors import DamagedError, UnreadableError
 from eccl_lib.config.schema import Config
 from eccl_lib.data import files
 from eccl_lib.data.splits import parts_of, split_of
 from eccl_lib.data.store import fill, schemas
 from eccl_lib.data.store.layout import BLOCK, Layout, keep_rows
 from eccl_lib.data.synthetic import ukb_tree
+from eccl_lib.data.synthetic.population import FIRST_EID
 from eccl_lib.data.ukb import tables
 from eccl_lib.data.ukb.columns import IMAGING_VISIT
 from eccl_lib.io import checksums
@@ -71,7 +72,16 @@ def _write_files(config: Config, raw: Path, progress: Log) -> None:
         counter = Counter("write files", 0, count, progress)
         jobs = ((_write_block, block, config, raw) for block in blocks)
         run_all(jobs, Workers(jobs=config.runtime.workers), raw, counter.add)
+        _check_files(raw, count)
     ukb_tree.write_table(config.synthetic, raw)  # written last: its presence marks a complete tree
+
+
+def _check_files(raw: Path, count: int) -> None:
+    """Raises DamagedError where files that have just been written are gone, so that no participant goes missing."""
+    kinds = (ukb_tree.ecg_path, ukb_tree.cine_path, ukb_tree.segmentation_path)
+    for path in (kind(raw, FIRST_EID + k) for k in range(count) for kind in kinds):
+        if not path.is_file():
+            raise DamagedError(f"{path} was deleted while the cohort was built. Run the same command again.")
 
 
 def _write_block(block: range, config: Config, raw: Path) -> int:
