@@ -1,6 +1,7 @@
 """What each rank of the tests runs: ``torchrun ... tests/distributed/program.py WHAT OUT``."""
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from eccl_lib.data import open_cohort
+from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.progress import silent
 from eccl_lib.pipeline import stages
 from eccl_lib.tasks import Targets
@@ -27,8 +29,8 @@ IN_PIECES = ("eccl", "triplet", "scratch", "traits", "learned", "pretrain_ecg", 
 ROWS = 17  # odd, so that two ranks have unequal parts
 
 
-def job_of(kind: str) -> TrainingJob:
-    """A training at its first weights, every source of randomness on but dropout."""
+def job_of(kind: str, data: Cohort | None = None) -> TrainingJob:
+    """A training at its first weights, every source of randomness on but dropout. data: the tiny cohort by default."""
     config = tiny_config(
         "traits" if kind == "traits" else "I48",
         **PLAIN,
@@ -36,7 +38,7 @@ def job_of(kind: str) -> TrainingJob:
         **({"mae.loss_on": "all", "mae.correlation_weight": 0.1} if kind == "authors" else {}),
         **({"cmr.architecture": "resnet50"} if kind == "resnet50" else {}),
     )
-    data = open_cohort.load(config, silent)
+    data = data or open_cohort.load(config, silent)
     names = {"authors": "pretrain_ecg", "swin": "pretrain_cmr", "resnet50": "pretrain_cmr", "pair": "pretrain_pair"}
     names |= {"traits": "eccl", "learned": "eccl"}
     job = stages.spec(config, names.get(kind, kind)).job(data, pretrained=False)
@@ -47,7 +49,6 @@ def job_of(kind: str) -> TrainingJob:
 
 def distances(kind: str, dtype: torch.dtype) -> dict[str, float]:
     """Between the gradient of one process on the batch and that of the team, as a share of its norm; and the rest."""
-    wanted.dtype = dtype
     job = job_of(kind)
     model = job.model.to(dtype).train()
     rows = np.concatenate(job.batches(0))[:ROWS]  # all different: a heart that is there twice ties in a triplet
@@ -114,13 +115,25 @@ def cast(owner: type, name: str) -> None:
     setattr(owner, name, lambda *arguments: original(*arguments).to(wanted.dtype))
 
 
-def compare(out: Path) -> None:
+@functools.cache
+def cast_inputs() -> None:
+    """Let all inputs and targets come in ``wanted.dtype``."""
     read = [(owner, name) for owner in (EcgDataset, CineDataset) for name in ("of", "augmented")]
     for owner, name in (*read, (Targets, "standardize")):
         cast(owner, name)
+
+
+def use(dtype: torch.dtype) -> None:
+    """Compute in this type: weights, inputs and targets."""
+    cast_inputs()
+    torch.set_default_dtype(dtype)
+    wanted.dtype = dtype
+
+
+def compare(out: Path) -> None:
     found = {}
     for dtype in (torch.float32, torch.float64):
-        torch.set_default_dtype(dtype)
+        use(dtype)
         found[str(dtype)[6:]] = {kind: distances(kind, dtype) for kind in KINDS}
     if distributed.is_main_process():
         out.write_text(json.dumps(found))
