@@ -21,7 +21,7 @@ from eccl_lib.training.runs import MANIFEST, save_tensors
 
 
 class DivergedError(ConfigError):
-    """The loss is no longer finite; the message names the batch. The last checkpoint is kept."""
+    """The loss is no longer finite; the message names the batch. A checkpoint written before is kept."""
 
 
 @dataclass
@@ -75,10 +75,9 @@ class MetricAccumulator:
 def _message(fault: str, epoch: int, step: int, batches: list[np.ndarray], folder: Path) -> str:
     rows = batches[step]
     shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
-    return (
-        f"{fault} at epoch {epoch + 1}, step {step + 1}, cohort rows {shown}. "
-        f"The last checkpoint is kept in {folder}. Check those rows, or lower the learning rate."
-    )
+    kept = f" The last checkpoint is kept in {folder}." if (folder / MANIFEST).is_file() else ""
+    place = f"epoch {epoch + 1}, step {step + 1}, cohort rows {shown}"
+    return f"{fault} at {place}.{kept} Check those rows, or lower the learning rate."
 
 
 # On disk: one file of tensors, and the manifest that makes it valid.

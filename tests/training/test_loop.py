@@ -123,12 +123,19 @@ def test_a_loss_that_is_not_a_number_names_the_batch_and_keeps_the_last_good_sta
 
         def step(batch):
             calls.append(batch.rows)
-            scale = math.nan if len(calls) == 8 else 1.0
+            scale = math.nan if len(calls) == at else 1.0
             return {"loss": (model(x[batch.rows]) - 1).square().mean() * scale}
 
         return step
 
-    with pytest.raises(DivergedError, match=r"epoch 3, step 2, cohort rows 4, 5, 6, 7"):
+    at = 1
+    with pytest.raises(DivergedError, match="cohort rows") as first:
+        run(small_job(poisoned), tmp_path / "other")
+    assert "checkpoint" not in str(first.value)  # there is none yet
+    at = 8
+    with pytest.raises(
+        DivergedError, match=r"epoch 3, step 2, cohort rows 4, 5, 6, 7\. The last checkpoint is"
+    ):
         run(small_job(poisoned), tmp_path)
     manifest = read_json(tmp_path / "manifest.json")
     assert manifest["state"]["epoch"] == 2
