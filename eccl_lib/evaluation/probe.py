@@ -6,6 +6,7 @@ the test recordings of all folds, and ``table`` and ``differences`` score them w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,12 +54,15 @@ class Encoder:
         return f"{self.name}: {adapter.name} ({adapter.licence}; {adapter.source}), sha256 {self.public.sha256}"
 
 
+_RUN = re.compile("[0-9a-f]{8}")
+
+
 def parse(word: str, device: torch.device | str = "cpu") -> Encoder:
     """Encoder of ``--encoders``: random, mae, a run's last eight characters, mae+RUN, ADAPTER=PATH, any as NAME=...
 
     mae: this cohort's masked autoencoder; mae+RUN: its training starts from the weights of RUN; ADAPTER=PATH: a public
-    model with the weights of a file, which are read now. device: of a public model. Raises ConfigError on an unknown
-    adapter, MissingError or UnreadableError where the weights are absent or do not fit.
+    model with the weights of a file, which are read now. device: of a public model. Raises ConfigError on another word,
+    MissingError or UnreadableError where the weights are absent or do not fit.
     """
     if public := _public(word):
         name, adapter, path = public
@@ -69,7 +73,11 @@ def parse(word: str, device: torch.device | str = "cpu") -> Encoder:
     kind, _, run = what.partition("+")
     if what in ("random", "mae"):
         changes = {"probe.encoder": what}
-    elif kind == "mae" and run:
+    elif not _RUN.fullmatch(run if kind == "mae" else what):
+        known = f"random, mae, mae+RUN, RUN, or {' or '.join(f'{name}=PATH' for name in ADAPTERS)}"
+        cure = "RUN is the last eight characters of a finished run's folder, such as 1a2b3c4d"
+        raise ConfigError(f"{what!r} is no encoder; choose {known}. {cure}.")
+    elif kind == "mae":
         changes = {"probe.encoder": "mae", "mae.start_from": run}
     else:
         changes = {"probe.encoder": "run", "probe.start_from": what}

@@ -10,7 +10,7 @@ import pytest
 
 from eccl_lib import tasks
 from eccl_lib.config.errors import ConfigError, MissingError
-from eccl_lib.config.load import load, with_changes
+from eccl_lib.config.load import load
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data import open_cohort
 from eccl_lib.data.own_labels import OwnTask
@@ -107,8 +107,11 @@ def test_words_name_encoders():
     assert probe.parse("random") == Encoder("random", {"probe.encoder": "random"})
     assert probe.parse("ECCL, synthetic=12345678").changes == {"probe.encoder": "run", "probe.start_from": "12345678"}
     assert probe.parse("both=mae+12345678").changes == {"probe.encoder": "mae", "mae.start_from": "12345678"}
-    with pytest.raises(ConfigError, match=r"probe.start_from is 'nonsense'"):
-        with_changes(load("demo"), probe.parse("nonsense").changes)
+    for word in ("nonsense", "mae+", "mae+nonsense", "randm", "A=maee"):
+        with pytest.raises(
+            ConfigError, match=r"is no encoder; choose random, mae, mae\+RUN, RUN, or ecgfounder=PATH or"
+        ):
+            probe.parse(word)
 
 
 def test_the_linear_probe_of_the_measurements_reads_the_heart_rate(config):

@@ -133,9 +133,7 @@ def test_a_loss_that_is_not_a_number_names_the_batch_and_keeps_the_last_good_sta
         run(small_job(poisoned), tmp_path / "other")
     assert "checkpoint" not in str(first.value)  # there is none yet
     at = 8
-    with pytest.raises(
-        DivergedError, match=r"epoch 3, step 2, cohort rows 4, 5, 6, 7\. The last checkpoint is"
-    ):
+    with pytest.raises(DivergedError, match=r"epoch 3, step 2, cohort rows 4, 5, 6, 7\. The last checkpoint is"):
         run(small_job(poisoned), tmp_path)
     manifest = read_json(tmp_path / "manifest.json")
     assert manifest["state"]["epoch"] == 2
