@@ -1,6 +1,6 @@
 """Speed and memory of the main operations, each compared with a reference implementation in the same run.
 
-``make bench`` (``python -m bench``) runs every case and writes ``bench/results.json`` and the table of
+``make bench`` (``python -m bench``) runs every case and writes ``bench/results.json`` and a table of
 ``docs/performance.md``; ``python -m bench CASE...`` runs some cases and only prints them; ``--save`` also writes them.
 
 A case is a file in ``bench/cases/`` with a ``CASE`` (``bench.harness.Case``). A new file there is found, run, saved and

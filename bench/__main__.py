@@ -109,11 +109,21 @@ def main() -> int:
     return 1 if any("error" in one for one in found.values()) else 0
 
 
+def merged(known: dict[str, dict[str, Any]], found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Results by processor and case, with new ones in place of this processor's old ones. found: by case."""
+    kept = {where: dict(results) for where, results in known.items()}
+    for name, one in found.items():
+        kept.setdefault(one["machine"].partition(",")[0], {})[name] = one
+    return {
+        where: {name: one for name, one in sorted(results.items()) if name in names()}
+        for where, results in sorted(kept.items())
+    }
+
+
 def save(found: dict[str, Any]) -> None:
-    """Add the results to those of the other cases, and update the table of the page."""
-    known = read_json(RESULTS) if RESULTS.is_file() else {}
-    kept = {name: one for name, one in (known | found).items() if name in names()}
-    write_json(RESULTS, dict(sorted(kept.items())))
+    """Add the results to those of other cases and processors, and update the tables of the page."""
+    kept = merged(read_json(RESULTS) if RESULTS.is_file() else {}, found)
+    write_json(RESULTS, kept)
     page.update({name: case(name) for name in names()}, kept)
 
 

@@ -1,4 +1,4 @@
-"""The table of ``docs/performance.md``, generated from ``bench/results.json`` between two markers."""
+"""The tables of ``docs/performance.md``, one per processor, from ``bench/results.json`` between two markers."""
 
 from __future__ import annotations
 
@@ -61,15 +61,20 @@ def _both(measures: dict[str, Any], name: str, form: Any) -> str:
     return " / ".join(form(value) for value in some if value is not None)
 
 
-def with_table(text: str, cases: dict[str, Case], results: dict[str, Any]) -> str:
-    """Page text with a new table between its markers. Raises ValueError if a marker is missing."""
+def tables(cases: dict[str, Case], results: dict[str, dict[str, Any]]) -> str:
+    """A table per processor. results: by processor and case."""
+    return "\n\n".join(f"### {name}\n\n{table(cases, found)}" for name, found in sorted(results.items()))
+
+
+def with_tables(text: str, cases: dict[str, Case], results: dict[str, dict[str, Any]]) -> str:
+    """Page text with new tables between its markers. Raises ValueError if a marker is missing."""
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"docs/performance.md lacks a marker; restore the two lines {BEGIN!r} and {END!r}")
-    return f"{head}{BEGIN}\n{table(cases, results)}\n{END}{tail}"
+    return f"{head}{BEGIN}\n{tables(cases, results)}\n{END}{tail}"
 
 
-def update(cases: dict[str, Case], results: dict[str, Any]) -> None:
-    """Write the table into the page."""
-    write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8"), cases, results))
+def update(cases: dict[str, Case], results: dict[str, dict[str, Any]]) -> None:
+    """Write the tables into the page."""
+    write_text(PAGE, with_tables(PAGE.read_text(encoding="utf-8"), cases, results))

@@ -32,12 +32,29 @@ def equal(a, b):
 
 def test_the_page_is_the_committed_results():
     text = page.PAGE.read_text(encoding="utf-8")
-    assert page.with_table(text, CASES, read_json(bench.RESULTS)) == text
+    assert page.with_tables(text, CASES, read_json(bench.RESULTS)) == text
 
 
 def test_every_committed_result_is_of_a_case_and_keeps_what_its_targets_need():
-    for name, result in read_json(bench.RESULTS).items():
+    rows = [row for results in read_json(bench.RESULTS).values() for row in results.items()]
+    assert rows
+    for name, result in rows:
         assert {target.measure for target in CASES[name].targets} <= result["measures"].keys(), name
+
+
+def test_each_processor_keeps_its_own_table():
+    def result(machine, ratio):
+        return {"machine": f"{machine}, 2 cores", "measures": {"ratio": ratio}, "load": [1.0, 1.0]}
+
+    known = bench.merged({}, {"triplet": result("AMD EPYC", 2.0), "gone": result("AMD EPYC", 1.0)})
+    both = bench.merged(known, {"triplet": result("Intel Xeon", 3.0)})
+    newer = bench.merged(both, {"triplet": result("AMD EPYC", 4.0)})
+    assert {where: rows["triplet"]["measures"]["ratio"] for where, rows in newer.items()} == {
+        "AMD EPYC": 4.0,
+        "Intel Xeon": 3.0,
+    }
+    assert "gone" not in newer["AMD EPYC"]  # a case that no longer exists
+    assert [part.splitlines()[0] for part in page.tables({}, newer).split("### ")[1:]] == ["AMD EPYC", "Intel Xeon"]
 
 
 def test_every_case_says_what_it_does_and_imports_nothing_heavy_for_its_row():
