@@ -79,7 +79,7 @@ def test_a_limit_of_file_sizes(size, undisturbed, tmp_path):
     goes_on(tmp_path / "runs", undisturbed)
 
 
-@pytest.mark.parametrize("name", disks.NUMBERS)
+@pytest.mark.parametrize("name", disks.NUMBERS if LONG else ("EDQUOT", "EIO"))
 @pytest.mark.parametrize("at", SYNCS)
 def test_an_error_that_appears_when_data_reach_the_disk(name, at, undisturbed, tmp_path):
     fault = (disks.fail_on_sync, disks.NUMBERS[name], at)
