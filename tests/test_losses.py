@@ -74,6 +74,9 @@ def test_masked_mse_ignores_visible_patches():
 def test_log_cosh_is_the_logarithm_of_the_hyperbolic_cosine_and_does_not_overflow():
     error = torch.linspace(-5, 5, 41, dtype=torch.float64)
     assert torch.isclose(losses.log_cosh(error, torch.zeros_like(error)), error.cosh().log().mean())
+    for predicted, target in ((2.0, 0.5), (0.5, 2.0), (-3.0, 1.0)):
+        pair = (torch.tensor([value], dtype=torch.float64) for value in (predicted, target))
+        assert math.isclose(float(losses.log_cosh(*pair)), math.log(math.cosh(predicted - target)), rel_tol=1e-12)
     far = losses.log_cosh(torch.tensor([1e4, -1e4]), torch.zeros(2))
     assert math.isclose(float(far), 1e4 - math.log(2), rel_tol=1e-6)
 

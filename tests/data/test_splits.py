@@ -35,6 +35,14 @@ def test_the_split_depends_only_on_id_and_salt():
     assert salted[0] != salted[1]
 
 
+def test_the_split_never_changes():
+    """Runs of years ago were scored on these participants."""
+    letters = "".join(splits.split_of(str(k), "eccl")[1] for k in range(1, 41))  # t(r)ain, v(a)l, t(e)st
+    assert letters == "raerrrrrearerraarrrearrerrarerarrreraerr"
+    letters = "".join(splits.split_of(str(k), "eccl", (2, 0, 3))[1] for k in range(9_000_001, 9_000_021))
+    assert letters == "eerereeerrrereeeeerr"
+
+
 def people(n: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     """Scattered ids with their splits, and independent sex, age and labels."""
     rng = np.random.default_rng(seed)

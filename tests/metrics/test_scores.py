@@ -92,3 +92,11 @@ def test_average_precision_equals_scikit_learn_with_and_without_ties(levels):
 def test_average_precision_of_a_constant_score_is_the_prevalence():
     assert scores.average_precision(np.zeros(50), np.arange(50) < 5) == pytest.approx(0.1)
     assert np.isnan(scores.average_precision(np.arange(5.0), np.zeros(5, bool)))
+
+
+def test_average_precision_takes_labels_of_any_type_and_counts_the_lowest_case():
+    score, labels = np.array([0.9, 0.5, 0.3, 0.3, 0.1]), np.array([1, 0, 0, 1, 1])
+    expected = (1 / 1 + 2 / 4 + 3 / 5) / 3
+    for kind in (int, float, bool):
+        assert scores.average_precision(score, labels.astype(kind)) == pytest.approx(expected, abs=1e-12)
+    assert scores.average_precision(score.tolist(), labels.tolist()) == pytest.approx(expected, abs=1e-12)
