@@ -20,13 +20,15 @@ from eccl_lib.data.ingest import report_page
 from eccl_lib.data.store import sharded
 from eccl_lib.data.store.plan import Inventory
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.data.ukb.masking import masked
+from eccl_lib.data.ukb.masking import KNOWN_SUFFIX, shareable
 from eccl_lib.io.files import write_json
 
 SMALL = 10  # participants; UK Biobank's likely limit for small numbers; not confirmed
 WITHHELD, ALSO_WITHHELD, NEARLY_ALL = f"under {SMALL}", "withheld", f"all but under {SMALL}"
 PROVIDERS = {"masks": "given masks", "network": "our network", "onnx": "an ONNX network", "voting": "circle voting"}
 FLAGGED = "flagged: two methods locate the heart in different places"
+OTHER_SUFFIX = "files with another suffix"
+COUNTED = re.compile(r"(?<![\w.,])[1-9](?= (?:ages?|cells?|diagnoses|participants?|recordings?|rows?|times)\b)")
 BINS = 24  # of a trait's histogram
 FIGURES = 12  # recordings that are drawn
 
@@ -49,8 +51,8 @@ def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
         "settings": as_dict(config)["store"],
         "counts": _steps({**inventory.counts, "in the store": kept}) | _counts({"lines in quarantine": lines}),
         "quarantine": _by_reason(data.quarantine),
-        "files passed over": _counts(inventory.skipped),
-        "tables": [masked(note) for note in inventory.notes],
+        "files passed over": _counts(_known_suffixes(inventory.skipped)),
+        "tables": [_small_numbers(shareable(note)) for note in inventory.notes],
         "identities": [_identity(row, len(inventory.demographics)) for row in inventory.identities],
         "quality": _counts(_quality(data.table)) if data.ecg is not None else {},
         "segmentation": _segmentation(data.table),
@@ -58,7 +60,7 @@ def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
         "people": _demographics(data.table),
         "prevalence": {rule: _cases(labels, kept) for rule, labels in _rules(config, data).items()},
         "splits": _splits(data),
-        "leakage": [{"kind": x.kind, "level": x.level, "what": x.message} for x in leaks.check(config, data)],
+        "leakage": [_leak(leak) for leak in leaks.check(config, data)],
         "traits": [
             {"field": trait.field_id, "name": trait.name, "short": trait.short_name, "unit": trait.unit}
             | _distribution(values)
@@ -66,6 +68,10 @@ def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
         ],
         "small": SMALL,
     }
+
+
+def _leak(leak: leaks.Leak) -> dict[str, str]:
+    return {"kind": leak.kind, "level": leak.level, "what": _small_numbers(leak.message)}
 
 
 def suppress(counts: Mapping[str, int]) -> dict[str, int | str]:
@@ -108,24 +114,46 @@ def _count(n: int) -> int | str:
     return WITHHELD if 0 < n < SMALL else int(n)
 
 
-def _normalized(text: str) -> str:
-    """A message with ids and numbers replaced by N."""
-    return re.sub(r"\d[\d.,]*", "N", masked(text).replace("<id>", "N"))
+def _normalized(text: str, file: str = "") -> str:
+    """A shareable message with ids and numbers replaced by N. file: the name of the file that it is about."""
+    return re.sub(r"\d[\d.,]*", "N", shareable(text, file).replace("<id>", "N"))
+
+
+def _known_suffixes(skipped: Mapping[str, int]) -> dict[str, int]:
+    """Counts of skipped files; an unusual suffix may be a part of a name, so these are counted together."""
+    counts: dict[str, int] = {}
+    for what, n in skipped.items():
+        suffix = what.removeprefix("files ")
+        name = OTHER_SUFFIX if suffix.startswith(".") and not KNOWN_SUFFIX.fullmatch(suffix) else what
+        counts[name] = counts.get(name, 0) + n
+    return counts
+
+
+def _small_numbers(message: str) -> str:
+    """A message whose counts of participants, rows or cells below SMALL are withheld."""
+    return COUNTED.sub(WITHHELD, message)
+
+
+def _reasons(quarantine: pd.DataFrame) -> pd.Series:
+    """The shareable, normalized reason of each line."""
+    pairs = zip(quarantine["reason"], quarantine["file"], strict=True)
+    return pd.Series([_normalized(reason, file) for reason, file in pairs], quarantine.index, dtype="str")
 
 
 def most_frequent(quarantine: pd.DataFrame) -> str:
-    """The most frequent reason in the quarantine list, with its cure; ids are masked."""
-    normalized = quarantine["reason"].map(_normalized)
+    """The most frequent reason in the quarantine list, with its cure, without ids and names of files."""
+    normalized = _reasons(quarantine)
     first = quarantine[normalized == normalized.value_counts().index[0]].iloc[0]
-    return f"{masked(first['reason'])}. {masked(first['cure'])}"
+    return f"{shareable(first['reason'], first['file'])}. {shareable(first['cure'], first['file'])}"
 
 
 def _by_reason(quarantine: pd.DataFrame) -> list[dict[str, Any]]:
     """Reason, cure and number of lines, the most frequent first."""
-    grouped = quarantine.assign(normalized=quarantine["reason"].map(_normalized))
-    counts = suppress(grouped["normalized"].value_counts().to_dict())
-    cures = grouped.groupby("normalized")["cure"].first()
-    return [{"reason": reason, "cure": masked(cures[reason]), "lines": n} for reason, n in counts.items()]
+    cured = [shareable(cure, file) for cure, file in zip(quarantine["cure"], quarantine["file"], strict=True)]
+    grouped = pd.DataFrame({"reason": _reasons(quarantine), "cure": pd.Series(cured, quarantine.index, dtype="str")})
+    counts = suppress(grouped["reason"].value_counts().to_dict())
+    cures = grouped.groupby("reason")["cure"].first()
+    return [{"reason": reason, "cure": cures[reason], "lines": n} for reason, n in counts.items()]
 
 
 def _identity(row: Mapping[str, Any], whole: int) -> dict[str, Any]:
