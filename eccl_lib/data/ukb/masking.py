@@ -8,7 +8,10 @@ _UNITS = "Hz|ms|mV|uV|mm|samples|bytes|MB|pixels|voxels|rows|columns|cells|files
 _MASK = re.compile(rf"(?<!\d)(?<!\d\.)\d{{7}}(?!\.?\d)(?! (?:{_UNITS})\b)")
 # Messages quote what a file says with repr(). A quotation mark inside a word is an apostrophe.
 _QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?!\w)""")
-_SUFFIXES = "xml|zip|dcm|nii|gz|npy|npz|json|csv|tsv|txt|hea|dat|mat|edf|bdf|scp|ecg|tab|parquet|onnx|xlsx?|h5|pdf|md|png|jpe?g|log|html"
+_SUFFIXES = (
+    "xml|zip|dcm|nii|gz|npy|npz|json|csv|tsv|txt|tab|hea|dat|mat|edf|bdf|scp|ecg|parquet|onnx|xlsx?|h5|pdf|md|png|jpe?g"
+    "|log|html"
+)
 _PATH = re.compile(rf"(?i)(?<![\w<])(?:~?/|[a-z]:\\)[^\s;,)]+|(?<![\w.*/])[\w(][\w()@+~./\\-]*\.(?:{_SUFFIXES})\b")
 KNOWN_SUFFIX = re.compile(rf"\.(?:{_SUFFIXES})")  # in lower case; another suffix may be a part of a name
 _KEPT = re.compile(r"docs/\w+\.md(?:#[\w-]+)?|ecg\.json|Info\.cfg|seg_sa\w*\.nii\.gz")  # names that the library gives
