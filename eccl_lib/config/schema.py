@@ -253,6 +253,9 @@ class RuntimeConfig:
     accumulate: int = 1  # microbatches per batch, for a batch that does not fit into memory
     recompute: bool = False  # compute transformer activations twice: less memory, a third more work
     read_ahead: Literal["auto", "on", "off"] = "auto"  # read clips in advance, in a thread; auto: on a GPU
+    # The reason to show counts of UK Biobank participants below 10, which is written into each table and figure; empty:
+    # they are withheld (docs/data.md).
+    show_small_counts: str = ""
     build_missing: bool = False  # train missing prerequisites instead of naming the command
 
 
