@@ -51,6 +51,8 @@ def summary(runs: Mapping[str, Run], config: Config) -> pd.DataFrame:
         cases = run.metrics.get("positives", {}).get("test", "")
         facts |= {"n": run.metrics["n"]["test"], "positives": withheld if hidden else cases}
         rows.append(facts | {"best epoch": run.metrics["best_epoch"]})
+        if warnings := run.metrics.get("warnings"):
+            rows[-1]["warnings"] = "; ".join(warnings)
     return pd.DataFrame(rows).set_index("run").round(3)
 
 

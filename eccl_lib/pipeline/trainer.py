@@ -68,6 +68,10 @@ def _train(run: Run, config: Config, job: TrainingJob, log: Log) -> None:
         metrics, predictions = job.evaluate()
     metrics |= {"epochs": len(history), "best_epoch": _best_epoch(history)}
     metrics["updates"] = sum(len(job.batches(epoch)) for epoch in range(len(history)))
+    if warnings := job.warnings():
+        metrics["warnings"] = warnings
+        for warning in warnings:
+            log(f"{run.name}: warning: {warning}")
     distributed.on_main_process(lambda: run.finish(config, job.model, history, metrics, predictions, timing))
 
 

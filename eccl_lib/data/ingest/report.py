@@ -26,6 +26,7 @@ from eccl_lib.io.files import write_json
 
 LIMIT = Limit()
 PROVIDERS = {"masks": "given masks", "network": "our network", "onnx": "an ONNX network", "voting": "circle voting"}
+EMPTY_CLIPS = {"crops of one grey value": "clip_contrast", "crops without motion": "clip_motion"}
 FLAGGED = "flagged: two methods locate the heart in different places"
 OTHER_SUFFIX = "files with another suffix"
 COUNTED = re.compile(r"(?<![\w.,])[1-9](?= (?:ages?|cells?|diagnoses|participants?|recordings?|rows?|times)\b)")
@@ -151,7 +152,10 @@ def _segmentation(table: pd.DataFrame, limit: Limit = LIMIT) -> dict[str, int | 
         return {}
     named = table["segmenter"].map(PROVIDERS)
     flagged = int(table["heart_flagged"].sum())
-    return suppress(named.value_counts().to_dict(), limit) | {FLAGGED: limit.of(flagged, len(table))}
+    shown = suppress(named.value_counts().to_dict(), limit) | {FLAGGED: limit.of(flagged, len(table))}
+    if "clip_contrast" in table:
+        shown |= limit.counts({name: int((table[column] == 0).sum()) for name, column in EMPTY_CLIPS.items()})
+    return shown
 
 
 def _demographics(table: pd.DataFrame, limit: Limit) -> dict[str, Any]:
