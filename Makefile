@@ -31,6 +31,9 @@ IS_CUDA := $(BIN)/python -c 'from importlib.metadata import requires; raise Syst
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or later is needed, this is %d.%d. Name another: make PYTHON=python3.11" % v[:2])'
 	$(PYTHON) -m venv .venv
 ifdef LOCKED
+# pip prefers a file whose sum its index states, so a build of torch for the CPU among pip's find-links goes first.
+	sed -n '/^torch==/,/^torchvision==/{/^torchvision==/!p;}' requirements.lock > .venv/torch.lock
+	$(PIP) --no-index --require-hashes --no-deps --requirement .venv/torch.lock 2> /dev/null || true
 	$(PIP) --require-hashes --no-deps --requirement requirements.lock
 	if $(IS_CUDA); then $(PIP) --require-hashes --no-deps --requirement requirements-cuda.lock; fi
 	$(PIP) --no-deps --no-build-isolation --editable .
