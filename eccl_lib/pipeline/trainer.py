@@ -24,7 +24,7 @@ def train_if_missing(run: Run, name: str, config: Config, build: Callable[[], Tr
 
     One process, or one group of ranks, works on a run at a time. Raises ConfigError where a GPU's memory is too small.
     """
-    torch.set_num_threads(config.runtime.threads)
+    performance.set_up(config.runtime)
     if distributed.broadcast(lambda: run.done):
         log(f"{run.name}: reused")
         return run
