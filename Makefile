@@ -6,7 +6,12 @@
 # make study    train the study of docs/study.md (hours on two cores)
 # make bench    measure speed and memory and compare with references (20 minutes); writes docs/performance.md
 # make refresh  update notebooks/, figures/demo and the README's table; no other command writes there
+# make lock     update constraints.txt and the hash locks after a change of pyproject.toml or of a pin
+# make licences list the licences of the installed packages
+# make audit    compare the pinned packages with the database of known vulnerabilities
 # make lint     check code and notebooks with ruff, the direction of imports, and that no participants' data are here
+#
+# LOCKED=1 (as CI does) installs only files whose SHA-256 is in requirements.lock.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,15 +19,29 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-long unit notebooks lab table1 study bench refresh lint
+.PHONY: install demo test test-long unit notebooks lab table1 study bench refresh lint lock licences audit
 .DELETE_ON_ERROR:
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt
+PIP := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Exit status 0 if the installed torch is a CUDA build, which needs packages that a CPU build does not.
+IS_CUDA := $(BIN)/python -c 'from importlib.metadata import requires; raise SystemExit(not any(r.startswith("nvidia-") for r in requires("torch")))'
+
+.venv/installed: pyproject.toml constraints.txt requirements.lock requirements-cuda.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or later is needed, this is %d.%d. Name another: make PYTHON=python3.11" % v[:2])'
 	$(PYTHON) -m venv .venv
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+ifdef LOCKED
+# pip prefers a file whose sum its index states, so a build of torch for the CPU among pip's find-links goes first.
+	sed -n '/^torch==/,/^torchvision==/{/^torchvision==/!p;}' requirements.lock > .venv/torch.lock
+	$(PIP) --no-index --require-hashes --no-deps --requirement .venv/torch.lock 2> /dev/null || true
+	$(PIP) --require-hashes --no-deps --requirement requirements.lock
+	if $(IS_CUDA); then $(PIP) --require-hashes --no-deps --requirement requirements-cuda.lock; fi
+	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
+else
+	$(PIP) --constraint constraints.txt --editable '.[all]'
+endif
 	mkdir -p .venv/share/jupyter/lab/settings
 	cp notebooks/.jupyterlab.json .venv/share/jupyter/lab/settings/overrides.json
 	touch $@
@@ -67,3 +86,21 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/eccl privacy
+
+# These two have an environment of their own, so that their packages are not among the suite's.
+UV := 0.13.9
+PIP_AUDIT := 2.10.0
+
+.venv-tools/installed: Makefile
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV) pip-audit==$(PIP_AUDIT)
+	touch $@
+
+lock: install .venv-tools/installed
+	PATH="$(CURDIR)/.venv-tools/bin:$$PATH" $(BIN)/python -m tools.lock $(if $(WHEELS),--wheels $(WHEELS))
+
+licences: install
+	$(BIN)/python -m tools.licences
+
+audit: .venv-tools/installed
+	$(PYTHON) tools/audit.py .venv-tools/bin/pip-audit

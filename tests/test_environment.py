@@ -5,6 +5,7 @@ import tomllib
 from importlib import metadata
 
 import pytest
+from packaging.requirements import Requirement
 
 from eccl_lib.io.paths import ROOT
 
@@ -14,14 +15,15 @@ def key(name):
 
 
 def pins(text):
-    return {key(n): v for n, v in re.findall(r"^\s*(?:- )?([A-Za-z0-9_.-]+)==([^\s]+)$", text, re.MULTILINE)}
+    return {key(n): v for n, v in re.findall(r"^\s*(?:- )?([A-Za-z0-9_.-]+)==([^\s;]+)", text, re.MULTILINE)}
 
 
 @pytest.fixture(scope="module")
 def asked():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    return {key(d) for d in project["dependencies"]} | {key(d) for e, ds in extras.items() if e != "all" for d in ds}
+    listed = [*project["dependencies"], *(d for extra, ds in extras.items() if extra != "all" for d in ds)]
+    return {key(Requirement(dependency).name) for dependency in listed}
 
 
 def test_constraints_pin_every_package_that_is_asked_for(asked):

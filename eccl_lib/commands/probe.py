@@ -12,9 +12,9 @@ from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import with_changes
 from eccl_lib.config.schema import Config
+from eccl_lib.data import small_counts
 from eccl_lib.evaluation import probe
 from eccl_lib.io import paths
-from eccl_lib.io.files import write_atomically
 from eccl_lib.io.progress import print_line
 from eccl_lib.models.build import device
 from eccl_lib.pipeline.stages import waves
@@ -76,8 +76,7 @@ def command(
         print(f"\n{error}", file=sys.stderr)
         return EXIT_FAILED
     path = paths.figures_dir(config.scale, config.cohort) / "probe.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda beside: found.to_csv(beside, index=False, float_format="%.4f"))
+    found = small_counts.write_table(path, found, config, digits=4)
     print(found.round(3).to_string(index=False))
     print(path)
     return 0
@@ -100,4 +99,4 @@ def run(
         own = probe.fold_config(config, fold)
         grid.run_jobs(waves(probe.specs(own, encoders, settings)), own, print_line)
     gathered = probe.gather(config, folds, encoders, settings)
-    return probe.table(gathered, tasks, [task.name for task in tasks])
+    return probe.table(gathered, tasks, [task.name for task in tasks], small_counts.limit_of(config))

@@ -67,6 +67,8 @@ def _cohort(config: Config) -> Iterator[Rule]:
     for field in dataclasses.fields(synthetic):
         if field.name.startswith("prevalence_"):
             yield f"synthetic.{field.name}", 0 < getattr(synthetic, field.name) < 0.5, "between 0 and 0.5"
+    reason = config.runtime.show_small_counts
+    yield "runtime.show_small_counts", not reason or len(reason) >= 10, "a reason in words; it is written into outputs"
     yield "augment.ecg_crop_min", 0 < config.augment.ecg_crop_min <= 1, "above 0, at most 1"
 
 

@@ -252,7 +252,12 @@ class RuntimeConfig:
     compile: Literal["auto", "on", "off"] = "auto"  # torch.compile; auto: long trainings on a GPU, if a trial is faster
     accumulate: int = 1  # microbatches per batch, for a batch that does not fit into memory
     recompute: bool = False  # compute transformer activations twice: less memory, a third more work
+    # Only operations with the same result in each run on the same GPU and versions; slower. A CPU needs no such option.
+    deterministic: bool = False
     read_ahead: Literal["auto", "on", "off"] = "auto"  # read clips in advance, in a thread; auto: on a GPU
+    # The reason to show counts of UK Biobank participants below 10, which is written into each table and figure; empty:
+    # they are withheld (docs/data.md).
+    show_small_counts: str = ""
     build_missing: bool = False  # train missing prerequisites instead of naming the command
 
 

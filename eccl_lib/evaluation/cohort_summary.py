@@ -3,16 +3,24 @@
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.schema import DISEASES
+from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.small_counts import limit_of
 from eccl_lib.data.splits import SPLITS
 
 
-def cohort_table(data: Cohort) -> pd.DataFrame:
-    """One row per split: participants, mean age in years, and number of cases of each disease."""
+def cohort_table(data: Cohort, config: Config) -> pd.DataFrame:
+    """One row per split: participants, mean age in years, and number of cases of each disease, without small counts."""
     table = data.table.groupby("split", sort=False).agg(participants=("eid", "size"), age=("age", "mean"))
     cases = [data.labels[data.index(split)].sum(axis=0) for split in table.index]
-    return table.join(pd.DataFrame(cases, index=table.index, columns=list(DISEASES))).round(1)
+    table = table.join(pd.DataFrame(cases, index=table.index, columns=list(DISEASES))).round(1)
+    limit = limit_of(config)
+    if limit.least:
+        hidden = table["participants"].map(limit.hides)
+        table["age"] = table["age"].mask(hidden)
+        for name in ("participants", *DISEASES):
+            table[name] = pd.Series(limit.parts(table[name].to_dict()), dtype=object)
+    return table
 
 
 def split_shares(data: Cohort) -> np.ndarray:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +14,11 @@ import pandas as pd
 
 from eccl_lib.config.load import with_changes
 from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.data import small_counts
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation import fig2b
 from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.io import paths
-from eccl_lib.io.files import write_atomically
 from eccl_lib.io.progress import silent
 from eccl_lib.metrics import bootstrap, comparison
 from eccl_lib.metrics.comparison import Difference
@@ -195,9 +194,13 @@ def write(name: str, config: Config, data: Cohort) -> pd.DataFrame:
         tables = {f"{name}_scores": scores(points), f"{name}_means": means(points)}
         tables[f"{name}_differences"] = differences(experiment, points)
     folder = paths.figures_dir(config.scale, config.cohort)
+    split = "test" if name == ENCODERS else EXPERIMENTS[name].split
+    few = small_counts.hidden_diseases(config, data, split)
+    few += ["diseases"] if few else []  # their mean
     for stem, table in tables.items():
-        write_atomically(folder / f"{stem}.csv", partial(table.to_csv, index=False, float_format="%.5f"))
-    return table
+        hidden = table["task"].isin(few).to_numpy() if "task" in table else None
+        shown = small_counts.write_table(folder / f"{stem}.csv", table, config, hidden)
+    return shown
 
 
 def evaluate(experiment: Experiment, config: Config, data: Cohort, draws: int = DRAWS) -> list[Scored]:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from eccl_lib import figures
 from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.small_counts import limit_of
 from eccl_lib.evaluation import features, run_summary
 from eccl_lib.evaluation.features import Latent
 from eccl_lib.io.progress import Log
@@ -57,10 +58,15 @@ def _stacked(latent: Latent) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def disease_maps(config: Config, data: Cohort, rows: np.ndarray) -> dict[str, DiseaseMap]:
-    """UMAP of the ECG features of each disease before and after alignment; the runs must be finished."""
+    """UMAP of the ECG features of each disease before and after alignment; the runs must be finished.
+
+    A disease with few cases or controls among the rows is left out (``data/small_counts.py``).
+    """
     maps = {}
     for code in DISEASES:
         of_disease, positive = replace(config, disease=code), data.labels[rows, DISEASES.index(code)]
+        if limit_of(config).hides_class(positive):
+            continue
         before = features.before_alignment(of_disease, data, rows).ecg
         after = features.after_alignment(of_disease, data, rows).ecg
         scores = {"before": run_summary.separation(before, positive), "after": run_summary.separation(after, positive)}
@@ -76,4 +82,6 @@ def fig2d(maps: Mapping[str, DiseaseMap]) -> dict[str, Figure]:
         for code, m in maps.items()
     }
     points = {code: (m.before, m.after, m.positive) for code, m in maps.items()}
+    if not maps:
+        return {}
     return drawn | {"umap_diseases": figures.umap_diseases(points, {code: m.scores for code, m in maps.items()})}

@@ -12,6 +12,7 @@ from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data import cohort, ecg, open_cohort, original
 from eccl_lib.data.formats import detect
 from eccl_lib.data.records import EcgRecord
+from eccl_lib.data.small_counts import Limit, limit_of
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.io.progress import Log
@@ -34,7 +35,8 @@ class Prediction:
     signal: (12, 5000) mV at 500 Hz as recorded. stored: (12, 5000) int16 uV after baseline removal, the model input.
     traits: one row per trait: field_id, name, short_name, unit, group, value, cohort_mean, cohort_sd, z, test_r.
     diseases: one row per disease: code, name, score (0 to 1, not a probability), percentile among the test
-    participants, test_auc, test_n, test_positives. cohort_scores: code to (scores, labels) of the test participants.
+    participants, test_auc, test_n, test_positives. cohort_scores: code to (scores, labels) of the test participants,
+    without diseases with small counts (``data/small_counts.py``).
     """
 
     signal: np.ndarray
@@ -45,6 +47,7 @@ class Prediction:
     traits: pd.DataFrame
     diseases: pd.DataFrame
     cohort_scores: dict[str, tuple[np.ndarray, np.ndarray]]
+    least: int  # smallest count of participants that a figure shows
 
 
 def predict(config: Config, path: Path | str, log: Log = print) -> Prediction:
@@ -73,10 +76,13 @@ def predict_record(config: Config, record: EcgRecord, log: Log = print) -> Predi
     outputs = {task: _outputs(configs[task], data, stored, log) for task in TASKS}
     runs = {task: stages.expected(configs[task], "eccl", data) for task in TASKS}
     remarks = (*record.notes, *ecg.warnings(flags))
-    traits = _traits(runs["traits"], data, outputs["traits"])
-    scores = {code: _test_scores(runs[code]) for code in DISEASES}
-    diseases = pd.DataFrame([_disease(runs[code], code, outputs[code], *scores[code]) for code in DISEASES])
-    return Prediction(signal, stored, heart_rate, flags, remarks, traits, diseases, cohort_scores=scores)
+    traits = _traits(runs["traits"], data, outputs["traits"], limit_of(config))
+    scores, limit = {code: _test_scores(runs[code]) for code in DISEASES}, limit_of(config)
+    diseases = pd.DataFrame([_disease(runs[code], code, outputs[code], *scores[code], limit) for code in DISEASES])
+    scores = {code: pair for code, pair in scores.items() if not limit.hides_class(pair[1])}
+    return Prediction(
+        signal, stored, heart_rate, flags, remarks, traits, diseases, cohort_scores=scores, least=limit.least
+    )
 
 
 def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) -> np.ndarray:
@@ -90,12 +96,15 @@ def _outputs(config: Config, data: cohort.Cohort, stored: np.ndarray, log: Log) 
     return targets.to_units(outputs)[0]
 
 
-def _traits(run: Run, data: cohort.Cohort, values: np.ndarray) -> pd.DataFrame:
+def _traits(run: Run, data: cohort.Cohort, values: np.ndarray, limit: Limit) -> pd.DataFrame:
     """Predicted values, mean and standard deviation of the training participants, and r on the test participants."""
     measured = data.traits[data.index("train")]
     mean, spread = np.nanmean(measured, axis=0), np.nanstd(measured, axis=0)
     test, traits = run.predictions, pd.DataFrame(TRAITS)
     r = [test[f"score_{field}"].corr(test[f"target_{field}"]) for field in traits["field_id"]]
+    few = np.array([limit.hides(n) for n in (~np.isnan(measured)).sum(axis=0)])
+    mean, spread = np.where(few, np.nan, mean), np.where(few, np.nan, spread)
+    r = np.where([limit.hides(test[f"target_{field}"].count()) for field in traits["field_id"]], np.nan, r)
     z = (values - mean) / np.where(spread > 0, spread, 1)
     return traits.assign(value=values, cohort_mean=mean, cohort_sd=spread, z=z, test_r=r)
 
@@ -106,9 +115,11 @@ def _test_scores(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return risk(predicted[:, 0]), measured[:, 0] > 0.5
 
 
-def _disease(run: Run, code: str, logit: np.ndarray, others: np.ndarray, positive: np.ndarray) -> dict[str, object]:
+def _disease(
+    run: Run, code: str, logit: np.ndarray, others: np.ndarray, positive: np.ndarray, limit: Limit
+) -> dict[str, object]:
     score = float(risk(logit)[0])
     percentile = 100 * float((others < score).mean())
-    counts = {"test_n": len(positive), "test_positives": int(positive.sum())}
+    counts = {"test_n": limit.count(len(positive)), "test_positives": limit.count(positive.sum())}
     facts = {"code": code, "name": DISEASE_NAMES[code], "score": score, "percentile": percentile}
-    return {**facts, "test_auc": run.metrics["test"], **counts}
+    return {**facts, "test_auc": np.nan if limit.hides_class(positive) else run.metrics["test"], **counts}

@@ -22,6 +22,7 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data import ecg_measurements, open_cohort
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnTask
+from eccl_lib.data.small_counts import Limit
 from eccl_lib.io.progress import silent
 from eccl_lib.metrics import bootstrap, comparison
 from eccl_lib.metrics.comparison import Difference
@@ -306,8 +307,24 @@ def gather(
     return gathered
 
 
-def table(gathered: Gathered, tasks: Sequence[OwnTask], outcomes: Sequence[str]) -> pd.DataFrame:
-    """One row per setting and outcome: encoder, evaluation, share, updates, outcome, score, low, high, mae."""
+def is_withheld(folds: Sequence[Fold], tasks: Sequence[OwnTask], outcome: str, limit: Limit) -> bool:
+    """Whether an outcome was measured in few recordings of the test folds, or has few cases or controls there."""
+    binary, columns = columns_of(tasks, outcome)
+    measured = np.concatenate([fold.measured[:, columns] for fold in folds])
+    known = [values[~np.isnan(values)] for values in measured.T]
+    return any(limit.hides(len(values)) or (binary and limit.hides_class(values > 0.5)) for values in known)
+
+
+def table(
+    gathered: Gathered,
+    tasks: Sequence[OwnTask],
+    outcomes: Sequence[str],
+    limit: Limit = Limit(0),  # noqa: B008
+) -> pd.DataFrame:
+    """One row per setting and outcome: encoder, evaluation, share, updates, outcome, score, low, high, mae.
+
+    The numbers of an outcome with small counts are missing.
+    """
     records = []
     for setting, folds in gathered.items():
         for outcome in outcomes:
@@ -316,6 +333,8 @@ def table(gathered: Gathered, tasks: Sequence[OwnTask], outcomes: Sequence[str])
             binary, _ = columns_of(tasks, outcome)
             error = np.nan if binary else absolute_error(folds, tasks, outcome)
             limits = {"score": found.value, "low": interval.low, "high": interval.high, "mae": error}
+            if is_withheld(folds, tasks, outcome, limit):
+                limits = dict.fromkeys(limits, np.nan)
             records.append(vars(setting) | {"outcome": outcome} | limits)
     return pd.DataFrame(records)
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.small_counts import Limit, limit_of
 from eccl_lib.evaluation.predictions import Scores
 from eccl_lib.io import machine
 from eccl_lib.pipeline.stages import spec, waves
@@ -24,7 +25,7 @@ def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) ->
     runs = [run for scores in scores_by_task.values() for row in scores.runs for run in row]
     runs.sort(key=lambda run: run.name)
     made_with = [run.manifest()["made_with"] for run in runs]
-    prevalence = data.labels.mean(axis=0).round(4).tolist()
+    limit, cases = limit_of(config), dict(zip(DISEASES, data.labels.sum(axis=0).tolist(), strict=True))
     positives = data.labels[data.index("test")].sum(axis=0).tolist()
     return {
         "scale": config.scale,
@@ -32,8 +33,9 @@ def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) ->
         "cohort_fingerprint": data.fingerprint,
         "participants": len(data.table),
         "test": len(data.index("test")),
-        "prevalence": dict(zip(DISEASES, prevalence, strict=True)),
-        "test_positives": dict(zip(DISEASES, positives, strict=True)),
+        "prevalence": {code: _share(n, len(data), limit) for code, n in cases.items()},
+        "test_positives": limit.counts(dict(zip(DISEASES, positives, strict=True))),
+        **({"small_counts": limit.note} if limit.note else {}),
         "rows": list(first.rows),
         "seeds": list(first.seeds),
         "runs": [run.name for run in runs],
@@ -43,6 +45,11 @@ def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) ->
         "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "machine": machine.facts(),
     }
+
+
+def _share(n: int, whole: int, limit: Limit) -> float | None:
+    """A share of all participants; None if it is of few."""
+    return None if limit.hides(n) else round(n / whole, 4)
 
 
 def digest(fingerprints: Iterable[str]) -> str:

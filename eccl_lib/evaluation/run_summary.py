@@ -7,6 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from eccl_lib import figures
+from eccl_lib.config.schema import Config
+from eccl_lib.data import small_counts
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.metrics import bootstrap, delong, embedding, scores
@@ -29,25 +31,42 @@ def interval(run: Run, draws: int = bootstrap.DRAWS) -> tuple[float, float, floa
     return float(run.metrics["test"]), float(low), float(high)
 
 
-def summary(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """One row per run: metric, test score, 95 % interval, counts, best epoch. runs: name to finished run."""
-    rows = []
+def few_cases(run: Run, split: str, config: Config) -> bool:
+    """Whether a run's results for a split are withheld, since they are of few cases or controls."""
+    limit = small_counts.limit_of(config)
+    if not limit.least:
+        return False
+    n, cases = run.metrics["n"][split], run.metrics.get("positives", {}).get(split)
+    return limit.hides(n) or (cases is not None and limit.hides(cases, n - cases))
+
+
+def summary(runs: Mapping[str, Run], config: Config) -> pd.DataFrame:
+    """One row per run: metric, test score, 95 % interval, counts, best epoch, without small counts. runs: by name."""
+    rows, withheld = [], small_counts.limit_of(config).withheld
     for name, run in runs.items():
-        score, low, high = interval(run)
+        hidden = few_cases(run, "test", config)
+        score, low, high = (np.nan,) * 3 if hidden else interval(run)
         facts = {"run": name, "task": run.task, "metric": run.metrics["metric"]}
         facts |= {"test": score, "low": low, "high": high}
-        facts |= {"n": run.metrics["n"]["test"], "positives": run.metrics.get("positives", {}).get("test", "")}
+        cases = run.metrics.get("positives", {}).get("test", "")
+        facts |= {"n": run.metrics["n"]["test"], "positives": withheld if hidden else cases}
         rows.append(facts | {"best epoch": run.metrics["best_epoch"]})
+        if warnings := run.metrics.get("warnings"):
+            rows[-1]["warnings"] = "; ".join(warnings)
     return pd.DataFrame(rows).set_index("run").round(3)
 
 
-def traits(run: Run, draws: int = bootstrap.DRAWS) -> pd.DataFrame:
-    """One row per trait: short_name, group, unit, r, low, high (95 % interval over test participants), n."""
+def traits(run: Run, config: Config, draws: int = bootstrap.DRAWS) -> pd.DataFrame:
+    """One row per trait: short_name, group, unit, r, low, high (95 % interval over test participants), n.
+
+    The row of a trait that was measured in few participants is empty (``small_counts.withhold``).
+    """
     measured, predicted = measured_and_predicted(run)
     low, high = bootstrap.percentile(bootstrap.r_draws(predicted[None], measured, draws))
     r = np.nan_to_num(scores.pearson(predicted, measured))  # a constant prediction counts as 0
     frame = pd.DataFrame(TRAITS)[["short_name", "group", "unit"]]
-    return frame.assign(r=r, low=low, high=high, n=(~np.isnan(measured)).sum(axis=0))
+    frame = frame.assign(r=r, low=low, high=high, n=(~np.isnan(measured)).sum(axis=0))
+    return small_counts.withhold(frame, config).drop(columns=small_counts.NOTE, errors="ignore")
 
 
 def overview(frame: pd.DataFrame) -> pd.DataFrame:
@@ -55,10 +74,15 @@ def overview(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["short_name"].isin(OVERVIEW)]
 
 
-def history_table(run: Run) -> pd.DataFrame:
+def shown_history(run: Run, config: Config) -> pd.DataFrame:
+    """The history of a run, whose validation score is missing where it is of few cases or controls."""
+    return run.history.assign(score=np.nan) if few_cases(run, "val", config) else run.history
+
+
+def history_table(run: Run, config: Config) -> pd.DataFrame:
     """The history with readable columns: training loss and its terms, validation score or error."""
     metric = run.metrics["metric"]
-    history = run.history.rename(columns={"lr": "learning rate", "loss": "training loss"})
+    history = shown_history(run, config).rename(columns={"lr": "learning rate", "loss": "training loss"})
     if run.variant == "triplet":
         history = history.rename(columns={"contrastive": "triplet"})
     if metric in SCORES:
@@ -66,9 +90,9 @@ def history_table(run: Run) -> pd.DataFrame:
     return history.assign(score=-history["score"]).rename(columns={"score": f"validation {metric}"})
 
 
-def training_figure(run: Run) -> Figure:
+def training_figure(run: Run, config: Config) -> Figure:
     """Training curves of a run: loss terms, and the validation score (or error and learning rate of an autoencoder)."""
-    metric, history = run.metrics["metric"], history_table(run)
+    metric, history = run.metrics["metric"], history_table(run, config)
     validation = f"validation {metric}"
     if metric in SCORES:
         losses = [name for name in ("training loss", "contrastive", "triplet", "task") if name in history]
@@ -83,17 +107,17 @@ def loss_decreased(run: Run) -> bool:
     return bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
 
 
-def score_figure(runs: Mapping[str, Run]) -> Figure:
+def score_figure(runs: Mapping[str, Run], config: Config) -> Figure:
     """ROC curves of a disease, or r per trait of the first run. runs: name to finished run of one task."""
     first = next(iter(runs.values()))
     if first.task == "traits":
-        return figures.fig2c_traits(overview(traits(first)), n=first.metrics["n"]["test"])
+        return figures.fig2c_traits(overview(traits(first, config)), n=first.metrics["n"]["test"])
     curves = {}
     for name, run in runs.items():
         measured, predicted = measured_and_predicted(run)
         auc, low, high = interval(run)
         curves[name] = (measured[:, 0] > 0.5, predicted[:, 0], f"AUC {auc:.2f} (95 % interval {low:.2f} to {high:.2f})")
-    return figures.roc_curves(curves)
+    return figures.roc_curves(curves, least=small_counts.limit_of(config).least)
 
 
 def scatter(run: Run, names: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

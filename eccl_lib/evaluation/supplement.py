@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from eccl_lib import figures
 from eccl_lib.config.schema import DISEASES, TASKS, Config
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.small_counts import limit_of
 from eccl_lib.evaluation.predictions import Scores
+from eccl_lib.evaluation.run_summary import shown_history
 from eccl_lib.figures import StageCurves
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.stages import spec, waves
@@ -31,7 +33,9 @@ VARIANTS = {"swin": "Swin", "ecg": "ECG", "cmr": "CMR"} | {key: method.row for k
 ORDER = list(VARIANTS)
 
 
-def roc(scores_by_task: Mapping[str, Scores], cells: pd.DataFrame, rows: Sequence[str] = ROC_ROWS) -> Figure:
+def roc(
+    scores_by_task: Mapping[str, Scores], cells: pd.DataFrame, config: Config, rows: Sequence[str] = ROC_ROWS
+) -> Figure:
     """ROC curves of some rows for each disease, mean over seeds, with AUC and interval; ECCL with its band.
 
     scores_by_task: predictions of the test participants. cells: row, task, mean, low, high. rows: names in Table 1;
@@ -45,7 +49,7 @@ def roc(scores_by_task: Mapping[str, Scores], cells: pd.DataFrame, rows: Sequenc
             cell = numbers.loc[(name, task)]
             text = f"AUC {cell['mean']:.2f} ({cell['low']:.2f} to {cell['high']:.2f})"
             curves[name] = (scores.positive, scores.logits[scores.names.index(name)], text)
-    return figures.roc_panels(panels, banded="ECCL" if "ECCL" in rows else None)
+    return figures.roc_panels(panels, banded="ECCL" if "ECCL" in rows else None, least=limit_of(config).least)
 
 
 def reliability(curves: pd.DataFrame, cells: pd.DataFrame, row: str = "ECCL") -> Figure:
@@ -54,19 +58,21 @@ def reliability(curves: pd.DataFrame, cells: pd.DataFrame, row: str = "ECCL") ->
     curves: row, task, kind ("raw", "shifted"), predicted, observed, low, high, n. cells: row, task, brier_raw,
     brier_shifted, n. row: name in Table 1.
     """
-    of_row, numbers, panels = curves[curves["row"] == row], cells[cells["row"] == row].set_index("task"), {}
+    of_row = curves[(curves["row"] == row) & curves["observed"].notna()]  # without withheld bins
+    numbers, panels = cells[cells["row"] == row].set_index("task"), {}
     for task in (task for task in DISEASES if task in set(of_row["task"])):
         of_task = of_row[of_row["task"] == task]
         panels[task] = {
             f"{name}: Brier {numbers.loc[task, brier]:.3f}": of_task[of_task["kind"] == kind]
             for kind, (name, brier) in KINDS.items()
         }
-    return figures.reliability_curves(panels, n=int(numbers["n"].iloc[0]))
+    return figures.reliability_curves(panels, n=int(numbers["n"].max()))
 
 
 def forest(differences: pd.DataFrame, cells: pd.DataFrame) -> Figure:
     """Forest plot of ECCL minus each row. differences: other, task, difference, low, high, p_holm; cells: n, seeds."""
-    return figures.differences_forest(differences, n=int(cells["n"].iloc[0]), seeds=int(cells["seeds"].iloc[0]))
+    shown = differences[differences["difference"].notna()]  # without withheld tasks
+    return figures.differences_forest(shown, n=int(cells["n"].max()), seeds=int(cells["seeds"].max()))
 
 
 def training(config: Config, data: Cohort, seeds: Sequence[int]) -> Figure:
@@ -76,7 +82,7 @@ def training(config: Config, data: Cohort, seeds: Sequence[int]) -> Figure:
     for own in (own for wave in waves([spec(cell, key) for key in METHODS for cell in cells]) for own in wave):
         if not own.is_features and (run := own.run(data)).done:
             task = own.task if own.task in TASKS else ""
-            panels.setdefault((own.stage, own.variant), {}).setdefault(task, []).append(run.history)
+            panels.setdefault((own.stage, own.variant), {}).setdefault(task, []).append(shown_history(run, config))
     curves = []
     for stage, variant in sorted(panels, key=lambda panel: (list(STAGE_TITLES).index(panel[0]), ORDER.index(panel[1]))):
         title, loss, score = STAGE_TITLES[stage]

@@ -5,20 +5,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from eccl_lib.config.schema import Config
-from eccl_lib.data import cohort, open_cohort
+from eccl_lib.data import cohort, open_cohort, small_counts
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import claims, controls, own_questions, provenance, table1_text, table_cell
 from eccl_lib.evaluation import features as latent
 from eccl_lib.evaluation.claims import Resampled
 from eccl_lib.evaluation.predictions import Scores, gather
-from eccl_lib.io.files import write_atomically, write_json, write_text
+from eccl_lib.io.files import write_json, write_text
 from eccl_lib.io.progress import Log
 from eccl_lib.metrics import bootstrap, calibration, comparison
 from eccl_lib.metrics import retrieval as retrieval_metrics
@@ -190,6 +189,17 @@ def retrieval(config: Config, data: cohort.Cohort, tasks: Sequence[str], seeds: 
     return pd.concat(tables, names=["task", "when"]).reset_index(["task", "when"]).reset_index(drop=True)
 
 
+def _of_tasks(frame: pd.DataFrame, tasks: Sequence[str]) -> np.ndarray | None:
+    """Which rows are about one of the tasks; None for a table that has no column of tasks."""
+    return frame["task"].isin(tasks).to_numpy() if "task" in frame else None
+
+
+def _withheld(frame: pd.DataFrame, config: Config, tasks: Sequence[str]) -> pd.DataFrame:
+    """Cells without those of some tasks and without small counts."""
+    shown = small_counts.withhold(frame, config, _of_tasks(frame, tasks))
+    return shown.drop(columns=small_counts.NOTE, errors="ignore")
+
+
 def write(
     config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Sequence[int], folder: Path, log: Log = print
 ) -> pd.DataFrame:
@@ -202,14 +212,16 @@ def write(
     data = open_cohort.load(config, log)
     columns = {task: column(config, data, scores) for task, scores in scores_by_task.items()}
     beside = controls.evaluate(config, data, tasks)
-    long, reference = cells(columns), controls.table(beside)
+    few = small_counts.hidden_diseases(config, data)
+    long, reference = (_withheld(frame, config, few) for frame in (cells(columns), controls.table(beside)))
+    resampled = {(k, t): r for t, each in columns.items() if t not in few for k, r in each.resampled().items()}
     frames = {
         "table1.csv": wide(long),
         "reference.csv": wide(reference),
         "table1_cells.csv": pd.concat([long, reference], ignore_index=True),
         "table1_seeds.csv": single_scores(columns),
         "table1_differences.csv": differences(columns),
-        "claims.csv": claims.table({(k, t): r for t, each in columns.items() for k, r in each.resampled().items()}),
+        "claims.csv": claims.table(resampled),
         "reliability.csv": reliability(columns),
     }
     frames |= {"table1_traits.csv": traits(columns["traits"])} if "traits" in columns else {}
@@ -224,7 +236,8 @@ def write(
     for name in OPTIONAL - set(frames):  # left from an earlier call with more rows or tasks
         (folder / name).unlink(missing_ok=True)
     for name, frame in frames.items():
-        write_atomically(folder / name, partial(frame.to_csv, index=False, float_format="%.5f"))
+        hidden = None if name == "retrieval.csv" else _of_tasks(frame, few)  # retrieval is of all test participants
+        small_counts.write_table(folder / name, frame, config, hidden)
     write_json(folder / "table1.json", facts)
     write_text(folder / "table1.md", table1_text.page(folder))
     log(f"{len(long)} cells of Table 1 with intervals, differences and provenance: {folder}")

@@ -15,6 +15,7 @@ from eccl_lib.io import paths
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import TASKS
 
+WITHHELD = "withheld"  # a cell of few cases or controls (data/small_counts.py)
 PAPER = "paper (UK Biobank, n = 8,308)"
 STEMS = {"mi_auc": "MI AUC", "cm_auc": "CM AUC", "af_auc": "AF AUC", "hf_auc": "HF AUC", "mean_r": "Mean R"}
 
@@ -35,6 +36,8 @@ def shown(wide: pd.DataFrame, separator: str = " ") -> pd.DataFrame:
 
 
 def _cell(line: pd.Series, stem: str, separator: str) -> str:
+    if pd.isna(line[f"{stem}_mean"]):
+        return WITHHELD
     text = f"{line[f'{stem}_mean']:.3f}"
     if pd.notna(line.get(f"{stem}_std")):
         text += f" ± {line[f'{stem}_std']:.3f}"
@@ -47,7 +50,8 @@ def here(facts: Mapping[str, Any], prevalence: bool = True) -> str:
     cohort = "synthetic cohort" if facts["cohort"] == "synthetic" else f"cohort {facts['cohort']}"
     parts = [cohort, f"n = {facts['test']:,}"]
     if prevalence:
-        shares = (f"{TASKS[code].column} {share:.1%}" for code, share in facts["prevalence"].items())
+        known = {code: WITHHELD if share is None else f"{share:.1%}" for code, share in facts["prevalence"].items()}
+        shares = (f"{TASKS[code].column} {share}" for code, share in known.items())
         parts.append("prevalence " + ", ".join(shares))
     return f"here ({', '.join(parts)})"
 
@@ -167,6 +171,8 @@ def _differences(frame: pd.DataFrame) -> str:
 
 
 def _difference(row: pd.Series) -> str:
+    if pd.isna(row["difference"]):
+        return WITHHELD
     p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
     low, high = signed(row["low"], 2), signed(row["high"], 2)
     spread = "" if pd.isna(row["std"]) else f" ± {row['std']:.3f}"
@@ -210,6 +216,7 @@ def _provenance(facts: Mapping[str, Any]) -> str:
         f"SHA-256 of their fingerprints `{facts['runs_sha256'][:8]}`",
         f"- CPU time {time['total']:,.0f} s: {stages}",
         f"- {packages}; {facts['machine']['cores']} cores, {facts['machine']['architecture']}",
+        *([f"- {facts['small_counts']}"] if "small_counts" in facts else []),
     ]
     lines += [f"- trained on {text}" for text in dict.fromkeys(map(_training, made_with))]
     return "\n".join(lines)

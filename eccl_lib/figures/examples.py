@@ -10,12 +10,13 @@ from matplotlib.patches import Rectangle
 
 from eccl_lib.config.schema import LEADS
 from eccl_lib.figures.colours import BLACK, BLUE, GREY, PALE, VERMILION
-from eccl_lib.figures.style import SMALL, footer, new_figure, show_grey, signed, styled
+from eccl_lib.figures.style import SMALL, footer, new_figure, of_participants, show_grey, signed, styled
 
 FEW_LEADS = ("II", "V2", "V5")
 Reconstruction = tuple[np.ndarray, np.ndarray, np.ndarray]  # original, reconstructed, mask (1: masked); (12, T)
 
 
+@of_participants
 @styled
 def mae_reconstructions(
     examples: Sequence[Reconstruction],
@@ -66,6 +67,7 @@ def _intervals(visible: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
+@of_participants
 @styled
 def attention_maps(
     ecg: np.ndarray,
@@ -126,6 +128,7 @@ def _between_0_and_1(trace: np.ndarray) -> np.ndarray:
     return (trace - trace.min()) / max(float(np.ptp(trace)), 1e-9)
 
 
+@of_participants
 @styled
 def retrieval_examples(
     ecgs: np.ndarray, images: Sequence[np.ndarray], candidates: pd.DataFrame, rate: float, *, n: int

@@ -9,11 +9,12 @@ from eccl_lib.data.cmr import LV, box_of
 from eccl_lib.data.records import CineRecord
 from eccl_lib.figures.colours import ORANGE
 from eccl_lib.figures.person import LABELS, outline_heart
-from eccl_lib.figures.style import footer, new_figure, show_grey, styled
+from eccl_lib.figures.style import footer, new_figure, of_participants, show_grey, styled
 
 TITLES = {"masks": "given mask", "network": "built-in U-Net", "onnx": "ONNX network", "voting": "circle voting"}
 
 
+@of_participants
 @styled
 def heart_overlays(located: Mapping[str, CineRecord]) -> Figure:
     """Segmentation and crop box of one slice: one column per provider; end diastole above end systole.

@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from eccl_lib.figures.colours import BLUE, ORANGE, PALE, VERMILION
-from eccl_lib.figures.style import footer, hide_ticks, new_figure, signed, styled, task_title
+from eccl_lib.figures.style import footer, hide_ticks, new_figure, of_participants, signed, styled, task_title
 
 MOST_SHOWN = 600  # rows and columns of a matrix; with more, a cell would be smaller than a printed dot
 MOST_LINES = 100  # between matching points; more would hide each other
 
 
+@of_participants
 @styled
 def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Cosine similarity of every ECG with every CMR.
@@ -44,6 +45,7 @@ def _unit(z: np.ndarray) -> np.ndarray:
     return z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
 
 
+@of_participants
 @styled
 def fig2a_latent(
     before_ecg: np.ndarray,
@@ -91,6 +93,7 @@ def _with_score(title: str, score: str | None) -> str:
     return f"{title}\n{score}" if score else title
 
 
+@of_participants
 @styled
 def fig2d_umap(
     before: np.ndarray, after: np.ndarray, positive: np.ndarray, disease: str, scores: Mapping[str, str] | None = None
@@ -108,6 +111,7 @@ def fig2d_umap(
     return fig
 
 
+@of_participants
 @styled
 def umap_diseases(
     diseases: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],

@@ -11,7 +11,16 @@ from matplotlib.patches import Rectangle
 
 from eccl_lib.config.schema import LEADS
 from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, GREEN, ORANGE, PALE, SKY, VERMILION
-from eccl_lib.figures.style import footer, hide_ticks, new_figure, pretty_unit, show_grey, styled, task_title
+from eccl_lib.figures.style import (
+    footer,
+    hide_ticks,
+    new_figure,
+    of_participants,
+    pretty_unit,
+    show_grey,
+    styled,
+    task_title,
+)
 
 MM_PER_SECOND, MM_PER_MV = 25.0, 10.0  # clinical standard
 COLUMN_SECONDS = 2.5
@@ -25,6 +34,7 @@ PAPER_THIN, PAPER_THICK = "#F6D5D5", "#E8A9A9"
 LABELS = {2: ("LV wall", GREEN), 3: ("RV cavity", SKY), 1: ("LV cavity", VERMILION)}  # in drawing order
 
 
+@of_participants
 @styled
 def ecg_paper(signal_mv: np.ndarray, rate: float, title: str = "", flags: Sequence[str] = ()) -> Figure:
     """A 12-lead ECG on millimetre paper at 25 mm/s and 10 mm/mV: 3 x 4 leads of 2.5 s above a 10 s rhythm strip.
@@ -93,6 +103,7 @@ def _trace(ax, lead_mv: np.ndarray, rate: float, name: str, start: float, second
     ax.text(x0 + 1, base + max(6.2, peak + 0.8), label, fontsize=LARGE, fontweight="bold", va="bottom", bbox=LEAD_BOX)
 
 
+@of_participants
 @styled
 def baseline(recorded_mv: np.ndarray, cleaned_mv: np.ndarray, rate: float, lead: str = "II") -> Figure:
     """One lead before and after baseline removal. recorded_mv, cleaned_mv: (12, T) in mV; rate: Hz."""
@@ -112,6 +123,7 @@ def baseline(recorded_mv: np.ndarray, cleaned_mv: np.ndarray, rate: float, lead:
     return fig
 
 
+@of_participants
 @styled
 def cine_frames(clip: np.ndarray, n: int = 6, title: str = "", *, frame_ms: float | None = None) -> Figure:
     """n evenly spaced frames of a cine. clip: (H, W, F); frame_ms: time between frames in ms, if known."""
@@ -127,6 +139,7 @@ def cine_frames(clip: np.ndarray, n: int = 6, title: str = "", *, frame_ms: floa
     return fig
 
 
+@of_participants
 @styled
 def crop_overlay(
     image: np.ndarray, labels: np.ndarray | None, box: tuple[int, int, int, int], cropped: np.ndarray | None = None
@@ -196,26 +209,61 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
 
 
 @styled
-def risk_panel(scores: Mapping[str, float], cohort: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+def risk_panel(
+    scores: Mapping[str, float], cohort: Mapping[str, tuple[np.ndarray, np.ndarray]], *, least: int = 0
+) -> Figure:
     """Disease scores of one ECG, and the score distributions of the test participants.
 
-    scores: code to score in 0 ... 1. cohort: code to (scores (N,), labels (N,) bool).
+    scores: code to score in 0 ... 1. cohort: code to (scores (N,), labels (N,) bool); a disease may be absent. least: a
+    bar has no or at least so many participants.
     """
     fig = new_figure(height=1.05 * len(scores) + 0.8)
     axes = np.atleast_1d(fig.subplots(len(scores), 1, sharex=True))
-    bins = np.linspace(0, 1, 26)
+    n = 0
     for ax, (code, score) in zip(axes, scores.items(), strict=True):
-        others, cases = np.asarray(cohort[code][0], float), np.asarray(cohort[code][1], bool)
-        style = {"bins": bins, "stat": "percent", "ax": ax}
-        sns.histplot(x=others[~cases], color=ORANGE, alpha=0.55, linewidth=0, label="controls", **style)
-        sns.histplot(x=others[cases], element="step", fill=False, color=BLUE, label="cases", **style)
         ax.axvline(score, color=BLACK, linewidth=2, label="this ECG")
+        ax.set(ylabel="share (%)", xlim=(0, 1))
+        if code not in cohort:
+            ax.set_title(f"{task_title(code)}: {score:.2f}; the cohort's scores are withheld")
+            continue
+        others, cases = np.asarray(cohort[code][0], float), np.asarray(cohort[code][1], bool)
+        n, style = len(cases), {"stat": "percent", "ax": ax}
+        bins = [_bins(values, least) for values in (others[~cases], others[cases])]
+        sns.histplot(
+            x=others[~cases],
+            bins=bins[0],
+            color=ORANGE,
+            alpha=0.55,
+            linewidth=0,
+            label="controls",
+            **style,
+        )
+        sns.histplot(
+            x=others[cases],
+            bins=bins[1],
+            element="step",
+            fill=False,
+            color=BLUE,
+            label="cases",
+            **style,
+        )
         above = f"above {np.mean(others < score):.0%} of the test participants"
         ax.set_title(f"{task_title(code)}: {score:.2f}, {above}; {int(cases.sum())} cases")
-        ax.set(ylabel="share (%)", xlim=(0, 1))
     axes[-1].set_xlabel("score (not a probability)")
-    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
-    names = ("controls", "cases", "this ECG")
+    handles: dict[str, object] = {}
+    for ax in axes:
+        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    names = [name for name in ("controls", "cases", "this ECG") if name in handles]
     fig.legend([handles[name] for name in names], names, loc="outside upper left", ncols=3)
-    footer(fig, f"one ECG; n = {len(cases):,} test participants; shares within cases and within controls")
+    footer(fig, f"one ECG; n = {n:,} test participants; shares within cases and within controls")
     return fig
+
+
+def _bins(values: np.ndarray, least: int) -> np.ndarray:
+    """Edges of at most 25 equal bins from 0 to 1, so few that no bin has some but fewer than ``least`` values."""
+    for count in range(25, 1, -1):
+        edges = np.linspace(0, 1, count + 1)
+        bars = np.histogram(values, edges)[0]
+        if not ((bars > 0) & (bars < least)).any():
+            return edges
+    return np.array([0.0, 1.0])

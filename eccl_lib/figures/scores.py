@@ -20,28 +20,29 @@ Curve = tuple[np.ndarray, np.ndarray, str]  # labels (n,) bool, scores (n,) or (
 
 
 @styled
-def roc_curves(curves: Mapping[str, Curve], *, title: str = "", banded: str | None = None) -> Figure:
+def roc_curves(curves: Mapping[str, Curve], *, title: str = "", banded: str | None = None, least: int = 0) -> Figure:
     """ROC curves of one disease.
 
     curves: name to labels (n,), scores (n,) or (seeds, n) and legend text (AUC with interval); for several seeds
-    the mean curve is drawn. banded: name of the curve with a pointwise 95 % band.
+    the mean curve is drawn. banded: name of the curve with a pointwise 95 % band. least: a step of a curve
+    has no or at least so many cases and controls; where there are too few for two steps, the curve is withheld.
     """
     fig = new_figure(height=3.5 + 0.17 * len(curves), width=4.2)  # fits one column of a paper (3.5 inches)
     ax = fig.add_subplot()
-    _roc(ax, curves, banded)
+    _roc(ax, curves, banded, least)
     ax.set_title(title)
     fig.legend(loc="outside upper left")
     if banded:
         ax.text(1.0, 0.02, f"band of {banded}:\n95 % pointwise", ha="right", fontsize=8.5, color=GREY)
-    footer(fig, _sample_size([curves]), size=8.5)
+    footer(fig, _sample_size([curves], least), size=8.5)
     return fig
 
 
 @styled
-def roc_panels(panels: Mapping[str, Mapping[str, Curve]], *, banded: str | None = None) -> Figure:
+def roc_panels(panels: Mapping[str, Mapping[str, Curve]], *, banded: str | None = None, least: int = 0) -> Figure:
     """ROC curves of several rows of Table 1, one panel per disease; the legends give AUC and interval.
 
-    panels: disease code to the curves of ``roc_curves``. banded: the row with a pointwise band.
+    panels: disease code to the curves of ``roc_curves``. banded: the row with a pointwise band. least: as there.
     """
     most = max(len(curves) for curves in panels.values())
     rows = -(-len(panels) // 2)
@@ -52,31 +53,49 @@ def roc_panels(panels: Mapping[str, Mapping[str, Curve]], *, banded: str | None 
         ax.set_axis_off()
     for k, (code, curves) in enumerate(panels.items()):
         ax, legend = grid[2 * (k // 2) : 2 * (k // 2) + 2, k % 2]
-        _roc(ax, curves, banded)
-        positives = int(np.sum(next(iter(curves.values()))[0]))
-        ax.set_title(f"{task_title(code)}\n{positives} cases")
+        _roc(ax, curves, banded, least)
+        positive = next(iter(curves.values()))[0]
+        cases = f"under {least} cases or controls" if _few(positive, least) else f"{int(np.sum(positive))} cases"
+        ax.set_title(f"{task_title(code)}\n{cases}")
         legend.legend(*ax.get_legend_handles_labels(), loc="upper left", fontsize=SMALL, labelspacing=0.25, borderpad=0)
-    note = _sample_size(panels.values())
+    note = _sample_size(panels.values(), least)
     footer(fig, f"{note}; 95 %: brackets, band of {banded}" if banded else note)
     return fig
 
 
-def _roc(ax, curves: Mapping[str, Curve], banded: str | None) -> None:
+def _few(positive: np.ndarray, least: int) -> bool:
+    """Whether a class has some, but fewer than ``least`` participants."""
+    cases = int(np.sum(positive))
+    return any(0 < count < least for count in (cases, len(positive) - cases))
+
+
+def _roc(ax, curves: Mapping[str, Curve], banded: str | None, least: int) -> None:
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="chance")
     marks = ((colour, line) for line in LINE_STYLES for colour in CYCLE)
     for (colour, line), (name, (labels, scores, text)) in zip(marks, curves.items(), strict=False):
         colour = METHOD_COLOURS.get(name, colour)
+        if _few(labels, least):
+            ax.plot([], [], color=colour, linestyle=line, label=f"{name}: withheld")
+            continue
+        try:
+            drawn = roc.curve(labels, scores, least)
+        except ValueError:  # too few cases or controls for two steps
+            ax.plot([], [], color=colour, linestyle=line, label=f"{name}: {text}\n(curve withheld)")
+            continue
         if name == banded and 0 < np.sum(labels) < len(labels):
-            rates, low, high = roc.band(labels, scores)
+            rates, low, high = roc.band(labels, scores, least=least)
             ax.fill_between(rates, low, high, color=colour, alpha=0.15, linewidth=0)
-        ax.plot(*roc.curve(labels, scores), color=colour, linestyle=line, label=f"{name}: {text}")
+        ax.plot(*drawn, color=colour, linestyle=line, label=f"{name}: {text}")
     ax.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity")
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
 
 
-def _sample_size(panels: Iterable[Mapping[str, Curve]]) -> str:
+def _sample_size(panels: Iterable[Mapping[str, Curve]], least: int) -> str:
     """Footer text: number of test participants and of cases."""
-    labels = [curve[0] for curves in panels for curve in curves.values()]
+    everyone = [curve[0] for curves in panels for curve in curves.values()]
+    labels = [positive for positive in everyone if not _few(positive, least)]
+    if not labels:
+        return f"n = {len(everyone[0]):,} test participants, under {least} cases or controls"
     fewest, most = min(map(np.sum, labels)), max(map(np.sum, labels))
     spread = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     return f"n = {len(labels[0]):,} test participants, {spread} cases"

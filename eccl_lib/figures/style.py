@@ -14,6 +14,7 @@ from eccl_lib.tasks import DISEASE_NAMES, TASKS
 WIDTH = 6.9  # inches; two columns of a paper, one of a notebook
 SMALL = 7.5  # points; smallest type at this width
 STAMP = "synthetic cohort"
+PARTICIPANTS = "shows single participants: as confidential as the data"
 
 STYLE = {
     "font.size": 9.0,
@@ -65,6 +66,26 @@ def stamp_synthetic(fig: Figure) -> None:
         size = next((text.get_fontsize() for text in fig.texts if text.get_gid() == "footer"), 8.0)
         style = {"ha": "right", "va": "bottom", "fontsize": size, "fontweight": "bold", "color": VERMILION}
         fig.text(0.99, 0.07 / fig.get_figheight(), STAMP, **style)
+
+
+def stamp_counts(fig: Figure, note: str) -> None:
+    """Write at the top right what a figure says about small counts, and whether it shows single participants."""
+    parts = [note, PARTICIPANTS if note and fig.get_label() == PARTICIPANTS else ""]
+    if text := "; ".join(part for part in parts if part):
+        style = {"ha": "right", "va": "top", "fontsize": SMALL, "color": VERMILION}
+        fig.text(0.99, 1 - 0.02 / fig.get_figheight(), text, **style)
+
+
+def of_participants(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorator: a figure that shows single participants, such as recordings or one point for each."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: Any, **kwargs: Any) -> Figure:
+        figure = draw(*args, **kwargs)
+        figure.set_label(PARTICIPANTS)
+        return figure
+
+    return wrapped
 
 
 def task_title(task: str) -> str:

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, CHAMBER_NAMES, GREY, ORANGE, PALE
-from eccl_lib.figures.style import SMALL, footer, new_figure, pretty_unit, styled
+from eccl_lib.figures.style import PARTICIPANTS, SMALL, footer, new_figure, pretty_unit, styled
 
 INTERVAL = "lines: 95 % interval over participants"
 
@@ -90,6 +90,8 @@ def fig2c_traits(
             _agreement(ax, name, by_name.loc[name, "unit"], by_name.loc[name, "r"], measured, predicted)
     note = f"n = {n:,} test participants; {INTERVAL}"
     footer(fig, f"{note}; dashes: predicted = measured" if scatter else note)
+    if scatter:
+        fig.set_label(PARTICIPANTS)
     return fig
 
 

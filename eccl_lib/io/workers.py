@@ -86,6 +86,7 @@ def pool(workers: Workers, shared: Path, log: Callable[[str], None] = print) -> 
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise ConfigError("--backend dask needs dask and distributed: pip install 'eccl-lib[cluster]'") from None
+    _check_certificate(workers.scheduler)
     try:
         client = Client(workers.scheduler, set_as_default=False)
     except OSError as error:
@@ -100,6 +101,15 @@ def pool(workers: Workers, shared: Path, log: Callable[[str], None] = print) -> 
         resources = {"resources": workers.resources} if workers.resources else {}
         backend = functools.partial(_dask_backend(), client=client, **resources)
         yield Pool(len(client.nthreads()), backend, KilledWorker, local=False)
+
+
+def _check_certificate(scheduler: str) -> None:
+    """Raise ConfigError for an address with TLS where Dask's settings name no certificate."""
+    from distributed.security import Security
+
+    if scheduler.startswith("tls://") and Security().get_connection_args("client")["ssl_context"] is None:
+        cure = "set the certificates as docs/cluster.md describes under Security"
+        raise ConfigError(f"{scheduler} needs TLS, but Dask's settings here name no certificate; {cure}")
 
 
 def _check(client: Any, shared: Path) -> None:

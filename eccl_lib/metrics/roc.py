@@ -5,13 +5,14 @@ import numpy as np
 DRAWS = 500
 
 
-def curve(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def curve(positive: np.ndarray, score: np.ndarray, least: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """False and true positive rates from (0, 0) to (1, 1), each (k,), increasing; tied scores form one step.
 
     positive: (n,) bool; score: (n,) or (seeds, n), higher means more likely positive. Over seeds the sensitivity is
-    averaged at each false positive rate, so the area under the curve is the mean AUC.
+    averaged at each false positive rate, so the area under the curve is the mean AUC. least: above 0, each step has no
+    or at least so many cases and controls; raises ValueError where there are too few for two steps.
     """
-    curves = [_weighted(*_ranked(positive, seed), np.ones(len(seed))) for seed in np.atleast_2d(score)]
+    curves = [_weighted(*_ranked(positive, seed, least), np.ones(len(seed))) for seed in np.atleast_2d(score)]
     if len(curves) == 1:
         return curves[0]
     rates = np.unique(np.concatenate([false for false, _ in curves]))
@@ -22,13 +23,13 @@ def curve(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def band(
-    positive: np.ndarray, score: np.ndarray, *, seed: int = 0, draws: int = DRAWS, level: float = 0.95
+    positive: np.ndarray, score: np.ndarray, *, least: int = 0, seed: int = 0, draws: int = DRAWS, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pointwise bootstrap interval of the sensitivity at each false positive rate, stratified by class.
 
-    positive: (n,) bool; score: (n,) or (seeds, n). Returns rates, low, high, each (101,).
+    positive: (n,) bool; score: (n,) or (seeds, n); least: as in ``curve``. Returns rates, low, high, each (101,).
     """
-    ranked = [_ranked(positive, of_seed) for of_seed in np.atleast_2d(score)]
+    ranked = [_ranked(positive, of_seed, least) for of_seed in np.atleast_2d(score)]
     cases, controls = np.flatnonzero(positive), np.flatnonzero(~np.asarray(positive, bool))
     generator = np.random.default_rng(seed)
     rates = np.linspace(0, 1, 101)
@@ -43,12 +44,37 @@ def band(
     return rates, low, high
 
 
-def _ranked(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Order by decreasing score, labels in that order, and the last position of each distinct score."""
+def _ranked(positive: np.ndarray, score: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Order by decreasing score, labels in that order, and the last position of each step of the curve."""
     order = np.argsort(-np.asarray(score, float), kind="stable")
     values = np.asarray(score, float)[order]
     last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
-    return order, np.asarray(positive, bool)[order], last
+    labels = np.asarray(positive, bool)[order]
+    return order, labels, coarse_steps(labels, last, least) if least else last
+
+
+def coarse_steps(labels: np.ndarray, last: np.ndarray, least: int) -> np.ndarray:
+    """The last positions of the finest steps with no or at least ``least`` cases and controls each.
+
+    labels: (n,) bool by decreasing score; last: last position of each distinct score. Raises ValueError where a single
+    step is left, which would be drawn as a diagonal.
+    """
+    cases, n = np.cumsum(labels)[last], last + 1
+    kept: list[int] = []
+    totals = [(0, 0)]  # cases and controls up to each kept position
+    for position, a, b in zip(last, cases, n - cases, strict=True):
+        if not any(0 < more - before < least for more, before in zip((a, b), totals[-1], strict=True)):
+            kept.append(int(position))
+            totals.append((int(a), int(b)))
+    end = int(cases[-1]), int(n[-1] - cases[-1])
+    while kept and any(0 < whole - before < least for whole, before in zip(end, totals[-1], strict=True)):
+        kept.pop()
+        totals.pop()
+    if not kept or kept[-1] != last[-1]:
+        kept.append(int(last[-1]))
+    if len(kept) == 1:
+        raise ValueError(f"{end[0]} cases and {end[1]} controls give no curve with steps of at least {least}")
+    return np.array(kept)
 
 
 def _weighted(order: np.ndarray, ranked: np.ndarray, last: np.ndarray, weight: np.ndarray):

@@ -47,6 +47,30 @@ def normalise(notebook: Any) -> Any:
     return clean
 
 
+def without_paths(notebook: Any) -> Any:
+    """A copy of an executed notebook without absolute paths of this machine: outputs, tracebacks, parameters, metadata.
+
+    Images are kept as they are; papermill's paths of the notebook become its file name.
+    """
+    import nbformat
+
+    clean = nbformat.from_dict(_portable_texts(notebook))
+    papermill = clean.metadata.get("papermill", {})
+    for name in ("input_path", "output_path"):
+        if papermill.get(name):
+            papermill[name] = Path(papermill[name]).name
+    return clean
+
+
+def _portable_texts(value: Any, kind: str = "") -> Any:
+    """All texts in a JSON value made portable. kind: the key of the value; images are no texts."""
+    if isinstance(value, str):
+        return value if kind.startswith("image/") and kind != "image/svg+xml" else _portable(value)
+    if isinstance(value, dict):
+        return {key: _portable_texts(inner, key) for key, inner in value.items()}
+    return [_portable_texts(inner, kind) for inner in value] if isinstance(value, list) else value
+
+
 def _outputs(cell: Any, count: int) -> list[dict[str, Any]]:
     """Outputs of a code cell: streams joined, no standard error, relative paths."""
     kept: list[dict[str, Any]] = []

@@ -116,13 +116,17 @@ def show_source(function: Callable[..., Any]) -> None:
 def save_figure(figure: Any, name: str, config: Config, *, real: bool = False, stamp: bool = True) -> None:
     """Write a figure as PNG and SVG to the run's figures folder and display it.
 
-    A figure of the synthetic cohort gets a stamp. real: the figure shows a recording from a person; its file gets
-    the prefix ``real_``. stamp: False if the figure shows no data of the cohort.
+    A figure of the synthetic cohort gets a stamp, one of UK Biobank's data what it says about small counts. real: the
+    figure shows a recording from a person; its file gets the prefix ``real_``. stamp: False if the figure shows no data
+    of the cohort.
     """
-    from eccl_lib.figures.style import stamp_synthetic
+    from eccl_lib.data.small_counts import limit_of
+    from eccl_lib.figures.style import stamp_counts, stamp_synthetic
 
     if stamp and config.cohort == "synthetic":
         stamp_synthetic(figure)
+    elif stamp:
+        stamp_counts(figure, limit_of(config).note)
     write_figure(figure, paths.figures_dir(config.scale, config.cohort), (REAL if real else "") + name)
     show_figure(figure)
 
@@ -143,9 +147,10 @@ def save_figures(figures: Mapping[str, Any], config: Config) -> None:
 
 def save_table(frame: Any, name: str, config: Config) -> Path:
     """Write a data frame as CSV with four decimals to the run's figures folder. Returns the path."""
+    from eccl_lib.data import small_counts
+
     path = paths.figures_dir(config.scale, config.cohort) / f"{name}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda beside: frame.to_csv(beside, index=False, float_format="%.4f"))
+    small_counts.write_table(path, frame, config, digits=4)
     return path
 
 
@@ -153,16 +158,16 @@ def show_training(run: Any, name: str, config: Config) -> Any:
     """Save and display the training curves of a finished run. Returns the last three epochs as a data frame."""
     from eccl_lib.evaluation import run_summary
 
-    save_figure(run_summary.training_figure(run), name, config)
-    return run_summary.history_table(run).drop(columns="learning rate").round(4).tail(3)
+    save_figure(run_summary.training_figure(run, config), name, config)
+    return run_summary.history_table(run, config).drop(columns="learning rate").round(4).tail(3)
 
 
 def show_scores(runs: Mapping[str, Any], name: str, config: Config) -> Any:
     """Save and display the scores of finished runs of one task. runs: label to run. Returns a table of the scores."""
     from eccl_lib.evaluation import run_summary
 
-    save_figure(run_summary.score_figure(runs), name, config)
-    return run_summary.summary(runs)
+    save_figure(run_summary.score_figure(runs, config), name, config)
+    return run_summary.summary(runs, config)
 
 
 def show_files(run: Any) -> None:

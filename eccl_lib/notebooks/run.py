@@ -12,7 +12,8 @@ from typing import Any
 
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.io import paths, workers
-from eccl_lib.notebooks.clean import normalise
+from eccl_lib.io.files import write_text
+from eccl_lib.notebooks.clean import normalise, without_paths
 from eccl_lib.notebooks.notebook import REAL
 
 ORDER = (
@@ -40,7 +41,10 @@ class NotebookError(RuntimeError):
 
 
 def execute(source: Path, target: Path, parameters: dict[str, Any]) -> float:
-    """Run one notebook. Returns the duration in seconds. Raises NotebookError."""
+    """Run one notebook. Returns the duration in seconds. Raises NotebookError.
+
+    The executed notebook has no absolute path of this machine, also where a cell failed.
+    """
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -60,7 +64,18 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> float:
             f"{source.stem}: the kernel died ({error}), usually because memory ran out. Run the same command again: "
             f"finished runs are reused."
         ) from None
+    finally:
+        _remove_paths(target)
     return time.perf_counter() - began
+
+
+def _remove_paths(executed: Path) -> None:
+    """Remove this machine's paths from an executed notebook, if papermill has written one."""
+    import nbformat
+
+    if executed.is_file():
+        notebook = without_paths(nbformat.read(executed, as_version=4))
+        write_text(executed, nbformat.writes(notebook) + "\n")
 
 
 def run_all(

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from eccl_lib.config import command_line
 from eccl_lib.config.errors import ConfigError, MissingError
@@ -26,7 +25,7 @@ from eccl_lib.pipeline.extensions import auxiliary_predictions
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.weights import frozen, initial_weights_run, load_initial_weights
 from eccl_lib.tasks import targets_of
-from eccl_lib.training import cost, distributed
+from eccl_lib.training import cost, distributed, performance
 from eccl_lib.training.cost import Plan
 from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.runs import Run
@@ -126,14 +125,14 @@ class RunSpec:
 
     def plan(self, data: Cohort) -> Plan:
         """Estimate its time and memory from trial steps here. Needs no parent and leaves no files."""
-        torch.set_num_threads(self.config.runtime.threads)
+        performance.set_up(self.config.runtime)
         return cost.plan(self.job(data, pretrained=False), runtime=self.config.runtime)
 
     def estimate(self, data: Cohort) -> float:
         """Estimated seconds of the run, from trial steps here."""
         if not self.is_features:
             return self.plan(data).seconds
-        torch.set_num_threads(self.config.runtime.threads)
+        performance.set_up(self.config.runtime)
         return features.estimate(self.config, data)
 
     def seconds(self, data: Cohort) -> float:

@@ -50,7 +50,7 @@ def under_torchrun(words: Sequence[str], ranks: int, threads: int = 1, log: Log 
     """Run ``torchrun --nproc-per-node RANKS -m WORDS`` with its output in the log. An interrupt ends the processes."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
     environment = dict(os.environ) | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 (this interpreter, without a shell; the words are a checked config)
         [sys.executable, *launcher, *words],
         env=environment,
         stdout=subprocess.PIPE,

@@ -24,7 +24,7 @@ def train_if_missing(run: Run, name: str, config: Config, build: Callable[[], Tr
 
     One process, or one group of ranks, works on a run at a time. Raises ConfigError where a GPU's memory is too small.
     """
-    torch.set_num_threads(config.runtime.threads)
+    performance.set_up(config.runtime)
     if distributed.broadcast(lambda: run.done):
         log(f"{run.name}: reused")
         return run
@@ -61,6 +61,10 @@ def _train(run: Run, config: Config, job: TrainingJob, log: Log) -> None:
         metrics, predictions = job.evaluate()
     metrics |= {"epochs": len(history), "best_epoch": _best_epoch(history)}
     metrics["updates"] = sum(len(job.batches(epoch)) for epoch in range(len(history)))
+    if warnings := job.warnings():
+        metrics["warnings"] = warnings
+        for warning in warnings:
+            log(f"{run.name}: warning: {warning}")
     distributed.on_main_process(lambda: run.finish(config, job.model, history, metrics, predictions, timing))
 
 

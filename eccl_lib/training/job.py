@@ -13,7 +13,7 @@ from eccl_lib.config.schema import TrainingConfig
 from eccl_lib.config.seeds import seed_of
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.tasks import SPLITS, OwnTargets, Targets, check_splits_not_empty, counts
-from eccl_lib.training import distributed
+from eccl_lib.training import data_warnings, distributed
 from eccl_lib.training.datasets import EVALUATION_BATCH, CineDataset, EcgDataset, predict_in_batches
 from eccl_lib.training.microbatches import Step
 from eccl_lib.training.optim import even_batches, learning_rate
@@ -55,6 +55,10 @@ class TrainingJob(ABC):
         """The cohort's rows of train, val or test."""
         raise NotImplementedError
 
+    def warnings(self) -> list[str]:
+        """What the data lack, one sentence each."""
+        return []
+
     def before_update(self) -> None:  # noqa: B027
         """Called between the backward pass and the optimiser's update."""
 
@@ -74,6 +78,12 @@ class CohortJob(TrainingJob):
 
     def rows(self, split: str) -> np.ndarray:
         return self.data.index(split)
+
+    def warnings(self) -> list[str]:
+        """What the data lack for this stage, one sentence each (``data_warnings``)."""
+        inputs = tuple("ecg" if isinstance(dataset, EcgDataset) else "clips" for dataset in self.datasets)
+        rows = {split: self.rows(split) for split in SPLITS}
+        return data_warnings.find(rows, self.data.table, inputs, getattr(self, "targets", None))
 
     def _test_participants(self) -> pd.DataFrame:
         """eid and row of each test participant."""

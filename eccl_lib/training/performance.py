@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -24,10 +25,22 @@ WORTH_IT = 1.1  # smallest gain in speed for which a compiled model is kept
 # A trial is made only if this many seconds of training remain: inductor compiles for about a minute at the paper's
 # sizes, and a gain of 1.1 x saves one minute in eleven.
 LONG_ENOUGH = 600.0
+CUBLAS_WORKSPACE = ":4096:8"  # buffers of fixed size, with which cuBLAS is deterministic (NVIDIA's documentation)
 BACKEND = "inductor"  # of torch.compile
 BLOCKS = (Block, SwinTransformerBlock)  # of all transformer encoders here
 
 # Switches.
+
+
+def set_up(runtime: RuntimeConfig) -> None:
+    """Set torch's threads and, with ``runtime.deterministic``, its deterministic algorithms for this process.
+
+    cuBLAS reads its setting when a process first uses it, so this comes before any work on a GPU.
+    """
+    torch.set_num_threads(runtime.threads)
+    if runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)
+    torch.use_deterministic_algorithms(runtime.deterministic)
 
 
 def uses_bf16(device: torch.device, runtime: RuntimeConfig) -> bool:

@@ -188,4 +188,5 @@ def made_with(config: Config) -> dict[str, Any]:
         "threads": config.runtime.threads,
         "ranks": distributed.world_size(),
         "device": device(config).type,
+        **({"deterministic": True} if config.runtime.deterministic else {}),
     }

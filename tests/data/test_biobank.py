@@ -25,7 +25,7 @@ from eccl_lib.data.splits import SPLITS, split_of
 from eccl_lib.data.store import fill as store
 from eccl_lib.data.ukb import readers
 from eccl_lib.io import paths
-from eccl_lib.io.files import sha256
+from eccl_lib.io.files import MODE, sha256
 from tests.conftest import eccl
 
 SETTINGS = {"store.clip_size": 56, "view.clip_frames": 25}
@@ -364,3 +364,25 @@ def test_icd10_codes_need_the_hospital_diagnoses(biobank, runs, tmp_path, capsys
     )
     assert eccl("ingest", "ukb", *words(biobank, "--diseases", "I10")) == 2
     assert "Export field 41270" in capsys.readouterr().err
+
+
+def test_the_files_that_contain_ids_are_those_that_the_documentation_lists(biobank, own_runs):
+    page = (paths.ROOT / "docs" / "data.md").read_text(encoding="utf-8").split("what identifies a participant")[1]
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", page.partition("\n## ")[0], flags=re.MULTILINE)
+    listed = {name for files, what in rows for name in re.findall(r"`([^`]+)`", files) if not what.startswith("no id")}
+    assert {"withdrawn.txt", "store/table.parquet", "slots.parquet", "records/*.json"} <= listed
+    found = set()
+    for path in own_runs.rglob("*"):
+        if path.is_file():
+            content = pd.read_parquet(path).to_csv() if path.suffix == ".parquet" else path.read_text(errors="replace")
+            content = re.sub(r"base64,[^\"]*", "", content)  # digits of an image can look like an id
+            if path.suffix not in (".npy", ".png") and (IDS.search(content) or str(biobank) in content):
+                found.add(path.relative_to(own_runs))
+    assert found
+    assert not [path for path in found if not any(path.match(pattern) for pattern in listed)]
+
+
+def test_files_of_a_store_are_readable_as_the_umask_says(own_runs):
+    modes = {path.name: path.stat().st_mode & 0o777 for path in own_runs.rglob("*") if path.is_file()}
+    assert len(modes) > 8
+    assert set(modes.values()) == {MODE}

@@ -287,7 +287,7 @@ def test_47_examination_perfusion_tagging_reads_the_cine_and_names_the_other(cas
     kind, folder = folder, cases / "47_examination_perfusion_tagging" / folder
     pixels, notes = read(folder)
     np.testing.assert_array_equal(pixels, exam.by_time(folder, "TriggerTime", "cine_sax"))
-    assert_matches(" ".join(notes), rf"cine: cine_sax \(72 images\), set aside: {other} \(\d+ images: {kind}\)")
+    assert_matches(" ".join(notes), rf"cine: 'cine_sax' \(72 images\), set aside: '{other}' \(\d+ images: {kind}\)")
 
 
 def stripes(s: int, f: int) -> np.ndarray:
@@ -346,14 +346,14 @@ def test_a_balanced_cine_is_preferred_to_a_later_series_of_the_same_slices(tmp_p
     later = {"SeriesNumber": 30, "SeriesDescription": "sax b", "SequenceVariant": ["SK", "SP"]}
     exam.write(tmp_path / "p", "b{}", lambda s, f: later)
     own = {"SeriesDescription": "sax a", "SequenceVariant": ["SK", "SS"]}
-    expect(exam.write(tmp_path / "p", changed=lambda s, f: own), "sax b .*the other series of these slices is .*SSFP")
+    expect(exam.write(tmp_path / "p", changed=lambda s, f: own), "'sax b' .*the other series of these slices is .*SSFP")
 
 
 def test_of_two_equal_series_the_later_is_used_and_said(tmp_path):
     exam.write(tmp_path / "p", "a{}", lambda s, f: {"SeriesDescription": "sax one", "pixels": exam.disc(s, f) + 1})
     expect(
         exam.write(tmp_path / "p", changed=lambda s, f: {"SeriesNumber": 5, "SeriesDescription": "sax two"}),
-        "sax one .*earlier",
+        "'sax one' .*earlier",
     )
 
 
@@ -363,7 +363,7 @@ def test_perfusion_alone_is_no_cine(tmp_path):
     )
     fails(
         folder,
-        r"no series can be a short-axis cine: sax \(120 images: one trigger time",
+        r"no series can be a short-axis cine: 'sax' \(120 images: one trigger time",
         "folder of the short-axis cine",
     )
 
@@ -377,7 +377,7 @@ def test_a_series_in_different_beats_without_trigger_times_is_read_with_a_doubt(
 def test_series_without_ids_of_their_own_are_told_by_number_and_description(tmp_path, uid):
     other = {"SeriesDescription": "sax dynamic", "SeriesNumber": 30, "TriggerTime": "100", "SOPInstanceUID": None}
     exam.write(tmp_path / "p", "b{}", lambda s, f: other | {"SeriesInstanceUID": uid}, 40)
-    expect(exam.write(tmp_path / "p", changed=lambda s, f: {"SeriesInstanceUID": uid}), "sax dynamic .120 images")
+    expect(exam.write(tmp_path / "p", changed=lambda s, f: {"SeriesInstanceUID": uid}), "'sax dynamic' .120 images")
 
 
 def test_a_cine_of_one_series_a_slice_needs_no_note(tmp_path):

@@ -143,8 +143,8 @@ def test_some_invalid_words_are_noted(tmp_path):
     rows = ["eid,p31,p24100_i2", "9000001,0,120", "9000002,unknown,not done"]
     _, notes = tables.read_tables([written(tmp_path, "\n".join(rows))])
     assert notes == [
-        "field 31, instance 0: 1 cells are neither female nor male (0, 1) and count as missing",
-        "field 24100, instance 2: 1 cells are not numbers and count as missing",
+        "table 1: field 31, instance 0: 1 cells are neither female nor male (0, 1) and count as missing",
+        "table 1: field 24100, instance 2: 1 cells are not numbers and count as missing",
     ]
 
 

@@ -154,7 +154,7 @@ def test_edf_of_a_sleep_recorder_gives_its_leads_and_names_the_rest(wave, tmp_pa
     record = detect.read_ecg(write_edf(tmp_path / "a.edf", wave[:6], names))
     np.testing.assert_allclose(record.signal[:2], wave[3:5], atol=1e-4)
     assert np.isnan(record.signal[2:]).all()
-    assert record.notes == ("channels skipped: EEG C3-A2, C4, Fz, Resp II",)
+    assert record.notes == ("channels skipped: 'EEG C3-A2', 'C4', 'Fz', 'Resp II'",)
 
 
 def test_edf_faults_are_named(wave, tmp_path):

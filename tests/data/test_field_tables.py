@@ -141,7 +141,7 @@ def test_counters_empty_columns_and_text_columns_are_not_channels(wave, tmp_path
         same(path, wave)
     path = write(tmp_path / "b.csv", wave, ("Date", ["2020-01-31"] * 5000), above="# rate=500")
     same(path, wave)
-    assert detect.read_ecg(path).notes == ("channels skipped: Date",)
+    assert detect.read_ecg(path).notes == ("channels skipped: 'Date'",)
 
 
 KEPT = [*range(2000), *range(2100, 5000)]
@@ -179,7 +179,7 @@ REFUSED = {
     ),
     "names of other signals": (
         lambda path, wave: path.write_text("# rate=500\nPAP II,Resp I\n" + "1,2\n" * 9) and path,
-        "PAP II, Resp I",
+        "'PAP II', 'Resp I'",
     ),
 }  # fmt: skip
 

@@ -82,7 +82,7 @@ def test_the_unit_of_other_channels_is_not_judged_but_that_of_a_lead_is(wave, tm
     names, gains = [*LEADS, "ABP", "PAP II", "Resp I"], ["1000/mV"] * 12 + [f"10/{unit}"] * 3
     record = detect.read_ecg(write_wfdb(tmp_path / "a.hea", np.vstack([wave, wave[:3]]), names, gains))
     same(record, wave)
-    assert record.notes == ("channels skipped: ABP, PAP II, Resp I",)
+    assert record.notes == ("channels skipped: 'ABP', 'PAP II', 'Resp I'",)
     with pytest.raises(UnreadableError, match=f"the unit '{unit}' of lead V6 is not a voltage"):
         detect.read_ecg(write_wfdb(tmp_path / "b.hea", wave, gains=["1000/mV"] * 11 + [f"10/{unit}"]))
 

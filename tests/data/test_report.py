@@ -13,11 +13,13 @@ import pytest
 
 from eccl_lib.checks.privacy import check_tree
 from eccl_lib.config.load import load
+from eccl_lib.data import open_cohort, small_counts
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import report, report_page
 from eccl_lib.data.splits import split_of
 from eccl_lib.data.store import fill
 from eccl_lib.data.store.plan import Inventory
+from tests.conftest import eccl
 
 CONFIG = load("demo")
 
@@ -119,9 +121,9 @@ def test_no_count_is_between_one_and_nine(content):
         "splits",
         "identities",
     ):
-        assert not [n for n in numbers(content[part]) if 0 < n < report.SMALL], part
+        assert not [n for n in numbers(content[part]) if 0 < n < small_counts.SMALL], part
     for trait in content["traits"]:
-        assert not [n for n in numbers(trait) if 0 < n < report.SMALL]
+        assert not [n for n in numbers(trait) if 0 < n < small_counts.SMALL]
 
 
 def test_small_counts_cannot_be_computed_by_subtraction(content):
@@ -153,7 +155,7 @@ def test_notes_and_reasons_that_differ_only_in_numbers_are_counted_together(cont
     assert content["quarantine"][0] == {"reason": "the zip has N bytes", "cure": "Again.", "lines": "withheld"}
     assert content["quarantine"][1] == {"reason": "the zip of N is odd", "cure": "Look at <id>.", "lines": "under 10"}
     assert content["notes of the readers"]["pacemaker"] == 20
-    assert content["tables"] == ["table.csv: 2 rows left out", "row of <id> is odd"]
+    assert content["tables"] == ["<file>: under 10 rows left out", "row of <id> is odd"]
 
 
 def test_the_most_frequent_reason_is_complete_but_without_ids(data):
@@ -236,10 +238,57 @@ def test_an_empty_store_has_a_report(data, tmp_path):
 def test_the_report_counts_segmenters_and_withholds_small_counts(content, data):
     shown = content["segmentation"]
     assert shown["given masks"] == 200
-    assert (shown["our network"], shown["circle voting"]) == (report.ALSO_WITHHELD, report.WITHHELD)
+    assert (shown["our network"], shown["circle voting"]) == ("withheld", "under 10")
     assert shown[report.FLAGGED] == 12
     data.table["heart_flagged"] = [True] * 3 + [False] * 297
     assert report.facts(CONFIG, data, inventory(data))["segmentation"][report.FLAGGED] == report.WITHHELD
     before = data.table.drop(columns=["segmenter", "heart_flagged"])  # an older store
     older = dataclasses.replace(data, table=before)
     assert report.facts(CONFIG, older, inventory(older))["segmentation"] == {}
+
+
+NAME = "Doe Jane 1950-02-03"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        f"the header {NAME}.hea is missing beside {NAME}.dat",
+        f"there is no file /mnt/cohort/{NAME}.nii.gz",
+        f"fewer than two limb leads are named; the channels are: '{NAME}', 'x'",
+        f"the root element {NAME!r} is of no known ECG format",
+        f"{NAME} is empty",
+        f'the segment "{NAME}\'s" is not in the folder of the header',
+    ],
+)
+@pytest.mark.parametrize("file", [f"{NAME}.dat", f"ward/{NAME}.dat"])
+def test_no_name_of_a_file_and_no_text_of_a_file_reaches_the_report(data, reason, file):
+    rows = [{"eid": "", "file": file, "reason": reason, "cure": f"Look at {NAME}."}] * 12
+    data.quarantine = fill.quarantine_frame(rows)
+    shown = json.dumps(report.facts(CONFIG, data, inventory(data))["quarantine"]) + report.most_frequent(
+        data.quarantine
+    )
+    assert not re.search("Doe|Jane|1950|ward|cohort/", shown), shown
+
+
+def test_a_patients_name_in_a_file_name_is_in_the_private_list_only(tmp_path, monkeypatch):
+    """Twelve damaged recordings of every ECG format, all named after a patient."""
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
+    folder = tmp_path / "Ward Zebedee"
+    folder.mkdir()
+    beats = "".join(f"{x:.3f},{2 * x:.3f},{x:.3f},7\n" for x in np.sin(np.arange(5100) / 80))
+    (folder / "Quillfeather.csv").write_text(f"# rate=500\nI,II,V1,Zebedee\n{beats}")
+    for k in range(12):
+        np.save(folder / f"Quillfeather{k}.npy", np.zeros((12, 5000)))
+        (folder / f"Quillfeather_{k}.dat").write_bytes(b"\1\2\3\4")
+        (folder / f"Quillfeather-{k}.edf").write_bytes(b"0       Quillfeather" + b" " * 300)
+        (folder / f"Quillfeather+{k}.csv").write_text("I,II,Quillfeather\n1,Quillfeather,2\n")
+        (folder / f"Quillfeather={k}.xml").write_text("<Quillfeather/>")
+        (folder / f"x{k}.Quillfeather").write_text("")
+    assert eccl("ingest", "ecg", folder, "--name", "ward", "--workers", 1) == 0
+    data = open_cohort.load(load("demo", cohort="ecg-ward"), lambda line: None, needs=("ecg",))
+    assert len(data.quarantine) >= 60
+    assert data.quarantine["file"].str.contains("Quillfeather").all()
+    report_folder = data.folder / "report"
+    for path in (report_folder / "report.json", report_folder / "index.html"):
+        assert not re.search("(?i)quillfeather|zebedee", path.read_text()), path

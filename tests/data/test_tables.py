@@ -200,8 +200,8 @@ def test_rows_without_an_id_and_cells_that_are_not_numbers_are_counted_in_notes(
     assert list(table.index) == ["9000001", "9000002", "9000003"]
     np.testing.assert_array_equal(tables.as_number(table, 24100, 2), [np.nan, np.nan, -7.5])
     assert notes == [
-        "t.csv: skipped 2 rows without a participant's id (withdrawn, or damaged)",
-        "field 24100, instance 2: 2 cells are not numbers and count as missing",
+        "table 1: skipped 2 rows without a participant's id (withdrawn, or damaged)",
+        "table 1: field 24100, instance 2: 2 cells are not numbers and count as missing",
     ]
 
 

@@ -84,7 +84,7 @@ def test_unreadable_files_are_in_quarantine_with_reason_and_cure(recordings, run
     data = build(recordings)
     quarantine = data.quarantine.set_index("file")
     assert "ten" in quarantine.loc["five.csv", "cure"].lower()
-    assert "lonely.hea" in quarantine.loc["lonely.mat", "reason"]
+    assert "suffix .hea is missing" in quarantine.loc["lonely.mat", "reason"]
     assert len(quarantine) == 2
     facts = json.loads((data.folder / "report" / "report.json").read_text())
     assert facts["files passed over"] == {"files .csv": "under 10", "files .md": "under 10", "files .json": "under 10"}

@@ -14,7 +14,7 @@ from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import fig2b, run_summary
 from eccl_lib.models.ecg_vit import grid
 
-N = 80
+N, CONFIG = 80, load("demo")
 
 
 @dataclass
@@ -60,7 +60,7 @@ def test_interval_of_an_auc_agrees_with_hanley_and_mcneil(disease: Finished):
 
 
 def test_r_per_trait_is_the_pandas_correlation_over_measured_values(traits: Finished):
-    table = run_summary.traits(traits, draws=50)
+    table = run_summary.traits(traits, CONFIG, draws=50)
     first = traits.predictions[[f"target_{TRAITS[0].field_id}", f"score_{TRAITS[0].field_id}"]]
     assert table["r"][0] == pytest.approx(first.corr().iloc[0, 1])
     assert table["n"].tolist() == [N - 10] + [N] * 81
@@ -69,13 +69,13 @@ def test_r_per_trait_is_the_pandas_correlation_over_measured_values(traits: Fini
 
 
 def test_summary_states_the_counts(disease: Finished):
-    row = run_summary.summary({"ECCL": disease}).loc["ECCL"]
+    row = run_summary.summary({"ECCL": disease}, CONFIG).loc["ECCL"]
     assert (row["n"], row["positives"], row["metric"]) == (N, 20, "AUC")
 
 
 def test_score_figure_fits_the_task(disease: Finished, traits: Finished):
-    roc = run_summary.score_figure({"ECCL": disease})
-    bars = run_summary.score_figure({"ECCL": traits})
+    roc = run_summary.score_figure({"ECCL": disease}, CONFIG)
+    bars = run_summary.score_figure({"ECCL": traits}, CONFIG)
     assert roc.axes[0].get_ylabel() == "sensitivity"
     assert len(bars.axes[0].get_yticks()) == len(run_summary.OVERVIEW)
 
@@ -91,10 +91,10 @@ def test_training_figure_shows_scores_or_errors_and_a_rising_loss_is_detected(la
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, last], "score": [-0.5, -0.3, -0.2], "lr": 0.1})
     error = Finished("ecg", pd.DataFrame(), {"metric": "masked MSE", "best_epoch": 3}, history)
     score = Finished("I42", pd.DataFrame(), {"metric": "AUC", "best_epoch": 3}, history)
-    training, rate = curves(run_summary.training_figure(error))
+    training, rate = curves(run_summary.training_figure(error, CONFIG))
     assert training == {"training loss": [3.0, 2.0, last], "validation masked MSE": [0.5, 0.3, 0.2]}
     assert rate == {"learning rate": [0.1] * 3}
-    loss, auc = curves(run_summary.training_figure(score))
+    loss, auc = curves(run_summary.training_figure(score, CONFIG))
     assert loss == {"training loss": [3, 2, last]} and auc == {"validation AUC": [-0.5, -0.3, -0.2]}
     assert run_summary.loss_decreased(score) == decreased
 
@@ -102,9 +102,9 @@ def test_training_figure_shows_scores_or_errors_and_a_rising_loss_is_detected(la
 def test_the_history_of_the_triplet_row_does_not_call_its_loss_contrastive():
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": 3.0, "contrastive": 2.0, "task": 1.0, "score": 0.7, "lr": 0.1})
     run = Finished("I42", pd.DataFrame(), {"metric": "AUC", "best_epoch": 1}, history, variant="triplet")
-    table = run_summary.history_table(run)
+    table = run_summary.history_table(run, CONFIG)
     assert list(table) == ["epoch", "training loss", "triplet", "task", "validation AUC", "learning rate"]
-    assert "triplet" in curves(run_summary.training_figure(run))[0]
+    assert "triplet" in curves(run_summary.training_figure(run, CONFIG))[0]
 
 
 def test_overview_has_global_traits_and_no_segments():

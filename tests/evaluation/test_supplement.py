@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from eccl_lib.config.load import load
 from eccl_lib.config.method_schema import with_cmr
 from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data import open_cohort
@@ -44,7 +45,7 @@ def cells() -> pd.DataFrame:
 
 
 def test_roc_figure_shows_each_disease_with_the_mean_curve_and_cell_of_each_row(scores_by_task, cells):
-    figure = supplement.roc(scores_by_task, cells)
+    figure = supplement.roc(scores_by_task, cells, load("demo"))
     panes = [ax for ax in figure.axes if ax.axison]
     assert [ax.get_title(loc="left").splitlines()[0][-5:] for ax in panes] == ["(I21)", "(I48)"]
     numbers = cells.set_index(["row", "task"])["mean"]

@@ -13,9 +13,9 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.config.schema import DISEASES, TASKS
-from eccl_lib.data import open_cohort
+from eccl_lib.data import open_cohort, small_counts
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import controls, table1, table1_text
+from eccl_lib.evaluation import controls, provenance, table1, table1_text
 from eccl_lib.evaluation import features as latent
 from eccl_lib.evaluation.predictions import gather
 from eccl_lib.io import machine, paths
@@ -112,6 +112,40 @@ def written(grid, tmp_path_factory):
         patch.setattr(latent, "after_alignment", features)
         table1.write(grid[0], tuple(METHODS), TASKS, SEEDS, folder, quiet)
     return folder
+
+
+@pytest.fixture(scope="module")
+def withheld(grid, tmp_path_factory):
+    """As ``written``, with the limit of UK Biobank's data: each disease has few test cases, one trait few values."""
+    folder, limited = tmp_path_factory.mktemp("withheld"), small_counts.Limit(least=12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latent, "before_alignment", features)
+        patch.setattr(latent, "after_alignment", features)
+        patch.setattr(small_counts, "limit_of", lambda config: limited)
+        patch.setattr(provenance, "limit_of", lambda config: limited)
+        table1.write(grid[0], tuple(METHODS), TASKS, SEEDS, folder, quiet)
+    return folder
+
+
+def test_no_number_of_few_cases_is_in_any_file_of_the_table(grid, withheld, written):
+    positives = grid[1].labels[grid[1].index("test")].sum(axis=0)
+    assert ((positives > 0) & (positives < 12)).all()
+    for name in sorted(path.name for path in withheld.glob("*.csv")):
+        frame = pd.read_csv(withheld / name)
+        assert set(frame[small_counts.NOTE]) <= {"counts below 12 withheld", "under 12"}, name
+        of_diseases = frame[frame["task"].isin(DISEASES)] if "task" in frame else frame.iloc[:0]
+        results = [column for column in of_diseases.select_dtypes("number") if column not in small_counts.NAMING]
+        of_all = name == "retrieval.csv"  # of all test participants
+        assert of_diseases[results].isna().all(axis=None) != of_all or not len(of_diseases), name
+    table = pd.read_csv(withheld / "table1.csv")
+    assert table[[f"{table1.STEMS[code]}_mean" for code in DISEASES]].isna().all(axis=None)
+    assert table["mean_r_mean"].notna().all()
+    assert len(pd.read_csv(withheld / "claims.csv")) < len(pd.read_csv(written / "claims.csv"))
+    facts = json.loads((withheld / "table1.json").read_text())
+    assert set(facts["test_positives"].values()) == {"under 12"}
+    assert facts["small_counts"] == "counts below 12 withheld"
+    page = (withheld / "table1.md").read_text()
+    assert "withheld" in page and "counts below 12 withheld" in page and not re.search(r"\bnan\b", page)
 
 
 def predictions(grid, key, task, seed):

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 
 from eccl_lib import grid
+from eccl_lib.checks import privacy
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import TASKS
@@ -256,6 +257,32 @@ def test_a_failing_notebook_is_named_with_cell_and_error(tmp_path: Path):
     nbformat.write(_notebook("x = 1", "raise RuntimeError('no heart')"), path)
     with pytest.raises(run.NotebookError, match=r"07_some stopped in cell \[2\]: RuntimeError: no heart"):
         run.execute(path, tmp_path / "out" / path.name, {})
+
+
+@pytest.mark.parametrize("last", ["y = 2", "open(x)"], ids=["finished", "failed"])
+def test_an_executed_notebook_has_no_path_of_this_machine(tmp_path: Path, monkeypatch, last: str):
+    home = tmp_path / "home" / "jane"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "disk" / "runs"))
+    path, out = home / "checkout" / "07_some.ipynb", tmp_path / "disk" / "runs" / "notebooks" / "07_some.ipynb"
+    path.parent.mkdir(parents=True)
+    prints = "import sys; from pathlib import Path; print(Path.home() / 'a', x); print(x, file=sys.stderr); x"
+    nbformat.write(_notebook('x = ""', prints, last), path)
+    given = {"x": str(home / "a patient.xml")}
+    if last == "open(x)":
+        with pytest.raises(run.NotebookError):
+            run.execute(path, out, given)
+    else:
+        run.execute(path, out, given)
+    text = out.read_text()
+    assert str(tmp_path) not in text and "jane" not in text
+    executed = nbformat.reads(text, as_version=4)
+    assert executed.metadata["papermill"]["input_path"] == path.name
+    assert [cell.source for cell in executed.cells if cell.source.startswith("# Parameters")] == [
+        '# Parameters\nx = "~/a patient.xml"\n'
+    ]
+    assert any("~/a" in output.get("text", "") for cell in executed.cells for output in cell.get("outputs", []))
+    assert not privacy.check_file(out, out.name)
 
 
 def test_runner_refuses_unknown_notebooks_and_overrides(capsys):

@@ -40,7 +40,7 @@ def read_tree(root: Element) -> EcgRecord:
     """Like ``read``, from the root element of the parsed file."""
     root = xml_tree.renamed(root, TAGS)
     if root.tag != ROOT:
-        reason = f"the root element of the XML is {root.tag[:40]}, not {ROOT}"
+        reason = f"the root element of the XML is {root.tag[:40]!r}, not {ROOT}"
         raise UnreadableError(reason, "Use the file of field 20205.")
     if root.find("./StripData/Strip") is not None or root.find("./Protocol") is not None:
         reason = f"this is an exercise ECG (UK Biobank's field {EXERCISE_FIELD})"
@@ -52,7 +52,7 @@ def read_tree(root: Element) -> EcgRecord:
     resolution = _number(strip, "Resolution")  # uV per count
     if resolution is None:
         stated = (strip.findtext("./Resolution") or "").strip()[:20]
-        raise UnreadableError(f"the XML has no valid Resolution{f' ({stated})' if stated else ''}", DOWNLOAD_AGAIN)
+        raise UnreadableError(f"the XML has no valid Resolution{f' ({stated!r})' if stated else ''}", DOWNLOAD_AGAIN)
     if not RESOLUTIONS[0] <= resolution <= RESOLUTIONS[1]:
         raise UnreadableError(f"the Resolution of {resolution:g} uV per count is not plausible", DOWNLOAD_AGAIN)
     notes = [] if resolution == 5 else [f"resolution {resolution:g} uV per count; 5 is usual"]

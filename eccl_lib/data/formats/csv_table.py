@@ -57,7 +57,7 @@ def read(path: Path) -> EcgRecord:
     if has_units:
         head, body = replace(head, rows=head.rows + 1), body[1:]
     if not body:
-        raise UnreadableError(f"{path.name} has no rows of numbers", FORM)
+        raise UnreadableError("the file has no rows of numbers", FORM)
     clocks = [k for k, name in enumerate(head.names) if time_column.is_clock(name)]
     leads = [k for k, lead in enumerate(lead_names(head.names)) if lead]
     frame = _frame(body, head, {*clocks, *leads}, clocks)
@@ -153,7 +153,7 @@ def _no_names(lines: Sequence[str], head: Head) -> tuple[str, str]:
     if numbers * 2 > len(head.names):
         no_rate = "" if {"rate", "fs", "hz"} & head.settings.keys() else " and no sampling rate"
         return f"the table has no lead names{no_rate}: its first row holds numbers", FORM
-    shown = ", ".join(name[:20] or "unnamed" for name in head.names[:20])[:200]
+    shown = ", ".join(repr(name[:20]) if name else "unnamed" for name in head.names[:20])
     return f"fewer than two limb leads are named; the columns are: {shown}", FORM
 
 

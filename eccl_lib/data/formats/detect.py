@@ -49,11 +49,11 @@ def _read(path: Path) -> EcgRecord:
             return read(path)
     if path.suffix.lower() in wfdb_record.SIGNALS:
         cure = "Copy the header of the WFDB record beside it, or download the record again."
-        raise UnreadableError(f"the header {path.stem}.hea is missing beside {path.name}", cure)
+        raise UnreadableError("the header with the same name and the suffix .hea is missing", cure)
     is_text = csv_table.is_text(start)
     if not is_text or not start.strip():
         content = "empty" if is_text else "binary, in no known ECG format"
-        raise UnreadableError(f"{path.name} is {content}", ACCEPTED if start.strip() else DOWNLOAD_AGAIN)
+        raise UnreadableError(f"the file is {content}", ACCEPTED if start.strip() else DOWNLOAD_AGAIN)
     return csv_table.read(path)
 
 

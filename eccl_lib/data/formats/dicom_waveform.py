@@ -42,7 +42,7 @@ def read(path: Path) -> EcgRecord:
         dataset = pydicom.dcmread(BytesIO(data), force=True)  # force: also without a preamble and meta information
         groups = list(dataset.get("WaveformSequence") or [])
         if not groups:
-            modality = f" (modality {str(dataset.get('Modality'))[:16]})" if dataset.get("Modality") else ""
+            modality = f" (modality {str(dataset.get('Modality'))[:16]!r})" if dataset.get("Modality") else ""
             raise UnreadableError(f"the DICOM file has no waveform{modality}", "Give the file with the ECG's waveform.")
         return strips.record([_strip(dataset, k) for k in range(len(groups))])
 

@@ -43,5 +43,5 @@ def _channel(signal, seconds: float) -> np.ndarray:
         gain = (signal.physical_max - signal.physical_min) / (high - low)
         values = signal.physical_min + (counts - float(low)) * gain
     if not np.isfinite(values).all() or not gain:
-        raise UnreadableError(f"lead {signal.label} has no valid range of values in the EDF header", DOWNLOAD_AGAIN)
+        raise UnreadableError(f"lead {signal.label!r} has no valid range of values in the EDF header", DOWNLOAD_AGAIN)
     return np.where(counts == GAP, np.nan, values)

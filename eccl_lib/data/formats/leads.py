@@ -128,7 +128,7 @@ def by_lead(
     skipped, inverted, iec = notes.values()
     for name, lead, channel, unit in zip(names, lead_names(names), channels, units, strict=True):
         if lead is None or lead in seen:
-            skipped.append(name.strip()[:20])
+            skipped.append(repr(name.strip()[:20]))
             continue
         seen.add(lead)
         factor = _factor(lead, unit)
@@ -142,8 +142,8 @@ def by_lead(
         if missing is not None and (gap := np.asarray(channel) == missing).any():
             row[gap] = np.nan
     if len(seen & set(LIMB_LEADS)) < 2:
-        listed = ", ".join(name.strip() or "unnamed" for name in names[:20]) or "none"
-        raise UnreadableError(f"fewer than two limb leads are named; the channels are: {listed[:200]}", KNOWN_NAMES)
+        listed = ", ".join(repr(name.strip()[:20]) if name.strip() else "unnamed" for name in names[:20]) or "none"
+        raise UnreadableError(f"fewer than two limb leads are named; the channels are: {listed}", KNOWN_NAMES)
     _check_size(signal)
     return signal, [f"{note}: {', '.join(named)}" for note, named in notes.items() if named]
 

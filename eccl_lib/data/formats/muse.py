@@ -37,7 +37,7 @@ def read(root) -> EcgRecord:
     for lead in strip.findall("LeadData"):
         name = (lead.findtext("LeadID") or "").strip()
         if lead_name(name) in map(lead_name, names):
-            notes.append(f"lead {name[:20]} occurs twice: the first is used")
+            notes.append(f"lead {name[:20]!r} occurs twice: the first is used")
             continue
         names.append(name)
         channels.append(_counts(lead, name, notes) * _per_count(lead, name))
@@ -59,12 +59,12 @@ def read(root) -> EcgRecord:
 def _rhythm(root):
     """The Waveform element of the ten seconds (type Rhythm). Raises UnreadableError."""
     if root.tag != ROOT:
-        reason = f"the root element of the XML is {root.tag[:40]}, not {ROOT}"
+        reason = f"the root element of the XML is {root.tag[:40]!r}, not {ROOT}"
         raise UnreadableError(reason, "Export it from MUSE again.")
     kinds = [((w.findtext("WaveformType") or "").strip(), w) for w in root.findall("Waveform")]
     strips = [waveform for kind, waveform in kinds if kind.lower() == "rhythm"]
     if not strips:
-        types = ", ".join(kind[:20] or "unnamed" for kind, _ in kinds) or "none"
+        types = ", ".join(repr(kind[:20]) if kind else "unnamed" for kind, _ in kinds) or "none"
         raise UnreadableError(f"the XML has no Waveform of the type Rhythm; its types are: {types}", DOWNLOAD_AGAIN)
     return strips[0]
 
@@ -84,7 +84,7 @@ def _per_count(lead, name: str) -> float:
     """Units per count of a lead. Raises UnreadableError."""
     per_bit = _number(lead, "LeadAmplitudeUnitsPerBit")
     if not per_bit > 0:
-        raise UnreadableError(f"lead {name[:20]} has {per_bit:g} units per bit", DOWNLOAD_AGAIN)
+        raise UnreadableError(f"lead {name[:20]!r} has {per_bit:g} units per bit", DOWNLOAD_AGAIN)
     return per_bit
 
 
@@ -94,18 +94,18 @@ def _counts(lead, name: str, notes: list[str]) -> np.ndarray:
     try:
         payload = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise UnreadableError(f"the samples of lead {name[:20]} are not base64", DOWNLOAD_AGAIN) from error
+        raise UnreadableError(f"the samples of lead {name[:20]!r} are not base64", DOWNLOAD_AGAIN) from error
     size = _number(lead, "LeadSampleSize", 2.0)
     if size != 2 or len(payload) % 2:
-        reason = f"lead {name[:20]} has {size:g} bytes per sample and {len(payload)} bytes in total"
+        reason = f"lead {name[:20]!r} has {size:g} bytes per sample and {len(payload)} bytes in total"
         raise UnreadableError(reason, DOWNLOAD_AGAIN)
     expected = _number(lead, "LeadSampleCountTotal", len(payload) / 2)
     if expected != len(payload) // 2:
-        reason = f"lead {name[:20]} is truncated: it has {len(payload) // 2} of {expected:.0f} samples"
+        reason = f"lead {name[:20]!r} is truncated: it has {len(payload) // 2} of {expected:.0f} samples"
         raise UnreadableError(reason, DOWNLOAD_AGAIN)
     checksum = (lead.findtext("LeadDataCRC32") or "").strip()
     if checksum.isdecimal() and int(checksum) not in (0, zlib.crc32(payload)):
-        notes.append(f"the checksum of lead {name[:20]} is wrong")
+        notes.append(f"the checksum of lead {name[:20]!r} is wrong")
     counts = np.frombuffer(payload, dtype="<i2").astype(np.float64)
     counts[counts == GAP] = np.nan
     return counts

@@ -51,19 +51,20 @@ def _sidecar(path: Path) -> tuple[float, list[str], str]:
     candidates = (path.with_suffix(".json"), path.with_name(FOLDER_SIDECAR))
     sidecar = next((file for file in candidates if file.is_file()), None)
     if sidecar is None:
-        reason = f"the sampling rate and leads are unknown: neither {path.stem}.json nor {FOLDER_SIDECAR} exists"
+        reason = f"the sampling rate and leads are unknown: there is no .json of the same name and no {FOLDER_SIDECAR}"
         raise UnreadableError(reason, f"Give {NPY}.")
+    which = FOLDER_SIDECAR if sidecar == candidates[1] else "the .json file of the same name"
     try:
         content: Any = json.loads(read_bytes(sidecar, LARGEST_SIDECAR))
         rate, leads, unit = float(content["rate"]), content["leads"], content.get("unit", "mV")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{sidecar.name} has no valid rate and leads ({_fault(error)})"
+        reason = f"{which} has no valid rate and leads ({_fault(error)})"
         raise UnreadableError(reason, f"Give {NPY}.") from error
     if not isinstance(leads, list) or not leads or not all(isinstance(lead, str) for lead in leads):
-        raise UnreadableError(f"the leads in {sidecar.name} are not a list of names", f"Give {NPY}.")
+        raise UnreadableError(f"the leads in {which} are not a list of names", f"Give {NPY}.")
     if not isinstance(unit, str) or not 0 < rate < float("inf"):
-        raise UnreadableError(f"{sidecar.name} has the rate {rate} and the unit {str(unit)[:20]}", f"Give {NPY}.")
+        raise UnreadableError(f"{which} has the rate {rate} and the unit {str(unit)[:20]!r}", f"Give {NPY}.")
     known = [lead_name(lead) for lead in leads]
     if repeated := {lead for lead in known if lead and known.count(lead) > 1}:
-        raise UnreadableError(f"{sidecar.name} contains {', '.join(sorted(repeated))} twice", f"Give {NPY}.")
+        raise UnreadableError(f"{which} contains {', '.join(sorted(repeated))} twice", f"Give {NPY}.")
     return rate, leads, unit

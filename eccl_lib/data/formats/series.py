@@ -51,7 +51,8 @@ class Series:
     def name(self) -> str:
         """The description, else the number of the series."""
         first = self.images[0]
-        return first.description.strip()[:40] or f"series {first.series_number} without a description"
+        stated = first.description.strip()[:40]
+        return repr(stated) if stated else f"series {first.series_number} without a description"
 
     @property
     def signature(self) -> tuple[str, str]:

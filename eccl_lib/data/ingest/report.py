@@ -1,11 +1,11 @@
 """The report on a store, without participant ids: ``report/report.json`` and ``report/index.html``.
 
-Counts below SMALL participants are withheld. A second count is withheld if subtraction would reveal the first.
+Counts of few participants are withheld (``data/small_counts.py``). A second count is withheld if subtraction would
+reveal the first.
 """
 
 import re
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,22 @@ import pandas as pd
 
 from eccl_lib.config.load import as_dict
 from eccl_lib.config.schema import DISEASES, Config
-from eccl_lib.data import leaks, splits
+from eccl_lib.data import leaks, small_counts, splits
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import report_page
+from eccl_lib.data.small_counts import Limit
 from eccl_lib.data.store import sharded
 from eccl_lib.data.store.plan import Inventory
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.data.ukb.masking import masked
+from eccl_lib.data.ukb.masking import KNOWN_SUFFIX, shareable
 from eccl_lib.io.files import write_json
 
-SMALL = 10  # participants; UK Biobank's likely limit for small numbers; not confirmed
-WITHHELD, ALSO_WITHHELD, NEARLY_ALL = f"under {SMALL}", "withheld", f"all but under {SMALL}"
+LIMIT = Limit()
 PROVIDERS = {"masks": "given masks", "network": "our network", "onnx": "an ONNX network", "voting": "circle voting"}
+EMPTY_CLIPS = {"crops of one grey value": "clip_contrast", "crops without motion": "clip_motion"}
 FLAGGED = "flagged: two methods locate the heart in different places"
+OTHER_SUFFIX = "files with another suffix"
+COUNTED = re.compile(r"(?<![\w.,])[1-9](?= (?:ages?|cells?|diagnoses|participants?|recordings?|rows?|times)\b)")
 BINS = 24  # of a trait's histogram
 FIGURES = 12  # recordings that are drawn
 
@@ -43,95 +46,89 @@ def write(config: Config, data: Cohort, inventory: Inventory) -> Path:
 
 def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
     """The report's content, with small counts withheld."""
-    kept, lines = len(data), len(data.quarantine)
+    kept, lines, limit = len(data), len(data.quarantine), small_counts.report_limit(config)
+    withdrawn = {name: n for name, n in inventory.counts.items() if name == "withdrawn"}  # no step of the selection
+    steps = {name: n for name, n in inventory.counts.items() if name not in withdrawn} | {"in the store": kept}
     notes = data.table["notes"].str.split("; ").explode().dropna().astype(str).map(_normalized)
     return {
         "settings": as_dict(config)["store"],
-        "counts": _steps({**inventory.counts, "in the store": kept}) | _counts({"lines in quarantine": lines}),
-        "quarantine": _by_reason(data.quarantine),
-        "files passed over": _counts(inventory.skipped),
-        "tables": [masked(note) for note in inventory.notes],
-        "identities": [_identity(row, len(inventory.demographics)) for row in inventory.identities],
-        "quality": _counts(_quality(data.table)) if data.ecg is not None else {},
-        "segmentation": _segmentation(data.table),
-        "notes of the readers": suppress(notes[notes.str.len() > 0].value_counts().to_dict()),
-        "people": _demographics(data.table),
-        "prevalence": {rule: _cases(labels, kept) for rule, labels in _rules(config, data).items()},
-        "splits": _splits(data),
-        "leakage": [{"kind": x.kind, "level": x.level, "what": x.message} for x in leaks.check(config, data)],
+        "counts": limit.counts(withdrawn) | limit.steps(steps) | limit.counts({"lines in quarantine": lines}),
+        "quarantine": _by_reason(data.quarantine, limit),
+        "files passed over": limit.counts(_known_suffixes(inventory.skipped)),
+        "tables": [_small_numbers(shareable(note), limit) for note in inventory.notes],
+        "identities": [_identity(row, len(inventory.demographics), limit) for row in inventory.identities],
+        "quality": limit.counts(_quality(data.table)) if data.ecg is not None else {},
+        "segmentation": _segmentation(data.table, limit),
+        "notes of the readers": suppress(notes[notes.str.len() > 0].value_counts().to_dict(), limit),
+        "people": _demographics(data.table, limit),
+        "prevalence": {rule: _cases(labels, kept, limit) for rule, labels in _rules(config, data).items()},
+        "splits": _splits(data, limit),
+        "leakage": [_leak(leak, limit) for leak in leaks.check(config, data)],
         "traits": [
             {"field": trait.field_id, "name": trait.name, "short": trait.short_name, "unit": trait.unit}
-            | _distribution(values)
+            | _distribution(values, limit)
             for trait, values in zip(TRAITS, data.traits.T, strict=True)
         ],
-        "small": SMALL,
+        "small": limit.least,
+        "small counts": limit.note,
     }
 
 
-def suppress(counts: Mapping[str, int]) -> dict[str, int | str]:
+def _leak(leak: leaks.Leak, limit: Limit) -> dict[str, str]:
+    return {"kind": leak.kind, "level": leak.level, "what": _small_numbers(leak.message, limit)}
+
+
+def suppress(counts: Mapping[str, int], limit: Limit = LIMIT) -> dict[str, int | str]:
     """Counts of the parts of a total, largest first; small counts are withheld and cannot be found by subtraction."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown: dict[str, int | str] = {name: _count(n) for name, n in ordered}
-    small = [name for name, n in ordered if 0 < n < SMALL]
-    large = [name for name, n in ordered if n >= SMALL]
-    if len(small) == 1 and large:
-        shown[large[-1]] = ALSO_WITHHELD
-    return shown
+    return limit.parts(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 
-def _counts(counts: Mapping[str, int]) -> dict[str, int | str]:
-    """Independent counts (not parts of a total), small ones withheld."""
-    return {name: _count(n) for name, n in counts.items()}
+def _normalized(text: str, file: str = "") -> str:
+    """A shareable message with ids and numbers replaced by N. file: the name of the file that it is about."""
+    return re.sub(r"\d[\d.,]*", "N", shareable(text, file).replace("<id>", "N"))
 
 
-def _steps(counts: Mapping[str, int]) -> dict[str, int | str]:
-    """Counts of successive selection steps, such that no small difference between two steps can be computed.
-
-    The count of withdrawn participants is not part of the sequence.
-    """
-    shown = _counts(counts)
-    chain = [name for name in counts if name != "withdrawn"]
-    for before, after in pairwise(chain):
-        if 0 < counts[before] - counts[after] < SMALL:
-            shown[before] = ALSO_WITHHELD
-    return shown
+def _known_suffixes(skipped: Mapping[str, int]) -> dict[str, int]:
+    """Counts of skipped files; an unusual suffix may be a part of a name, so these are counted together."""
+    counts: dict[str, int] = {}
+    for what, n in skipped.items():
+        suffix = what.removeprefix("files ")
+        name = OTHER_SUFFIX if suffix.startswith(".") and not KNOWN_SUFFIX.fullmatch(suffix) else what
+        counts[name] = counts.get(name, 0) + n
+    return counts
 
 
-def _of(n: int, whole: int) -> int | str:
-    """A count of a known total; withheld if the count or the remainder is small."""
-    if 0 < whole < SMALL:
-        return WITHHELD
-    return NEARLY_ALL if 0 < whole - n < SMALL else _count(n)
+def _small_numbers(message: str, limit: Limit) -> str:
+    """A message whose small counts of participants, rows or cells are withheld."""
+    return COUNTED.sub(lambda found: str(limit.count(int(found[0]))), message)
 
 
-def _count(n: int) -> int | str:
-    return WITHHELD if 0 < n < SMALL else int(n)
-
-
-def _normalized(text: str) -> str:
-    """A message with ids and numbers replaced by N."""
-    return re.sub(r"\d[\d.,]*", "N", masked(text).replace("<id>", "N"))
+def _reasons(quarantine: pd.DataFrame) -> pd.Series:
+    """The shareable, normalized reason of each line."""
+    pairs = zip(quarantine["reason"], quarantine["file"], strict=True)
+    return pd.Series([_normalized(reason, file) for reason, file in pairs], quarantine.index, dtype="str")
 
 
 def most_frequent(quarantine: pd.DataFrame) -> str:
-    """The most frequent reason in the quarantine list, with its cure; ids are masked."""
-    normalized = quarantine["reason"].map(_normalized)
+    """The most frequent reason in the quarantine list, with its cure, without ids and names of files."""
+    normalized = _reasons(quarantine)
     first = quarantine[normalized == normalized.value_counts().index[0]].iloc[0]
-    return f"{masked(first['reason'])}. {masked(first['cure'])}"
+    return f"{shareable(first['reason'], first['file'])}. {shareable(first['cure'], first['file'])}"
 
 
-def _by_reason(quarantine: pd.DataFrame) -> list[dict[str, Any]]:
+def _by_reason(quarantine: pd.DataFrame, limit: Limit) -> list[dict[str, Any]]:
     """Reason, cure and number of lines, the most frequent first."""
-    grouped = quarantine.assign(normalized=quarantine["reason"].map(_normalized))
-    counts = suppress(grouped["normalized"].value_counts().to_dict())
-    cures = grouped.groupby("normalized")["cure"].first()
-    return [{"reason": reason, "cure": masked(cures[reason]), "lines": n} for reason, n in counts.items()]
+    cured = [shareable(cure, file) for cure, file in zip(quarantine["cure"], quarantine["file"], strict=True)]
+    grouped = pd.DataFrame({"reason": _reasons(quarantine), "cure": pd.Series(cured, quarantine.index, dtype="str")})
+    counts = suppress(grouped["reason"].value_counts().to_dict(), limit)
+    cures = grouped.groupby("reason")["cure"].first()
+    return [{"reason": reason, "cure": cures[reason], "lines": n} for reason, n in counts.items()]
 
 
-def _identity(row: Mapping[str, Any], whole: int) -> dict[str, Any]:
-    shown = {"identity": row["identity"], "checked": _of(row["checked"], whole), "differing": _count(row["differing"])}
-    largest = row["largest"] if row["differing"] >= SMALL else None  # else it reveals one participant's value
-    return shown | {"largest": largest}
+def _identity(row: Mapping[str, Any], whole: int, limit: Limit) -> dict[str, Any]:
+    counts = {"checked": limit.of(row["checked"], whole), "differing": limit.count(row["differing"])}
+    enough = row["differing"] >= max(limit.least, 1)  # else the largest difference is one participant's value
+    return {"identity": row["identity"]} | counts | {"largest": row["largest"] if enough else None}
 
 
 def _quality(table: pd.DataFrame) -> dict[str, int]:
@@ -149,21 +146,25 @@ def _quality(table: pd.DataFrame) -> dict[str, int]:
     return {name: int(chosen.sum()) for name, chosen in flags.items()}
 
 
-def _segmentation(table: pd.DataFrame) -> dict[str, int | str]:
+def _segmentation(table: pd.DataFrame, limit: Limit = LIMIT) -> dict[str, int | str]:
     """Number of cines in which each method located the heart, and number of flagged cines."""
     if "segmenter" not in table:
         return {}
     named = table["segmenter"].map(PROVIDERS)
     flagged = int(table["heart_flagged"].sum())
-    return suppress(named.value_counts().to_dict()) | {FLAGGED: _of(flagged, len(table))}
+    shown = suppress(named.value_counts().to_dict(), limit) | {FLAGGED: limit.of(flagged, len(table))}
+    if "clip_contrast" in table:
+        shown |= limit.counts({name: int((table[column] == 0).sum()) for name, column in EMPTY_CLIPS.items()})
+    return shown
 
 
-def _demographics(table: pd.DataFrame) -> dict[str, Any]:
+def _demographics(table: pd.DataFrame, limit: Limit) -> dict[str, Any]:
     sex = table["sex"].fillna("not given")
+    rate = table["heart_rate"].to_numpy(dtype=float) if "heart_rate" in table else None
     return {
-        "sex": suppress(sex.value_counts().to_dict()),
-        "age": _distribution(table["age"].to_numpy(dtype=float)),
-        **({"heart rate": _distribution(table["heart_rate"].to_numpy(dtype=float))} if "heart_rate" in table else {}),
+        "sex": suppress(sex.value_counts().to_dict(), limit),
+        "age": _distribution(table["age"].to_numpy(dtype=float), limit),
+        **({} if rate is None else {"heart rate": _distribution(rate, limit)}),
     }
 
 
@@ -175,41 +176,41 @@ def _rules(config: Config, data: Cohort) -> dict[str, np.ndarray]:
     return rules
 
 
-def _cases(labels: np.ndarray, n: int) -> dict[str, Any]:
+def _cases(labels: np.ndarray, n: int, limit: Limit) -> dict[str, Any]:
     cases = dict(zip(DISEASES, labels.sum(axis=0).tolist(), strict=True))
-    share = {name: round(100 * k / n, 2) for name, k in cases.items() if n and not 0 < k < SMALL}
-    return {name: {"cases": _count(k), "percent": share.get(name)} for name, k in cases.items()}
+    share = {name: round(100 * k / n, 2) for name, k in cases.items() if n and not limit.hides(k)}
+    return {name: {"cases": limit.count(k), "percent": share.get(name)} for name, k in cases.items()}
 
 
-def _splits(data: Cohort) -> list[dict[str, Any]]:
+def _splits(data: Cohort, limit: Limit) -> list[dict[str, Any]]:
     """One row per stratum: size, counts by split with small ones withheld, and whether it is balanced."""
     if not len(data):
         return []
     rows = []
     for stratum, part in splits.balance(data.table, data.labels).groupby("stratum", sort=False):
-        counts = suppress(dict(zip(part["split"], part["found"], strict=True)))
+        counts = suppress(dict(zip(part["split"], part["found"], strict=True)), limit)
         n = int(part["n"].iloc[0])
         rows.append({"stratum": stratum, "n": n, **{name: counts[name] for name in splits.SPLITS}})
         rows[-1]["within binomial error"] = bool(part["even"].all())
     return rows
 
 
-def _distribution(values: np.ndarray) -> dict[str, Any]:
-    """n, mean, SD, quantiles with at least SMALL participants beyond them, and a histogram without small bars."""
+def _distribution(values: np.ndarray, limit: Limit = LIMIT) -> dict[str, Any]:
+    """n, mean, SD, quantiles with enough participants beyond them, and a histogram without small bars."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
-    shown: dict[str, Any] = {"n": _of(len(known), len(values))}
-    if len(known) < SMALL:
+    shown: dict[str, Any] = {"n": limit.of(len(known), len(values))}
+    if len(known) < max(limit.least, 1):
         return shown
     shown |= {"mean": _round(known.mean()), "sd": _round(known.std())}
     for q in (0.05, 0.25, 0.5, 0.75, 0.95):
-        if min(q, 1 - q) * len(known) >= SMALL:
+        if min(q, 1 - q) * len(known) >= limit.least:
             shown[f"p{round(100 * q)}"] = _round(np.quantile(known, q))
-    if len(known) >= 10 * SMALL:
+    if len(known) >= 10 * limit.least:
         low, high = np.quantile(known, [0.01, 0.99])
         bars, edges = np.histogram(known, bins=BINS, range=(low, high) if high > low else (low - 0.5, low + 0.5))
         shown["histogram"] = {"from": _round(edges[0]), "to": _round(edges[-1])}
-        shown["histogram"]["bars"] = [int(bar) if bar >= SMALL else 0 for bar in bars]
+        shown["histogram"]["bars"] = [int(bar) if bar >= limit.least else 0 for bar in bars]
     return shown
 
 

@@ -44,7 +44,7 @@ def page(content: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     """The HTML of the page. images: name to PNG."""
     parts = [
         "<h1>Report on the store</h1>",
-        f"<p class=quiet>Counts below {content['small']} participants are withheld. The figures show recordings of"
+        f"<p class=quiet>{html.escape(content['small counts'].capitalize())}. The figures show recordings of"
         " participants: this page is as confidential as the data.</p>",
         _section("Participants", _pairs(content["counts"])),
         _section("Excluded participants and files", _table(content["quarantine"], "None.")),

@@ -117,7 +117,7 @@ def _single_frames(path: Path, count: int) -> dict[int, Path]:
 def _align(path: Path, pixel_axes: np.ndarray, shape: tuple[int, int, int, int], order: str) -> np.ndarray:
     """The mask's frames on the stack's pixels, in the standard label order: (S, frames, H, W)."""
     if not path.is_file():
-        raise UnreadableError(f"there is no segmentation {path.name}", GIVE_MASKS)
+        raise UnreadableError("there is no segmentation: its file is missing", GIVE_MASKS)
     image, affine, volume = open_nifti(path)
     labels = voxels(image, volume)
     if labels.dtype.kind == "f" and not (labels == np.rint(labels)).all():

@@ -81,8 +81,14 @@ def process(participant: Participant, config: Config) -> tuple[dict[str, np.ndar
     if cine is not None:
         rows["clips"] = _guard(participant, "cine", lambda: cmr.crop(cine, config.store))
         facts |= {"segmenter": cine.segmenter or "masks", "heart_flagged": cine.flagged}  # synthetic cines have labels
+        facts |= _grey_values(rows["clips"])
         notes = [*notes, *cine.notes]
     return rows, {**facts, "notes": "; ".join(notes)}
+
+
+def _grey_values(clip: np.ndarray) -> dict[str, int]:
+    """Range of the grey values, 0 if a clip is black, and of a pixel over time, 0 if nothing moves. clip: (H, W, F)."""
+    return {"clip_contrast": int(np.ptp(clip)), "clip_motion": int(np.ptp(clip, axis=2).max())}
 
 
 def _ecg(participant: Participant, config: Config) -> EcgRecord:
@@ -254,7 +260,8 @@ def row_checksum(row: np.ndarray) -> str:
 def table_facts(record: dict[str, Any]) -> dict[str, Any]:
     """The columns of the table that come from a participant's record."""
     if CHECKSUM_COLUMNS["clips"] in record:  # records of older stores have no segmenter; they used masks only
-        record = {"segmenter": "masks", "heart_flagged": False} | record
+        unknown = {"clip_contrast": None, "clip_motion": None}
+        record = {"segmenter": "masks", "heart_flagged": False} | unknown | record
     return {name: value for name, value in record.items() if name not in RECORD_KEYS}
 
 

@@ -11,7 +11,7 @@ from eccl_lib.data.splits import SPLITS
 EID = r"\d{1,19}"
 # Columns about the recordings.
 FACTS = ("heart_rate", "missing_leads", "flat_leads", "gaps", "clipped", "baseline_mv", "einthoven_uv")
-FACTS += ("heart_rate_from", "segmenter", "heart_flagged", "notes")
+FACTS += ("heart_rate_from", "segmenter", "heart_flagged", "clip_contrast", "clip_motion", "notes")
 SHA256, CHECKSUMS = r"[0-9a-f]{64}", ("ecg_sha256", "clip_sha256")
 
 
@@ -55,6 +55,9 @@ def schemas() -> dict[str, Any]:
         "segmenter": Column(str, Check.isin(("masks", "network", "onnx", "voting")), coerce=True, required=False),
         "heart_flagged": Column(bool, coerce=True, required=False),  # absent in older stores, which used masks only
     }
+    # Absent, or missing, in older stores.
+    greys = Column(float, Check.in_range(0, 255), nullable=True, coerce=True, required=False)
+    clip = {"clip_contrast": greys, "clip_motion": greys}
     slot = {"slot": Column(int, Check.ge(0), unique=True, coerce=True)}
     ecg_checksum, clip_checksum = ({name: Column(str, Check.str_matches(SHA256))} for name in CHECKSUMS)
     # The eid of an unpaired store is a hash of the file's name. All recordings of one patient are in one split.
@@ -64,10 +67,10 @@ def schemas() -> dict[str, Any]:
     scores = {"eid": eid, "row": Column(int, Check.ge(0), unique=True, coerce=True)}
     numbers = {r"^(target|score)_\w+$": Column(float, nullable=True, coerce=True, regex=True, required=False)}
     return {
-        "table": DataFrameSchema({**people, **flags}),
-        "ukb table": DataFrameSchema({**people, **flags, **slot, **ecg_checksum, **clip_checksum}),
+        "table": DataFrameSchema({**people, **flags, **clip}),
+        "ukb table": DataFrameSchema({**people, **flags, **clip, **slot, **ecg_checksum, **clip_checksum}),
         "ecg table": DataFrameSchema({**people, **named, **flags, **slot, **ecg_checksum}),
-        "cmr table": DataFrameSchema({**people, **named, **slot, **clip_checksum}),
+        "cmr table": DataFrameSchema({**people, **named, **clip, **slot, **clip_checksum}),
         "quarantine": DataFrameSchema({"eid": Column(str), **text}, strict=True),
         "predictions": DataFrameSchema({**scores, **numbers}, strict=True),
     }

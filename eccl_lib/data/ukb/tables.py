@@ -70,9 +70,9 @@ def read_tables(
     fields = needed_fields() if fields is None else fields
     keep = None if only is None else set(only)
     joined, notes = None, []
-    for path in paths:
+    for number, path in enumerate(paths, start=1):
         table, table_notes = _read_one(Path(path), fields, keep)
-        notes += table_notes
+        notes += [f"table {number}: {note}" for note in table_notes]
         joined = table if joined is None else _join(joined, table)
     if joined is None:
         raise UnreadableError("no table is given", "Give the path of your tabular export.")
@@ -152,7 +152,7 @@ def _read_one(path: Path, fields: set[int], only: set[str] | None) -> tuple[pd.D
     if index.has_duplicates:
         raise UnreadableError(f"the table has {index.duplicated().sum()} participants twice", "Keep one row for each.")
     by_key: dict[Key, pd.Series] = {}
-    notes = [f"{path.name}: skipped {count} rows {reason}" for reason, count in sorted(dropped.items())]
+    notes = [f"skipped {count} rows {reason}" for reason, count in sorted(dropped.items())]
     for (k, key), column in zip(keys.items(), columns, strict=True):
         series = pd.Series(column, index=index)
         notes += _check_cells(f"{path.name}: the column {names[k]}", key, series)
