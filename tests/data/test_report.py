@@ -241,7 +241,7 @@ def test_the_report_counts_segmenters_and_withholds_small_counts(content, data):
     assert (shown["our network"], shown["circle voting"]) == ("withheld", "under 10")
     assert shown[report.FLAGGED] == 12
     data.table["heart_flagged"] = [True] * 3 + [False] * 297
-    assert report.facts(CONFIG, data, inventory(data))["segmentation"][report.FLAGGED] == report.WITHHELD
+    assert report.facts(CONFIG, data, inventory(data))["segmentation"][report.FLAGGED] == "under 10"
     before = data.table.drop(columns=["segmenter", "heart_flagged"])  # an older store
     older = dataclasses.replace(data, table=before)
     assert report.facts(CONFIG, older, inventory(older))["segmentation"] == {}
