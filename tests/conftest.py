@@ -10,6 +10,7 @@ import pytest
 
 from eccl_lib.config.load import load
 
+HANG = 600.0  # seconds after which a process that a test waits for counts as hanging; only a hang may reach it
 TINY = {
     "runtime.device": "cpu",  # on a machine with a GPU as well: there it would be bf16, and other bits
     "synthetic.participants": 80,

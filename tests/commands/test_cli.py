@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from eccl_lib.commands import cli, train
 from eccl_lib.config.errors import ConfigError
-from tests.conftest import eccl
+from tests.conftest import HANG, eccl
 
 
 @pytest.mark.parametrize("words", [[], *[[name] for name in cli.COMMANDS]], ids=" ".join)
@@ -84,6 +84,6 @@ def _raise(error: Exception) -> None:
     ("module", "new"), [("eccl_lib.data.ukb", "eccl ingest ukb"), ("eccl_lib.privacy", "eccl privacy")]
 )
 def test_an_alias_names_the_new_command(module, new):
-    found = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, timeout=120)
+    found = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, timeout=HANG)
     assert found.returncode == 0
     assert new in found.stdout + found.stderr

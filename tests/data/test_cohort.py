@@ -23,7 +23,7 @@ from eccl_lib.data.splits import SPLITS
 from eccl_lib.data.store import fill
 from eccl_lib.io import paths
 from eccl_lib.io.files import sha256
-from tests.conftest import eccl
+from tests.conftest import HANG, eccl
 
 COARSE = {"store.clip_size": 56, "store.clip_frames": 25, "view.clip_frames": 25, "runtime.workers": 1}
 FEW = COARSE | {"synthetic.participants": 30, "synthetic.slices": 1, "synthetic.split": [3, 1, 1]}
@@ -200,7 +200,7 @@ def test_two_processes_that_need_one_cohort_build_it_once(tmp_path, monkeypatch)
     code = "from tests.data import test_cohort as t; t.open_cohort.load(t.small())"
     words = [sys.executable, "-c", code]
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=paths.ROOT) for _ in range(2)]
-    outputs = [process.communicate(timeout=120)[0] for process in both]
+    outputs = [process.communicate(timeout=HANG)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum("built the cohort" in output for output in outputs) == 1
 

@@ -15,7 +15,7 @@ from eccl_lib.grid import scheduler as grid
 from eccl_lib.io.files import sha256
 from eccl_lib.io.workers import Workers
 from eccl_lib.training.runs import FILES
-from tests.conftest import TINY, link_cohort, tiny_config
+from tests.conftest import HANG, TINY, link_cohort, tiny_config
 
 SMALL = {"cmae.epochs": 2, "cmae.warmup_epochs": 1}
 CONFIG = tiny_config(**SMALL)
@@ -97,7 +97,7 @@ def test_whoever_is_killed_the_same_command_goes_on_to_the_same_bytes(alone, tin
     children = command.until_training("autoencode")
     os.kill(command.process.pid, signal.SIGKILL)
     command.end()
-    assert psutil.wait_procs(children, timeout=30)[1] == []  # no orphan goes on training
+    assert psutil.wait_procs(children, timeout=HANG)[1] == []  # no orphan goes on training
     assert not set(files(tiny_runs)) >= set(alone)
 
     command = Command(tiny_runs, tmp_path / "interrupted")
@@ -105,7 +105,7 @@ def test_whoever_is_killed_the_same_command_goes_on_to_the_same_bytes(alone, tin
     os.killpg(command.process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
     status, said = command.end()
     assert status == 130 and "run the same command again to resume" in said and "Traceback" not in said
-    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert psutil.wait_procs(children, timeout=HANG)[1] == []
 
     command = Command(tiny_runs, tmp_path / "went_on")
     workers = [child for child in command.until_training("pretrain_pair") if "loky" in " ".join(child.cmdline())]

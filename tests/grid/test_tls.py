@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from eccl_lib.io.paths import ROOT
+from tests.conftest import HANG
 
 PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 SERVER = """
@@ -77,4 +78,4 @@ def test_jobs_run_over_tls_and_a_client_without_the_certificate_is_rejected(docu
             reason = "name no certificate" if refused == address else "no Dask scheduler answers"
             assert f"ConfigError: {refused}" in done.stderr or reason in done.stderr, done.stderr[-2000:]
     finally:
-        process.communicate("", timeout=60)
+        process.communicate("", timeout=HANG)

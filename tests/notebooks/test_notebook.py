@@ -19,7 +19,7 @@ from eccl_lib.io import paths
 from eccl_lib.notebooks import notebook, run
 from eccl_lib.notebooks.clean import normalise
 from eccl_lib.pipeline.methods import ARMS
-from tests.conftest import eccl
+from tests.conftest import HANG, eccl
 
 DECLARED = ("scale", "cohort", "disease", "seed", "overrides")
 PARAMETERS = 'scale = "demo"\ncohort = "synthetic"\ndisease = "I21"\nseed = 0\noverrides = {}'
@@ -47,7 +47,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _papermill(tiny: Path, *arguments: str) -> subprocess.CompletedProcess:
     out = tiny.with_name("out.ipynb")
     command = [sys.executable, "-m", "papermill", str(tiny), str(out), "--no-progress-bar", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
 
 
 @pytest.mark.parametrize(

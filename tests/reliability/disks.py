@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from tests.conftest import tiny_config
+from tests.conftest import HANG, tiny_config
 from tests.reliability.kills import CONTEXT
 
 OVERRIDES = {"runtime.checkpoint_seconds": 0.0, "runtime.workers": 1, "synthetic.file_participants": 4}
@@ -38,7 +38,7 @@ def attempt(runs, fault=None):
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_enter, args=(runs, sender, fault))
     process.start()
-    process.join(300)
+    process.join(HANG)
     return process.exitcode, receiver.recv()
 
 

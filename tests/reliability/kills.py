@@ -6,7 +6,7 @@ import pkgutil
 import signal
 import sys
 
-from tests.conftest import tiny_config
+from tests.conftest import HANG, tiny_config
 
 OVERRIDES = {"runtime.checkpoint_seconds": 0.0, "runtime.workers": 1}
 COHORT, FEATURES = "cohort", "features"
@@ -82,7 +82,7 @@ def in_a_process(work, runs, point=None):
     """Do the work in a process of its own, with this folder of runs. Returns its exit status."""
     process = CONTEXT.Process(target=_enter, args=(work, runs, point))
     process.start()
-    process.join(300)
+    process.join(HANG)
     return process.exitcode
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from eccl_lib.io.files import sha256
 from eccl_lib.training.runs import FILES
-from tests.conftest import link_cohort
+from tests.conftest import HANG, link_cohort
 from tests.reliability import LONG, kills
 from tests.reliability.kills import COHORT, FEATURES, POINTS, SINGLE, STAGES, in_a_process
 from tests.training.distributed.test_distributed import torchrun
@@ -70,7 +70,7 @@ def teams(tiny_store, tmp_path_factory):
 
 
 def run_team(stage, point, rank):
-    return torchrun(PROGRAM, stage, point, rank).wait(300)
+    return torchrun(PROGRAM, stage, point, rank).wait(HANG)
 
 
 @pytest.mark.parametrize(("stage", "point", "rank"), TEAMS if LONG else SHORT_TEAMS)
@@ -102,7 +102,7 @@ def is_alive(pid):
         return False
 
 
-def wait_for(look, enough, seconds=60.0):
+def wait_for(look, enough, seconds=HANG):
     """What ``look`` finds as soon as it is enough. Fails after a time that only a hang reaches."""
     end = time.monotonic() + seconds
     while not enough(found := look()):

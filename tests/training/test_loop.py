@@ -22,7 +22,7 @@ from eccl_lib.training import distributed, performance
 from eccl_lib.training.loop import Loop, fit
 from eccl_lib.training.optim import build_optimizer, even_batches, learning_rate
 from eccl_lib.training.state import DivergedError
-from tests.conftest import tiny_config
+from tests.conftest import HANG, tiny_config
 from tests.pipeline.tiny_jobs import FunctionJob, FunctionStep
 
 TOY = """
@@ -74,7 +74,7 @@ def results(folder):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert toy(folder).wait(120) == 0
+    assert toy(folder).wait(HANG) == 0
     return results(folder)
 
 
@@ -90,7 +90,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bytes(tmp_path, 
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(10) == -signal.SIGKILL
     again = toy(tmp_path)
-    printed, _ = again.communicate(timeout=120)
+    printed, _ = again.communicate(timeout=HANG)
     assert again.returncode == 0 and "resuming at epoch" in printed
     assert results(tmp_path) == undisturbed
 
@@ -193,7 +193,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 
 
 def test_a_rank_that_sees_another_checkpoint_than_the_first_is_stopped(tmp_path, monkeypatch):
-    assert toy(tmp_path).wait(120) == 0
+    assert toy(tmp_path).wait(HANG) == 0
     model = torch.nn.Linear(2, 1)
     step = FunctionStep(lambda batch: {"loss": model.weight.sum()})
     job = FunctionJob(model, step, TrainingConfig(epochs=8), (), lambda epoch: [np.arange(4)], dict)

@@ -21,7 +21,7 @@ from eccl_lib.pipeline.stages import expected
 from eccl_lib.training import distributed
 from eccl_lib.training.batch import Batch
 from eccl_lib.training.runs import FILES
-from tests.conftest import link_cohort, tiny_config
+from tests.conftest import HANG, link_cohort, tiny_config
 
 from .program import KINDS, PLAIN
 
@@ -41,7 +41,7 @@ def torchrun(*words, ranks=2, **options):
     )
 
 
-def finished(process, seconds=300):
+def finished(process, seconds=HANG):
     said, _ = process.communicate(timeout=seconds)
     assert process.returncode == 0, said
     return said
@@ -143,7 +143,7 @@ def test_a_rank_that_dies_or_hangs_ends_the_others_and_the_run_goes_on(how, alon
             os.kill(ranks[1], how)
         if "lost one of" in line and how == signal.SIGSTOP:
             os.kill(ranks[1], signal.SIGKILL)  # as torchrun does after half a minute of patience
-    assert process.wait(120) != 0  # an error after two minutes: the others would wait for ever
+    assert process.wait(HANG) != 0  # an error after two minutes: the others would wait for ever
     text = "".join(said)
     told = "Signal 9 (SIGKILL)" if how == signal.SIGKILL else "rank 0 lost one of the 2 ranks"
     assert told in text, text
