@@ -95,14 +95,14 @@ def real_ecgs() -> str:
     facts = json.loads((REAL / "ptbxl.json").read_text(encoding="utf-8"))
     frame = pd.read_csv(REAL / "ptbxl.csv")
     frame = frame[frame["outcome"] == "superclass"].set_index(["encoder", "evaluation", "share", "updates"])
-    folds = "all ten folds" if facts["folds"] == 10 else f"{facts['folds']} of ten folds so far"
+    folds = "all ten folds" if facts["folds"] == 10 else f"{facts['folds']} of ten folds"
     rows = [["encoder", *COLUMNS]]
     for name in dict.fromkeys(frame.index.get_level_values("encoder")):
         found = [frame.loc[(name, *place)] if (name, *place) in frame.index else None for place in COLUMNS.values()]
         rows.append(
             [name, *("" if r is None else f"{r['score']:.3f} ({r['low']:.2f} to {r['high']:.2f})" for r in found)]
         )
-    people = f"n = {facts['n']:,} recordings of {facts['patients']:,} patients of the first 1,987 of PTB-XL"
+    people = f"n = {facts['n']:,} of the first 1,987 recordings of PTB-XL, {facts['patients']:,} patients"
     title = f"Macro AUC of five superclasses (95 % interval over patients); {folds}, {people}"
     return f"{title} (Wagner et al. 2020, CC BY 4.0).\n\n{markdown_table(rows)}"
 
