@@ -216,10 +216,10 @@ def test_an_unusable_csv_raises_an_error_with_the_accepted_form(tmp_path, text, 
     assert caught.value.cure
 
 
-def test_the_error_for_a_missing_file_names_the_path_and_no_formats(tmp_path):
-    with pytest.raises(UnreadableError, match=r"nowhere\.csv does not exist\. Check the path\.$"):
+def test_the_error_for_a_missing_file_or_a_folder_names_this_fault_and_no_formats(tmp_path):
+    with pytest.raises(UnreadableError, match=r"^the file does not exist\. Check its path\.$"):
         detect.read_ecg(tmp_path / "nowhere.csv")
-    with pytest.raises(UnreadableError, match=r"is a folder, not a file\. Check the path\.$"):
+    with pytest.raises(UnreadableError, match=r"^it is a folder, not a file\. Give a file[^.]*\.$"):
         detect.read_ecg(tmp_path)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import read_bytes
 from eccl_lib.data.formats import time_column
 from eccl_lib.data.formats.leads import CSV, GAP, LARGEST_TEXT, by_lead, lead_names, millivolts, units_of
 from eccl_lib.data.records import EcgRecord
+from eccl_lib.io.regular import read_bytes
 
 FORM = f"The accepted form is {CSV}."
 FEWEST_NAMES = 2  # lead names that the first row of an ECG table must contain; ours

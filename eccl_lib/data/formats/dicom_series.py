@@ -5,6 +5,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +111,11 @@ def _may_be_image(name: str) -> bool:
 
 def _folder(path: Path) -> list[Member]:
     """The files of a folder that may be images. Raises UnreadableError if there are more than MOST_FILES."""
-    folders = sorted(os.walk(path))
-    files = [Path(folder) / name for folder, _, names in folders for name in sorted(names) if _may_be_image(name)]
+    paths = (Path(folder) / name for folder, _, names in os.walk(path) for name in names if _may_be_image(name))
+    # By folder, then by name. No more than MOST_FILES are listed, however many there are.
+    files = sorted(islice(paths, MOST_FILES + 1), key=lambda file: (str(file.parent), file.name))
     if len(files) > MOST_FILES:
-        reason = f"the folder has {len(files):,} files; the limit is {MOST_FILES:,}"
+        reason = f"the folder has more than {MOST_FILES:,} files"
         raise UnreadableError(reason, "Keep only one person's examination, or only its short-axis series, in it.")
     return [Member.at(file) for file in files]
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import read_bytes, reading
+from eccl_lib.data.files import reading
 from eccl_lib.data.formats import dicom, strips
 from eccl_lib.data.formats.leads import GAP, LARGEST_TEXT, lead_name, millivolts
 from eccl_lib.data.formats.strips import Strip
 from eccl_lib.data.records import EcgRecord
+from eccl_lib.io.regular import read_bytes
 
 META_BYTES = 4096  # at the start of a file; they contain its transfer syntax
 FILE_META, DATASET = b"\x02\x00\x00\x00UL", (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x08\x00\x16\x00")

@@ -8,6 +8,7 @@ from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.files import reading
 from eccl_lib.data.formats.leads import GAP, LONGEST_SECONDS, at_one_rate, by_lead, lead_names
 from eccl_lib.data.records import EcgRecord
+from eccl_lib.io import regular
 
 MARK = b"0       "  # the version of EDF
 HEADER_BYTES = 256
@@ -18,8 +19,8 @@ def read(path: Path) -> EcgRecord:
     """Read the leads of the first two minutes. Raises UnreadableError."""
     import edfio
 
-    with path.open("rb") as file:
-        header = file.read(HEADER_BYTES)
+    with regular.open_file(path) as file:
+        header = regular.read(file, HEADER_BYTES)
     if header[_RESERVED].strip().startswith(b"EDF+D"):
         reason = "the recording is EDF+D, i.e. it has interruptions"
         raise UnreadableError(reason, "Write a part without interruptions as EDF+C, for example with EDFbrowser.")

@@ -9,6 +9,7 @@ import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.formats import dicom, dicom_objects, foreign
+from eccl_lib.io import regular
 
 PIXEL_MM = (0.1, 20.0)  # plausible sizes of a cine's pixels; ours
 SAME = 0.01  # largest relative difference of equal sizes and directions; ours
@@ -46,7 +47,7 @@ def read(path: Path) -> object | None:
 def _start(path: Path) -> bytes:
     """The first bytes of a file, or of its content if it is a gzip file."""
     try:
-        with path.open("rb") as handle:
+        with regular.open_file(path) as handle:
             start = handle.read(foreign.START + 64)
             if not start:
                 raise UnreadableError("the file is empty", DOWNLOAD_AGAIN)

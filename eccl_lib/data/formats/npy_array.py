@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import read_bytes
 from eccl_lib.data.formats.leads import GAP, LARGEST_TEXT, LONGEST_SECONDS, NPY, by_lead, lead_name, units_of
 from eccl_lib.data.records import EcgRecord
+from eccl_lib.io import regular
 
 LARGEST_SIDECAR = 64 * 2**10
 FOLDER_SIDECAR = "ecg.json"
@@ -21,11 +21,11 @@ def read(path: Path) -> EcgRecord:
     Raises UnreadableError, also if both axes have the length of the list of leads.
     """
     rate, leads, unit = _sidecar(path)
-    if path.stat().st_size > LARGEST_TEXT:
+    if regular.check(path) > LARGEST_TEXT:
         raise UnreadableError(f"the array has more than {LARGEST_TEXT / 2**20:.0f} MB", "Write one ECG per file.")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
         reason = f"the file is not a readable array of numbers ({type(error).__name__})"
         raise UnreadableError(reason, f"Give {NPY}.") from error
     if array.ndim != 2 or array.dtype.kind not in "iuf":
@@ -54,7 +54,7 @@ def _sidecar(path: Path) -> tuple[float, list[str], str]:
         reason = f"the sampling rate and leads are unknown: neither {path.stem}.json nor {FOLDER_SIDECAR} exists"
         raise UnreadableError(reason, f"Give {NPY}.")
     try:
-        content: Any = json.loads(read_bytes(sidecar, LARGEST_SIDECAR))
+        content: Any = json.loads(regular.read_bytes(sidecar, LARGEST_SIDECAR))
         rate, leads, unit = float(content["rate"]), content["leads"], content.get("unit", "mV")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{sidecar.name} has no valid rate and leads ({_fault(error)})"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
-from eccl_lib.data.files import read_bytes
 from eccl_lib.data.formats.leads import lead_name, millivolts
+from eccl_lib.io.regular import read_bytes
 
 LARGEST_HEADER = 2**20
 SUFFIXES = ("", ".hea", ".dat", ".mat")

@@ -10,6 +10,7 @@ import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import reading
+from eccl_lib.io import regular
 
 LARGEST_VOXELS = 2**28  # 256 MB as uint8; a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million
 LARGEST_BYTES = 2**30  # of the voxels in memory
@@ -56,6 +57,7 @@ def open_nifti(path: Path, is_nifti1: bool = False) -> tuple[object, np.ndarray,
 def _load(path: Path, is_nifti1: bool) -> object:
     import nibabel
 
+    regular.check(path)
     if is_nifti1:
         with contextlib.suppress(nibabel.filebasedimages.ImageFileError):  # a pair of .hdr and .img
             return nibabel.Nifti1Image.from_filename(path)
