@@ -74,7 +74,7 @@ def read_bytes(path: Path | str, largest: int) -> bytes:
 def read(file: BinaryIO, count: int) -> bytes:
     """The next ``count`` bytes of an open file. Raises UnreadableError if the disk or the connection fails."""
     try:
-        return file.read(count)
+        return file.read(count) or b""  # None: a file of the kernel that has nothing to say yet
     except OSError as error:
         raise _cannot_open(error) from error
 

@@ -11,7 +11,6 @@ from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.formats import dicom, dicom_objects, foreign
 from eccl_lib.io import regular
 
-PIXEL_MM = (0.1, 20.0)  # plausible sizes of a cine's pixels; ours
 SAME = 0.01  # largest relative difference of equal sizes and directions; ours
 GIVE_CINE = "Accepted formats: 4-D NIfTI; DICOM in a folder or zip."
 WRITE_GEOMETRY = "Convert the images again from DICOM (dcm2niix), or write sform and pixdim into the header."
@@ -74,7 +73,7 @@ def check_geometry(stated: object | None, affine: np.ndarray) -> list[str]:
     if not (sizes > 0).all():
         raise UnreadableError("the NIfTI's geometry is empty: its sform is all zero", WRITE_GEOMETRY)
     notes = [] if stated is None else _compared(stated, sizes)
-    if not all(PIXEL_MM[0] <= size <= PIXEL_MM[1] for size in sizes[:2]):
+    if not all(dicom.PIXEL_MM[0] <= size <= dicom.PIXEL_MM[1] for size in sizes[:2]):
         reason = f"the NIfTI's pixels of {sizes[0]:g} x {sizes[1]:g} mm are not plausible for a cine"
         raise UnreadableError(reason, WRITE_GEOMETRY)
     return notes

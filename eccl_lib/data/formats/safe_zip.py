@@ -20,7 +20,7 @@ LARGEST_STACK = 2**29  # bytes unpacked; a full stack has 60 MB; with repeated s
 LARGEST_MEMBER = 64 * 2**20
 MOST_MEMBERS = 5000
 LARGEST_RATIO = 200  # unpacked size / packed size
-LARGEST_DIRECTORY = 2**21  # bytes of the list of files; that of MOST_MEMBERS with long names has 1 MB
+LARGEST_DIRECTORY = 2**20  # bytes of the list of files: MOST_MEMBERS with 200 bytes each
 LARGEST_DICTIONARY = 2**26  # bytes of memory for LZMA, whose header asks for up to 4 GB
 MORE_PACKED = 4096  # bytes by which the packed beginning of a file may be longer than its unpacked beginning
 
