@@ -269,7 +269,7 @@ def test_a_nifti_without_frames_and_a_missing_file_raise_errors(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 3), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
     with pytest.raises(UnreadableError, match="one frame"):
         detect.read_cine(tmp_path / "a.nii.gz")
-    with pytest.raises(UnreadableError, match="no file"):
+    with pytest.raises(UnreadableError, match="does not exist"):
         detect.read_cine(tmp_path / "b.nii.gz")
 
 

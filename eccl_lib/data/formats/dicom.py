@@ -113,10 +113,17 @@ class OtherObjectError(UnreadableError):
         super().__init__(reason, cure)
 
 
+class ShortError(UnreadableError):
+    """The header is longer than the beginning of a file that was given."""
+
+    def __init__(self) -> None:
+        super().__init__("the DICOM file is truncated")
+
+
 def read_header(data: bytes, source: int = -1, size: int | None = None) -> Header:
     """Read the header of a DICOM file. Raises UnreadableError if the file is not a single-frame image.
 
-    size: bytes of the whole file, if ``data`` is only its beginning. Raises UnreadableError if this is too short, and
+    size: bytes of the whole file, if ``data`` is only its beginning. Raises ShortError if this is too short, and
     OtherObjectError for reports, colour images, multi-frame objects and the like.
     """
     first = first_element(data)
@@ -127,7 +134,7 @@ def read_header(data: bytes, source: int = -1, size: int | None = None) -> Heade
         values, start = _walk(data, first)
         if values is None or (start == NO_PIXELS and size > len(data)):
             if size > len(data):
-                raise UnreadableError("the beginning of the file is not enough to parse the header")
+                raise ShortError
             values, start = _read_with_pydicom(data), -1
         if other := dicom_objects.not_an_image(values):
             raise OtherObjectError(*other)
@@ -198,7 +205,7 @@ def _walk(data: bytes, at: int) -> tuple[dict | None, int]:
         if name == _PIXELS:
             return values, at
         if at + length > end:
-            raise UnreadableError("the DICOM file is truncated")
+            raise ShortError
         if name is None:
             pass
         elif name in _RARE:

@@ -197,16 +197,13 @@ def _no_image(members: list[Member]) -> tuple[str, str]:
 
 def _header(member: Member, source: int, length: int) -> dicom.Header | None:
     """Header from the file's first ``length`` bytes, or from the whole file if needed; None if it is not DICOM."""
-    if member.size > length:
-        start = member.start(length)
-        if not dicom.is_dicom(start):
-            return None
-        try:
-            return dicom.read_header(start, source, member.size)
-        except dicom.OtherObjectError:
-            raise
-        except UnreadableError:
-            pass
+    for part in (length, LARGEST_HEADER):
+        if member.size > part:
+            start = member.start(part)
+            if not dicom.is_dicom(start):
+                return None
+            with contextlib.suppress(dicom.ShortError):
+                return dicom.read_header(start, source, member.size)
     data = member.read()
     return dicom.read_header(data, source) if dicom.is_dicom(data) else None
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.formats import dicom, dicom_objects, foreign
+from eccl_lib.data.segmentation import masks
 from eccl_lib.io import regular
 
 SAME = 0.01  # largest relative difference of equal sizes and directions; ours
-GIVE_CINE = "Accepted formats: 4-D NIfTI; DICOM in a folder or zip."
 WRITE_GEOMETRY = "Convert the images again from DICOM (dcm2niix), or write sform and pixdim into the header."
 
 
@@ -23,6 +23,7 @@ def read(path: Path) -> object | None:
     """
     from nibabel import Nifti1Header, Nifti2Header
 
+    regular.check(path, masks.LARGEST_BYTES)
     start = _start(path)
     if known := foreign.recognise(start):
         raise UnreadableError(f"the file is {known[0]}, not a NIfTI", known[1])
