@@ -12,9 +12,11 @@ import click
 
 from eccl_lib.config import command_line
 from eccl_lib.config.errors import ConfigError, DamagedError, MissingError, UnreadableError
+from eccl_lib.config.escape import printable
 from eccl_lib.config.load import SCALES, load
 from eccl_lib.config.schema import TASKS, Config
 from eccl_lib.io import paths
+from eccl_lib.io.progress import say
 
 # Name -> module of this package and one line for ``eccl --help``. A module is imported when its command runs.
 COMMANDS = {
@@ -75,6 +77,13 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         return importlib.import_module(f"eccl_lib.commands.{COMMANDS[name][0]}").command
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except click.ClickException as error:  # its message can quote a file's name from the command line
+            error.message = printable(error.message)
+            raise
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -146,10 +155,10 @@ def guard(run: Callable[[], Any]) -> int:
     try:
         return run() or 0
     except (ConfigError, UnreadableError, MissingError, DamagedError, LookupError, OSError) as error:
-        print(f"error: {paths.explain(error)}", file=sys.stderr)
+        say(f"error: {paths.explain(error)}", error=True)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
+        say("interrupted; run the same command again to resume", error=True)
         return EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)

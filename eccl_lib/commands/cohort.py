@@ -9,7 +9,7 @@ from eccl_lib.commands.cli import config_of, guarded, parameters
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import open_cohort
 from eccl_lib.data.small_counts import limit_of
-from eccl_lib.io.progress import print_line
+from eccl_lib.io.progress import print_line, say
 from eccl_lib.tasks import counts
 
 
@@ -28,8 +28,8 @@ def command(verify: bool, **options: Any) -> None:
     data = open_cohort.load(config, print_line, needs=())
     if verify:
         open_cohort.verify_all(config, data)
-        print("all files match their checksums")
+        say("all files match their checksums")
     limit, positives = limit_of(config), dict(zip(DISEASES, data.labels.sum(axis=0).tolist(), strict=True))
     sizes = ", ".join(f"{split} {count}" for split, count in limit.parts(counts(data)).items())
     cases = ", ".join(f"{disease} {n}" for disease, n in limit.counts(positives).items())
-    print(f"{data.folder}\n{sizes}; {cases}")
+    say(f"{data.folder}\n{sizes}; {cases}")

@@ -1,6 +1,5 @@
 """``eccl demo``: run the notebooks."""
 
-import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import TASKS, Config
 from eccl_lib.evaluation import fig2b
 from eccl_lib.io import paths
+from eccl_lib.io.progress import say
 from eccl_lib.notebooks import run
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.stages import RunSpec, spec, waves
@@ -58,7 +58,7 @@ def command(only: tuple[str, ...], models: bool, refresh: bool, settings: tuple[
             grid.run_jobs(waves(_all_runs(config)), config, _say)
         executed += run.run_all(names[1:], parameters, folder, _say, jobs=config.runtime.workers if train else 1)
     except (run.NotebookError, grid.GridError) as error:
-        print(f"\n{error}", file=sys.stderr)
+        say(f"\n{error}", error=True)
         return EXIT_FAILED
     written = run.written_since(paths.figures_dir(options["scale"], options["cohort"]), moment)
     if refresh:
@@ -76,4 +76,4 @@ def _all_runs(config: Config) -> list[RunSpec]:
 
 def _say(line: str) -> None:
     """Print to standard error, where the notebooks' progress lines also go, so that the order is kept."""
-    print(line, file=sys.stderr, flush=True)
+    say(line, error=True)

@@ -111,7 +111,7 @@ def ukb(
     if no_withdrawals == (withdrawals_ is not None):
         raise click.UsageError("give either --withdrawals FILE or --no-withdrawals")
     source = ukb_source(folders, tables_, segmentations, until, options, diseases)
-    purge(withdrawals.add(tables.read_withdrawals(withdrawals_) if withdrawals_ else frozenset()))
+    purge(withdrawals.add(tables.read_withdrawals(withdrawals_) if withdrawals_ else frozenset()), print_line)
     return _build("ukb", source, **options)
 
 

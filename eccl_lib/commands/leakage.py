@@ -1,12 +1,12 @@
 """``eccl leakage``: check a cohort and its runs for leakage."""
 
-import sys
 from typing import Any
 
 from eccl_lib.checks import leakage
 from eccl_lib.commands.cli import EXIT_FAILED, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.data import leaks, open_cohort
+from eccl_lib.io.progress import say
 
 
 @eccl_command("leakage")
@@ -24,7 +24,7 @@ def command(**options: Any) -> int:
     data = open_cohort.load(config, needs=())
     found = leaks.check(config, data) + leakage.check_runs(config, data)
     for leak in found:
-        print(leak, file=sys.stderr)
+        say(leak, error=True)
     errors = sum(leak.level == "error" for leak in found)
-    print(f"leakage: {errors} errors, {len(found) - errors} warnings")
+    say(f"leakage: {errors} errors, {len(found) - errors} warnings")
     return EXIT_FAILED if errors else 0

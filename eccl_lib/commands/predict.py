@@ -8,6 +8,7 @@ import click
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.commands.cli import config_of, guarded, parameters
 from eccl_lib.evaluation.predict import WARNING, predict
+from eccl_lib.io.progress import say
 
 
 @eccl_command("predict")
@@ -27,9 +28,9 @@ def command(ecg: Path, cohort: str, **options: Any) -> None:
     """
     result = predict(config_of(cohort=cohort, build=False, **options), ecg)
     remarks = "; ".join(result.remarks) or "no remarks on quality"
-    print(f"\nheart rate {result.heart_rate:.0f} per minute; {remarks}")
+    say(f"\nheart rate {result.heart_rate:.0f} per minute; {remarks}")
     columns = ["name", "value", "unit", "cohort_mean", "cohort_sd", "test_r"]
-    print(result.traits[columns].to_string(index=False, float_format="%.2f"))
-    print(result.diseases.to_string(index=False, float_format="%.2f"))
+    say(result.traits[columns].to_string(index=False, float_format="%.2f"))
+    say(result.diseases.to_string(index=False, float_format="%.2f"))
     if cohort == "synthetic":
-        print(f"\n{WARNING}")
+        say(f"\n{WARNING}")

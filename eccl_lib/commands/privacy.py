@@ -1,7 +1,6 @@
 """``eccl privacy``: check the repository for participants' data."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ from eccl_lib.checks import privacy
 from eccl_lib.commands.cli import EXIT_FAILED, guarded
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.config.errors import ConfigError
+from eccl_lib.io.progress import say
 
 
 @eccl_command("privacy")
@@ -32,6 +32,6 @@ def command(paths: tuple[Path, ...], history: bool) -> int:
         raise ConfigError(f"{privacy.ROOT} is not a git checkout: clone the repository and check the clone") from None
     findings += [finding for path in paths for finding in privacy.check_tree(path)]
     for finding in findings:
-        print(finding, file=sys.stderr)
-    print(f"privacy: {len(findings)} findings" if findings else "privacy: nothing found")
+        say(finding, error=True)
+    say(f"privacy: {len(findings)} findings" if findings else "privacy: nothing found")
     return EXIT_FAILED if findings else 0

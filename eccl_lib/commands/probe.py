@@ -1,6 +1,5 @@
 """``eccl probe``: compare ECG encoders on the user's own labels."""
 
-import sys
 from typing import Any
 
 import click
@@ -15,7 +14,7 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data import small_counts
 from eccl_lib.evaluation import probe
 from eccl_lib.io import paths
-from eccl_lib.io.progress import print_line
+from eccl_lib.io.progress import print_line, say
 from eccl_lib.models.build import device
 from eccl_lib.pipeline.stages import waves
 from eccl_lib.tasks import own_targets
@@ -73,12 +72,12 @@ def command(
     try:
         found = run(config, folds or (0,), chosen, settings)
     except grid.GridError as error:
-        print(f"\n{error}", file=sys.stderr)
+        say(f"\n{error}", error=True)
         return EXIT_FAILED
     path = paths.figures_dir(config.scale, config.cohort) / "probe.csv"
     found = small_counts.write_table(path, found, config, digits=4)
-    print(found.round(3).to_string(index=False))
-    print(path)
+    say(found.round(3).to_string(index=False))
+    say(path)
     return 0
 
 

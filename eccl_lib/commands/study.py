@@ -1,7 +1,5 @@
 """``eccl study``: the study of docs/study.md."""
 
-import sys
-
 import click
 
 from eccl_lib import grid
@@ -12,7 +10,7 @@ from eccl_lib.config.load import load
 from eccl_lib.config.schema import TASKS
 from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import experiments, table1, table1_text
-from eccl_lib.io.progress import print_line
+from eccl_lib.io.progress import print_line, say
 from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.methods import METHODS
 
@@ -38,13 +36,13 @@ def command(seeds: int, experiment: str | None, plan: bool) -> int:
         if experiment:
             waves = stages.waves(experiments.specs(experiment, config))
             grid.predict(waves, config, print_line) if plan else grid.run_jobs(waves, config, print_line)
-            print("" if plan else experiments.write(experiment, config, data).to_string(index=False))
+            say("" if plan else experiments.write(experiment, config, data).to_string(index=False))
             return 0
         grid.predict(grid.plan(config, METHODS, TASKS, range(seeds)), config, print_line)
         for count in range(1, 1 if plan else seeds + 1):
             cells = build(config, seeds=range(count))
-            print(table1_text.shown(table1.wide(cells)).to_string())
+            say(table1_text.shown(table1.wide(cells)).to_string())
     except grid.GridError as error:
-        print(f"\n{error}", file=sys.stderr)
+        say(f"\n{error}", error=True)
         return EXIT_FAILED
     return 0

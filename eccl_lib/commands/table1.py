@@ -1,6 +1,5 @@
 """``eccl table1``: all cells of Table 1."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import TASKS, Config
 from eccl_lib.evaluation import table1, table1_text
 from eccl_lib.io import paths
-from eccl_lib.io.progress import Log, print_line
+from eccl_lib.io.progress import Log, print_line, say
 from eccl_lib.io.workers import BACKENDS, Workers
 from eccl_lib.pipeline.methods import METHODS
 
@@ -76,9 +75,9 @@ def command(
             return 0
         cells = build(config, rows, tasks, numbers, print_line, workers)
     except grid.GridError as error:
-        print(f"\n{error}", file=sys.stderr)
+        say(f"\n{error}", error=True)
         return EXIT_FAILED
-    print(table1_text.shown(table1.wide(cells)).to_string())
+    say(table1_text.shown(table1.wide(cells)).to_string())
     return 0
 
 

@@ -6,7 +6,7 @@ import click
 
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.commands.cli import config_of, guarded, parameters
-from eccl_lib.io.progress import print_line
+from eccl_lib.io.progress import print_line, say
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import stages
 from eccl_lib.training import distributed
@@ -34,4 +34,4 @@ def command(name: str, **options: Any) -> None:
         run = stages.train(config, name, distributed.main_process_log(print_line))
         if distributed.is_main_process():
             metrics = run.metrics
-            print(f"{run.name}: {metrics['metric']} {metrics['test']:.4f} on {metrics['n']['test']} test participants")
+            say(f"{run.name}: {metrics['metric']} {metrics['test']:.4f} on {metrics['n']['test']} test participants")

@@ -1,6 +1,5 @@
 """``eccl verify``: read every file of runs and stores and compare its checksum."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ from eccl_lib.commands.cli import EXIT_FAILED, guarded
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.io import paths
+from eccl_lib.io.progress import say
 
 
 @eccl_command("verify")
@@ -32,6 +32,6 @@ def command(places: tuple[Path, ...]) -> int:
         found, read = integrity.check(place)
         damaged, count = damaged + found, count + read
     for damage in damaged:
-        print(damage, file=sys.stderr)
-    print(f"{count:,} files checked, {len(damaged)} damaged")
+        say(damage, error=True)
+    say(f"{count:,} files checked, {len(damaged)} damaged")
     return EXIT_FAILED if damaged else 0

@@ -8,6 +8,7 @@ from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.commands.cli import guarded
 from eccl_lib.data.ingest.purge import purge
 from eccl_lib.data.ukb import tables, withdrawals
+from eccl_lib.io.progress import print_line, say
 
 
 @eccl_command("withdraw")
@@ -27,5 +28,5 @@ def command(file: Path | None, none: bool) -> None:
     if none == (file is not None):
         raise click.UsageError("give either FILE or --none")
     withdrawn = withdrawals.add(frozenset() if none else tables.read_withdrawals(file))
-    print(f"{len(withdrawn):,} participants are on the list of withdrawals")
-    purge(withdrawn)
+    say(f"{len(withdrawn):,} participants are on the list of withdrawals")
+    purge(withdrawn, print_line)

@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 RATE = 500  # samples per second, Sec. 3.1
 SAMPLES = 5000  # ten seconds, Sec. 3.1
 SHORTEST_SECONDS = 9.8  # ours; some devices stop a few samples early; the last value is repeated up to 10 s
+RATES = (50.0, 20_000.0)  # plausible samples per second of an ECG; ours
 PLAUSIBLE_RATE = (30.0, 200.0)  # beats per minute; a heart rate outside this range is not used; ours
 FLAT_MV = 0.01  # a lead with a smaller peak-to-peak amplitude in ten seconds counts as flat; ours
 
 # Limb leads as linear combinations of I and II (Einthoven, Goldberger), in the order of LEADS.
 LIMB = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
+
+
+def check_rate(rate: float) -> None:
+    """Raise UnreadableError unless a sampling rate is plausible; readers call it before they compute with the rate."""
+    if not RATES[0] <= rate <= RATES[1]:
+        reason = f"the sampling rate of {float(rate)} Hz is not plausible"
+        raise UnreadableError(reason, "Write the correct rate into the file.")
 
 
 def standardise(record: EcgRecord) -> np.ndarray:
@@ -34,9 +42,7 @@ def standardise(record: EcgRecord) -> np.ndarray:
     """
     if record.signal.ndim != 2 or len(record.signal) != len(LEADS):
         raise UnreadableError(f"the signal has shape {record.signal.shape}, not (12, samples)")
-    if not np.isfinite(record.rate) or not 50 <= record.rate <= 20_000:
-        reason = f"the sampling rate of {record.rate} Hz is not plausible"
-        raise UnreadableError(reason, "Write the correct rate into the file.")
+    check_rate(record.rate)
     seconds = record.signal.shape[1] / record.rate
     if seconds < SHORTEST_SECONDS:
         raise UnreadableError(f"the recording lasts {seconds:.1f} s", "Ten seconds are needed.")

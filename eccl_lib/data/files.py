@@ -1,16 +1,17 @@
 """Find UK Biobank's files by name under any folders, and choose one of several files of the same visit."""
 
+import contextlib
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.records import CineRecord, EcgRecord
+from eccl_lib.io import regular
 
 ECG_FIELD, CINE_FIELD, EXERCISE_FIELD = 20205, 20209, 6025
 SUFFIX = {ECG_FIELD: ".xml", CINE_FIELD: ".zip"}
@@ -114,8 +115,8 @@ def find(folders: Path | Sequence[Path], visit: int = 2, segmentations: Sequence
 def walk(root: Path, listing: FileListing) -> Iterator[Path]:
     """All files under a folder, sorted. Linked folders are followed; each folder is visited once.
 
-    Folders that cannot be opened, and names that are not UTF-8, are added to ``listing.rejected``. Raises
-    UnreadableError if the folder is missing, or its own path is not UTF-8.
+    Folders that cannot be opened, names that are not UTF-8, pipes, sockets and devices are added to
+    ``listing.rejected``. Raises UnreadableError if the folder is missing, or its own path is not UTF-8.
     """
     if not _is_utf8(str(root)):
         raise UnreadableError(f"the path {_shown(str(root))} is not UTF-8", RENAME)
@@ -123,6 +124,8 @@ def walk(root: Path, listing: FileListing) -> Iterator[Path]:
         yield root
         return
     if not root.is_dir():
+        if root.exists():
+            regular.check(root)
         raise UnreadableError(f"there is no folder {root}", "Correct the path.")
     seen: set[tuple[int, int]] = set()
     todo = [root]
@@ -144,7 +147,14 @@ def walk(root: Path, listing: FileListing) -> Iterator[Path]:
             listing.reject("", _shown(entry.name), f"the name of the {kind} is not UTF-8", RENAME)
         entries = [entry for entry in entries if _is_utf8(entry.name)]
         todo += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
-        yield from (Path(entry.path) for entry in entries if not entry.is_dir())
+        for entry in (entry for entry in entries if not entry.is_dir()):
+            if not entry.is_file() and entry.is_symlink() and not Path(entry.path).exists():
+                yield Path(entry.path)  # a broken link, which is reported where a file of its name is needed
+            elif entry.is_file():
+                yield Path(entry.path)
+            else:
+                with contextlib.suppress(OSError):
+                    listing.reject("", entry.name, regular.not_a_file(entry.stat().st_mode), regular.GIVE_FILE)
 
 
 def _is_utf8(name: str) -> bool:
@@ -221,7 +231,7 @@ def _nifti(match: re.Match, path: Path, visit: int, listing: FileListing) -> tup
     return place["eid"], "segmentation" if segmentation else "cine", array, 3 if phase else 2, path
 
 
-@contextmanager
+@contextlib.contextmanager
 def reading(fault: str, cure: str = DOWNLOAD_AGAIN) -> Iterator[None]:
     """Context manager that turns any error into an UnreadableError with its type."""
     try:
@@ -230,20 +240,6 @@ def reading(fault: str, cure: str = DOWNLOAD_AGAIN) -> Iterator[None]:
         raise
     except Exception as error:
         raise UnreadableError(f"{fault} ({type(error).__name__})", cure) from error
-
-
-def read_bytes(path: Path, largest: int) -> bytes:
-    """The content of a file. Raises UnreadableError if it is missing, empty or larger than ``largest`` bytes."""
-    try:
-        size = Path(path).stat().st_size
-        if size == 0:
-            raise UnreadableError("the file is empty", DOWNLOAD_AGAIN)
-        if size > largest:
-            reason = f"the file has {size / 2**20:.0f} MB; the limit is {largest / 2**20:.0f} MB"
-            raise UnreadableError(reason, DOWNLOAD_AGAIN)
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UnreadableError(f"the file cannot be opened ({error.strerror})", "Check its path.") from error
 
 
 def first_readable(paths: Sequence[Path], read: Callable[[Path], Record]) -> Record:

@@ -15,6 +15,7 @@ from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.small_counts import Limit, limit_of
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation.predictions import measured_and_predicted
+from eccl_lib.io import regular
 from eccl_lib.io.progress import Log
 from eccl_lib.metrics.calibration import risk
 from eccl_lib.models.build import device
@@ -56,13 +57,16 @@ def predict(config: Config, path: Path | str, log: Log = print) -> Prediction:
     Missing models are trained first if the scale allows it; otherwise MissingError names the command. Raises
     UnreadableError if the file is not a usable ECG.
     """
-    return predict_record(config, detect.read_ecg(Path(path)), log)
+    with regular.named(path):
+        record = detect.read_ecg(Path(path))
+    return predict_record(config, record, log)
 
 
 def read_or_example(config: Config, path: str, log: Log = print) -> tuple[EcgRecord, str]:
     """The ECG of a file, or of the first test participant if path is empty; and its name for a figure title."""
     if path:
-        return detect.read_ecg(Path(path)), Path(path).name
+        with regular.named(path):
+            return detect.read_ecg(Path(path)), Path(path).name
     data = open_cohort.load(config, log)
     return original.ecg_of(config, data, data.index("test")[0]), "first test participant"
 

@@ -9,8 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from eccl_lib.config.escape import printable
+
 Log = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 5.0
+
+
+def say(text: object = "", error: bool = False) -> None:
+    """Print a text, to standard error if it is an error; characters that control a terminal are escaped.
+
+    All output of the commands and the progress logs passes here, because it can quote names and content of files.
+    """
+    print(printable(str(text)), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 class StepLine(str):
@@ -46,11 +56,11 @@ class Console:
 
     def __call__(self, line: str) -> None:
         if not is_interactive():
-            print(line, flush=True)
+            say(line)
         elif isinstance(line, StepLine):
             self._step(line)
         else:
-            self._bar.write(line, file=sys.stdout) if self._bar is not None else print(line, flush=True)
+            say(line) if self._bar is None else self._bar.write(printable(line), file=sys.stdout)
 
     def _step(self, line: StepLine) -> None:
         from tqdm import tqdm  # imported here, because a plain ``import eccl_lib`` must not import it
@@ -58,7 +68,7 @@ class Console:
         if self._bar is None or self._bar.total != line.total or line.done < self._bar.n:
             self.close()
             self._bar = tqdm(total=line.total, file=sys.stdout, bar_format="{percentage:3.0f}%|{bar:20}| {desc}")
-        self._bar.set_description_str(line)
+        self._bar.set_description_str(printable(line))
         self._bar.update(line.done - self._bar.n)
         if line.done == line.total:
             self.close()

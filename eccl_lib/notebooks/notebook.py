@@ -18,9 +18,11 @@ from typing import Any
 
 from eccl_lib.config import load as config_module
 from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.escape import printable
 from eccl_lib.config.schema import Config
 from eccl_lib.io import paths
 from eccl_lib.io.files import remove_leftovers, write_atomically
+from eccl_lib.io.progress import say
 
 INJECTED = "# Parameters"  # first line of the cell that papermill injects
 PROGRESS_FILE = "ECCL_PROGRESS"  # environment variable: progress lines are appended to this file
@@ -172,7 +174,7 @@ def show_scores(runs: Mapping[str, Any], name: str, config: Config) -> Any:
 
 def show_files(run: Any) -> None:
     """Print the folder of a finished run and its files."""
-    print(run.name, *run.manifest()["files"], sep="\n  ")
+    say("\n  ".join([run.name, *run.manifest()["files"]]))
 
 
 def _write(figure: Any, suffix: str, target: Path) -> None:
@@ -210,8 +212,8 @@ def progress() -> Callable[[str], None]:
     """
 
     def log(line: str) -> None:
-        print(line, flush=True)
-        _write_outside(line)
+        say(line)
+        _write_outside(printable(line))
 
     return log
 

@@ -182,6 +182,6 @@ CASES = [
     *(case(f"dialect: {name}", change, KEPT, "") for name, change in ECG_DIALECTS.items()),
     *(case(what, change, KEPT, says) for what, change, says in SURVIVED),
     *(case(what, change, QUARANTINED, says) for what, change, says in DROPPED),
-    Case("ECG", "a file that was deleted after it was listed", read_absent, QUARANTINED, "opened"),
-    Case("ECG", "a folder with the name of a file", read_folder, QUARANTINED, "opened"),
+    Case("ECG", "a file that was deleted after it was listed", read_absent, QUARANTINED, "does not exist"),
+    Case("ECG", "a folder with the name of a file", read_folder, QUARANTINED, "a folder, not a file"),
 ]

@@ -116,7 +116,7 @@ NIFTIS: list[tuple[str, Callable[[Path], str], str, str]] = [
         "voxels that are no numbers",
         lambda d: read_nifti(lambda x: np.full(x.shape, np.nan, np.float32), d),
         QUARANTINED,
-        "brightness",
+        "same value",
     ),
 ]
 

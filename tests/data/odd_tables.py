@@ -144,7 +144,7 @@ CASES = [
     ),
     *(table(what, contents, KEPT, says) for what, contents, says in SURVIVED),
     *(table(what, contents, STOPPED, says) for what, contents, says in STOPS),
-    Case("table", "a missing file", absent, STOPPED, "opened"),
-    Case("table", "a folder", lambda folder: str(tables.read_table(folder)), STOPPED, "opened"),
+    Case("table", "a missing file", absent, STOPPED, "does not exist"),
+    Case("table", "a folder", lambda folder: str(tables.read_table(folder)), STOPPED, "a folder, not a file"),
     *(Case("withdrawals", what, read_list(content), outcome, says) for what, content, outcome, says in LISTS),
 ]

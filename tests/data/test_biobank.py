@@ -257,7 +257,7 @@ def test_a_folder_without_table_or_readable_files_ends_with_status_2(own_biobank
     assert "no participant has an ECG, a cine and a row in the table" in capsys.readouterr().err
     (own_biobank / "participants.csv").unlink()
     assert eccl("ingest", "ukb", *words(own_biobank)) == 2
-    assert "the table cannot be opened" in capsys.readouterr().err
+    assert "participants.csv: the file does not exist" in capsys.readouterr().err
 
 
 def test_a_damaged_table_or_shard_is_detected_and_the_command_repairs_it(biobank, own_runs):

@@ -163,7 +163,7 @@ def test_a_folder_may_have_more_files_than_a_stack_up_to_a_limit(real_dicom, tmp
         monkeypatch.setattr(safe_zip, name, 5)
     np.testing.assert_array_equal(detect.open_cine(tmp_path).pixels([0], [0, 3]), wanted)
     monkeypatch.setattr(dicom_series, "MOST_FILES", 5)
-    with pytest.raises(UnreadableError, match=r"the limit is 5.*only its short-axis series"):
+    with pytest.raises(UnreadableError, match=r"more than 5 files.*only its short-axis series"):
         detect.open_cine(tmp_path)
 
 

@@ -216,10 +216,10 @@ def test_an_unusable_csv_raises_an_error_with_the_accepted_form(tmp_path, text, 
     assert caught.value.cure
 
 
-def test_the_error_for_a_missing_file_names_the_path_and_no_formats(tmp_path):
-    with pytest.raises(UnreadableError, match=r"nowhere\.csv does not exist\. Check the path\.$"):
+def test_the_error_for_a_missing_file_or_a_folder_names_this_fault_and_no_formats(tmp_path):
+    with pytest.raises(UnreadableError, match=r"^the file does not exist\. Check its path\.$"):
         detect.read_ecg(tmp_path / "nowhere.csv")
-    with pytest.raises(UnreadableError, match=r"is a folder, not a file\. Check the path\.$"):
+    with pytest.raises(UnreadableError, match=r"^it is a folder, not a file\. Give a file[^.]*\.$"):
         detect.read_ecg(tmp_path)
 
 
@@ -269,7 +269,7 @@ def test_a_nifti_without_frames_and_a_missing_file_raise_errors(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 3), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
     with pytest.raises(UnreadableError, match="one frame"):
         detect.read_cine(tmp_path / "a.nii.gz")
-    with pytest.raises(UnreadableError, match="no file"):
+    with pytest.raises(UnreadableError, match="does not exist"):
         detect.read_cine(tmp_path / "b.nii.gz")
 
 

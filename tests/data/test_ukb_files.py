@@ -290,7 +290,7 @@ def test_a_zip_bomb_is_rejected_before_unpacking(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "empty"), (b"PK\x03\x04 nonsense", "damaged"), (None, "missing")]
+    ("content", "reason"), [(b"", "empty"), (b"PK\x03\x04 nonsense", "damaged"), (None, "does not exist")]
 )
 def test_empty_damaged_and_missing_zips_raise_errors(tmp_path, content, reason):
     path = tmp_path / "9000001_20209_2_0.zip"

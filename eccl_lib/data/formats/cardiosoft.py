@@ -9,16 +9,18 @@ import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.config.schema import LEADS
-from eccl_lib.data.files import EXERCISE_FIELD, read_bytes
+from eccl_lib.data.files import EXERCISE_FIELD
 from eccl_lib.data.formats import xml_tree
 from eccl_lib.data.formats.leads import GAP, lead_name
 from eccl_lib.data.formats.xml_tree import LARGEST_XML, to_number
 from eccl_lib.data.records import EcgRecord
+from eccl_lib.io.regular import read_bytes
 
 ROOT = "CardiologyXML"
 USUAL_RATE, USUAL_SAMPLES = 500.0, 5000  # of the device: ten seconds
 RESOLUTIONS = (0.1, 50.0)  # plausible range in uV per count; 5 is usual
 LARGEST_COUNT = 2**15
+LONGEST_LEAD = 2**21  # characters; two minutes at 1000 Hz have less than one million
 
 # Device measurements that are read: ms, degrees, beats per minute, counts.
 MEASUREMENTS = (
@@ -134,6 +136,9 @@ def parse_counts(text: str) -> np.ndarray:
     The last digits of all numbers are read together, then the digits before them, and so on. A loop with ``int`` over
     sixty thousand numbers would take longer than the rest of the preprocessing.
     """
+    if len(text) > LONGEST_LEAD:
+        size = len(text) / 2**20
+        raise UnreadableError(f"a lead has {size:.1f} MB of samples; ten seconds have 0.02 MB", DOWNLOAD_AGAIN)
     try:
         data = text.encode("ascii")
     except UnicodeEncodeError as error:

@@ -12,21 +12,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import read_bytes
+from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.formats import time_column
-from eccl_lib.data.formats.leads import CSV, GAP, LARGEST_TEXT, by_lead, lead_names, millivolts, units_of
+from eccl_lib.data.formats.leads import CSV, GAP, by_lead, lead_names, millivolts, units_of
 from eccl_lib.data.records import EcgRecord
+from eccl_lib.io import regular
 
 FORM = f"The accepted form is {CSV}."
 FEWEST_NAMES = 2  # lead names that the first row of an ECG table must contain; ours
-MOST_ROWS = 2_000_000
+LARGEST_PART = 16 * 2**20  # bytes that are read of a table; two minutes of twelve leads at 1000 Hz have 12 MB
+MOST_ROWS = 500_000  # that are read; two minutes at 4 kHz
+MOST_NAMES = 4096  # columns; MOST_CHANNELS and their quality flags, many times over
+MOST_COMMENTS = 1000  # lines above the names; some devices write a few dozen
+LONGEST_LINE = 2**18  # characters; MOST_NAMES columns of 64
+LONGEST_COMMENT = 1000  # characters that are searched for settings
 SAME_RATE = 0.02  # largest relative difference between a stated rate and a column of times; ours
 SEPARATORS = (",", ";", "\t", "|")
 BLANKS = (None,)  # if there is no other separator
 _WORDS = ("na", "n/a", "nan", "null", "none", "nil", "missing", "#n/a")
 NOT_A_VALUE = ["", "-", "--", ".", "?", "NaN"]
 NOT_A_VALUE += [form(word) for word in _WORDS for form in (str.lower, str.upper, str.title)]
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # first bytes
+_LINE = re.compile(r"[^\r\n]+")
 _SETTING = re.compile(r"(\w+)\s*[=:]\s*([^\s,;]+)")
 _BEFORE_A_SETTING = ("", "sampling", "sample", "hz")  # words between two settings; "heart rate: 72" is no setting
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line
@@ -46,12 +53,13 @@ class Head:
 
 def read(path: Path) -> EcgRecord:
     """Read a table with one column per lead; see CSV. Raises UnreadableError."""
-    text = decoded(read_bytes(path, LARGEST_TEXT))
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines, notes = _lines(path)
     head = head_of(lines)
     if _count_leads(head.names) < FEWEST_NAMES:
         raise UnreadableError(*_no_names(lines, head))
-    body = lines[head.rows : head.rows + MOST_ROWS]
+    if len(head.names) > MOST_NAMES:
+        raise UnreadableError(f"the table has {len(head.names):,} columns; an ECG has twelve leads", FORM)
+    body = lines[head.rows :]
     units_row = [cell.strip("()[] ") for cell in _cells(body[0], head.separator)] if body else []
     has_units = _is_units(units_row)
     if has_units:
@@ -61,7 +69,8 @@ def read(path: Path) -> EcgRecord:
     clocks = [k for k, name in enumerate(head.names) if time_column.is_clock(name)]
     leads = [k for k, lead in enumerate(lead_names(head.names)) if lead]
     frame = _frame(body, head, {*clocks, *leads}, clocks)
-    rate, notes = _rate(head, frame, clocks, units_row if has_units else [])
+    rate, more = _rate(head, frame, clocks, units_row if has_units else [])
+    notes += more
     units = units_of(head.names, head.settings.get("unit", head.settings.get("units", "mV")))
     if has_units:
         units = [stated or unit for stated, unit in zip_longest(units_row[: len(units)], units)]
@@ -73,20 +82,42 @@ def read(path: Path) -> EcgRecord:
     return EcgRecord(signal, rate, notes=(*notes, *more))
 
 
+def _lines(path: Path) -> tuple[list[str], list[str]]:
+    """The lines of a table that are not empty, up to MOST_ROWS of its first LARGEST_PART bytes; and notes.
+
+    Raises UnreadableError if a line is too long for a table.
+    """
+    with regular.open_file(path) as file:
+        data = regular.read(file, LARGEST_PART + 1)
+    if not data:
+        raise UnreadableError("the file is empty", DOWNLOAD_AGAIN)
+    is_cut = len(data) > LARGEST_PART
+    if is_cut and data[:2] not in UTF16:
+        data = data[: data.rfind(b"\n") + 1] or data  # a character at the end may be cut
+    found = (match[0] for match in _LINE.finditer(decoded(data)))
+    lines = list(islice((line for line in found if line.strip()), MOST_ROWS + 1))
+    if any(len(line) > LONGEST_LINE for line in lines):
+        raise UnreadableError(f"the table has a line of more than {LONGEST_LINE:,} characters", FORM)
+    if len(lines) > MOST_ROWS or is_cut:
+        lines = lines[:-1]
+        return lines, [f"the table is long: its first {len(lines):,} lines are read"]
+    return lines, []
+
+
 def names_leads(data: bytes) -> bool:
     """True if a table is an ECG, i.e. its first row that is not a comment contains lead names. data: its beginning."""
-    lines = [line for line in decoded(data).splitlines() if line.strip()]
+    lines = [line for line in _LINE.findall(decoded(data)) if line.strip()]
     return _count_leads(head_of(lines).names) >= FEWEST_NAMES
 
 
 def is_text(start: bytes) -> bool:
     """True unless a file's first bytes have zeros, which text has in UTF-16 only."""
-    return b"\0" not in start or start[:2] in (b"\xff\xfe", b"\xfe\xff")
+    return b"\0" not in start or start[:2] in UTF16
 
 
 def decoded(data: bytes) -> str:
     """Text in UTF-8 or UTF-16 with a mark at its start, else in UTF-8 or cp1252."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if data[:2] in UTF16:
         return data.decode("utf-16", errors="replace")
     try:
         return data.decode("utf-8-sig")
@@ -106,18 +137,23 @@ def _settings(line: str) -> dict[str, str]:
 
 
 def head_of(lines: Sequence[str]) -> Head:
-    """Names, separator and settings of a table. lines: without empty ones."""
+    """Names, separator and settings of a table. lines: without empty ones.
+
+    Raises UnreadableError if it has too many comments.
+    """
     settings: dict[str, str] = {}
     separators, rows = (), 0
     while rows < len(lines):
         line = lines[rows].strip(" \r\n")
         if line.startswith("#"):
-            settings |= _settings(line)
+            settings |= _settings(line[:LONGEST_COMMENT])
         elif match := _SEPARATOR_LINE.fullmatch(line):
             separators = (match[1],)
         else:
             break
         rows += 1
+        if rows > MOST_COMMENTS:
+            raise UnreadableError(f"the table has more than {MOST_COMMENTS:,} lines of comments above its names", FORM)
     if rows == len(lines):
         return Head([], ",", settings, rows)
     separators = separators or tuple(s for s in SEPARATORS if s in lines[rows]) or BLANKS
@@ -129,14 +165,17 @@ def head_of(lines: Sequence[str]) -> Head:
 
 
 def _count_leads(names: Sequence[str]) -> int:
-    return sum(lead is not None for lead in lead_names(names))
+    return sum(lead is not None for lead in lead_names(names[:MOST_NAMES]))
 
 
 def _cells(line: str, separator: str | None) -> list[str]:
     """The cells of a line without quotes and blanks."""
     if separator is None:
         return [cell.strip("'\"") for cell in line.split()]
-    row = next(csv.reader([line], delimiter=separator), [])
+    try:
+        row = next(csv.reader([line], delimiter=separator), [])
+    except csv.Error as error:
+        raise UnreadableError("a cell of the table is too long, or a quote is not closed", FORM) from error
     return [cell.strip().strip("'\"").strip() for cell in row]
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
-from eccl_lib.data.files import read_bytes
 from eccl_lib.data.formats import (
     cardiosoft,
     csv_table,
@@ -25,6 +24,7 @@ from eccl_lib.data.formats import (
 from eccl_lib.data.formats.leads import ACCEPTED
 from eccl_lib.data.records import CineFile, CineRecord, EcgRecord
 from eccl_lib.data.segmentation import providers
+from eccl_lib.io import regular
 
 
 def read_ecg(path: Path | str) -> EcgRecord:
@@ -38,11 +38,8 @@ def read_ecg(path: Path | str) -> EcgRecord:
 def _read(path: Path) -> EcgRecord:
     if header := wfdb_header.header_of(path):
         return wfdb_record.read(header)
-    if not path.is_file():
-        fault = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise UnreadableError(f"{path} {fault}", "Check the path.")
-    with path.open("rb") as handle:
-        start = handle.read(1024)
+    with regular.open_file(path) as file:
+        start = regular.read(file, 1024)
     signatures.refuse(start)
     for matches, read in ECG_FORMATS:
         if matches(start):
@@ -63,7 +60,7 @@ def _is_xml(start: bytes) -> bool:
 
 def _read_xml(path: Path) -> EcgRecord:
     """Read the XML of GE MUSE, GE CardioSoft or HL7 (aECG), depending on the root element."""
-    data = read_bytes(path, xml_tree.LARGEST_XML)
+    data = regular.read_bytes(path, xml_tree.LARGEST_XML)
     root = signatures.root_of(xml_tree.start_of(data))
     read = XML_ROOTS.get(root.lower())
     if read is None:

@@ -2,10 +2,11 @@
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
+from itertools import count
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import reading
 from eccl_lib.data.formats import dicom_objects
 
-LARGEST_MATRIX = 2048  # rows or columns; a cardiac cine has about 200
+LARGEST_MATRIX = 1024  # rows or columns; a cardiac cine has about 200, an interpolated one 512
+PIXEL_MM = (0.1, 20.0)  # plausible sizes of a cine's pixels; ours
+LARGEST_FIELD_MM = 1000.0  # side of an image; a scanner's bore has 600 to 700
+MOST_ELEMENTS = 10_000  # before the pixels; headers of scanners have up to some hundreds
 DECODERS = "Compressed DICOM needs a decoder: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 PERPENDICULAR = 0.01  # largest deviation of two directions from unit length and a right angle
 RECOGNISED = 512  # bytes in which a file without a preamble is recognised; ours
@@ -63,6 +67,8 @@ _LONG_FORM = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"U
 _ELEMENT = struct.Struct("<4s2sH")  # tag, value representation, length in the short form
 _SHORT_FORM = set(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _START = struct.Struct("<HH2sH")  # group, element, value representation, length in the short form
+_CHARACTER_SET = (0x0008, 0x0005)
+_PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _SYNTAX, _PIXELS = "TransferSyntaxUID", "PixelData"
 _NAMES |= {struct.pack("<HH", 0x0002, 0x0010): _SYNTAX, struct.pack("<HH", 0x7FE0, 0x0010): _PIXELS}
 NO_PIXELS = -2
@@ -107,10 +113,17 @@ class OtherObjectError(UnreadableError):
         super().__init__(reason, cure)
 
 
+class ShortError(UnreadableError):
+    """The header is longer than the beginning of a file that was given."""
+
+    def __init__(self) -> None:
+        super().__init__("the DICOM file is truncated")
+
+
 def read_header(data: bytes, source: int = -1, size: int | None = None) -> Header:
     """Read the header of a DICOM file. Raises UnreadableError if the file is not a single-frame image.
 
-    size: bytes of the whole file, if ``data`` is only its beginning. Raises UnreadableError if this is too short, and
+    size: bytes of the whole file, if ``data`` is only its beginning. Raises ShortError if this is too short, and
     OtherObjectError for reports, colour images, multi-frame objects and the like.
     """
     first = first_element(data)
@@ -121,7 +134,7 @@ def read_header(data: bytes, source: int = -1, size: int | None = None) -> Heade
         values, start = _walk(data, first)
         if values is None or (start == NO_PIXELS and size > len(data)):
             if size > len(data):
-                raise UnreadableError("the beginning of the file is not enough to parse the header")
+                raise ShortError
             values, start = _read_with_pydicom(data), -1
         if other := dicom_objects.not_an_image(values):
             raise OtherObjectError(*other)
@@ -178,7 +191,9 @@ def _walk(data: bytes, at: int) -> tuple[dict | None, int]:
     syntax = b""
     end, marked = len(data), data[128:132] == b"DICM"
     element, name_of, long_form = _ELEMENT.unpack_from, _NAMES.get, _LONG_FORM
-    while at + 12 <= end:
+    for _ in range(MOST_ELEMENTS):
+        if at + 12 > end:
+            return values, NO_PIXELS
         tag, vr, length = element(data, at)
         at += 8
         if vr in long_form:
@@ -190,7 +205,7 @@ def _walk(data: bytes, at: int) -> tuple[dict | None, int]:
         if name == _PIXELS:
             return values, at
         if at + length > end:
-            raise UnreadableError("the DICOM file is truncated")
+            raise ShortError
         if name is None:
             pass
         elif name in _RARE:
@@ -204,7 +219,11 @@ def _walk(data: bytes, at: int) -> tuple[dict | None, int]:
         elif length == 2:
             values[name] = int.from_bytes(data[at : at + 2], "little")
         at += length
-    return values, NO_PIXELS
+    raise _too_many_elements()
+
+
+def _too_many_elements() -> UnreadableError:
+    return UnreadableError(f"the DICOM header has more than {MOST_ELEMENTS:,} elements")
 
 
 def _needs_full_parser(syntax: bytes, marked: bool) -> tuple[None, int]:
@@ -218,24 +237,37 @@ def _needs_full_parser(syntax: bytes, marked: bool) -> tuple[None, int]:
     return None, -1
 
 
-def _dataset(data: bytes, **options):
-    """pydicom's dataset of a file with or without a preamble."""
-    import pydicom
+def dataset(data: bytes, tags: Iterable[tuple[int, int]] | None = None, pixels: bool = True):
+    """pydicom's dataset of a file with or without a preamble. tags: only these are read; pixels: also the pixels.
 
-    start = 0 if data[128:132] == b"DICM" else first_element(data)
-    dataset = pydicom.dcmread(BytesIO(data[start:] if start else data), force=True, **options)
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, _ = dataset.original_encoding
-        known = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
-        dataset.file_meta.TransferSyntaxUID = known
-    return dataset
+    Raises UnreadableError if it has too many elements, each of which costs memory and time.
+    """
+    from pydicom.filereader import read_partial
+    from pydicom.tag import Tag
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    counter = count(1)
+
+    def stop(tag: int, vr: str | None, length: int) -> bool:
+        if next(counter) > MOST_ELEMENTS:
+            raise _too_many_elements()
+        return not pixels and tag in _PIXEL_DATA
+
+    start = 0 if data[128:132] == b"DICM" else max(first_element(data), 0)
+    wanted = None if tags is None else [Tag(tag) for tag in (_CHARACTER_SET, *tags)]
+    file = BytesIO(data[start:] if start else data)
+    read = read_partial(file, stop_when=stop, force=True, specific_tags=wanted)
+    if "TransferSyntaxUID" not in read.file_meta:
+        implicit, _ = read.original_encoding
+        read.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return read
 
 
 def _read_with_pydicom(data: bytes) -> dict:
-    names = [name for name in TAGS.values() if name != "MediaStorageSOPClassUID"]
-    dataset = _dataset(data, stop_before_pixels=True, specific_tags=names)
-    values = {name: value for name in names if (value := dataset.get(name)) not in (None, "")}
-    if stored := dataset.file_meta.get("MediaStorageSOPClassUID"):
+    of_dataset = {tag: name for tag, name in TAGS.items() if name != "MediaStorageSOPClassUID"}
+    read = dataset(data, of_dataset, pixels=False)
+    values = {name: value for name in of_dataset.values() if (value := read.get(name)) not in (None, "")}
+    if stored := read.file_meta.get("MediaStorageSOPClassUID"):
         values["MediaStorageSOPClassUID"] = str(stored)
     lists = {name: value for name, value in values.items() if not isinstance(value, str | int | float)}
     return values | {name: "\\".join(map(str, value)) for name, value in lists.items()}
@@ -271,9 +303,12 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
     rows, columns, bits = (int(values.get(name, 0)) for name in ("Rows", "Columns", "BitsAllocated"))
     if not (0 < rows <= LARGEST_MATRIX and 0 < columns <= LARGEST_MATRIX):
         raise UnreadableError(f"the image has {rows} x {columns} pixels, which is not plausible for a cine")
-    if min(numbers("PixelSpacing", 2)) <= 0:
-        size = str(values["PixelSpacing"]).replace("\\", " x ")
-        reason = f"the PixelSpacing, the size of a pixel in mm, is {size}, which is not positive"
+    spacing = numbers("PixelSpacing", 2)
+    field_mm = max(rows * spacing[0], columns * spacing[1])
+    if not all(PIXEL_MM[0] <= size <= PIXEL_MM[1] for size in spacing) or field_mm > LARGEST_FIELD_MM:
+        size = " x ".join(f"{size:g}" for size in spacing)
+        fault = "positive" if min(spacing) <= 0 else f"plausible for {rows} x {columns} pixels"
+        reason = f"the PixelSpacing, the size of a pixel in mm, is {size}, which is not {fault}"
         raise UnreadableError(reason, "Export the images again without changing their geometry.")
     orientation = numbers("ImageOrientationPatient", 6)
     if not _perpendicular(orientation):
@@ -288,7 +323,7 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
         interval_ms=number("NominalInterval", np.nan),
         position=numbers("ImagePositionPatient", 3),
         orientation=orientation,
-        spacing=numbers("PixelSpacing", 2),
+        spacing=spacing,
         thickness=number("SliceThickness", np.nan),
         rows=rows,
         columns=columns,
@@ -313,7 +348,7 @@ def read_pixels(data: bytes, header: Header) -> np.ndarray:
         pixels = np.frombuffer(data, kind, count, header.pixel_start).reshape(header.rows, header.columns)
     else:
         with reading("the pixels cannot be decoded", DECODERS):
-            pixels = _dataset(data).pixel_array
+            pixels = dataset(data).pixel_array
         if pixels.shape != (header.rows, header.columns):
             raise UnreadableError(f"pixels of shape {pixels.shape} do not match the header")
     if header.slope != 1 or header.intercept != 0:

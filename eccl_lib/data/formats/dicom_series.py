@@ -5,6 +5,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +111,11 @@ def _may_be_image(name: str) -> bool:
 
 def _folder(path: Path) -> list[Member]:
     """The files of a folder that may be images. Raises UnreadableError if there are more than MOST_FILES."""
-    folders = sorted(os.walk(path))
-    files = [Path(folder) / name for folder, _, names in folders for name in sorted(names) if _may_be_image(name)]
+    paths = (Path(folder) / name for folder, _, names in os.walk(path) for name in names if _may_be_image(name))
+    # By folder, then by name. No more than MOST_FILES are listed, however many there are.
+    files = sorted(islice(paths, MOST_FILES + 1), key=lambda file: (str(file.parent), file.name))
     if len(files) > MOST_FILES:
-        reason = f"the folder has {len(files):,} files; the limit is {MOST_FILES:,}"
+        reason = f"the folder has more than {MOST_FILES:,} files"
         raise UnreadableError(reason, "Keep only one person's examination, or only its short-axis series, in it.")
     return [Member.at(file) for file in files]
 
@@ -195,16 +197,13 @@ def _no_image(members: list[Member]) -> tuple[str, str]:
 
 def _header(member: Member, source: int, length: int) -> dicom.Header | None:
     """Header from the file's first ``length`` bytes, or from the whole file if needed; None if it is not DICOM."""
-    if member.size > length:
-        start = member.start(length)
-        if not dicom.is_dicom(start):
-            return None
-        try:
-            return dicom.read_header(start, source, member.size)
-        except dicom.OtherObjectError:
-            raise
-        except UnreadableError:
-            pass
+    for part in (length, LARGEST_HEADER):
+        if member.size > part:
+            start = member.start(part)
+            if not dicom.is_dicom(start):
+                return None
+            with contextlib.suppress(dicom.ShortError):
+                return dicom.read_header(start, source, member.size)
     data = member.read()
     return dicom.read_header(data, source) if dicom.is_dicom(data) else None
 

@@ -1,17 +1,21 @@
 """Reader of ECGs stored as DICOM waveforms."""
 
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import read_bytes, reading
+from eccl_lib.data.files import reading
 from eccl_lib.data.formats import dicom, strips
-from eccl_lib.data.formats.leads import GAP, LARGEST_TEXT, lead_name, millivolts
+from eccl_lib.data.formats.leads import GAP, lead_name, millivolts
 from eccl_lib.data.formats.strips import Strip
 from eccl_lib.data.records import EcgRecord
+from eccl_lib.io.regular import read_bytes
 
+LARGEST_WAVEFORM = 4 * 2**20  # bytes; two minutes of fifteen leads at 1000 Hz have 3.6 MB
+MOST_ITEMS = 10_000  # of all sequences; an ECG has about a hundred, with all measurements a thousand
+WAVEFORMS, MODALITY = (0x5400, 0x0100), (0x0008, 0x0060)
+ITEM = b"\xfe\xff\x00\xe0"
 META_BYTES = 4096  # at the start of a file; they contain its transfer syntax
 FILE_META, DATASET = b"\x02\x00\x00\x00UL", (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x08\x00\x16\x00")
 # Last part of a lead's code in MDC (2:1) and in SCP-ECG (5.6.3-9-1), to the lead.
@@ -30,16 +34,16 @@ def read(path: Path) -> EcgRecord:
 
     Raises UnreadableError if the leads were recorded one after another, or a unit is missing.
     """
-    import pydicom
-
-    data = read_bytes(path, LARGEST_TEXT)
+    data = read_bytes(path, LARGEST_WAVEFORM)
+    if (items := data.count(ITEM)) > MOST_ITEMS:
+        raise UnreadableError(f"the DICOM file has {items:,} items of sequences; an ECG has some hundreds")
     if dicom.DEFLATED in data[:META_BYTES]:
         cure = "Convert it to an uncompressed transfer syntax."
         raise UnreadableError("the DICOM file is deflated; its unpacked size is unknown", cure)
     if data.startswith(FILE_META):
         data = bytes(128) + b"DICM" + data
     with reading("the DICOM waveform is damaged"):
-        dataset = pydicom.dcmread(BytesIO(data), force=True)  # force: also without a preamble and meta information
+        dataset = dicom.dataset(data, (WAVEFORMS, MODALITY))
         groups = list(dataset.get("WaveformSequence") or [])
         if not groups:
             modality = f" (modality {str(dataset.get('Modality'))[:16]!r})" if dataset.get("Modality") else ""

@@ -9,9 +9,12 @@ import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import LEADS
+from eccl_lib.data.ecg import check_rate, resample
 
-LARGEST_TEXT = 64 * 2**20  # bytes of a file that is read into memory
 LONGEST_SECONDS = 120  # seconds that are read of a long recording; ten are used
+ENOUGH_SECONDS = 15  # seconds that are read however many values they have
+MOST_VALUES = 6_000_000  # of all channels, to limit memory; two minutes of twelve leads at 4 kHz have as many
+MOST_CHANNELS = 256  # a polysomnography has about 60; an EEG of high density, which may include an ECG, 256
 GAP = -(2**15)  # the most negative int16: devices and WFDB write it where there is no sample
 LIMB_LEADS = LEADS[:6]
 HIGHEST_MV = 50.0  # surface ECGs are smaller; larger values are in another unit; ours
@@ -77,7 +80,16 @@ KNOWN_NAMES = (
     "Known names are I, II, III, aVR, aVL, aVF, V1 to V6, also DI or D1, C1 to C6 and MDC_ECG_LEAD_I, with or without "
     "'Lead' or 'ECG'. Rename the channels."
 )
+FEWER_CHANNELS = "Write the leads of the ECG into a file of their own."
 RIGHT_UNIT = "Write the correct unit into the file."
+
+
+def samples_to_read(rate: float, channels: int) -> int:
+    """Number of samples that are read of each channel. Raises UnreadableError if rate or channels are implausible."""
+    check_rate(rate)
+    if channels > MOST_CHANNELS:
+        raise UnreadableError(f"the file has {channels:,} channels; an ECG has twelve leads", FEWER_CHANNELS)
+    return int(min(LONGEST_SECONDS * rate, max(ENOUGH_SECONDS * rate, MOST_VALUES / max(channels, 1))))
 
 
 @lru_cache(maxsize=4096)
@@ -163,7 +175,8 @@ def _check_size(signal: np.ndarray) -> None:
     high, low = np.fmax.reduce(signal, axis=1, initial=-np.inf), np.fmin.reduce(signal, axis=1, initial=np.inf)
     largest = max(high.max(), -low.min())
     if largest > HIGHEST_MV:
-        raise UnreadableError(f"values up to {largest:,.0f} mV are too large for an ECG", RIGHT_UNIT)
+        shown = f"{largest:,.0f}" if largest < 1e9 else f"{largest:.1e}"
+        raise UnreadableError(f"values up to {shown} mV are too large for an ECG", RIGHT_UNIT)
     amplitude = (high - low).max()
     if 0 < amplitude < LOWEST_MV:
         reason = f"the largest amplitude is {amplitude:.1g} mV: the unit is wrong, or no electrode was connected"
@@ -193,11 +206,12 @@ def at_one_rate(
 ) -> tuple[list[np.ndarray], float]:
     """Channels with different sampling rates, (T_k,) each, at the highest rate of a lead; and this rate.
 
-    Channels that are no leads are returned as they are, cut or filled with NaN to the same length.
+    Channels that are no leads are returned as they are, cut or filled with NaN to the same length. Raises
+    UnreadableError if the rate of a lead is not plausible.
     """
-    from eccl_lib.data.ecg import resample
-
     leads = [lead is not None for lead in lead_names(names)]
+    for own in {own for own, lead in zip(rates, leads, strict=True) if lead}:
+        check_rate(own)
     rate = max((rate for rate, lead in zip(rates, leads, strict=True) if lead), default=max(rates))
     out = []
     for channel, own, lead in zip(channels, rates, leads, strict=True):

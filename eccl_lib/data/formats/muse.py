@@ -12,11 +12,13 @@ import zlib
 import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
+from eccl_lib.data.ecg import check_rate
 from eccl_lib.data.formats import cardiosoft, xml_tree
 from eccl_lib.data.formats.leads import GAP, by_lead, lead_name
 from eccl_lib.data.records import EcgRecord
 
 ROOT = "RestingECG"
+LARGEST_EXPONENT = 100  # of the sampling rate, as a power of ten; usual is 0
 # MUSE's names of measurements to CardioSoft's: rates per minute, intervals in ms, axes in degrees.
 _NAMES = {name: name for name in ("VentricularRate", "QRSDuration", "QTInterval", "PAxis", "RAxis", "TAxis")}
 _NAMES |= {"PRInterval": "PQInterval", "QTCorrected": "QTCInterval"}
@@ -31,7 +33,9 @@ def read(root) -> EcgRecord:
     """Read the rhythm strip; limb leads that were not recorded are NaN. Raises UnreadableError."""
     root = xml_tree.renamed(root, TAGS)
     strip = _rhythm(root)
-    rate = _number(strip, "SampleBase") * 10 ** _number(strip, "SampleExponent", 0.0)
+    exponent = _number(strip, "SampleExponent", 0.0)
+    rate = _number(strip, "SampleBase") * (10**exponent if abs(exponent) < LARGEST_EXPONENT else np.inf)
+    check_rate(rate)
     notes: list[str] = []
     names, channels, units = [], [], []
     for lead in strip.findall("LeadData"):

@@ -9,10 +9,10 @@ import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.formats import dicom, dicom_objects, foreign
+from eccl_lib.data.segmentation import masks
+from eccl_lib.io import regular
 
-PIXEL_MM = (0.1, 20.0)  # plausible sizes of a cine's pixels; ours
 SAME = 0.01  # largest relative difference of equal sizes and directions; ours
-GIVE_CINE = "Accepted formats: 4-D NIfTI; DICOM in a folder or zip."
 WRITE_GEOMETRY = "Convert the images again from DICOM (dcm2niix), or write sform and pixdim into the header."
 
 
@@ -23,6 +23,7 @@ def read(path: Path) -> object | None:
     """
     from nibabel import Nifti1Header, Nifti2Header
 
+    regular.check(path, masks.LARGEST_BYTES)
     start = _start(path)
     if known := foreign.recognise(start):
         raise UnreadableError(f"the file is {known[0]}, not a NIfTI", known[1])
@@ -46,7 +47,7 @@ def read(path: Path) -> object | None:
 def _start(path: Path) -> bytes:
     """The first bytes of a file, or of its content if it is a gzip file."""
     try:
-        with path.open("rb") as handle:
+        with regular.open_file(path) as handle:
             start = handle.read(foreign.START + 64)
             if not start:
                 raise UnreadableError("the file is empty", DOWNLOAD_AGAIN)
@@ -73,7 +74,7 @@ def check_geometry(stated: object | None, affine: np.ndarray) -> list[str]:
     if not (sizes > 0).all():
         raise UnreadableError("the NIfTI's geometry is empty: its sform is all zero", WRITE_GEOMETRY)
     notes = [] if stated is None else _compared(stated, sizes)
-    if not all(PIXEL_MM[0] <= size <= PIXEL_MM[1] for size in sizes[:2]):
+    if not all(dicom.PIXEL_MM[0] <= size <= dicom.PIXEL_MM[1] for size in sizes[:2]):
         reason = f"the NIfTI's pixels of {sizes[0]:g} x {sizes[1]:g} mm are not plausible for a cine"
         raise UnreadableError(reason, WRITE_GEOMETRY)
     return notes

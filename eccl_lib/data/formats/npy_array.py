@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import read_bytes
-from eccl_lib.data.formats.leads import GAP, LARGEST_TEXT, LONGEST_SECONDS, NPY, by_lead, lead_name, units_of
+from eccl_lib.data.formats.leads import GAP, NPY, by_lead, lead_name, samples_to_read, units_of
 from eccl_lib.data.records import EcgRecord
+from eccl_lib.io import regular
 
+LARGEST_ARRAY = 64 * 2**20  # bytes of one ECG; only the part that is used is read
 LARGEST_SIDECAR = 64 * 2**10
 FOLDER_SIDECAR = "ecg.json"
 
@@ -21,11 +22,11 @@ def read(path: Path) -> EcgRecord:
     Raises UnreadableError, also if both axes have the length of the list of leads.
     """
     rate, leads, unit = _sidecar(path)
-    if path.stat().st_size > LARGEST_TEXT:
-        raise UnreadableError(f"the array has more than {LARGEST_TEXT / 2**20:.0f} MB", "Write one ECG per file.")
+    if regular.check(path) > LARGEST_ARRAY:
+        raise UnreadableError(f"the array has more than {LARGEST_ARRAY / 2**20:.0f} MB", "Write one ECG per file.")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
         reason = f"the file is not a readable array of numbers ({type(error).__name__})"
         raise UnreadableError(reason, f"Give {NPY}.") from error
     if array.ndim != 2 or array.dtype.kind not in "iuf":
@@ -34,7 +35,7 @@ def read(path: Path) -> EcgRecord:
     if len(fits) != 1:
         which = "neither axis has" if not fits else "both axes have"
         raise UnreadableError(f"{which} the length of the list of leads ({len(leads)})", f"Give {NPY}.")
-    channels = (array if fits == [0] else array.T)[:, : int(LONGEST_SECONDS * rate)]
+    channels = (array if fits == [0] else array.T)[:, : samples_to_read(rate, len(leads))]
     signal, notes = by_lead(leads, np.asarray(channels, dtype=np.float64), units_of(leads, unit), missing=GAP)
     return EcgRecord(signal, rate, notes=tuple(notes))
 
@@ -55,7 +56,7 @@ def _sidecar(path: Path) -> tuple[float, list[str], str]:
         raise UnreadableError(reason, f"Give {NPY}.")
     which = FOLDER_SIDECAR if sidecar == candidates[1] else "the .json file of the same name"
     try:
-        content: Any = json.loads(read_bytes(sidecar, LARGEST_SIDECAR))
+        content: Any = json.loads(regular.read_bytes(sidecar, LARGEST_SIDECAR))
         rate, leads, unit = float(content["rate"]), content["leads"], content.get("unit", "mV")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{which} has no valid rate and leads ({_fault(error)})"

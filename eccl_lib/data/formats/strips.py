@@ -7,7 +7,7 @@ import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import LEADS
-from eccl_lib.data.ecg import SHORTEST_SECONDS
+from eccl_lib.data.ecg import SHORTEST_SECONDS, check_rate
 from eccl_lib.data.formats.leads import LIMB_LEADS, at_one_rate, by_lead, lead_names
 from eccl_lib.data.records import EcgRecord
 
@@ -42,8 +42,11 @@ class Strip:
 def record(strips: Sequence[Strip], notes: Sequence[str] = ()) -> EcgRecord:
     """One recording from the strips of ten seconds or more that, together, have the most leads at the same time.
 
-    Raises UnreadableError if a lead is only in a strip of another time or length, and cannot be computed.
+    Raises UnreadableError if a lead is only in a strip of another time or length, and cannot be computed, or if a
+    sampling rate is not plausible.
     """
+    for strip in strips:
+        check_rate(strip.rate)
     chosen = max(strips, key=lambda strip: (_leads_with(strip, strips), strip.seconds))
     together = [strip for strip in strips if _has_time_of(chosen, strip)]
     _check_all_there(strips, together, chosen.seconds)

@@ -7,19 +7,32 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
-from eccl_lib.data.files import read_bytes
 from eccl_lib.data.formats.leads import lead_name, millivolts
+from eccl_lib.io.regular import read_bytes
 
 LARGEST_HEADER = 2**20
 SUFFIXES = ("", ".hea", ".dat", ".mat")
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 _RECORD = re.compile(r"[-\w]+(?:/(?P<segments>\d+))?\Z")
-_FORMAT = re.compile(r"(?P<format>\d+)(?:x(?P<per_frame>\d+))?(?::\d+)?(?:\+(?P<offset>\d+))?\Z")
+_FORMAT = re.compile(
+    r"(?P<format>\d{1,9})(?:x(?P<per_frame>\d{1,9}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,18}))?\Z"
+)
 # Time and date of the record line: those that the wfdb package reads, and the Challenge's 05-May-2020, which it skips.
 _WHEN = re.compile(r"(?:\d{1,2}(?::\d{2}){1,2}(?:\.\d{1,6})?(?: \d{1,2}/\d{1,2}/\d{4})?|\d{2}-[A-Za-z]{3}-\d{4}.*)?\Z")
+_COUNT = re.compile(r"[0-9]{1,100}")
 _GAIN = re.compile(r"(?P<gain>[-+.\deE]*)(?P<baseline>\(-?\d+\))?(?:/(?P<unit>\S*))?\Z")
+
+
+class Channel(NamedTuple):
+    """How one channel is stored. skew: frames by which it is shifted; offset: bytes before the samples."""
+
+    kind: str
+    per_frame: int
+    skew: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,8 @@ class HeaderText:
     @property
     def segments(self) -> int:
         """Number of segments of a multi-segment record; 0 for other records."""
-        return int(self.record[0].rpartition("/")[2]) if "/" in self.record[0] else 0
+        count = self.record[0].rpartition("/")[2]
+        return int(count) if "/" in self.record[0] and _COUNT.fullmatch(count) else 0
 
     @property
     def rate(self) -> float:
@@ -44,16 +58,25 @@ class HeaderText:
     @property
     def frames(self) -> int:
         """Number of frames; 0 if it is not stated."""
-        return int(self.record[3]) if len(self.record) > 3 and self.record[3].isdecimal() else 0
+        return int(self.record[3]) if len(self.record) > 3 and _COUNT.fullmatch(self.record[3]) else 0
 
-    def signal_files(self) -> dict[str, list[tuple[str, int, int]]]:
-        """Format, samples per frame and offset in bytes of each channel, by signal file. Raises UnreadableError."""
-        files: dict[str, list[tuple[str, int, int]]] = {}
+    @property
+    def channels(self) -> int:
+        """Number of channels that is stated."""
+        return int(self.record[1])
+
+    def signal_files(self) -> dict[str, list[Channel]]:
+        """The channels in each signal file. Raises UnreadableError if they are not as many as the header states."""
+        if len(self.lines) < self.channels:
+            reason = f"the WFDB header describes {len(self.lines)} of the {self.channels:,} channels that it states"
+            raise UnreadableError(reason, DOWNLOAD_AGAIN)
+        files: dict[str, list[Channel]] = {}
         for line in self.lines:
             match = _FORMAT.match(line[1]) if len(line) > 1 else None
             if match is None:
                 raise UnreadableError("a line of the WFDB header states no format of the samples", DOWNLOAD_AGAIN)
-            channel = match["format"], int(match["per_frame"] or 1), int(match["offset"] or 0)
+            numbers = (int(match[name] or usual) for name, usual in (("per_frame", 1), ("skew", 0), ("offset", 0)))
+            channel = Channel(match["format"], *numbers)
             files.setdefault(line[0], []).append(channel)
         return files
 
@@ -85,7 +108,7 @@ def read_text(path: Path) -> HeaderText:
     except UnicodeDecodeError:
         text = data.decode("cp1252", errors="replace")
     rows = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not rows or len(rows[0]) < 2 or not rows[0][1].isdecimal():
+    if not rows or len(rows[0]) < 2 or not _COUNT.fullmatch(rows[0][1]):
         raise UnreadableError("the first line of the WFDB header is not a record line", DOWNLOAD_AGAIN)
     rate = re.match(_NUMBER, rows[0][2]) if len(rows[0]) > 2 else None
     if rate is None or not rate[0].strip("0."):
@@ -122,16 +145,18 @@ def _gain(line: list[str]) -> float:
 
 
 @contextlib.contextmanager
-def readable(header: HeaderText) -> Iterator[str]:
-    """Path without suffix of a record that the wfdb package can read.
+def readable(header: HeaderText, frames: int) -> Iterator[str]:
+    """Path without suffix of a record that the wfdb package can read. frames: number of its frames.
 
-    For a header that is not regular this is a repaired copy in a temporary folder, with links to the signal files.
+    For a header that is not regular, or states no length, this is a repaired copy in a temporary folder, with links to
+    the signal files.
     """
-    if header.regular or header.segments:
+    if (header.regular and header.frames) or header.segments:
         yield str(header.path.with_suffix(""))
         return
     with tempfile.TemporaryDirectory() as folder:
-        lines = [" ".join(["record", *header.record[1:4]])]  # time and date are not used and often malformed
+        # Time and date are not used and often malformed.
+        lines = [" ".join(["record", *header.record[1:3], str(frames)])]
         for k, line in enumerate(header.lines):
             source, name = signal_file(header.path, line[0]), f"signal{k}.dat"
             first = next(j for j, other in enumerate(header.lines) if other[0] == line[0])

@@ -9,6 +9,7 @@ from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 
 LARGEST_XML = 8 * 2**20  # bytes; real files have 0.3 to 1.5 MB
 MOST_TAGS = 150_000  # real files have some hundreds; each tag costs memory
+MOST_ATTRIBUTES = 150_000  # real files have some thousands
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # characters that XML does not allow
 _BARE_AMPERSAND = re.compile(r"&(?!#?\w{1,8};)")
@@ -34,6 +35,8 @@ def parse(data: bytes, plain_doctype: bool = False) -> Element:
     """
     if (tags := data.count(b"<")) > MOST_TAGS:
         raise UnreadableError(f"the XML has {tags:,} tags; an ECG has some hundreds", DOWNLOAD_AGAIN)
+    if (attributes := data.count(b"=")) > MOST_ATTRIBUTES:
+        raise UnreadableError(f"the XML has {attributes:,} attributes; an ECG has some hundreds", DOWNLOAD_AGAIN)
     if plain_doctype:
         if _is_utf16(data):
             data = _as_text(data).encode()

@@ -15,8 +15,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import FileListing, walk
 from eccl_lib.data.formats import dicom, nifti
+from eccl_lib.io import regular
 
 NIFTI = re.compile(r"(?i)(?P<stem>.+)\.nii(\.gz)?")
 ACDC = re.compile(r"(?P<patient>.+)_4d")
@@ -72,9 +74,9 @@ def _is_dicom(path: Path) -> bool:
     if path.suffix.lower() in NO_DICOM:
         return False
     try:
-        with path.open("rb") as handle:
-            return dicom.is_dicom(handle.read(dicom.RECOGNISED))
-    except OSError:
+        with regular.open_file(path) as file:
+            return dicom.is_dicom(regular.read(file, dicom.RECOGNISED))
+    except UnreadableError:
         return False
 
 
@@ -156,10 +158,16 @@ def _masks(stem: str, files: dict[str, Path]) -> tuple[Path, ...]:
 
 def _info(path: Path) -> dict[str, str]:
     """Diseases (0 or 1) of the group in ACDC's Info.cfg, a text file of lines such as ``ED: 1``."""
-    if not path.is_file() or path.stat().st_size > LARGEST_FACTS:
-        return {}
-    values = dict(re.findall(r"(?m)^\s*(\w+)\s*:\s*(\S+)", path.read_text(errors="replace")))
+    values = dict(re.findall(r"(?m)^[ \t]*(\w+)[ \t]*:[ \t]*(\S+)", _facts(path)))
     return _diseases(values.get("Group", ""), ACDC_GROUPS, ("I21", "I42"))
+
+
+def _facts(path: Path) -> str:
+    """The text of a small file; "" if it is missing, too large or no file."""
+    try:
+        return regular.read_bytes(path, LARGEST_FACTS).decode("utf-8-sig", errors="replace")
+    except UnreadableError:
+        return ""
 
 
 def _information(listing: FileListing, folders: Iterable[Path]) -> None:
@@ -167,9 +175,7 @@ def _information(listing: FileListing, folders: Iterable[Path]) -> None:
     tables = [path for root in folders for place in (root, root.parent) for path in sorted(place.glob("*.csv"))]
     by_code = {name.rsplit("/", 1)[-1]: name for name in listing.participants}
     for path in dict.fromkeys(p for p in tables if INFORMATION.fullmatch(p.name)):
-        if path.stat().st_size > LARGEST_FACTS:
-            continue
-        for row in csv.DictReader(path.read_text(encoding="utf-8-sig", errors="replace").splitlines()):
+        for row in csv.DictReader(_facts(path).splitlines()):
             name = by_code.get((row.get(CODE) or "").strip())
             facts = _diseases((row.get(PATHOLOGY) or "").strip(), MMS_GROUPS, ("I42",))
             if name and facts:

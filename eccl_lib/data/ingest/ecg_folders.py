@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from eccl_lib.data.files import FileListing, read_bytes, walk
+from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.files import FileListing, walk
 from eccl_lib.data.formats import csv_table, wfdb_header
 from eccl_lib.data.formats.wfdb_record import SIGNALS
+from eccl_lib.io import regular
 
 SINGLE_FILE = (".xml", ".dcm", ".npy", ".edf")  # formats with one file per recording
 REFUSED = (".bdf", ".scp", ".ecg")  # ECGs that are not read; the quarantine list has the way to convert them
@@ -115,7 +117,7 @@ def _patients_of_tables(listing: FileListing, tables: Iterable[Path]) -> None:
     names = {kinds["ecg"][0].with_suffix(""): name for name, kinds in listing.participants.items()}
     for table in tables:
         dataset, column, paths = PATIENT_TABLES[table.name]
-        text = read_bytes(table, LARGEST_DATABASE).decode("utf-8-sig", errors="replace")
+        text = regular.read_bytes(table, LARGEST_DATABASE).decode("utf-8-sig", errors="replace")
         for row in csv.DictReader(io.StringIO(text, newline="")):
             patient = (row.get(column) or "").strip()
             for name in (names.get(table.parent / (row.get(path) or "").strip()) for path in paths):
@@ -124,6 +126,9 @@ def _patients_of_tables(listing: FileListing, tables: Iterable[Path]) -> None:
 
 
 def _names_leads(path: Path) -> bool:
-    """True if a table is an ECG, i.e. its first row that is not a comment contains lead names."""
-    with path.open("rb") as handle:
-        return csv_table.names_leads(handle.read(FIRST_BYTES))
+    """True if a table is an ECG: its first row that is not a comment contains lead names; or if it cannot be opened."""
+    try:
+        with regular.open_file(path) as file:
+            return csv_table.names_leads(regular.read(file, FIRST_BYTES))
+    except UnreadableError:
+        return True  # the reader reports the fault

@@ -10,9 +10,9 @@ import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import DISEASES
-from eccl_lib.data.files import read_bytes
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.data.ukb import spreadsheet
+from eccl_lib.io.regular import read_bytes
 
 LARGEST_TABLE = 256 * 2**20
 MAX_AGE = 120  # years; ours

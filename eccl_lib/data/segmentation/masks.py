@@ -3,16 +3,21 @@
 import contextlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import reading
+from eccl_lib.io import regular
 
-LARGEST_VOXELS = 2**28  # 256 MB as uint8; a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million
-LARGEST_BYTES = 2**30  # of the voxels in memory
+LARGEST_VOXELS = (
+    2**28
+)  # a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million; M&Ms has up to 100 million
+LARGEST_BYTES = 2**30  # of the voxels as scaled numbers, which are read frame by frame; and of the file
+BLOCK = 2**23  # voxels that are read at once
+LARGEST_SIDE = 1024  # voxels along x, y and slices; a cine has about 200, an interpolated one 512
 MOST_FRAMES_OFF = 0.1  # largest relative difference in the number of frames; ukbb_cardiac pads to fifty; ours
 END_DIASTOLE_NAME = re.compile(r"(?i)_ED(\.nii(?:\.gz)?)$")
 ACDC_NAME = re.compile(r"(?P<patient>.+)_frame(?P<number>\d+)_gt\.nii(\.gz)?")
@@ -33,6 +38,7 @@ def open_nifti(path: Path, is_nifti1: bool = False) -> tuple[object, np.ndarray,
     is_nifti1: the header is known to be NIfTI-1, so that nibabel does not search for the format. Axes of length 1 after
     the third are left out of the shape (ITK writes x, y, z, 1, frame).
     """
+    regular.check(path, LARGEST_BYTES)
     with reading("the file is not a readable NIfTI: damaged, truncated or of another format", MAKE_AGAIN):
         image = _load(path, is_nifti1)
         shape = tuple(int(n) for n in image.shape)
@@ -48,7 +54,11 @@ def open_nifti(path: Path, is_nifti1: bool = False) -> tuple[object, np.ndarray,
         raise UnreadableError(f"the NIfTI has the shape {shape}", "Give a cine with the axes x, y, slice, frame.")
     voxel_count = math.prod(shape)
     scaled = image.header.get_slope_inter() != (None, None) if hasattr(image.header, "get_slope_inter") else False
-    if voxel_count > LARGEST_VOXELS or voxel_count * (8 if scaled else kind.itemsize) > LARGEST_BYTES:
+    if (
+        max(shape) > LARGEST_SIDE
+        or voxel_count > LARGEST_VOXELS
+        or voxel_count * (8 if scaled else kind.itemsize) > LARGEST_BYTES
+    ):
         raise UnreadableError(f"a NIfTI of {shape} voxels is larger than a cine can be", MAKE_AGAIN)
     return image, affine, shape
 
@@ -62,10 +72,24 @@ def _load(path: Path, is_nifti1: bool) -> object:
     return nibabel.load(path)
 
 
-def voxels(image: object, shape: tuple[int, ...]) -> np.ndarray:
-    """Voxels of a NIfTI, scaled by its header: (X, Y, S, F). Raises UnreadableError if they are damaged."""
-    with reading("the NIfTI's voxels are damaged or truncated", MAKE_AGAIN):
-        return np.asanyarray(image.dataobj).reshape(shape)
+def blocks(image: object, shape: tuple[int, ...]) -> Iterator[tuple[int, np.ndarray]]:
+    """The frames of a NIfTI in blocks: the first frame's number, and voxels (X, Y, S, f) scaled by the header.
+
+    shape: (X, Y, S, F). A packed file is unpacked only once, as far as blocks are asked for, and no more than one block
+    of about BLOCK voxels is in memory. Raises UnreadableError if the voxels are damaged.
+    """
+    from nibabel.arrayproxy import ArrayProxy
+
+    stored, step = image.dataobj, max(1, BLOCK // math.prod(shape[:3]))
+    facts = stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter
+    with contextlib.ExitStack() as opened:
+        for first in range(0, shape[3], step):
+            with reading("the NIfTI's voxels are damaged or truncated", MAKE_AGAIN):
+                if not first:
+                    file = opened.enter_context(image.file_map["image"].get_prepare_fileobj("rb"))
+                    every = ArrayProxy(file, facts, mmap=False, order=stored.order).reshape(shape)
+                block = np.asarray(every[..., first : first + step])
+            yield first, block
 
 
 def read_mask(
@@ -89,18 +113,28 @@ def read_mask(
     if frames is None and (files := _single_frames(path, shape[1])):
         parts = [read_mask(file, pixel_axes, shape, (frame,), order) for frame, file in files.items()]
         return np.maximum.reduce(parts)
-    aligned = _align(path, pixel_axes, shape, order)
-    volumes = aligned.shape[1]
-    if frames is None and abs(volumes - shape[1]) <= MOST_FRAMES_OFF * shape[1]:
-        # The number of frames differs slightly: each frame takes the mask at its time in the beat.
-        nearest = np.rint(np.arange(shape[1]) * volumes / shape[1]).astype(int) % volumes
-        return aligned if volumes == shape[1] else aligned[:, nearest]
-    if frames is None or volumes != len(frames) or not set(frames) <= set(range(shape[1])):
-        reason = f"the segmentation has {volumes} frames, the cine {shape[1]}"
+    image, affine, volume = _open(path)
+    count = volume[3]
+    if frames is None and abs(count - shape[1]) <= MOST_FRAMES_OFF * shape[1]:
+        # If the number of frames differs slightly, each frame takes the mask at its time in the beat.
+        nearest = np.rint(np.arange(shape[1]) * count / shape[1]).astype(int) % count
+    elif frames is not None and count == len(frames) and set(frames) <= set(range(shape[1])):
+        nearest = np.full(shape[1], -1)  # a frame without a mask
+        nearest[list(frames)] = np.arange(count)
+    else:
+        reason = f"the segmentation has {count} frames, the cine {shape[1]}"
         raise UnreadableError(reason, GIVE_MASKS if frames is None else "Give one frame number for each volume.")
-    out = np.zeros(shape, dtype=np.uint8)
-    out[:, list(frames)] = aligned
-    return out
+    out, covered = np.zeros(shape, dtype=np.uint8), 0
+    planes = _planes(affine, pixel_axes)
+    for first, block in blocks(image, volume):
+        labels, in_block = _labels(block), np.flatnonzero((first <= nearest) & (nearest < first + block.shape[3]))
+        for placed, plane in zip(out, planes, strict=True):
+            part = np.zeros((block.shape[3], *shape[2:]), dtype=np.uint8)
+            covered += _overlay_slice(labels, plane, part)
+            placed[in_block] = part[nearest[in_block] - first]
+    if not covered:
+        raise UnreadableError("the segmentation does not overlap with the images", USE_ITS_MASK)
+    return to_standard_order(out.transpose(3, 2, 0, 1), order).transpose(2, 3, 1, 0)
 
 
 def _single_frames(path: Path, count: int) -> dict[int, Path]:
@@ -114,18 +148,20 @@ def _single_frames(path: Path, count: int) -> dict[int, Path]:
     return {int(m["number"]) - 1: file for file, m in matches.items() if m and m["patient"] == name["patient"]}
 
 
-def _align(path: Path, pixel_axes: np.ndarray, shape: tuple[int, int, int, int], order: str) -> np.ndarray:
-    """The mask's frames on the stack's pixels, in the standard label order: (S, frames, H, W)."""
-    if not path.is_file():
+def _open(path: Path) -> tuple[object, np.ndarray, tuple[int, ...]]:
+    """``open_nifti`` of a mask."""
+    if not path.exists():
         raise UnreadableError("there is no segmentation: its file is missing", GIVE_MASKS)
-    image, affine, volume = open_nifti(path)
-    labels = voxels(image, volume)
+    return open_nifti(path)
+
+
+def _labels(labels: np.ndarray) -> np.ndarray:
+    """Voxels of a mask as uint8. Raises UnreadableError if they are other than 0 to 3."""
     if labels.dtype.kind == "f" and not (labels == np.rint(labels)).all():
         raise UnreadableError("the segmentation has labels that are not integers: it was interpolated", GIVE_MASKS)
     if labels.min() < 0 or labels.max() > 3:
         raise UnreadableError("the segmentation has labels outside 0 to 3", GIVE_MASKS)
-    labels = to_standard_order(labels.astype(np.uint8, copy=False), order)
-    return overlay(labels, affine, pixel_axes, (shape[0], volume[3], *shape[2:]))
+    return labels.astype(np.uint8, copy=False)
 
 
 def to_standard_order(labels: np.ndarray, order: str, option: str = "--mask-labels") -> np.ndarray:
@@ -167,30 +203,24 @@ def wall_share(labels: np.ndarray) -> tuple[float, float]:
     return float(left), float(right)
 
 
-def overlay(labels: np.ndarray, affine: np.ndarray, pixel_axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Labels (X, Y, Z, F) with a NIfTI affine transferred to a DICOM stack's pixels: (S, F, H, W).
-
-    Any flip or transposition is allowed. Raises UnreadableError if a corner pixel of a slice is more than half a
-    voxel away from the nearest voxel centre, or if the volumes do not overlap.
-    """
-    slices, frames, height, width = shape
+def _planes(affine: np.ndarray, pixel_axes: np.ndarray) -> list[np.ndarray]:
+    """For each slice a matrix from (column, row, 1) to voxels of a NIfTI with this affine. Raises UnreadableError."""
     try:
         to_voxel = np.linalg.inv(affine)
     except np.linalg.LinAlgError as error:
         raise UnreadableError("the segmentation's geometry is empty", GIVE_MASKS) from error
-    out = np.zeros((slices, frames, height, width), dtype=np.uint8)
-    covered = 0
-    for s in range(slices):
-        plane = to_voxel[:3, :3] @ FLIP @ pixel_axes[s]  # (column, row, 1) to voxel; the offset is added below
+    planes = [to_voxel[:3, :3] @ FLIP @ axes for axes in pixel_axes]
+    for plane in planes:
         plane[:, 2] += to_voxel[:3, 3]
-        covered += _overlay_slice(labels, plane, out[s])
-    if not covered:
-        raise UnreadableError("the segmentation does not overlap with the images", USE_ITS_MASK)
-    return out
+    return planes
 
 
 def _overlay_slice(labels: np.ndarray, plane: np.ndarray, out: np.ndarray) -> bool:
-    """Fill one slice (F, H, W) in place; False if it lies outside of the labels' volume."""
+    """Fill one slice (F, H, W) in place from labels (X, Y, Z, F); False if it lies outside of their volume.
+
+    Any flip or transposition is allowed. Raises UnreadableError if a corner pixel of a slice is more than half a voxel
+    away from the nearest voxel centre.
+    """
     _, height, width = out.shape
     steps = np.rint(plane[:, :2])
     corners = np.array([[0, 0, 1], [width - 1, 0, 1], [0, height - 1, 1], [width - 1, height - 1, 1]]).T

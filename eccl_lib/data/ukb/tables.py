@@ -29,6 +29,7 @@ from eccl_lib.data.ukb.columns import (
     as_text,
 )
 from eccl_lib.data.ukb.spreadsheet import ID_CURE
+from eccl_lib.io import regular
 
 MISSING = {"", "NA", "NaN", "nan", "None", "<NA>", "[]"}
 SEPARATORS = (",", "\t", ";")
@@ -71,7 +72,8 @@ def read_tables(
     keep = None if only is None else set(only)
     joined, notes = None, []
     for number, path in enumerate(paths, start=1):
-        table, table_notes = _read_one(Path(path), fields, keep)
+        with regular.named(path):
+            table, table_notes = _read_one(Path(path), fields, keep)
         notes += [f"table {number}: {note}" for note in table_notes]
         joined = table if joined is None else _join(joined, table)
     if joined is None:
@@ -83,7 +85,7 @@ def read_tables(
 def _open_text(path: Path) -> Iterator[io.TextIOBase]:
     """Open a plain or gzip file as text. Invalid characters are replaced, since only ASCII content is used."""
     try:
-        with path.open("rb") as raw:
+        with regular.open_file(path) as raw:
             is_gzip = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             plain = gzip.GzipFile(fileobj=raw) if is_gzip else raw
@@ -304,7 +306,7 @@ def read_withdrawals(path: Path) -> frozenset[str]:
     error gives the line's number, but not its content.
     """
     eids = set()
-    with _open_text(Path(path)) as text:
+    with regular.named(path), _open_text(Path(path)) as text:
         for number, line in enumerate(_lines(text), start=1):
             cell = re.split(r"[,;\t]", line.strip())[0].strip(" '\"")
             if not line.strip(' ,;\t\r\n"') or (number == 1 and headers.is_eid(cell)):
