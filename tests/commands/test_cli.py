@@ -68,7 +68,7 @@ def test_a_command_under_a_file_says_that_eccl_runs_is_a_file(tmp_path, monkeypa
 
 def test_an_error_elsewhere_and_a_usable_folder_keep_the_message_of_the_error(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
-    for error in (OSError(28, "full", "/elsewhere/x"), ConfigError("wrong value"), OSError(5, "bad disk")):
+    for error in (OSError(21, "is a folder", "/elsewhere/x"), ConfigError("wrong value"), OSError(5, "bad disk")):
         cli.guard(lambda error=error: _raise(error))
         assert capsys.readouterr().err == f"error: {error}\n"
     (tmp_path / "runs").mkdir()

@@ -88,7 +88,7 @@ def test_c1_to_c6_are_chest_leads_unless_the_file_has_v_leads_or_an_eeg(names, e
 
 
 def test_the_error_for_unknown_names_lists_those_that_are_known(tmp_path):
-    with pytest.raises(UnreadableError, match=r"are: L1, L2, .*Known names are I, II, .*DI or D1, C1 to C6"):
+    with pytest.raises(UnreadableError, match=r"are: 'L1', 'L2', .*Known names are I, II, .*DI or D1, C1 to C6"):
         detect.read_ecg(write_wfdb(tmp_path / "a.hea", beats(70), [f"L{k}" for k in range(1, 13)]))
 
 
