@@ -7,10 +7,9 @@ from pathlib import Path
 from eccl_lib.config.errors import DamagedError
 from eccl_lib.config.schema import KINDS
 from eccl_lib.data.store import sharded
-from eccl_lib.io.files import read_json, sha256
+from eccl_lib.io.files import REPEAT, read_json, sha256
 
 MANIFEST = "manifest.json"
-AGAIN = "Remove its folder and run the same command again."
 COMPUTE = "Remove both files; they are computed again."
 
 
@@ -41,13 +40,13 @@ def _each(place: Path) -> Iterator[Damage | None]:
         try:
             content = read_json(manifest)
         except DamagedError:
-            yield Damage(manifest, "it has changed since it was written", AGAIN)
+            yield Damage(manifest, "it has changed since it was written", REPEAT)
             continue
         yield None
         folder = manifest.parent / "store" if (manifest.parent / "store").is_dir() else manifest.parent
         for name, expected in content.get("files", {}).items():
             expected = expected["sha256"] if isinstance(expected, dict) else expected
-            yield _compared(folder / name, expected, AGAIN)
+            yield _compared(folder / name, expected, REPEAT)
         if (manifest.parent / "store" / "shards").is_dir():
             yield _rows(manifest.parent)
     for digest in sorted(place.rglob("*.json")):
@@ -67,7 +66,7 @@ def _sealed(path: Path) -> Iterator[Damage | None]:
     try:
         content = read_json(path)
     except DamagedError:
-        yield Damage(path, "it has changed since it was written", COMPUTE if array.is_file() else AGAIN)
+        yield Damage(path, "it has changed since it was written", COMPUTE if array.is_file() else REPEAT)
         return
     if array.is_file() and isinstance(content, dict) and "sha256" in content:
         yield _compared(array, content["sha256"], COMPUTE)
@@ -79,6 +78,5 @@ def _rows(folder: Path) -> Damage | None:
     try:
         sharded.verify(folder, name if name.partition("-")[0] in KINDS else "ukb", all_files=True)
     except DamagedError as error:
-        path, _, rest = str(error).partition(" has changed")
-        return Damage(Path(path), "it has changed since it was built", rest.partition(". ")[2] or AGAIN)
+        return Damage(error.path, f"it {error.fault}", error.cure)
     return None

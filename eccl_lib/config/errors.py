@@ -21,7 +21,14 @@ class MissingError(FileNotFoundError):
 
 
 class DamagedError(RuntimeError):
-    """A file does not match its checksum; the message names the file and the cure."""
+    """A file does not match its checksum. path: the file; fault: what is wrong, as a predicate; cure: what to do."""
+
+    def __init__(self, path: object, fault: str, cure: str) -> None:
+        self.path, self.fault, self.cure = path, fault, cure
+        super().__init__(path, fault, cure)
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.fault}. {self.cure}"
 
 
 class ConfigError(ValueError):

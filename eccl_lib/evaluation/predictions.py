@@ -78,10 +78,8 @@ def scores_of_runs(
         targets, scores = measured_and_predicted(run)
         same = np.array_equal(run.predictions["row"], participants)
         if not (same and np.array_equal(targets, measured, equal_nan=True)):
-            raise DamagedError(
-                f"{run.name} and {first.name} were scored on different participants. "
-                "Remove the folder of the older one and run the same command again."
-            )
+            fault = f"and {first.name} were scored on different participants"
+            raise DamagedError(run.name, fault, "Remove the folder of the older one and run the same command again.")
         predicted.append(scores)
     shape = (len(rows), len(seeds), *measured.shape)
     return Scores(task, rows, seeds, measured, np.stack(predicted).reshape(shape), runs)

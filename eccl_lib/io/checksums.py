@@ -25,7 +25,7 @@ def note(folder: Path, files: Iterable[Path]) -> None:
 
 def damaged(path: Path, cure: str) -> DamagedError:
     """Error for a file whose content has changed since it was written. cure: what to do."""
-    return DamagedError(f"{path} has changed since it was built. {cure}")
+    return DamagedError(path, "has changed since it was built", cure)
 
 
 def _name(folder: Path, path: Path) -> str:

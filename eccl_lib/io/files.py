@@ -169,11 +169,11 @@ def read_json(path: Path) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedError(f"{path} is not readable JSON. {REPEAT}") from error
+        raise DamagedError(path, "is not readable JSON", REPEAT) from error
     if isinstance(content, dict) and (key := _seal_key(content)):
         seal = content.pop(key)
         if key != SEAL or seal != _seal_of(content):
-            raise DamagedError(f"{path} has changed since it was written. {REPEAT}")
+            raise DamagedError(path, "has changed since it was written", REPEAT)
     return content
 
 
@@ -194,9 +194,9 @@ def sha256(path: Path) -> str:
 def verify(path: Path, expected: str) -> None:
     """Raise DamagedError unless the file exists and has the expected checksum."""
     if not path.is_file():
-        raise DamagedError(f"{path} is missing. {REPEAT}")
+        raise DamagedError(path, "is missing", REPEAT)
     if sha256(path) != expected:
-        raise DamagedError(f"{path} has changed since it was written. {REPEAT}")
+        raise DamagedError(path, "has changed since it was written", REPEAT)
 
 
 @contextlib.contextmanager

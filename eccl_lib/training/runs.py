@@ -20,6 +20,7 @@ from eccl_lib.config.load import essentials
 from eccl_lib.config.schema import Config
 from eccl_lib.io import machine, paths
 from eccl_lib.io.files import (
+    REPEAT,
     exclusive_lock,
     read_json,
     sha256,
@@ -80,7 +81,7 @@ class Run:
             return {}
         content = read_json(path)
         if content.get("fingerprint") != self.fingerprint:
-            raise DamagedError(f"{path} belongs to another run. Remove its folder and run the same command again.")
+            raise DamagedError(path, "belongs to another run", REPEAT)
         return content
 
     def path(self, name: str) -> Path:

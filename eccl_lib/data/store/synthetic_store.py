@@ -81,7 +81,7 @@ def _check_files(raw: Path, count: int) -> None:
     kinds = (ukb_tree.ecg_path, ukb_tree.cine_path, ukb_tree.segmentation_path)
     for path in (kind(raw, FIRST_EID + k) for k in range(count) for kind in kinds):
         if not path.is_file():
-            raise DamagedError(f"{path} was deleted while the cohort was built. Run the same command again.")
+            raise DamagedError(path, "was deleted while the cohort was built", "Run the same command again.")
 
 
 def _write_block(block: range, config: Config, raw: Path) -> int:
