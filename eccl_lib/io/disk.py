@@ -36,17 +36,26 @@ class WriteError(OSError):
 
 @contextlib.contextmanager
 def writing(path: Path, kept: str) -> Iterator[None]:
-    """Raise a WriteError where the block cannot write ``path``. kept: what remains complete, as a sentence."""
+    """Raise a WriteError where the block cannot write ``path``. kept: what remains complete, as a sentence.
+
+    Errors that name a file elsewhere, such as one that the block reads, are raised as they are.
+    """
     try:
         yield
     except WriteError:
         raise
     except Exception as error:
         number = number_of(error)
-        if number not in FAULTS:
+        if number not in FAULTS or _is_elsewhere(error, path):
             raise
         certain = kept if number not in (errno.ENOENT, errno.EIO) else ""
         raise WriteError(number, describe(path, number, certain), str(path)) from error
+
+
+def _is_elsewhere(error: Exception, path: Path) -> bool:
+    """Whether an error names a file that is neither in the folder of ``path`` nor that folder."""
+    name = getattr(error, "filename", None)
+    return name is not None and path.parent not in (Path(os.fsdecode(name)), Path(os.fsdecode(name)).parent)
 
 
 def number_of(error: Exception) -> int | None:

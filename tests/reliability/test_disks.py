@@ -4,6 +4,7 @@ import errno
 import os
 import re
 
+import numpy as np
 import pytest
 
 from eccl_lib.io.files import sha256
@@ -116,3 +117,16 @@ def test_error_numbers_are_found_in_the_text_of_other_libraries(tmp_path):
     assert found.value.errno == errno.EFBIG
     with pytest.raises(ZeroDivisionError), writing(tmp_path / "x", KEPT):
         _ = 1 / 0
+
+
+def test_a_file_that_cannot_be_read_is_not_called_a_failed_write(tmp_path):
+    from eccl_lib.io.disk import WriteError
+    from eccl_lib.io.files import write_rows
+
+    (tmp_path / "out").mkdir()
+    shards = (tmp_path / "shards" / f"{k}.npy" for k in range(2))
+    with pytest.raises(FileNotFoundError, match="shards") as found:
+        write_rows(tmp_path / "out" / "view.npy", map(np.load, shards), (2, 3), np.int16)
+    assert not isinstance(found.value, WriteError)
+    with pytest.raises(WriteError, match="its folder was deleted"):
+        write_rows(tmp_path / "gone" / "view.npy", [], (2, 3), np.int16)
