@@ -148,9 +148,8 @@ def walk(root: Path, listing: FileListing) -> Iterator[Path]:
         entries = [entry for entry in entries if _is_utf8(entry.name)]
         todo += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
         for entry in (entry for entry in entries if not entry.is_dir()):
-            if not entry.is_file() and entry.is_symlink() and not Path(entry.path).exists():
-                yield Path(entry.path)  # a broken link, which is reported where a file of its name is needed
-            elif entry.is_file():
+            is_broken_link = entry.is_symlink() and not Path(entry.path).exists()
+            if entry.is_file() or is_broken_link:  # the link is reported where a file of its name is needed
                 yield Path(entry.path)
             else:
                 with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.files import write_atomically
 
 SMALL = 10  # participants; UK Biobank's likely limit for small numbers; not confirmed
-ALSO_WITHHELD = "withheld"
+WITHHELD = "withheld"  # instead of a number that is not small itself, or of a result of few participants
 NOTE = "small_counts"  # column of a table with ``Limit.note``
 # Numeric columns that name a row and are no results.
 NAMING = {"seed", "seeds", "bin", "field_id", "draws", "share", "updates", "x", "panel", "tokens", "width", "depth"}
@@ -70,7 +70,7 @@ class Limit:
         shown = self.counts(counts)
         large = {name: n for name, n in counts.items() if n >= self.least}
         if sum(self.hides(n) for n in counts.values()) == 1 and large:
-            shown[min(large, key=lambda name: (large[name], -list(counts).index(name)))] = ALSO_WITHHELD
+            shown[min(large, key=lambda name: (large[name], -list(counts).index(name)))] = WITHHELD
         return shown
 
     def steps(self, counts: Mapping[str, int]) -> dict[str, int | str]:
@@ -78,13 +78,16 @@ class Limit:
         shown = self.counts(counts)
         for before, after in pairwise(counts):
             if self.hides(counts[before] - counts[after]):
-                shown[before] = ALSO_WITHHELD
+                shown[before] = WITHHELD
         return shown
+
+
+ALL_SHOWN = Limit(0)
 
 
 def limit_of(config: Config) -> Limit:
     """The limit of tables and figures of the config's cohort: small counts of synthetic and open data are shown."""
-    return report_limit(config) if config.cohort == "ukb" else Limit(0)
+    return report_limit(config) if config.cohort == "ukb" else ALL_SHOWN
 
 
 def report_limit(config: Config) -> Limit:

@@ -77,11 +77,11 @@ def disease_maps(config: Config, data: Cohort, rows: np.ndarray) -> dict[str, Di
 
 def fig2d(maps: Mapping[str, DiseaseMap]) -> dict[str, Figure]:
     """Fig. 2d: one figure per disease by file name, and ``umap_diseases`` with all of them."""
+    if not maps:
+        return {}
     drawn = {
         f"fig2d_umap_{code}": figures.fig2d_umap(m.before, m.after, m.positive, code, m.scores)
         for code, m in maps.items()
     }
     points = {code: (m.before, m.after, m.positive) for code, m in maps.items()}
-    if not maps:
-        return {}
     return drawn | {"umap_diseases": figures.umap_diseases(points, {code: m.scores for code, m in maps.items()})}

@@ -80,8 +80,8 @@ def predict_record(config: Config, record: EcgRecord, log: Log = print) -> Predi
     outputs = {task: _outputs(configs[task], data, stored, log) for task in TASKS}
     runs = {task: stages.expected(configs[task], "eccl", data) for task in TASKS}
     remarks = (*record.notes, *ecg.warnings(flags))
-    traits = _traits(runs["traits"], data, outputs["traits"], limit_of(config))
-    scores, limit = {code: _test_scores(runs[code]) for code in DISEASES}, limit_of(config)
+    limit, scores = limit_of(config), {code: _test_scores(runs[code]) for code in DISEASES}
+    traits = _traits(runs["traits"], data, outputs["traits"], limit)
     diseases = pd.DataFrame([_disease(runs[code], code, outputs[code], *scores[code], limit) for code in DISEASES])
     scores = {code: pair for code, pair in scores.items() if not limit.hides_class(pair[1])}
     return Prediction(

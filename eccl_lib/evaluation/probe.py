@@ -22,7 +22,7 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data import ecg_measurements, open_cohort
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnTask
-from eccl_lib.data.small_counts import Limit
+from eccl_lib.data.small_counts import ALL_SHOWN, Limit
 from eccl_lib.io.progress import silent
 from eccl_lib.metrics import bootstrap, comparison
 from eccl_lib.metrics.comparison import Difference
@@ -316,10 +316,7 @@ def is_withheld(folds: Sequence[Fold], tasks: Sequence[OwnTask], outcome: str, l
 
 
 def table(
-    gathered: Gathered,
-    tasks: Sequence[OwnTask],
-    outcomes: Sequence[str],
-    limit: Limit = Limit(0),  # noqa: B008
+    gathered: Gathered, tasks: Sequence[OwnTask], outcomes: Sequence[str], limit: Limit = ALL_SHOWN
 ) -> pd.DataFrame:
     """One row per setting and outcome: encoder, evaluation, share, updates, outcome, score, low, high, mae.
 

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from eccl_lib.config.schema import TASKS as TASK_KEYS
+from eccl_lib.data.small_counts import WITHHELD
 from eccl_lib.io import paths
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import TASKS
 
-WITHHELD = "withheld"  # a cell of few cases or controls (data/small_counts.py)
 PAPER = "paper (UK Biobank, n = 8,308)"
 STEMS = {"mi_auc": "MI AUC", "cm_auc": "CM AUC", "af_auc": "AF AUC", "hf_auc": "HF AUC", "mean_r": "Mean R"}
 

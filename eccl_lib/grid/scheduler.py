@@ -62,8 +62,8 @@ def run_jobs(
     """Run all unfinished runs. log: receives the forecast, then a line per run with the time left. epochs: receives
     the log of each training.
 
-    workers: by default those of ``local_workers``. If runs fail, all runs that do not depend
-    on them are still finished; then GridError is raised.
+    workers: by default those of ``local_workers``. If runs fail, all runs that do not depend on them are still
+    finished; then GridError is raised.
     """
     if not any(waves):
         return

@@ -12,9 +12,7 @@ from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import reading
 from eccl_lib.io import regular
 
-LARGEST_VOXELS = (
-    2**28
-)  # a stack of 13 slices, 50 frames and 208 x 208 pixels has 28 million; M&Ms has up to 100 million
+LARGEST_VOXELS = 2**28  # 13 slices of 50 frames with 208 x 208 pixels have 28 million; M&Ms has up to 100 million
 LARGEST_BYTES = 2**30  # of the voxels as scaled numbers, which are read frame by frame; and of the file
 BLOCK = 2**23  # voxels that are read at once
 LARGEST_SIDE = 1024  # voxels along x, y and slices; a cine has about 200, an interpolated one 512
