@@ -87,7 +87,7 @@ STOPS: list[tuple[str, list[str | bytes], str]] = [
     ("no column of ids", ["id,p31\n1,2\n"], "0 columns of participant ids"),
     ("two columns of ids", ["eid,participant.eid,p31\n1,2,0\n"], "2 columns of participant ids"),
     ("no field that is needed", ["eid,p1,p2\n9000001,1,2\n"], "none of the fields"),
-    ("a participant twice", [WHOLE + ROW], "1 participants twice"),
+    ("a participant twice", [WHOLE + ROW], "a participant twice"),
     ("a row cut short", [WHOLE + "9000003,1"], "row 4 of the table has 2 cells"),
     ("a row of another table", [HEAD + "a,b,c,d,e,f\n" + ROW], "row 2 of the table has 6 cells"),
     ("a quote that never ends", [HEAD + '9000001,"1,150,2016-05-01\n' + ROW], "quotes|cells"),

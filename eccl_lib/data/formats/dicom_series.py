@@ -111,13 +111,12 @@ def _may_be_image(name: str) -> bool:
 
 def _folder(path: Path) -> list[Member]:
     """The files of a folder that may be images. Raises UnreadableError if there are more than MOST_FILES."""
-    paths = (Path(folder) / name for folder, _, names in os.walk(path) for name in names if _may_be_image(name))
-    # By folder, then by name. No more than MOST_FILES are listed, however many there are.
-    files = sorted(islice(paths, MOST_FILES + 1), key=lambda file: (str(file.parent), file.name))
+    found = ((folder, name) for folder, _, names in os.walk(path) for name in names if _may_be_image(name))
+    files = list(islice(found, MOST_FILES + 1))
     if len(files) > MOST_FILES:
         reason = f"the folder has more than {MOST_FILES:,} files"
         raise UnreadableError(reason, "Keep only one person's examination, or only its short-axis series, in it.")
-    return [Member.at(file) for file in files]
+    return [Member.at(Path(folder) / name) for folder, name in sorted(files)]
 
 
 def _manifest(manifests: list[Member]) -> Iterator[str]:
