@@ -1,5 +1,6 @@
 # make demo     install into .venv and run the notebooks on the synthetic cohort (a quarter of an hour on two cores)
 # make test     run the unit tests, then compare every committed notebook with its stored outputs
+# make test-long  the full counts of tests/reliability and 10,000 damaged files for each parser (hours on two cores)
 # make lab      open JupyterLab on notebooks/
 # make table1   train all 225 cells of Table 1 (nine rows, five tasks, five seeds); run it again to resume
 # make study    train the study of docs/study.md (hours on two cores)
@@ -13,7 +14,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: install demo test unit notebooks lab table1 study bench refresh lint
+.PHONY: install demo test test-long unit notebooks lab table1 study bench refresh lint
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -33,6 +34,9 @@ test: unit notebooks
 
 unit: install
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
+
+test-long: install
+	ECCL_LONG=1 $(BIN)/python -m pytest tests/reliability tests/data/test_fuzz.py -n 2 --dist loadfile
 
 PTBXL := $(wildcard ../shared/data/ptbxl)
 

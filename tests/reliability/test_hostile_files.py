@@ -43,7 +43,7 @@ def test_at_least_70_different_files_are_refused():
 def test_the_measurement_of_memory_time_and_new_files_can_fail():
     def write(folder):
         (folder / "escaped").write_bytes(b"x")
-        return bytearray(b"\1") * (300 * 2**20)
+        return len(bytearray(b"\1") * (300 * 2**20))
 
     result = hostile_files.run(hostile_files.Case("own", "greedy", lambda folder: "", write))
     assert (result.outcome, len(result.wrote)) == ("read", 1)
