@@ -17,6 +17,7 @@ from eccl_lib.data.formats import dicom_objects
 LARGEST_MATRIX = 1024  # rows or columns; a cardiac cine has about 200, an interpolated one 512
 PIXEL_MM = (0.1, 20.0)  # plausible sizes of a cine's pixels; ours
 LARGEST_FIELD_MM = 1000.0  # side of an image; a scanner's bore has 600 to 700
+LARGEST_SCALE = 1e9  # of slope and intercept, so that scaled 16-bit values are far from the end of float32; ours
 MOST_ELEMENTS = 10_000  # before the pixels; headers of scanners have up to some hundreds
 DECODERS = "Compressed DICOM needs a decoder: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 PERPENDICULAR = 0.01  # largest deviation of two directions from unit length and a right angle
@@ -310,6 +311,10 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
         fault = "positive" if min(spacing) <= 0 else f"plausible for {rows} x {columns} pixels"
         reason = f"the PixelSpacing, the size of a pixel in mm, is {size}, which is not {fault}"
         raise UnreadableError(reason, "Export the images again without changing their geometry.")
+    slope, intercept = number("RescaleSlope", 1), number("RescaleIntercept", 0)
+    if not (0 < abs(slope) <= LARGEST_SCALE and abs(intercept) <= LARGEST_SCALE):
+        reason = f"the image's RescaleSlope {slope:g} and RescaleIntercept {intercept:g} are not plausible"
+        raise UnreadableError(reason, "Export the images again with their stored values.")
     orientation = numbers("ImageOrientationPatient", 6)
     if not _perpendicular(orientation):
         raise UnreadableError("the image's orientation is not a pair of perpendicular directions")
@@ -329,8 +334,8 @@ def _to_header(values: dict, pixel_start: int, source: int = -1) -> Header:
         columns=columns,
         bits=bits,
         signed=bool(int(values.get("PixelRepresentation") or 0)),
-        slope=number("RescaleSlope", 1),
-        intercept=number("RescaleIntercept", 0),
+        slope=slope,
+        intercept=intercept,
         pixel_start=pixel_start,
         source=source,
         study=str(values.get("StudyInstanceUID", "")),

@@ -37,8 +37,10 @@ def read(path: Path) -> object | None:
             continue
         header = kind(start[: kind.sizeof_hdr], check=False)
         slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-        if math.isfinite(slope) and slope != 0 and not math.isfinite(intercept):
-            reason = f"the NIfTI's scaling is not a number (scl_slope {slope:g}, scl_inter {intercept:g})"
+        scaled = math.isfinite(slope) and slope != 0
+        if scaled and not (abs(slope) <= dicom.LARGEST_SCALE and abs(intercept) <= dicom.LARGEST_SCALE):
+            fault = "plausible" if math.isfinite(intercept) else "a number"
+            reason = f"the NIfTI's scaling is not {fault} (scl_slope {slope:g}, scl_inter {intercept:g})"
             raise UnreadableError(reason, "Set scl_slope to 1 and scl_inter to 0, or convert the images again.")
         return header
     return None
