@@ -275,7 +275,8 @@ def _packed_by_lzma_and_bzip2() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for k, (name, content) in enumerate(images(plain_zip())):
-            archive.writestr(name, content, zipfile.ZIP_LZMA if k % 2 else zipfile.ZIP_BZIP2)
+            info = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
+            archive.writestr(info, content, zipfile.ZIP_LZMA if k % 2 else zipfile.ZIP_BZIP2)
     return buffer.getvalue()
 
 

@@ -152,6 +152,7 @@ ZIPS = [
     archive("a path out of the folder", with_files("../../../a.dcm")),
     archive("a path out of the folder, Windows", with_files("..\\..\\a.dcm", "C:\\a.dcm")),
     archive("a symbolic link", with_files("a.dcm", link=True)),
+    archive("a file without a name", lambda: joined(member(b"", b"x" * 500, 0, 500))),
     archive("encrypted", encrypted),
     archive("zips in zips", lambda: nested(50)),
     archive("names of escape sequences alone", lambda: packed([(f"{ESC}\n{k}.dcm", b"x" * 999) for k in range(9)])),

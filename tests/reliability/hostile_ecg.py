@@ -95,7 +95,7 @@ def linked_samples(folder: Path) -> None:
 
 def segments(folder: Path) -> None:
     """A multi-segment record that contains itself a thousand times."""
-    (folder / "a.hea").write_text("a/1000 12 500 5000000\n" + "a 5000\n" * 1000)
+    (folder / "a.hea").write_text(f"a/1000 12 500 {5 * 10**6}\n" + "a 5000\n" * 1000)
 
 
 def twelve(fields: str) -> str:
