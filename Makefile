@@ -1,6 +1,6 @@
 # make demo     install into .venv and run the notebooks on the synthetic cohort (a quarter of an hour on two cores)
 # make test     run the unit tests, then compare every committed notebook with its stored outputs
-# make test-long  the full counts of tests/reliability (kills, disks, damaged and hostile files; about an hour)
+# make test-long  the full counts of tests/reliability and 10,000 damaged files for each parser (hours on two cores)
 # make lab      open JupyterLab on notebooks/
 # make table1   train all 225 cells of Table 1 (nine rows, five tasks, five seeds); run it again to resume
 # make study    train the study of docs/study.md (hours on two cores)
@@ -55,7 +55,7 @@ unit: install
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 test-long: install
-	ECCL_LONG=1 $(BIN)/python -m pytest tests/reliability -n 2 --dist loadfile
+	ECCL_LONG=1 $(BIN)/python -m pytest tests/reliability tests/data/test_fuzz.py -n 2 --dist loadfile
 
 PTBXL := $(wildcard ../shared/data/ptbxl)
 

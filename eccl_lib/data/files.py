@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -232,9 +233,14 @@ def _nifti(match: re.Match, path: Path, visit: int, listing: FileListing) -> tup
 
 @contextlib.contextmanager
 def reading(fault: str, cure: str = DOWNLOAD_AGAIN) -> Iterator[None]:
-    """Context manager that turns any error into an UnreadableError with its type."""
+    """Context manager that turns any error into an UnreadableError with its type.
+
+    Warnings of the library that parses the file are dropped: they quote its content, and go past all logs.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except UnreadableError:
         raise
     except Exception as error:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import io
+import json
 import resource
 import tempfile
 import time
 import warnings
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -23,8 +26,9 @@ import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import LEADS
-from eccl_lib.data import cmr, ecg
+from eccl_lib.data import cmr, ecg, own_labels
 from eccl_lib.data.formats import detect, dicom
+from eccl_lib.data.ingest import cine_folders, ecg_folders, participants_table, ptbxl
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.synthetic import render_table
 from eccl_lib.data.ukb import diagnoses, readers, tables
@@ -168,6 +172,65 @@ def other_xml(data: bytes, folder: Path) -> None:
     _ecg(detect.read_ecg(folder / "a.xml"))
 
 
+def npy(data: bytes, folder: Path) -> None:
+    (folder / "a.npy").write_bytes(data)
+    (folder / "a.json").write_bytes(_sidecar())
+    _ecg(detect.read_ecg(folder / "a.npy"))
+
+
+def sidecar(data: bytes, folder: Path) -> None:
+    np.save(folder / "a.npy", _samples())
+    (folder / "a.json").write_bytes(data)
+    _ecg(detect.read_ecg(folder / "a.npy"))
+
+
+def wfdb_parts(data: bytes, folder: Path) -> None:
+    """Read a record of two segments with a damaged main header."""
+    (folder / "a.hea").write_bytes(data)
+    for name in ("s1", "s2"):
+        lines = [f"{name} 12 500 2500", *(f"{name}.dat 16 1000/mV 16 0 0 0 0 {lead}" for lead in LEADS)]
+        (folder / f"{name}.hea").write_text("\n".join(lines) + "\n")
+        (folder / f"{name}.dat").write_bytes(_samples()[:2500].tobytes())
+    _ecg(detect.read_ecg(folder / "a.hea"))
+
+
+def any_ecg(data: bytes, folder: Path) -> None:
+    """Read a file whose name says nothing of its format."""
+    (folder / "a").write_bytes(data)
+    _ecg(detect.read_ecg(folder / "a"))
+
+
+def labels(data: bytes, folder: Path) -> None:
+    """Read a user's table of labels."""
+    (folder / "t.csv").write_bytes(data)
+    names = [f"r{k}" for k in range(20)]
+    table = participants_table.read(folder / "t.csv", names, ["score"])
+    participants_table.rows(table, list(table.index))
+    own_labels.from_table(table, own_labels.parse(["score:continuous"]), "t.csv")
+
+
+def ptbxl_table(data: bytes, folder: Path) -> None:
+    (folder / ptbxl.DATABASE).write_bytes(data)
+    (folder / ptbxl.STATEMENTS).write_text(",diagnostic_class,diagnostic_subclass\nNORM,NORM,NORM\nIMI,MI,IMI\n")
+    ptbxl.read(folder)
+
+
+def patients(data: bytes, folder: Path) -> None:
+    """List ECGs beside a dataset's table of patients."""
+    (folder / "exams.csv").write_bytes(data)
+    (folder / "1.npy").touch()
+    ecg_folders.find([folder])
+
+
+def facts(data: bytes, folder: Path) -> None:
+    """List cines beside the text files of ACDC and M&Ms."""
+    (folder / "patient001").mkdir()
+    (folder / "patient001" / "patient001_4d.nii.gz").touch()
+    (folder / "patient001" / cine_folders.INFO).write_bytes(data)
+    (folder / "information.csv").write_bytes(data)
+    cine_folders.find([folder])
+
+
 @cache
 def _samples() -> np.ndarray:
     """(5000, 12) int16 uV."""
@@ -184,6 +247,37 @@ def _wfdb_header() -> bytes:
 def _csv() -> bytes:
     rows = "\n".join(",".join(f"{x / 1000:.3f}" for x in row) for row in _samples())
     return f"# rate=500\n{','.join(LEADS)}\n{rows}\n".encode()
+
+
+def _sidecar() -> bytes:
+    return json.dumps({"rate": 500, "leads": LEADS, "unit": "uV"}).encode()
+
+
+def _saved() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, _samples())
+    return buffer.getvalue()
+
+
+def _labels() -> bytes:
+    rows = "\n".join(f"r{k},{k % 2},{50 + k},{'FM'[k % 2]},p{k // 2},{k / 7:.3f}" for k in range(20))
+    return f"id,I21,age,sex,patient,score\n{rows}\n".encode()
+
+
+def _database() -> bytes:
+    rows = "\n".join(
+        f"{k},{k}.0,{60 + k},{k % 2},\"{{'NORM': 100.0, 'SR': 0.0}}\",{k % 10 + 1},r/{k}_lr,r/{k}_hr" for k in range(20)
+    )
+    return f"ecg_id,patient_id,age,sex,scp_codes,strat_fold,filename_lr,filename_hr\n{rows}\n".encode()
+
+
+def _packed_by_lzma_and_bzip2() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for k, (name, content) in enumerate(images(plain_zip())):
+            info = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
+            archive.writestr(info, content, zipfile.ZIP_LZMA if k % 2 else zipfile.ZIP_BZIP2)
+    return buffer.getvalue()
 
 
 def _written(write: Callable[[Path], Path]) -> bytes:
@@ -241,6 +335,21 @@ PARSERS: dict[str, tuple[Read, Callable[[], bytes]]] = {
     "EDF": (edf, _edf),
     "HL7 aECG": (other_xml, _aecg),
     "GE MUSE": (other_xml, _muse),
+    "npy": (npy, _saved),
+    "npy sidecar": (sidecar, _sidecar),
+    "WFDB segments": (wfdb_parts, lambda: b"a/2 12 500 5000\ns1 2500\ns2 2500\n"),
+    "ECG of no name": (any_ecg, _csv),
+    "labels": (labels, _labels),
+    "PTB-XL's table": (ptbxl_table, _database),
+    "table of patients": (
+        patients,
+        lambda: b"exam_id,patient_id\n" + b"".join(b"%d,%d\n" % (k, k // 2) for k in range(50)),
+    ),
+    "facts of cines": (
+        facts,
+        lambda: b"ED: 1\nES: 12\nGroup: DCM\nHeight: 184.0\nExternal code,Pathology\nA0S9V9,DCM\n",
+    ),
+    "cine zip, LZMA and bzip2": (cine_zip, _packed_by_lzma_and_bzip2),
 }
 
 

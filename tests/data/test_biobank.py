@@ -357,12 +357,12 @@ def test_further_icd10_codes_are_own_tasks_beside_the_four_diseases(biobank, run
     assert "first three characters of an ICD-10 code" in capsys.readouterr().err
 
 
-def test_icd10_codes_need_the_hospital_diagnoses(biobank, runs, tmp_path, capsys):
-    table = pd.read_csv(biobank / "participants.csv", dtype=str)
+def test_icd10_codes_need_the_hospital_diagnoses(own_biobank, runs, capsys):
+    table = pd.read_csv(own_biobank / "participants.csv", dtype=str)
     table.drop(columns=[name for name in table if "41270" in name or "41280" in name]).to_csv(
-        biobank / "participants.csv", index=False
+        own_biobank / "participants.csv", index=False
     )
-    assert eccl("ingest", "ukb", *words(biobank, "--diseases", "I10")) == 2
+    assert eccl("ingest", "ukb", *words(own_biobank, "--diseases", "I10")) == 2
     assert "Export field 41270" in capsys.readouterr().err
 
 

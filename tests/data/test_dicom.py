@@ -13,7 +13,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.formats import dicom
+from eccl_lib.data.formats import dicom, dicom_elements
 from eccl_lib.data.formats.stack import TOWARDS_APEX, arrange
 
 
@@ -36,7 +36,7 @@ def resaved(data: bytes, syntax: str | None = None, **changes) -> bytes:
 
 def test_the_fast_header_parser_equals_pydicom(image):
     quick = dicom.read_header(image)
-    slow = dicom._to_header(dicom._read_with_pydicom(image), -1)
+    slow = dicom._to_header(dicom_elements.read_with_pydicom(image), -1)
     assert quick.pixel_start > 0
     assert dataclasses.replace(quick, pixel_start=-1) == slow
     np.testing.assert_array_equal(dicom.read_pixels(image, quick), dicom.read_pixels(image, slow))

@@ -15,7 +15,7 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.formats import detect, dicom, dicom_series, safe_zip
+from eccl_lib.data.formats import detect, dicom_elements, dicom_series, safe_zip
 from eccl_lib.data.ingest import cine_folders
 from tests.data import exam_files as exam
 
@@ -90,7 +90,7 @@ def test_dicom_without_preamble_is_read(tmp_path, kind):
     folder = exam.write(tmp_path / "p")
     for path in folder.iterdir():
         path.write_bytes(PREAMBLES[kind](path.read_bytes()))
-        assert not dicom.is_dicom(path.read_bytes()) or path.read_bytes()[128:132] != b"DICM"
+        assert not dicom_elements.is_dicom(path.read_bytes()) or path.read_bytes()[128:132] != b"DICM"
     assert list(cine_folders.find([tmp_path]).participants) == ["p"]
     expect(folder)
 
@@ -99,7 +99,7 @@ def test_dicom_without_preamble_is_read(tmp_path, kind):
     "content", [b"\x08\0\x05\0 a binary file of another program" + b"x" * 600, b"\x02\0\0\0" * 200]
 )
 def test_other_binary_files_are_not_taken_for_dicom(content):
-    assert not dicom.is_dicom(content)
+    assert not dicom_elements.is_dicom(content)
 
 
 # The order of the frames

@@ -1,12 +1,13 @@
-"""Damaged files do not crash a reader; ``python -m tests.data.fuzz --count 2000`` tries more files."""
+"""Damaged files do not crash a reader; ``make test-long`` tries 10,000 for each parser."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.data.fuzz import PARSERS, damaged, fuzz
+from tests.reliability import LONG
 
-COUNT = 8  # per parser
+COUNT = 10_000 if LONG else 8  # per parser
 
 
 @pytest.mark.parametrize("name", PARSERS)

@@ -282,7 +282,7 @@ def test_a_disease_must_be_0_or_1_in_each_row(tmp_path, cell):
     [
         ("name,I42\na,1\n", "no column id"),
         ("id,foo\na,1\n", "no column with a disease"),
-        ("id,I42\na,1\na,0\n", "several rows for 1"),
+        ("id,I42\na,1\na,0\n", "several rows for one of its ids, as in row 3"),
         ("id,I42\na,2\nb,0\n", "neither 0 nor 1"),
         ("id,I42\na,\nb,0\n", "1 cells that are neither"),
         ("id,I42,24103\na,1,big\nb,0,1\n", "not numbers"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
-from eccl_lib.data.formats import dicom, dicom_objects, foreign, series, stack
+from eccl_lib.data.formats import dicom, dicom_elements, dicom_objects, foreign, series, stack
 from eccl_lib.data.formats.frame_order import Files
 from eccl_lib.data.formats.safe_zip import LARGEST_MEMBER, MOST_MEMBERS, DamagedMemberError, Member, Zip
 from eccl_lib.data.records import CineFile
@@ -111,13 +111,12 @@ def _may_be_image(name: str) -> bool:
 
 def _folder(path: Path) -> list[Member]:
     """The files of a folder that may be images. Raises UnreadableError if there are more than MOST_FILES."""
-    paths = (Path(folder) / name for folder, _, names in os.walk(path) for name in names if _may_be_image(name))
-    # By folder, then by name. No more than MOST_FILES are listed, however many there are.
-    files = sorted(islice(paths, MOST_FILES + 1), key=lambda file: (str(file.parent), file.name))
+    found = ((folder, name) for folder, _, names in os.walk(path) for name in names if _may_be_image(name))
+    files = list(islice(found, MOST_FILES + 1))
     if len(files) > MOST_FILES:
         reason = f"the folder has more than {MOST_FILES:,} files"
         raise UnreadableError(reason, "Keep only one person's examination, or only its short-axis series, in it.")
-    return [Member.at(file) for file in files]
+    return [Member.at(Path(folder) / name) for folder, name in sorted(files)]
 
 
 def _manifest(manifests: list[Member]) -> Iterator[str]:
@@ -200,12 +199,12 @@ def _header(member: Member, source: int, length: int) -> dicom.Header | None:
     for part in (length, LARGEST_HEADER):
         if member.size > part:
             start = member.start(part)
-            if not dicom.is_dicom(start):
+            if not dicom_elements.is_dicom(start):
                 return None
-            with contextlib.suppress(dicom.ShortError):
+            with contextlib.suppress(dicom_elements.ShortError):
                 return dicom.read_header(start, source, member.size)
     data = member.read()
-    return dicom.read_header(data, source) if dicom.is_dicom(data) else None
+    return dicom.read_header(data, source) if dicom_elements.is_dicom(data) else None
 
 
 def _one_study(headers: list[dicom.Header]) -> list[dicom.Header]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import reading
-from eccl_lib.data.formats import dicom, strips
+from eccl_lib.data.formats import dicom_elements, strips
 from eccl_lib.data.formats.leads import GAP, lead_name, millivolts
 from eccl_lib.data.formats.strips import Strip
 from eccl_lib.data.records import EcgRecord
@@ -37,13 +37,13 @@ def read(path: Path) -> EcgRecord:
     data = read_bytes(path, LARGEST_WAVEFORM)
     if (items := data.count(ITEM)) > MOST_ITEMS:
         raise UnreadableError(f"the DICOM file has {items:,} items of sequences; an ECG has some hundreds")
-    if dicom.DEFLATED in data[:META_BYTES]:
+    if dicom_elements.DEFLATED in data[:META_BYTES]:
         cure = "Convert it to an uncompressed transfer syntax."
         raise UnreadableError("the DICOM file is deflated; its unpacked size is unknown", cure)
     if data.startswith(FILE_META):
         data = bytes(128) + b"DICM" + data
     with reading("the DICOM waveform is damaged"):
-        dataset = dicom.dataset(data, (WAVEFORMS, MODALITY))
+        dataset = dicom_elements.dataset(data, (WAVEFORMS, MODALITY))
         groups = list(dataset.get("WaveformSequence") or [])
         if not groups:
             modality = f" (modality {str(dataset.get('Modality'))[:16]!r})" if dataset.get("Modality") else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
-from eccl_lib.data.formats import dicom, dicom_objects, foreign
+from eccl_lib.data.formats import dicom, dicom_elements, dicom_objects, foreign
 from eccl_lib.data.segmentation import masks
 from eccl_lib.io import regular
 
@@ -27,7 +27,7 @@ def read(path: Path) -> object | None:
     start = _start(path)
     if known := foreign.recognise(start):
         raise UnreadableError(f"the file is {known[0]}, not a NIfTI", known[1])
-    if dicom.is_dicom(start):
+    if dicom_elements.is_dicom(start):
         reason = "the file is one DICOM file, not a cine"
         cure = f"Give the folder or zip with all DICOM files. If it is enhanced: {dicom_objects.SINGLE_FRAME}"
         raise UnreadableError(reason, cure)
@@ -37,8 +37,10 @@ def read(path: Path) -> object | None:
             continue
         header = kind(start[: kind.sizeof_hdr], check=False)
         slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-        if math.isfinite(slope) and slope != 0 and not math.isfinite(intercept):
-            reason = f"the NIfTI's scaling is not a number (scl_slope {slope:g}, scl_inter {intercept:g})"
+        scaled = math.isfinite(slope) and slope != 0
+        if scaled and not (abs(slope) <= dicom.LARGEST_SCALE and abs(intercept) <= dicom.LARGEST_SCALE):
+            fault = "plausible" if math.isfinite(intercept) else "a number"
+            reason = f"the NIfTI's scaling is not {fault} (scl_slope {slope:g}, scl_inter {intercept:g})"
             raise UnreadableError(reason, "Set scl_slope to 1 and scl_inter to 0, or convert the images again.")
         return header
     return None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data.files import reading
 from eccl_lib.data.formats.leads import GAP, NPY, by_lead, lead_name, samples_to_read, units_of
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.io import regular
@@ -24,11 +25,8 @@ def read(path: Path) -> EcgRecord:
     rate, leads, unit = _sidecar(path)
     if regular.check(path) > LARGEST_ARRAY:
         raise UnreadableError(f"the array has more than {LARGEST_ARRAY / 2**20:.0f} MB", "Write one ECG per file.")
-    try:
+    with reading("the file is not a readable array of numbers", f"Give {NPY}."):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
-        reason = f"the file is not a readable array of numbers ({type(error).__name__})"
-        raise UnreadableError(reason, f"Give {NPY}.") from error
     if array.ndim != 2 or array.dtype.kind not in "iuf":
         raise UnreadableError(f"the array is {array.dtype} of shape {array.shape}, not one ECG", f"Give {NPY}.")
     fits = [axis for axis in (0, 1) if array.shape[axis] == len(leads)]

@@ -25,7 +25,7 @@ LARGEST_DICTIONARY = 2**26  # bytes of memory for LZMA, whose header asks for up
 MORE_PACKED = 4096  # bytes by which the packed beginning of a file may be longer than its unpacked beginning
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
-DAMAGE += (lzma.LZMAError, struct.error, MemoryError)
+DAMAGE += (lzma.LZMAError, struct.error, MemoryError, IndexError)  # the last: a file without a name
 _LOCAL = struct.Struct("<4s5H3L2H")  # local file header of a zip; the last two fields: lengths of name and extra
 
 

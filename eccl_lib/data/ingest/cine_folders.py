@@ -17,7 +17,7 @@ from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.files import FileListing, walk
-from eccl_lib.data.formats import dicom, nifti
+from eccl_lib.data.formats import dicom_elements, nifti
 from eccl_lib.io import regular
 
 NIFTI = re.compile(r"(?i)(?P<stem>.+)\.nii(\.gz)?")
@@ -75,7 +75,7 @@ def _is_dicom(path: Path) -> bool:
         return False
     try:
         with regular.open_file(path) as file:
-            return dicom.is_dicom(regular.read(file, dicom.RECOGNISED))
+            return dicom_elements.is_dicom(regular.read(file, dicom_elements.RECOGNISED))
     except UnreadableError:
         return False
 

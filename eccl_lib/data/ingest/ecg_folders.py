@@ -1,12 +1,11 @@
 """List ECGs of any known format under any folders; each file is one recording, named by its path below the folder."""
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data import text_table
 from eccl_lib.data.files import FileListing, walk
 from eccl_lib.data.formats import csv_table, wfdb_header
 from eccl_lib.data.formats.wfdb_record import SIGNALS
@@ -27,7 +26,6 @@ PATIENT_TABLES = {
 }
 ABOVE = 2  # folders above FOLDER in which a table of patients is looked for
 PATIENT_FOLDER = re.compile(r"(?i)patient[-_]?\d+|p\d{8}|sub(?:ject)?[-_]?\d+")  # PTB, MIMIC-IV-ECG, BIDS
-LARGEST_DATABASE = 512 * 2**20  # bytes; that of MIMIC-IV-ECG has 70 MB
 
 
 def find(folders: Sequence[Path], patient_folder: int = 0) -> FileListing:
@@ -114,15 +112,19 @@ def _patients_of_folders(listing: FileListing) -> None:
 
 def _patients_of_tables(listing: FileListing, tables: Iterable[Path]) -> None:
     """Add the patient of each recording in a dataset's own table; one patient has up to several dozen recordings."""
-    names = {kinds["ecg"][0].with_suffix(""): name for name, kinds in listing.participants.items()}
+    names = {str(kinds["ecg"][0].with_suffix("")): name for name, kinds in listing.participants.items()}
     for table in tables:
         dataset, column, paths = PATIENT_TABLES[table.name]
-        text = regular.read_bytes(table, LARGEST_DATABASE).decode("utf-8-sig", errors="replace")
-        for row in csv.DictReader(io.StringIO(text, newline="")):
-            patient = (row.get(column) or "").strip()
-            for name in (names.get(table.parent / (row.get(path) or "").strip()) for path in paths):
-                if name and patient:
-                    listing.facts[name] = {"patient": f"{dataset}/{patient}"}
+        with regular.named(table), text_table.open_text(table) as text:
+            rows = text_table.rows(text_table.lines(text), ",")
+            header = [cell.strip() for cell in next(rows, [])]
+            of_paths = [header.index(path) for path in paths if path in header]
+            folder, at = str(table.parent), header.index(column) if column in header else len(header)
+            for row in rows:
+                for k in of_paths:
+                    name = names.get(f"{folder}/{row[k].strip()}") if k < len(row) else None
+                    if name and at < len(row) and (patient := row[at].strip()):
+                        listing.facts[name] = {"patient": f"{dataset}/{patient}"}
 
 
 def _names_leads(path: Path) -> bool:

@@ -1,7 +1,6 @@
 """The user's table of labels for an unpaired store: one row per id; diseases, traits, sex, age and patient."""
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,13 +9,17 @@ import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import DISEASES
+from eccl_lib.data import text_table
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.data.ukb import spreadsheet
-from eccl_lib.io.regular import read_bytes
+from eccl_lib.io import regular
 
-LARGEST_TABLE = 256 * 2**20
+SEPARATORS = (",", ";", "\t", "|")
+# Cells without a value.
+MISSING = {"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"}
 MAX_AGE = 120  # years; ours
 SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
+ONE_ROW = "Keep one row per id."
 COLUMNS = (
     "The columns are: id (the recording's path below FOLDER, or its last part); any of I21, I42, I48, I50 with 0 or 1; "
     "any of the 82 trait fields such as 24103, with numbers; optionally sex (female, male), age (years) and patient "
@@ -44,41 +47,79 @@ def read(path: Path, names: Collection[str], own: Collection[str] = ()) -> pd.Da
     tasks, which are kept as text. Raises UnreadableError if the file is not a table, lacks columns, has ids that match
     no or several recordings, or has several rows per recording.
     """
-    read_bytes(path, LARGEST_TABLE)
-    try:
-        with path.open(encoding="utf-8-sig") as text:
-            first = text.readline()
-            told = re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE)  # Excel's line before the header
-            text.seek(0)
-            options = {"sep": told[1], "skiprows": 1} if told else {"sep": None}
-            table = pd.read_csv(text, dtype=str, engine="python", skipinitialspace=True, **options)
-    except UnicodeDecodeError as error:
-        raise UnreadableError(f"{path.name} is not UTF-8", "Save it again as CSV in UTF-8.") from error
-    except (ValueError, pd.errors.ParserError) as error:
-        reason = f"{path.name} is no table: its rows have different lengths, or a quote is not closed"
-        raise UnreadableError(reason, COLUMNS) from error
-    table.columns = [str(name).strip() for name in table.columns]
-    if "id" not in table.columns:
-        columns = ", ".join(table.columns[:8])[:120]
-        raise UnreadableError(f"{path.name} has no column id; its columns are {columns}", COLUMNS)
-    if absent := sorted(set(own) - set(table.columns)):
-        columns = ", ".join(table.columns[:12])[:160]
+    known = {"id", "sex", "age", "patient", *DISEASES, *_FIELDS, *own}
+    with regular.named(path):
+        try:
+            with text_table.open_text(path, errors="strict") as text:
+                lines = text_table.lines(text)
+                header, separator = _header(text_table.first_line(lines), own, known)
+                rows = text_table.of_width(text_table.rows(lines, separator), len(header))
+                ids, cells = _kept(rows, header, known, _by_name(names))
+        except UnicodeDecodeError as error:
+            raise UnreadableError("the table is not UTF-8", "Save it again as CSV in UTF-8.") from error
+        resolved = _resolved(ids, names)
+        if ids and names and not any(resolved):
+            reason = f"no id of the table matches a recording: the first id is {ids[0]!r}"
+            reason += f", the first recording is {min(names)!r}"
+            raise UnreadableError(reason, "Use each recording's path below FOLDER, without the suffix, as its id.")
+        table = pd.DataFrame(cells, index=pd.Index(resolved, name="name", dtype=object))
+        table = table[table.index.notna()]
+        if repeated := table.index[table.index.duplicated()].nunique():
+            raise UnreadableError(f"the table has several rows for {repeated} of its ids", ONE_ROW)
+    return table
+
+
+def _header(line: str, own: Collection[str], known: Collection[str]) -> tuple[list[str], str]:
+    """Names of the columns, and the separator. Raises UnreadableError if columns are missing."""
+    by_separator = {s: [name.strip() for name in text_table.cells(line, s)] for s in SEPARATORS}
+    separator = max(SEPARATORS, key=lambda s: ("id" in by_separator[s], len(by_separator[s])))
+    header = by_separator[separator]
+    if "id" not in header:
+        raise UnreadableError(f"the table has no column id; its columns are {', '.join(header[:8])[:120]}", COLUMNS)
+    if absent := sorted(set(own) - set(header)):
         raise UnreadableError(
-            f"{path.name} has no column {', '.join(absent)}; its columns are {columns}",
+            f"the table has no column {', '.join(absent)}; its columns are {', '.join(header[:12])[:160]}",
             "Correct the name in --tasks or in the table; capitals count.",
         )
-    known = {"id", "sex", "age", "patient", *DISEASES, *_FIELDS, *own}
-    if not (known - {"id"}) & set(table.columns):
-        raise UnreadableError(f"{path.name} has no column with a disease, trait, sex, age or patient", COLUMNS)
-    table.index = pd.Index(_resolved(table["id"].fillna("").str.strip(), names, path.name), name="name")
-    if len(table) and names and table.index.isna().all():
-        reason = f"no id of {path.name} matches a recording: the first id is {table['id'].iloc[0]!r}"
-        reason += f", the first recording is {min(names)!r}"
-        raise UnreadableError(reason, "Use each recording's path below FOLDER, without the suffix, as its id.")
-    table = table[table.index.notna()]
-    if repeated := table.index[table.index.duplicated()].nunique():
-        raise UnreadableError(f"{path.name} has several rows for {repeated} of its ids", "Keep one row per id.")
-    return table.drop(columns=[name for name in table.columns if name not in known or name == "id"])
+    if not (set(known) - {"id"}) & set(header):
+        raise UnreadableError("the table has no column with a disease, trait, sex, age or patient", COLUMNS)
+    if repeated := sorted({name for name in set(header) & set(known) if header.count(name) > 1}):
+        raise UnreadableError(f"the table has several columns {', '.join(repeated)}", "Keep one of them.")
+    return header, separator
+
+
+def _kept(
+    rows: Iterable[list[str]], header: Sequence[str], known: Collection[str], by_last: Mapping[str, Sequence[str]]
+) -> tuple[list[str], dict[str, list[str | None]]]:
+    """Ids and cells of the known columns, None if empty, of the rows whose ids are of recordings; and the first id.
+
+    Raises UnreadableError if an id is repeated.
+    """
+    at = header.index("id")
+    columns = {k: name for k, name in enumerate(header) if name in known and name != "id"}
+    ids: list[str] = []
+    known_ids: set[str] = set()
+    cells: dict[str, list[str | None]] = {name: [] for name in columns.values()}
+    for number, row in enumerate(rows):
+        name = row[at].strip()
+        if number and name.rsplit("/", 1)[-1] not in by_last:
+            continue  # of no recording; the first is kept for the message
+        if name in known_ids:
+            raise UnreadableError(f"the table has several rows for one of its ids, as in row {number + 2:,}", ONE_ROW)
+        known_ids.add(name)
+        ids.append(name)
+        for k, column in columns.items():
+            cell = row[k].strip()
+            cells[column].append(None if cell in MISSING else cell)
+    return ids, cells
+
+
+def _by_name(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of recordings by their last part."""
+    by_last: dict[str, list[str]] = {}
+    for name in names:
+        by_last.setdefault(name.rsplit("/", 1)[-1], []).append(name)
+    return by_last
 
 
 def of_layout(facts: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
@@ -88,16 +129,14 @@ def of_layout(facts: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     return table.drop(columns=incomplete)
 
 
-def _resolved(ids: pd.Series, names: Collection[str], file: str) -> list[str | None]:
+def _resolved(ids: Sequence[str], names: Collection[str]) -> list[str | None]:
     """The recording of each id, None if there is none. Raises UnreadableError if an id matches several recordings."""
-    by_last: dict[str, list[str]] = {}
-    for name in names:
-        by_last.setdefault(name.rsplit("/", 1)[-1], []).append(name)
-    ambiguous = sorted({i for i in ids if i not in names and len(by_last.get(i, ())) > 1})
+    by_last, known = _by_name(names), set(names)
+    ambiguous = {i for i in ids if i not in known and len(by_last.get(i, ())) > 1}
     if ambiguous:
-        reason = f"{len(ambiguous)} ids of {file} match several recordings in different folders"
+        reason = f"{len(ambiguous)} ids of the table match several recordings in different folders"
         raise UnreadableError(reason, "Use the path below FOLDER as the id, such as a/b for a/b.hea.")
-    return [i if i in names else next(iter(by_last.get(i, ())), None) for i in ids]
+    return [i if i in known else next(iter(by_last.get(i, ())), None) for i in ids]
 
 
 def rows(table: pd.DataFrame | None, names: Sequence[str]) -> Labelled:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data.own_labels import OwnLabels, OwnTask
+from eccl_lib.io import regular
 
 DATABASE, STATEMENTS = "ptbxl_database.csv", "scp_statements.csv"
 ABOVE = 2  # folders between the tables and the folder of a recording: records100/00000
@@ -21,6 +22,7 @@ SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 FIBRILLATION = "AFIB"  # the statement of atrial fibrillation
 OLDEST = 120  # years; PTB-XL writes 300 for ages above 89, to protect these patients
 SEXES = {"0": "male", "1": "female"}
+LARGEST_TABLE = 32 * 2**20  # bytes; the larger one has 6 MB
 CURE = "Download the table again from physionet.org/content/ptb-xl."
 
 
@@ -111,6 +113,8 @@ def labels_of(paths: Sequence[Path]) -> tuple[OwnLabels, pd.DataFrame] | tuple[N
 
 
 def _table(path: Path) -> pd.DataFrame:
+    with regular.named(path):
+        regular.check(path, LARGEST_TABLE)
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, pd.errors.ParserError) as error:

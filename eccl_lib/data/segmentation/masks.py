@@ -1,6 +1,7 @@
 """Read given masks and align them with the images by geometry; labels 0 background, 1 LV cavity, 2 LV wall, 3 RV."""
 
 import contextlib
+import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -64,10 +65,21 @@ def open_nifti(path: Path, is_nifti1: bool = False) -> tuple[object, np.ndarray,
 def _load(path: Path, is_nifti1: bool) -> object:
     import nibabel
 
-    if is_nifti1:
-        with contextlib.suppress(nibabel.filebasedimages.ImageFileError):  # a pair of .hdr and .img
-            return nibabel.Nifti1Image.from_filename(path)
-    return nibabel.load(path)
+    with _silenced(nibabel.imageglobals.logger):
+        if is_nifti1:
+            with contextlib.suppress(nibabel.filebasedimages.ImageFileError):  # a pair of .hdr and .img
+                return nibabel.Nifti1Image.from_filename(path)
+        return nibabel.load(path)
+
+
+@contextlib.contextmanager
+def _silenced(logger: logging.Logger) -> Iterator[None]:
+    """Context manager that drops a library's messages, which quote the file and go to the terminal as they are."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def blocks(image: object, shape: tuple[int, ...]) -> Iterator[tuple[int, np.ndarray]]:

@@ -1,13 +1,8 @@
 """Reader of UK Biobank's tabular exports from any tool: selected columns, joined by participant."""
 
-import csv
-import gzip
-import io
 import re
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data import text_table
+from eccl_lib.data.text_table import EXPORT_AGAIN
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.data.ukb import columns as headers
 from eccl_lib.data.ukb import diagnoses, spreadsheet
@@ -33,11 +30,9 @@ from eccl_lib.io import regular
 
 MISSING = {"", "NA", "NaN", "nan", "None", "<NA>", "[]"}
 SEPARATORS = (",", "\t", ";")
-LONGEST_LINE = 2**26  # characters; a row of ten thousand columns has about a million
-LONGEST_CELL = 2**20
+MOST_ROWS = 1_000_000  # UK Biobank has half a million participants
 ROWS_AT_ONCE = 4096  # rows kept as Python strings before they are converted to pandas columns
 EID = re.compile(r"(\d{1,19})(?:\.0+)?")  # spreadsheets may write ids as decimal numbers
-EXPORT_AGAIN = "Export the table again as comma- or tab-separated text."
 EXPORT_NUMBERS = "Export this field as numbers, or remove the column if it is not meant."
 EXPORT_CODES = "Export sex with the codes 0 and 1, or as female and male."
 WITHOUT_ID = "without a participant's id (withdrawn, or damaged)"
@@ -81,51 +76,11 @@ def read_tables(
     return joined.sort_index(axis=1).sort_index(), notes
 
 
-@contextmanager
-def _open_text(path: Path) -> Iterator[io.TextIOBase]:
-    """Open a plain or gzip file as text. Invalid characters are replaced, since only ASCII content is used."""
-    try:
-        with regular.open_file(path) as raw:
-            is_gzip = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            plain = gzip.GzipFile(fileobj=raw) if is_gzip else raw
-            start = plain.read(1024)
-            plain.seek(0)
-            is_utf16 = start[:2] in (b"\xff\xfe", b"\xfe\xff")
-            if b"\0" in start and not is_utf16:
-                raise UnreadableError("the table is a binary file (Excel, Stata, R, encrypted?)", EXPORT_AGAIN)
-            encoding = "utf-16" if is_utf16 else "utf-8-sig"
-            yield io.TextIOWrapper(plain, encoding=encoding, errors="replace", newline="")
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise UnreadableError(f"the table cannot be opened ({reason})", "Check its path.") from error
-
-
-def _lines(text: io.TextIOBase) -> Iterator[str]:
-    while line := text.readline(LONGEST_LINE):
-        if len(line) == LONGEST_LINE:
-            raise UnreadableError(f"the table has a line of more than {LONGEST_LINE:,} characters", EXPORT_AGAIN)
-        yield line
-
-
-def _rows(lines: Iterator[str], separator: str) -> Iterator[list[str]]:
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    try:
-        yield from reader
-    except csv.Error as error:
-        reason = f"the table's quotes or cells are damaged in line {reader.line_num + 1}"
-        raise UnreadableError(reason, EXPORT_AGAIN) from error
-
-
 def _header(line: str) -> tuple[list[str], str, int]:
     """Column names, separator, and number of the id column; tries all separators. Raises UnreadableError."""
     counts = []
-    csv.field_size_limit(LONGEST_CELL)
     for separator in SEPARATORS:
-        try:
-            names = next(csv.reader([line], delimiter=separator), [])
-        except csv.Error:
-            names = []
+        names = text_table.cells(line, separator)
         ids = [k for k, name in enumerate(names) if headers.is_eid(name)]
         if len(ids) == 1:
             return names, separator, ids[0]
@@ -135,14 +90,14 @@ def _header(line: str) -> tuple[list[str], str, int]:
 
 
 def _read_one(path: Path, fields: set[int], only: set[str] | None) -> tuple[pd.DataFrame, list[str]]:
-    with _open_text(path) as text:
-        lines = _lines(text)
-        names, separator, id_column = _header(_first_line(lines))
+    with text_table.open_text(path) as text:
+        lines = text_table.lines(text, MOST_ROWS)
+        names, separator, id_column = _header(text_table.first_line(lines))
         keys = {k: key for k, name in enumerate(names) if (key := headers.field_of(name)) and key[0] in fields}
         if not keys:
             cure = "Valid headers are p24100_i2, 24100-2.0, f.24100.2.0 or LV end diastolic volume | Instance 2."
             raise UnreadableError("the table has none of the fields that are needed", cure)
-        rows = _checked_rows(_rows(lines, separator), len(names))
+        rows = text_table.of_width(text_table.rows(lines, separator), len(names))
         eids, columns, not_ids = _pack(rows, id_column, list(keys), only)
     spreadsheet.stop_at_rewritten(
         f"{path.name}: the column {names[id_column]}", pd.Series(not_ids, dtype="str"), spreadsheet.IDS, ID_CURE
@@ -151,8 +106,6 @@ def _read_one(path: Path, fields: set[int], only: set[str] | None) -> tuple[pd.D
     index = pd.Index(eids, dtype="str", name="eid")
     if not len(index) and only is None:
         raise UnreadableError("the table has no row with a participant's id", EXPORT_AGAIN)
-    if index.has_duplicates:
-        raise UnreadableError(f"the table has {index.duplicated().sum()} participants twice", "Keep one row for each.")
     by_key: dict[Key, pd.Series] = {}
     notes = [f"skipped {count} rows {reason}" for reason, count in sorted(dropped.items())]
     for (k, key), column in zip(keys.items(), columns, strict=True):
@@ -164,40 +117,16 @@ def _read_one(path: Path, fields: set[int], only: set[str] | None) -> tuple[pd.D
     return table, notes
 
 
-def _first_line(lines: Iterator[str]) -> str:
-    """The line of the header; Excel's line ``sep=;`` before it is left out."""
-    line = next(lines, "")
-    return next(lines, "") if re.fullmatch(r"sep=.\s*", line, re.IGNORECASE) else line
-
-
-def _checked_rows(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
-    """Yield rows of the header's width.
-
-    If the first row has one cell more than the header, the extra cell is R's row name at the start or an empty cell at
-    the end; it is removed from each row. Raises UnreadableError for a row of another length.
-    """
-    extra, is_first = None, True
-    for number, row in enumerate(rows, start=2):
-        if not row:
-            continue
-        if is_first and len(row) == width + 1:
-            extra = slice(0, width) if row[-1] == "" else slice(1, width + 1)
-        is_first = False
-        if len(row) != width + (extra is not None):
-            reason = f"row {number} of the table has {len(row)} cells, the header has {width}"
-            cause = "The file is damaged or truncated, or has commas within numbers. "
-            raise UnreadableError(reason, cause + EXPORT_AGAIN)
-        yield row if extra is None else row[extra]
-
-
 def _pack(
     rows: Iterator[list[str]], id_column: int, selected: list[int], only: set[str] | None
 ) -> tuple[list[str], list[pd.Series], list[str]]:
     """Ids, selected columns, and the cells of the id column that are no ids; their rows are dropped.
 
-    Rows are packed in blocks, so that only one block at a time is in memory as Python strings, which are large.
+    Rows are packed in blocks, so that only one block at a time is in memory as Python strings, which are large. Raises
+    UnreadableError at the first id that is repeated.
     """
     eids: list[str] = []
+    known: set[str] = set()
     not_ids: list[str] = []
 
     def kept() -> Iterator[list[str | None]]:
@@ -206,6 +135,10 @@ def _pack(
             if eid is None:
                 not_ids.append(row[id_column].strip())
             elif only is None or eid[1] in only:
+                if eid[1] in known:
+                    reason = f"the table has a participant twice, again after {len(eids):,} others"
+                    raise UnreadableError(reason, "Keep one row for each.")
+                known.add(eid[1])
                 eids.append(eid[1])
                 yield [None if (cell := row[k].strip()) in MISSING else cell for k in selected]
 
@@ -306,8 +239,8 @@ def read_withdrawals(path: Path) -> frozenset[str]:
     error gives the line's number, but not its content.
     """
     eids = set()
-    with regular.named(path), _open_text(Path(path)) as text:
-        for number, line in enumerate(_lines(text), start=1):
+    with regular.named(path), text_table.open_text(Path(path)) as text:
+        for number, line in enumerate(text_table.lines(text, MOST_ROWS), start=1):
             cell = re.split(r"[,;\t]", line.strip())[0].strip(" '\"")
             if not line.strip(' ,;\t\r\n"') or (number == 1 and headers.is_eid(cell)):
                 continue
