@@ -68,6 +68,8 @@ class Pool:
         options = {"batch_size": 1, "pre_dispatch": pre_dispatch, "return_as": "generator_unordered"}
         if self.local:
             options["inner_max_num_threads"] = 1  # threads of BLAS in a worker process
+            # Before its first call, since a worker may wait for it when this process is killed.
+            options |= {"initializer": _follow, "initargs": (os.getpid(),)}
         yield from joblib.Parallel(n_jobs=self.size, backend=self._backend(), **options)(calls)
 
 
@@ -145,10 +147,10 @@ def _unseen(path: Path, token: str) -> str:
 
 @dataclass(frozen=True)
 class Setting:
-    """Settings that a worker takes from the process that sends calls. parent: a worker ends when this process ends."""
+    """Settings that a worker takes from the process that sends calls. sender: its process id on this machine."""
 
     runs: str  # ECCL_RUNS; the default depends on where the package lies, so it is always set
-    parent: int | None
+    sender: int | None
     gpus: tuple[str, ...] = ()
 
     @classmethod
@@ -162,13 +164,10 @@ _one_call = threading.Lock()  # torch has one random state per process, not per 
 
 @contextlib.contextmanager
 def entered(setting: Setting) -> Iterator[None]:
-    """In a worker: one call at a time, with the sender's folder of runs; the worker ends with the sender."""
+    """In a worker: one call at a time, with the sender's folder of runs."""
     with _one_call:
-        if setting.parent != os.getpid():
+        if setting.sender != os.getpid():
             os.environ["ECCL_RUNS"] = setting.runs
-            if setting.parent is not None:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the sender, which ends its workers
-                _end_with(setting.parent)
             if setting.gpus:
                 _take_gpu(setting.gpus, Path(setting.runs))
         yield
@@ -199,9 +198,9 @@ def _take_gpu(gpus: tuple[str, ...], runs: Path) -> str:
     return gpu
 
 
-@functools.cache
-def _end_with(parent: int) -> None:
-    """End this process after its parent has ended; a training can resume from its checkpoint."""
+def _follow(parent: int) -> None:
+    """In a local worker: end this process after its parent has ended; a training can resume from its checkpoint."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its workers
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 

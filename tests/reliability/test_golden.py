@@ -2,22 +2,17 @@
 
 import copy
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from tests.reliability import golden
+from tests.reliability import golden, run_module
 
 
 @pytest.fixture(scope="module")
 def found():
     """The numbers, computed in a process of its own: they change the type of all tensors."""
-    command = [sys.executable, "-m", "tests.reliability.golden"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    done = run_module("golden")
+    assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
 
 

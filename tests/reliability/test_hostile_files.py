@@ -1,12 +1,10 @@
 """Hostile and damaged files are refused with file, fault and cure, in little memory, and write nothing."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from tests.reliability import hostile_files
+from tests.reliability import hostile_files, run_module
 from tests.reliability.hostile_files import MOST_MB, REFUSED, Result
 
 CASES = hostile_files.cases()
@@ -16,8 +14,7 @@ LONGEST_SECONDS = 3000  # of all files together; only a hang exceeds it
 @pytest.fixture(scope="module")
 def results() -> dict[str, Result]:
     """The result of every case, from a process that has read nothing else."""
-    words = [sys.executable, "-m", "tests.reliability.hostile_files", "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST_SECONDS)
+    done = run_module("hostile_files", "--json", timeout=LONGEST_SECONDS)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == len(CASES), done.stderr[-2000:]
     assert done.stderr == ""  # no library has printed, past the functions that escape

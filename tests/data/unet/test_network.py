@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from bench import volumes  # noqa: E402
 from eccl_lib.data.segmentation.unet import network  # noqa: E402
-from eccl_lib.io import files  # noqa: E402
+from eccl_lib.io import files, paths  # noqa: E402
 from tools.segmentation import images  # noqa: E402
 
 FRAMES = 20
@@ -138,4 +138,4 @@ def test_volumes_are_computed_from_labels(net, beating):
 
 def test_importing_the_module_imports_no_torch():
     code = "import sys, eccl_lib.data.segmentation.unet.network, bench.volumes; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=False).returncode == 0
