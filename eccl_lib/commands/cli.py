@@ -28,6 +28,7 @@ COMMANDS = {
     "table1": ("table1", "Train all cells of Table 1."),
     "study": ("study", "Train Table 1 at study scale with five seeds."),
     "probe": ("probe", "Compare ECG encoders on your own labels."),
+    "config": ("config", "List the fields of the config, with value, default and source."),
     "plan": ("plan", "Estimate time and memory before training."),
     "withdraw": ("withdraw", "Remove withdrawn participants from all stores and results."),
     "verify": ("verify", "Compare every file of runs and stores with its checksum."),

@@ -106,8 +106,21 @@ def names() -> list[str]:
 
 
 def _nearest(name: str) -> str:
-    close = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"the groups are {', '.join(_types(Config))}"
+    """The valid names most like an unknown one: longer ones, ones with the same last word, then similar ones."""
+    group, _, key = name.rpartition(".")
+    longer = [other for other in names() if other.startswith(name)]
+    same = [other for other in names() if other.rpartition(".")[2] == key]
+    same.sort(key=lambda other: _likeness(group, other.rpartition(".")[0]), reverse=True)
+    alike = difflib.get_close_matches(name, names(), n=3, cutoff=0.6)
+    if not group and same:
+        return f"choose one of {', '.join(same)}"
+    close = list(dict.fromkeys([*longer[:2], *same[:2], *(other for other in alike if other not in same)]))[:3]
+    return f"did you mean {' or '.join(close)}?" if close else "eccl config lists all"
+
+
+def _likeness(word: str, other: str) -> float:
+    """1 more than the similarity for a word that is the start of the other."""
+    return other.startswith(word) + difflib.SequenceMatcher(None, word, other).ratio()
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

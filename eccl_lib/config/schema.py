@@ -32,7 +32,7 @@ class SyntheticConfig:
     prevalence_i50: float = 0.012  # Sec. 3.1
     slices: int = 10  # UK Biobank: 8 to 13
     rows: int = 208  # UK Biobank: about 208 x 187 at 1.83 mm
-    columns: int = 187
+    columns: int = 187  # as the rows
     file_participants: int = 41_519  # written as UK Biobank's files and read back; the rest go straight to the store
     split: tuple[int, ...] = option((3, 1, 1))  # parts of train, validation and test; Sec. 3.1: 60/20/20
 
@@ -184,7 +184,7 @@ class CmrTrainingConfig(TrainingConfig):
     start_from: str = option("")  # ours; a finished pretrain_cmr run, whose encoder initialises this one
     # Ours; above 0, the encoder of a disease starts from that of the traits and has its own schedule.
     disease_steps_per_epoch: int = option(0)
-    disease_lr: float = option(8e-5)
+    disease_lr: float = option(8e-5)  # of that schedule; Sec. 3.1
 
 
 @dataclass(frozen=True)
@@ -214,10 +214,10 @@ class CmaeConfig(TrainingConfig):
 class ProbeConfig(TrainingConfig):
     """Training of an ECG encoder on the user's own labels (docs/real_ecg.md); every value is ours."""
 
-    epochs: int = 5
-    warmup_epochs: int = 1
-    lr: float = 1e-3
-    batch: int = 32
+    epochs: int = 5  # ours
+    warmup_epochs: int = 1  # ours
+    lr: float = 1e-3  # ours
+    batch: int = 32  # ours
     steps_per_epoch: int = 60  # 300 updates
     tasks: tuple[str, ...] = ("superclass",)  # names of the cohort's own tasks; one model predicts all of them
     encoder: Literal["random", "mae", "run"] = "random"  # initial weights: none, this cohort's autoencoder, or a run
@@ -241,7 +241,7 @@ class VariantsConfig:
 class RuntimeConfig:
     """How a run is computed. Fingerprints omit these fields, but the last bits of results depend on them."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
     threads: int = 1  # threads of torch per process; another number changes the last bits of results
     ranks: int = 1  # processes that train one model together, each on its own GPU if available; docs/cluster.md
     rank_timeout_seconds: float = 600.0  # a rank stops if another one does not answer for so long within a step
