@@ -116,3 +116,41 @@ def test_a_fold_that_does_not_exist_is_refused_and_the_folds_are_no_leak():
     ]
     with pytest.raises(ConfigError, match=r"test_fold is 6; the folds of this cohort are 1 to 5"):
         splits.splits_of(table, with_changes(config, {"store.test_fold": 6}))
+
+
+def folds_config(**store):
+    return load("demo", overrides={f"store.{name}": value for name, value in store.items()})
+
+
+def test_published_folds_are_the_split_and_the_fold_before_the_test_s_is_for_validation():
+    table = pd.DataFrame({"eid": list("abcdef"), "fold": [1, 2, 3, 4, 4, 3]})
+    assert splits.has_folds(table, folds_config())
+    assert splits.splits_of(table, folds_config()).tolist() == ["train", "train", "val", "test", "test", "val"]
+    assert splits.splits_of(table, folds_config(test_fold=2)).tolist() == ["val", "test"] + ["train"] * 4
+    assert splits.splits_of(table, folds_config(test_fold=1)).tolist() == ["test"] + ["train"] * 2 + ["val"] * 2 + [
+        "train"
+    ]
+    with pytest.raises(ConfigError, match="test_fold is 5; the folds of this cohort are 1 to 4"):
+        splits.splits_of(table, folds_config(test_fold=5))
+
+
+def test_ten_folds_by_the_last_digit_of_the_patient_are_the_split_if_none_are_published():
+    table = pd.DataFrame({"eid": [str(k) for k in range(12)], "patient": [str(100 + k // 2) for k in range(12)]})
+    found = splits.splits_of(table, folds_config(test_fold=3))
+    assert found.tolist() == ["train", "train", "val", "val", "test", "test"] + ["train"] * 6
+    last = splits.splits_of(pd.DataFrame({"eid": ["9", "8", "10"]}), folds_config(test_fold=10))
+    assert last.tolist() == ["test", "val", "train"]
+    assert splits.splits_of(table[:0], folds_config(test_fold=3)).tolist() == []
+    with pytest.raises(ConfigError, match="the folds of this cohort are 1 to 10"):
+        splits.splits_of(table, folds_config(test_fold=11))
+
+
+def test_without_folds_the_patient_s_id_and_the_salt_decide():
+    config = folds_config(split_salt="other")
+    table = pd.DataFrame({"eid": [str(k) for k in range(40)], "patient": [str(7 + k // 2) for k in range(40)]})
+    assert not splits.has_folds(table, config)
+    expected = [splits.split_of(patient, "other", splits.parts_of(config)) for patient in table["patient"]]
+    assert splits.splits_of(table, config).tolist() == expected
+    assert splits.splits_of(table.drop(columns="patient"), config).tolist() == [
+        splits.split_of(eid, "other", splits.parts_of(config)) for eid in table["eid"]
+    ]
