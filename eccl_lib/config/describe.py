@@ -32,22 +32,21 @@ def describe(config: Config) -> list[Description]:
     defaults, at_scale = Config(), {scale: load(scale, cohort=config.cohort) for scale in SCALES}
     found = []
     for name in names():
-        section, _, key = name.rpartition(".")
-        if section:
+        if "." in name:
             default = value_of(defaults, name)
             values = {scale: value_of(other, name) for scale, other in at_scale.items()}
             changed = {scale: value for scale, value in values.items() if value != default}
-            source = _source(type(getattr(defaults, section)), key)
-            found.append(Description(name, value_of(config, name), default, source, changed))
+            found.append(Description(name, value_of(config, name), default, source_of(name), changed))
     return found
 
 
-def _source(owner: type, key: str) -> str:
-    """The comment of a field, also of one that a base class defines."""
-    for cls in owner.__mro__:
+def source_of(name: str) -> str:
+    """The comment of a field, dotted, in ``schema.py``; also of one that a base class defines."""
+    section, _, key = name.rpartition(".")
+    for cls in type(getattr(Config(), section) if section else Config()).__mro__:
         if dataclasses.is_dataclass(cls) and key in (comments := _comments()[cls.__name__]):
             return comments[key]
-    raise KeyError(key)
+    raise KeyError(name)
 
 
 @functools.cache

@@ -1,11 +1,11 @@
 """Tables that compare a scale with the paper: settings and model sizes."""
 
-import inspect
 import re
 
 import pandas as pd
 
 from eccl_lib.config import load
+from eccl_lib.config.describe import source_of
 from eccl_lib.config.ranges import value_of
 from eccl_lib.config.schema import Config
 from eccl_lib.models.cmr_encoders import cmr_encoder
@@ -30,7 +30,7 @@ def scale_table(config: Config, *prefixes: str) -> pd.DataFrame:
         values = [value_of(each, name) for each in (paper, authors, config)]
         values = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
         if values[2] != values[0]:
-            source = _source(config, name)
+            source = source_of(name)
             stated = re.search(r"Sec\.|Fig\.", source) is not None
             known = stated or "authors' code" in source or values[1] != values[0]
             rows[name] = [values[0] if stated else NOT_STATED, values[1] if known else NOT_STATED, values[2]]
@@ -54,13 +54,3 @@ def _sizes(config: Config) -> dict[str, str]:
         "CMR input": f"{view.clip_frames} frames x {view.clip_size} x {view.clip_size} pixels",
         "CMR encoder, million parameters": f"{cmr:.2f}",
     }
-
-
-def _source(config: Config, name: str) -> str:
-    """Comment of a field in the source of its dataclass or of a parent dataclass."""
-    section, _, field = name.rpartition(".")
-    for cls in type(value_of(config, section) if section else config).__mro__[:-1]:
-        comment = re.search(rf"^    {field}:.*?#(.*)$", inspect.getsource(cls), flags=re.MULTILINE)
-        if comment:
-            return comment[1]
-    return ""

@@ -181,6 +181,7 @@ class Loop:
             flops = float("nan")
         self.optimizer.zero_grad(set_to_none=True)
         total = {"seconds": round(self.state.seconds, 3), "cpu_seconds": round(self.state.cpu_seconds, 3)}
+        total["resumed"] = self.state.resumed
         throughput = performance.report(self.state.throughput, flops, self.device, self.runtime)
         self.log(performance.report_line(throughput))
         return total | throughput
@@ -259,6 +260,7 @@ class Loop:
                 self.optimizer.state[parameter][key] = _like(tensor, parameter, key)
         throughput = saved.pop("throughput", saved.pop("pace", {}))  # pace: checkpoints of earlier versions
         self.state = State(**saved, throughput=Throughput(**throughput))
+        self.state.resumed += 1
         self.watch = Stopwatch(self.state.throughput)
         self.metrics = MetricAccumulator(self.device, self.state.sums)
         step = f", step {self.state.step + 1}" if self.state.step else ""

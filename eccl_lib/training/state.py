@@ -36,6 +36,7 @@ class State:
     best_epoch: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    resumed: int = 0  # times that the training was resumed from a checkpoint
     throughput: Throughput = field(default_factory=Throughput)
 
 

@@ -267,3 +267,23 @@ def test_the_cost_is_counted_on_a_few_rows(tiny_runs, monkeypatch):
     monkeypatch.setattr(Loop, "backward", spied)
     stages.train(tiny_config(**{"align.epochs": 1, "align.warmup_epochs": 0}), "scratch", lambda line: None)
     assert seen[-1] == 4 < max(seen)
+
+
+def test_the_timing_says_how_often_the_training_was_resumed(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(small_job(interrupted), tmp_path)
+    assert run(small_job(), tmp_path)[1]["resumed"] == 1
+    assert run(small_job(), tmp_path / "other")[1]["resumed"] == 0
+
+
+def interrupted(model, x):
+    """A step that is interrupted in the third epoch."""
+    calls = []
+
+    def step(batch):
+        calls.append(batch.rows)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return {"loss": (model(x[batch.rows]) - 1).square().mean()}
+
+    return step
