@@ -273,6 +273,7 @@ def test_the_timing_says_how_often_the_training_was_resumed(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(small_job(interrupted), tmp_path)
     assert run(small_job(), tmp_path)[1]["resumed"] == 1
+    (tmp_path / "other").mkdir()
     assert run(small_job(), tmp_path / "other")[1]["resumed"] == 0
 
 
