@@ -27,6 +27,7 @@ COMMANDS = {
     "train": ("train", "Train one stage or one row of Table 1."),
     "table1": ("table1", "Train all cells of Table 1."),
     "study": ("study", "Train Table 1 at study scale with five seeds."),
+    "report": ("report", "Write a finished Table 1 as one HTML page with checklists."),
     "probe": ("probe", "Compare ECG encoders on your own labels."),
     "config": ("config", "List the fields of the config, with value, default and source."),
     "plan": ("plan", "Estimate time and memory before training."),

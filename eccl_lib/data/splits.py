@@ -82,9 +82,16 @@ def balance(table: pd.DataFrame, labels: np.ndarray, parts: Sequence[int] = PART
 
 def _strata(table: pd.DataFrame, labels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Name and (N,) bool mask of each stratum: all, each disease, both sexes, thirds of age."""
-    yield "all", np.ones(len(table), dtype=bool)
+    everyone, *others = demographic_strata(table)
+    yield everyone
     for k, disease in enumerate(DISEASES):
         yield disease, labels[:, k]
+    yield from others
+
+
+def demographic_strata(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and (N,) bool mask of each stratum: all, both sexes, thirds of age. table: columns sex, age."""
+    yield "all", np.ones(len(table), dtype=bool)
     for sex in ("female", "male"):
         yield sex, (table["sex"] == sex).fillna(False).to_numpy(dtype=bool)
     age = table["age"].to_numpy(dtype=float)

@@ -154,3 +154,19 @@ def test_without_folds_the_patient_s_id_and_the_salt_decide():
     assert splits.splits_of(table.drop(columns="patient"), config).tolist() == [
         splits.split_of(eid, "other", splits.parts_of(config)) for eid in table["eid"]
     ]
+
+
+def test_demographic_strata_are_all_both_sexes_and_thirds_of_age_without_the_unknown():
+    sex = pd.Series(["female", "male", pd.NA, "female", "male", "female"], dtype="string")
+    table = pd.DataFrame({"sex": sex, "age": [40.0, 50, 60, 70, np.nan, 80]})
+    found = {name: np.flatnonzero(chosen).tolist() for name, chosen in splits.demographic_strata(table)}
+    assert found == {
+        "all": [0, 1, 2, 3, 4, 5],
+        "female": [0, 3, 5],
+        "male": [1, 4],
+        "age up to 53": [0, 1],
+        "age 53 to 67": [2],
+        "age above 67": [3, 5],
+    }
+    nobody = pd.DataFrame({"sex": sex, "age": np.full(6, np.nan)})
+    assert [name for name, _ in splits.demographic_strata(nobody)] == ["all", "female", "male"]

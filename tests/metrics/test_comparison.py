@@ -1,7 +1,10 @@
 """Comparison of rows: Holm equals statsmodels; coverage over participants and seeds; power with a difference."""
 
+import statistics
+
 import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from eccl_lib.metrics import bootstrap, comparison
@@ -69,3 +72,38 @@ def test_a_large_difference_is_detected():
         whole = [np.concatenate([bootstrap.resampled_auc(s, positive, np.ones((200, 1))) for s in row]) for row in rows]
         found = comparison.over_participants_and_seeds(whole[0] - whole[1], drawn[0] - drawn[1])
         assert found.low > 0 and found.p < 0.01
+
+
+def test_interval_and_p_of_two_seeds_by_the_formulas_of_the_page_on_statistics():
+    drawn = np.array([[0.10, 0.14, 0.06, 0.12, 0.08], [0.20, 0.22, 0.15, 0.21, 0.17]])
+    by_seed = np.array([0.1, 0.19])
+    found = comparison.over_participants_and_seeds(by_seed, drawn)
+    of_mean = statistics.variance((drawn[0] + drawn[1]) / 2)
+    of_one = (statistics.variance(drawn[0]) + statistics.variance(drawn[1])) / 2
+    between = statistics.variance(by_seed) / 2
+    total = of_mean + between - (of_one - of_mean)
+    freedom = total**2 / between**2
+    low, high = stats.t.interval(0.95, freedom, 0.145, total**0.5)
+    assert (found.value, found.low, found.high) == pytest.approx((0.145, low, high))
+    p = 1 - abs(stats.t.cdf(0.145 / total**0.5, freedom) - stats.t.cdf(-0.145 / total**0.5, freedom))
+    assert found.p == pytest.approx(p)
+    wider = comparison.over_participants_and_seeds(by_seed, drawn, level=0.99)
+    assert wider.low < found.low and wider.high > found.high and wider.p == found.p
+
+
+def test_one_seed_has_the_normal_interval_of_its_draws_and_a_draw_without_a_score_is_left_out():
+    drawn = np.array([[0.2, 0.3, np.nan, 0.4, 0.1]])
+    found = comparison.over_participants_and_seeds(np.array([-0.25]), drawn)
+    error = statistics.stdev([0.2, 0.3, 0.4, 0.1])
+    low, high = stats.norm.interval(0.95, -0.25, error)
+    assert (found.value, found.low, found.high) == pytest.approx((-0.25, low, high))
+    assert found.p == pytest.approx(2 * stats.norm.cdf(-0.25 / error))
+
+
+def test_identical_rows_have_no_interval_and_p_1():
+    same = comparison.over_participants_and_seeds(np.zeros(2), np.full((2, 5), 1e-15))
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+    constant = comparison.over_participants_and_seeds(np.full(2, 0.5), np.full((2, 5), 0.5))
+    assert (constant.low, constant.high, constant.p) == (0.5, 0.5, 0)
+    small = comparison.over_participants_and_seeds(np.full(1, 0.0), np.array([[0.0, 0.01, -0.01]]))
+    assert small.low < 0 < small.high and small.p == 1
