@@ -7,8 +7,8 @@ import click
 
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.commands.cli import config_of, guarded, parameters
-from eccl_lib.evaluation.report import gather_content
-from eccl_lib.evaluation.report_page import page
+from eccl_lib.evaluation.table1_page import page
+from eccl_lib.evaluation.table1_report import gather_content
 from eccl_lib.io.files import write_text
 from eccl_lib.io.progress import print_line, say
 

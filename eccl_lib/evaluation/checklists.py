@@ -2,7 +2,7 @@
 
 The topics are named in our own words; the numbers are those of the published checklists (Collins et al., BMJ 2024;
 Tejani et al., Radiology: AI 2024; Pineau et al., JMLR 2021). An answer is a template over the facts of
-``report.facts``. An item without a known fact is left to the author.
+``table1_report.facts``. An item without a known fact is left to the author.
 """
 
 from collections.abc import Mapping
@@ -227,7 +227,7 @@ CHECKLISTS = {"TRIPOD+AI": TRIPOD, "CLAIM 2024": CLAIM, "ML reproducibility chec
 
 
 def answers(items: tuple[Item, ...], facts: Mapping[str, str]) -> list[Answer]:
-    """The items with what is known. facts: those of ``report.facts``; ``cohort`` is synthetic or another one."""
+    """The items with what is known. facts: those of ``table1_report.facts``; ``cohort`` is synthetic or another one."""
     return [_answer(item, facts) for item in items]
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from eccl_lib.config.errors import MissingError
 from eccl_lib.config.schema import TASKS
 from eccl_lib.data import small_counts
-from eccl_lib.evaluation import checklists, report, report_page, subgroups, table1
+from eccl_lib.evaluation import checklists, subgroups, table1, table1_page, table1_report
 from eccl_lib.evaluation import features as latent
 from eccl_lib.evaluation.predictions import gather
 from eccl_lib.io import paths
@@ -29,21 +29,21 @@ def content(grid):  # noqa: F811
         patch.setattr(latent, "after_alignment", features)
         table1.write(config, tuple(METHODS), TASKS, SEEDS, folder, quiet)
     (folder / "table1_roc.png").write_bytes(PNG)
-    return report.gather_content(config, quiet)
+    return table1_report.gather_content(config, quiet)
 
 
 def test_the_page_has_every_row_claim_and_checklist_and_loads_nothing(content):
-    html = report_page.page(content)
+    html = table1_page.page(content)
     assert all(f">{method.row}<" in html for method in METHODS.values())
     assert all(f">{claim}<" in html for claim in content.frames["claims"]["claim"])
     assert all(f">{name}</h2>" in html for name in checklists.CHECKLISTS)
     assert "data:image/png;base64" in html and "Not drawn yet (notebooks 02 to 08): table1_differences" in html
     assert not re.search(r'(?:src|href)=(?!"?(?:data:|#))', html) and "@import" not in html
-    assert "not a medical device" in html and "does not" not in report.title(content.config)
+    assert "not a medical device" in html and "does not" not in table1_report.title(content.config)
 
 
 def test_the_page_has_no_participant_id(content, grid):  # noqa: F811
-    html = report_page.page(content)
+    html = table1_page.page(content)
     assert not [eid for eid in grid[1].table["eid"] if eid in html]
 
 
@@ -96,9 +96,9 @@ def test_all_subgroups_of_a_task_are_withheld_if_one_is_small(grid, monkeypatch)
 
 def test_parameters_are_those_of_the_stored_model(content, grid):  # noqa: F811
     scores = gather(grid[0], ("eccl",), ("traits",), SEEDS)["traits"]
-    assert report.parameters(scores.runs[0][0]) == 2  # the fixture stores a linear layer from 1 to 1
+    assert table1_report.parameters(scores.runs[0][0]) == 2  # the fixture stores a linear layer from 1 to 1
 
 
 def test_without_a_table_the_command_is_named(tiny_runs):
     with pytest.raises(MissingError, match="eccl table1 --scale demo --cohort synthetic"):
-        report.gather_content(tiny_config(), quiet)
+        table1_report.gather_content(tiny_config(), quiet)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from eccl_lib.evaluation import checklists, table1_text
-from eccl_lib.evaluation.report import Content, times, title
+from eccl_lib.evaluation.table1_report import Content, times, title
 from eccl_lib.io import html_page
 from eccl_lib.tasks import TASKS
 
