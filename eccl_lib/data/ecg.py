@@ -226,12 +226,15 @@ def to_microvolts(mv: np.ndarray) -> np.ndarray:
     return np.clip(out, -32768, 32767, out=out).astype(np.int16)
 
 
-def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
+def preprocess(
+    record: EcgRecord, mv: np.ndarray | None = None
+) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
     """A recording as it is stored, (12, 5000) int16 uV without baseline; heart rate in beats/min; quality flags.
 
-    Raises UnreadableError as ``standardise`` does, and if all leads are flat.
+    mv: the output of ``standardise`` for this record, if the caller has it. Raises UnreadableError as ``standardise``
+    does, and if all leads are flat.
     """
-    mv = standardise(record)
+    mv = standardise(record) if mv is None else mv
     if (np.ptp(mv, axis=1) < FLAT_MV).all():
         raise UnreadableError("all leads are flat: no electrode was connected", "Exclude the participant.")
     rate, source = heart_rate_with_source(record, mv)
