@@ -11,7 +11,7 @@ from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.evaluation import ecg_files, prediction_table
 from eccl_lib.evaluation.ecg_files import NotRead
-from eccl_lib.evaluation.predict import RESEARCH, WARNING, Predictor, of_config, of_folders, predict_all
+from eccl_lib.evaluation.predict import RESEARCH, WARNING, Predictor, of_config, of_folders, predict_all, reliability
 from eccl_lib.io.progress import Console, Counter, say
 
 KEPT_FOR_TEXT = 1  # files whose predictions are shown as text; more are shown as CSV
@@ -84,5 +84,7 @@ def command(
     if len(files) > 1 or out:
         say(f"{read:,} of {len(files):,} files were read" + (f"; {out}" if out else ""), error=True)
         if read:
+            for sentence in reliability(predictor()):
+                say(sentence, error=True)
             say(f"{RESEARCH} {WARNING if predictor().is_synthetic else ''}", error=True)
     return 0 if read else EXIT_FAILED

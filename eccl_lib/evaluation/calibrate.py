@@ -199,7 +199,7 @@ def of_traits(measured: dict[str, np.ndarray], predicted: dict[str, np.ndarray],
     empty = n["train"] == 0
     known = np.where(empty, 0.0, train.astype(np.float64))
     mean, spread = (np.where(empty, np.nan, reduce(known, axis=0)) for reduce in (np.nanmean, np.nanstd))
-    coverage = conformal.coverage(residuals["test"], radius)
+    coverage = np.where(np.isfinite(radius), conformal.coverage(residuals["test"], radius), np.nan)
     r = scores.pearson(predicted["test"], measured["test"])
     return TraitCalibration(radius, coverage, r, mean, spread, n["train"], n["val"], n["test"])
 

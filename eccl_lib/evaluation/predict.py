@@ -39,6 +39,7 @@ WARNING = (
     "they have no meaning for the person whose ECG this is."
 )
 RESEARCH = "Research software, not a medical device."
+CALIBRATE = "run eccl predict once where the cohort is"
 BATCH = 64  # ECGs that pass through the models together
 PREDICTING = ("align", "finetune", "third_stage")  # stages whose models predict the tasks of Table 1
 ALL_LEADS = ecg.LEADS
@@ -229,6 +230,28 @@ def _one(predictor: Predictor, outputs: dict[str, np.ndarray]) -> Scored:
             radius = np.where(np.isfinite(radius), radius, np.nan)
             traits = np.stack([values, np.maximum(values - radius, LOWEST), values + radius], axis=1)
     return Scored(traits, diseases)
+
+
+def reliability(predictor: Predictor) -> list[str]:
+    """What intervals and probabilities are worth, measured on test participants, one sentence a task."""
+    return [sentence for task in predictor.models if (sentence := _reliability(predictor, task))]
+
+
+def _reliability(predictor: Predictor, task: str) -> str:
+    known = predictor.calibration(task)
+    if known is None:
+        return f"{task}: no interval and no probability: the run's folder has no calibration ({CALIBRATE})"
+    n = predictor.limit.count(known.n_test.max() if isinstance(known, TraitCalibration) else known.n_test)
+    if isinstance(known, TraitCalibration):
+        covered = known.coverage[np.isfinite(known.coverage)]
+        if not len(covered):
+            return "traits: the coverage of the intervals is withheld"
+        spread = f"{covered.min():.1%} to {covered.max():.1%} by trait"
+        return f"traits: 95 % intervals contain {covered.mean():.1%} of the measured values ({spread}; n = {n} of test)"
+    if not np.isfinite(known.observed):
+        return f"{task}: the calibration is withheld"
+    means = f"mean probability {known.predicted:.1%}, observed {known.observed:.1%}, Brier score {known.brier:.3f}"
+    return f"{task}: probabilities by {known.method}; on n = {n} of test: {means}, slope {known.test_slope:.2f}"
 
 
 # One ECG with all that a report shows.

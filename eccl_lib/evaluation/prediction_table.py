@@ -12,7 +12,7 @@ from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation.ecg_files import NotRead, Reading
-from eccl_lib.evaluation.predict import RESEARCH, WARNING, Predictor, Scored, disease_table, trait_table
+from eccl_lib.evaluation.predict import RESEARCH, WARNING, Predictor, Scored, disease_table, reliability, trait_table
 from eccl_lib.io.files import write_frame, write_text
 from eccl_lib.metrics.calibration import risk
 
@@ -97,5 +97,6 @@ def text(entry: Entry, predictor: Predictor) -> str:
         if len(shown):
             parts.append(shown.to_string(index=False, float_format="%.2f"))
         parts += [f"{row.name}: {row.meaning}" for row in table.itertuples(index=False) if "meaning" in table]
+    parts += reliability(predictor)
     parts += [RESEARCH, WARNING] if predictor.is_synthetic else [RESEARCH]
     return "\n".join(parts)

@@ -25,9 +25,9 @@ def test_a_file_gets_every_line_and_a_terminal_one_bar(monkeypatch, capsys):
             printed = capsys.readouterr()
             shown, other = (printed.err, printed.out) if error else (printed.out, printed.err)
             assert not other
-        assert ("100%" in shown) == interactive
-        if not interactive:
-            assert shown.splitlines() == lines
+            assert ("100%" in shown) == interactive
+            if not interactive:
+                assert shown.splitlines() == lines
 
 
 def test_a_prefix_keeps_steps_as_steps():
