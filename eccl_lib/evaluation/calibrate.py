@@ -6,7 +6,7 @@ The result is written once beside the weights (``calibration-*.json``): sums ove
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from eccl_lib.training.datasets import EcgDataset, predict_in_batches
 from eccl_lib.training.runs import Run
 
 MOST = 2_000  # participants of a split that are used, drawn by a fixed seed; the interval of a coverage is then +-1 %
+MOST_FEWER = 1_000  # the same for ECGs with fewer leads, whose outputs are computed twice; ours
 LEAST_CASES = 20  # cases, and controls, for a logistic regression with two parameters (ten for each); ours
 STEPS = 200  # quantiles of the test scores that are kept
 PLATT, PRIOR = "logistic regression on validation participants", "prior shift"
@@ -36,7 +37,7 @@ class TraitCalibration:
     """Of each trait, (traits,). radius: half width of the 95 % interval; coverage: of the test participants' values.
 
     r: Pearson r on the test participants; mean, spread: of the measured values of the training participants; n_train,
-    n_val, n_test: participants with a measured value.
+    n_val, n_test: participants with a measured value. whole: the score of the same test participants with all leads.
     """
 
     radius: np.ndarray
@@ -47,19 +48,22 @@ class TraitCalibration:
     n_train: np.ndarray
     n_val: np.ndarray
     n_test: np.ndarray
+    whole: float
 
     def shown(self, limit: Limit) -> "TraitCalibration":
         """Without the numbers of traits with few participants."""
         hides = [np.array([limit.hides(n) for n in counts]) for counts in (self.n_train, self.n_val, self.n_test)]
         content = asdict(self)
+        if limit.hides(self.n_test.max()):
+            content["whole"] = np.nan
         for names, few in ((("mean", "spread"), hides[0]), (("radius",), hides[1]), (("coverage", "r"), hides[2])):
             content |= {name: np.where(few, np.nan, content[name]) for name in names}
         return TraitCalibration(**content)
 
     @property
     def score(self) -> float:
-        """Mean r over the traits with test participants."""
-        return float(np.nanmean(np.where(self.n_test > 1, np.nan_to_num(self.r), np.nan)))
+        """Mean r over the traits with test participants, NaN where it is withheld."""
+        return float(np.nanmean(self.r)) if np.isfinite(self.r).any() else float("nan")
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class DiseaseCalibration:
 
     method: PLATT, or PRIOR where the validation participants have too few cases. quantiles: of the test participants'
     logits, (STEPS + 1,). auc, auc_low, auc_high: 95 % interval. predicted, observed: mean probability and share of
-    cases; brier, test_slope: Brier score, and slope of a logistic regression of the outcome (1 is ideal).
+    cases; brier, test_slope: Brier score, and slope of a logistic regression of the outcome (1 is ideal). whole: AUC of
+    the same test participants with all leads.
     """
 
     method: str
@@ -86,6 +91,7 @@ class DiseaseCalibration:
     observed: float
     brier: float
     test_slope: float
+    whole: float
 
     def probability(self, logit: np.ndarray) -> np.ndarray:
         """Probability of the diagnosis at the cohort's prevalence. logit: (n,)."""
@@ -101,7 +107,7 @@ class DiseaseCalibration:
         if limit.hides(self.cases_val, self.n_val - self.cases_val):
             content |= {"slope": np.nan, "intercept": np.nan}
         if limit.hides(self.cases_test, self.n_test - self.cases_test):
-            hidden = ("auc", "auc_low", "auc_high", "predicted", "observed", "brier", "test_slope")
+            hidden = ("auc", "auc_low", "auc_high", "predicted", "observed", "brier", "test_slope", "whole")
             content |= dict.fromkeys(hidden, np.nan)
         return DiseaseCalibration(**content)
 
@@ -155,20 +161,23 @@ def _compute(models: Sequence[EcgModel], present: Sequence[str], data: Cohort) -
     task, absent = TASKS[first.run.task], [k for k, lead in enumerate(LEADS) if lead not in present]
     train = data.index("train")
     targets = build_targets(task, data.labels, data.traits, train)
-    rows = {split: _drawn(data.index(split)) for split in ("val", "test")}
+    rows = {split: _drawn(data.index(split), MOST_FEWER if absent else MOST) for split in ("val", "test")}
     predicted = {split: mean_outputs(models, data, rows[split], absent) for split in rows}
     measured = {split: targets.values[rows[split]].astype(np.float64) for split in rows}
+    whole = targets.score(mean_outputs(models, data, rows["test"], ()), rows["test"]) if absent else None
     if not task.is_disease:
-        return of_traits(measured, predicted, targets.values[train])
+        found = of_traits(measured, predicted, targets.values[train])
+        return found if whole is None else replace(found, whole=whole)
     logits, cases = ({split: found[split][:, 0] for split in rows} for found in (predicted, measured))
     key = first.run.variant if first.run.variant in METHODS else "eccl"
     shift = prior.of_row(first.config, data, task.key, key).shift
-    return of_disease(logits, {split: found > 0.5 for split, found in cases.items()}, shift)
+    found = of_disease(logits, {split: found > 0.5 for split, found in cases.items()}, shift)
+    return found if whole is None else replace(found, whole=whole)
 
 
-def _drawn(rows: np.ndarray) -> np.ndarray:
-    """At most MOST rows, in order."""
-    return np.sort(np.random.default_rng(0).permutation(rows)[:MOST])
+def _drawn(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many rows, in order."""
+    return np.sort(np.random.default_rng(0).permutation(rows)[:most])
 
 
 def mean_outputs(models: Sequence[EcgModel], data: Cohort, rows: np.ndarray, absent: Sequence[int]) -> np.ndarray:
@@ -201,7 +210,8 @@ def of_traits(measured: dict[str, np.ndarray], predicted: dict[str, np.ndarray],
     mean, spread = (np.where(empty, np.nan, reduce(known, axis=0)) for reduce in (np.nanmean, np.nanstd))
     coverage = np.where(np.isfinite(radius), conformal.coverage(residuals["test"], radius), np.nan)
     r = scores.pearson(predicted["test"], measured["test"])
-    return TraitCalibration(radius, coverage, r, mean, spread, n["train"], n["val"], n["test"])
+    whole = scores.mean_r(predicted["test"], measured["test"])
+    return TraitCalibration(radius, coverage, r, mean, spread, n["train"], n["val"], n["test"], whole)
 
 
 def of_disease(logits: dict[str, np.ndarray], cases: dict[str, np.ndarray], shift: float) -> DiseaseCalibration:
@@ -221,6 +231,7 @@ def of_disease(logits: dict[str, np.ndarray], cases: dict[str, np.ndarray], shif
     calibrated = slope * logits["test"] + intercept
     probability = calibration.risk(calibrated)
     both = 0 < count["test"] < len(cases["test"])
+    auc = scores.auc(logits["test"], cases["test"])
     drawn = bootstrap.auc_draws(logits["test"], cases["test"]) if both else np.array([np.nan])
     low, high = bootstrap.percentile(drawn) if both else (np.nan, np.nan)
     return DiseaseCalibration(
@@ -232,13 +243,14 @@ def of_disease(logits: dict[str, np.ndarray], cases: dict[str, np.ndarray], shif
         n_test=len(cases["test"]),
         cases_test=count["test"],
         quantiles=np.quantile(logits["test"], np.linspace(0, 1, STEPS + 1)),
-        auc=scores.auc(logits["test"], cases["test"]),
+        auc=auc,
         auc_low=float(low),
         auc_high=float(high),
         predicted=float(probability.mean()),
         observed=float(cases["test"].mean()),
         brier=calibration.brier(probability, cases["test"]),
         test_slope=calibration.slope(calibrated, cases["test"])[0] if both else float("nan"),
+        whole=auc,
     )
 
 

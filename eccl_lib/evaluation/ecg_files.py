@@ -44,6 +44,11 @@ class Reading:
     flags: dict[str, float | int | str]
     remarks: tuple[str, ...]
 
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """The leads with a signal, recorded or computed."""
+        return ecg.usable_leads(self.flags)
+
 
 def find(paths: Sequence[Path | str]) -> list[Path | NotRead]:
     """The recordings of files and folders, each once, in the order of the paths; a WFDB record is its header.
@@ -91,8 +96,8 @@ def read(path: Path) -> Reading | NotRead:
 
 
 def reading_of(record: EcgRecord, name: str) -> Reading:
-    """A recording in memory as a Reading. Raises UnreadableError as ``ecg.preprocess`` does."""
-    signal = ecg.standardise(record)
+    """A recording in memory as a Reading; one lead is enough. Raises UnreadableError as ``ecg.preprocess`` does."""
+    signal = ecg.standardise(record, fewest_limb_leads=0)
     stored, heart_rate, flags = ecg.preprocess(record, signal)
     return Reading(name, signal, stored, heart_rate, flags, (*record.notes, *ecg.warnings(flags)))
 

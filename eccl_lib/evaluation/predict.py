@@ -14,8 +14,8 @@ import torch
 
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import essentials
-from eccl_lib.config.schema import DISEASES, Config
-from eccl_lib.data import ecg, open_cohort, original
+from eccl_lib.config.schema import DISEASES, LEADS, Config
+from eccl_lib.data import open_cohort, original
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.formats import detect
 from eccl_lib.data.records import EcgRecord
@@ -42,7 +42,7 @@ RESEARCH = "Research software, not a medical device."
 CALIBRATE = "run eccl predict once where the cohort is"
 BATCH = 64  # ECGs that pass through the models together
 PREDICTING = ("align", "finetune", "third_stage")  # stages whose models predict the tasks of Table 1
-ALL_LEADS = ecg.LEADS
+ALL_LEADS = LEADS
 # Of an interval: volumes, areas, masses and the like are not negative; strains can be. Cutting there loses no coverage.
 LOWEST = np.array([-np.inf if trait.group in ("Ecc", "Err", "Ell") else 0.0 for trait in TRAITS])
 
@@ -72,9 +72,26 @@ class Predictor:
     def calibration(self, task: str, present: tuple[str, ...] = ALL_LEADS) -> Calibration | None:
         """Intervals or probabilities of a task for ECGs with these leads, without small counts; None if unknown."""
         if (task, present) not in self.known:
+            if present != ALL_LEADS and self.cohort is not None:
+                self.log(f"{task}: calibration without {' '.join(_without(present))}")
             found = calibrate.of(self.models[task], present, self.cohort)
             self.known[task, present] = None if found is None else found.shown(self.limit)
         return self.known[task, present]
+
+    def lost(self, present: tuple[str, ...]) -> str:
+        """What is lost with these leads alone, as a sentence with scores of test participants; "" with all leads."""
+        if present == ALL_LEADS:
+            return ""
+        start, parts, n = f"scored without {' '.join(_without(present))}", [], 0
+        for task in self.models:
+            known = self.calibration(task, present)
+            if known is not None and np.isfinite([known.score, known.whole]).all():
+                name = f"AUC of {DISEASE_NAMES[task]}" if task in DISEASES else "mean r of the traits"
+                parts.append(f"{name} {known.score:.2f} instead of {known.whole:.2f}")
+                n = max(n, int(np.max(known.n_test)))
+        if not parts:
+            return f"{start}: how much is lost is not known here ({CALIBRATE}, on an ECG with the same leads)"
+        return f"{start}: {', '.join(parts)}, measured on {n:,} test participants with the same leads removed"
 
     @torch.no_grad()
     def outputs(self, stored: np.ndarray) -> dict[str, np.ndarray]:
@@ -183,6 +200,10 @@ def _cohort_at_hand(config: Config) -> Callable[[], Cohort] | None:
     return lambda: data
 
 
+def _without(present: tuple[str, ...]) -> list[str]:
+    return [lead for lead in LEADS if lead not in present]
+
+
 def predict_all(
     readings: Iterable[Reading | NotRead], predictor: Callable[[], Predictor]
 ) -> Iterator[tuple[Reading | NotRead, Scored | None]]:
@@ -201,25 +222,31 @@ def predict_all(
 class Scored:
     """Predictions of one ECG. traits: (82,) value, low, high, NaN if unknown; None without a model of the traits.
 
-    diseases: code to logit, probability at the cohort's prevalence, and percentile among the test participants.
+    diseases: code to logit, probability at the cohort's prevalence, and percentile among the test participants. leads:
+    those with a signal. remarks: what is lost with fewer leads.
     """
 
     traits: np.ndarray | None
     diseases: dict[str, tuple[float, float, float]]
+    leads: tuple[str, ...] = ALL_LEADS
     remarks: tuple[str, ...] = ()
 
 
 def score(predictor: Predictor, readings: Sequence[Reading]) -> list[Scored]:
-    """Predictions of ECGs, in their order."""
-    outputs = predictor.outputs(np.stack([reading.stored for reading in readings]))
-    return [_one(predictor, {task: values[k] for task, values in outputs.items()}) for k in range(len(readings))]
+    """Predictions of ECGs, in their order. Leads without a signal are zero in the models' input."""
+    stored = np.stack([reading.stored for reading in readings])
+    for ecg_of_one, reading in zip(stored, readings, strict=True):
+        ecg_of_one[[lead not in reading.leads for lead in LEADS]] = 0  # a flat lead would be scaled to noise
+    outputs = predictor.outputs(stored)
+    each = [{task: values[k] for task, values in outputs.items()} for k in range(len(readings))]
+    return [_one(predictor, own, reading.leads) for own, reading in zip(each, readings, strict=True)]
 
 
-def _one(predictor: Predictor, outputs: dict[str, np.ndarray]) -> Scored:
-    """outputs: of one ECG, task to (outputs,)."""
+def _one(predictor: Predictor, outputs: dict[str, np.ndarray], present: tuple[str, ...]) -> Scored:
+    """outputs: of one ECG, task to (outputs,). present: its leads with a signal."""
     traits, diseases = None, {}
     for task, values in outputs.items():
-        known = predictor.calibration(task)
+        known = predictor.calibration(task, present)
         if task in DISEASES:
             found = (np.nan, np.nan)
             if isinstance(known, DiseaseCalibration):
@@ -229,7 +256,8 @@ def _one(predictor: Predictor, outputs: dict[str, np.ndarray]) -> Scored:
             radius = known.radius if isinstance(known, TraitCalibration) else np.full(len(values), np.nan)
             radius = np.where(np.isfinite(radius), radius, np.nan)
             traits = np.stack([values, np.maximum(values - radius, LOWEST), values + radius], axis=1)
-    return Scored(traits, diseases)
+    lost = predictor.lost(present)
+    return Scored(traits, diseases, present, (lost,) if lost else ())
 
 
 def reliability(predictor: Predictor) -> list[str]:
@@ -330,7 +358,7 @@ def trait_table(predictor: Predictor, scored: Scored) -> pd.DataFrame:
     """One row per trait of one ECG, as in ``Prediction``; empty without a model of the traits."""
     if scored.traits is None:
         return pd.DataFrame()
-    known = predictor.calibration("traits")
+    known = predictor.calibration("traits", scored.leads)
     value, low, high = scored.traits.T
     table = pd.DataFrame(TRAITS).assign(value=value, low=low, high=high)
     if not isinstance(known, TraitCalibration):
@@ -346,7 +374,7 @@ def disease_table(predictor: Predictor, scored: Scored) -> pd.DataFrame:
     for code, (logit, probability, percentile) in scored.diseases.items():
         row = {"code": code, "name": DISEASE_NAMES[code], "score": float(risk(logit)), "probability": probability}
         row |= {"meaning": calibrate.in_words(probability, DISEASE_NAMES[code]), "percentile": percentile}
-        known = predictor.calibration(code)
+        known = predictor.calibration(code, scored.leads)
         if isinstance(known, DiseaseCalibration):
             counts = {"test_n": known.n_test, "test_positives": known.cases_test}
             row |= {"test_auc": known.auc, **{name: predictor.limit.count(n) for name, n in counts.items()}}

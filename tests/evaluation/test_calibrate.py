@@ -7,10 +7,13 @@ import pytest
 
 from eccl_lib.config.errors import DamagedError
 from eccl_lib.config.schema import LEADS
-from eccl_lib.data import open_cohort
+from eccl_lib.data import open_cohort, original
+from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.small_counts import ALL_SHOWN, Limit
 from eccl_lib.evaluation import calibrate, predict
+from eccl_lib.evaluation.ecg_files import reading_of
 from eccl_lib.evaluation.predictions import measured_and_predicted
+from eccl_lib.metrics import scores
 from eccl_lib.metrics.calibration import log_odds, risk
 from tests.conftest import tiny_config
 from tests.evaluation.trained import train_all
@@ -168,3 +171,34 @@ def test_what_intervals_and_probabilities_are_worth_is_said(one_seed):
     assert len(sentences) == 5
     assert f"95 % intervals contain {covered.mean():.1%} of the measured values" in sentences[-1]
     assert "I21: probabilities by" in sentences[0] and "Brier score" in sentences[0]
+
+
+def test_fewer_leads_are_scored_and_calibrated_as_those_leads_removed_from_the_cohort(one_seed, tmp_path):
+    data = open_cohort.load(tiny_config(**THIRDS), lambda line: None)
+    row = data.index("test")[0]
+    signal = original.ecg_of(tiny_config(**THIRDS), data, row).signal.copy()
+    signal[6:] = np.nan
+    signal[8] = 0.0  # flat, which counts as missing
+    reading = reading_of(EcgRecord(signal, 500.0, heart_rate=float(data.table["heart_rate"][row])), "x")
+    assert reading.leads == LEADS[:6]
+    (scored,) = predict.score(one_seed, [reading])
+    expected = calibrate.mean_outputs(one_seed.models["traits"], data, np.array([row]), range(6, 12))[0]
+    assert scored.traits[:, 0] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    known = one_seed.calibration("traits", LEADS[:6])
+    finite = np.isfinite(scored.traits[:, 2])
+    assert (scored.traits[:, 2] - scored.traits[:, 0])[finite] == pytest.approx(known.radius[finite])
+    test = data.index("test")
+    fewer = calibrate.mean_outputs(one_seed.models["traits"], data, test, range(6, 12))
+    assert known.r == pytest.approx(scores.pearson(fewer, data.traits[test]), nan_ok=True)
+    assert known.whole == pytest.approx(one_seed.calibration("traits").whole)
+    (remark,) = scored.remarks
+    assert remark.startswith("scored without V1 V2 V3 V4 V5 V6: AUC of myocardial infarction ")
+    assert (
+        f"mean r of the traits {known.score:.2f} instead of {known.whole:.2f}, measured on {len(test)} test" in remark
+    )
+
+
+def test_what_fewer_leads_cost_is_said_to_be_unknown_without_the_cohort(one_seed):
+    elsewhere = predict.Predictor({"I21": one_seed.models["I21"]}, None, ALL_SHOWN)
+    assert elsewhere.lost(LEADS) == ""
+    assert "how much is lost is not known here" in elsewhere.lost(("V3",))
