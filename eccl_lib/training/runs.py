@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-import eccl_lib
 from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.config.load import essentials
 from eccl_lib.config.schema import Config
+from eccl_lib.config.version import VERSION
 from eccl_lib.io import machine, paths
 from eccl_lib.io.files import (
     REPEAT,
@@ -218,7 +218,7 @@ def made_with(config: Config) -> dict[str, Any]:
         **machine.commit(),
         "cpu": machine.cpu_model(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
-        "eccl_lib": eccl_lib.__version__,
+        "eccl_lib": VERSION,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": config.runtime.threads,
