@@ -8,7 +8,6 @@ import click
 
 from eccl_lib.commands.cli import EXIT_FAILED, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
-from eccl_lib.config.errors import ConfigError
 from eccl_lib.evaluation import ecg_files, prediction_table
 from eccl_lib.evaluation.ecg_files import NotRead
 from eccl_lib.evaluation.predict import RESEARCH, WARNING, Predictor, of_config, of_folders, predict_all, reliability
@@ -54,8 +53,6 @@ def command(
         prediction_table.check_target(out)
     log = Console(error=True)
     files = ecg_files.find(ecgs)
-    if not files:
-        raise ConfigError(f"there is no file in {', '.join(map(str, ecgs))}")
 
     @functools.cache
     def predictor() -> Predictor:

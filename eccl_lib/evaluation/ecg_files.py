@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eccl_lib.config.errors import UnreadableError, unexpected
+from eccl_lib.config.errors import ConfigError, UnreadableError, unexpected
 from eccl_lib.config.escape import one_line
 from eccl_lib.data import ecg
 from eccl_lib.data.files import FileListing
@@ -55,6 +55,7 @@ def find(paths: Sequence[Path | str]) -> list[Path | NotRead]:
 
     Folders are searched at any depth, with the rules of ``eccl ingest ecg``. Files of a folder that are no ECG are
     listed as well, since their reading gives the reason. Folders and names that cannot be opened are ``NotRead``.
+    Raises ConfigError if there is no file at all.
     """
     found: dict[str, Path | NotRead] = {}
     for place in map(Path, paths):
@@ -62,6 +63,8 @@ def find(paths: Sequence[Path | str]) -> list[Path | NotRead]:
         for entry in _in_folder(place) if place.is_dir() else [header_of(place) or place]:
             key = entry.file if isinstance(entry, NotRead) else str(entry.absolute())
             found.setdefault(key, entry)
+    if not found:
+        raise ConfigError(f"there is no file in {', '.join(map(str, paths))}")
     return list(found.values())
 
 

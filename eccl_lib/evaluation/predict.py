@@ -234,12 +234,17 @@ class Scored:
 
 def score(predictor: Predictor, readings: Sequence[Reading]) -> list[Scored]:
     """Predictions of ECGs, in their order. Leads without a signal are zero in the models' input."""
+    outputs = predictor.outputs(with_silent_leads(readings))
+    each = [{task: values[k] for task, values in outputs.items()} for k in range(len(readings))]
+    return [_one(predictor, own, reading.leads) for own, reading in zip(each, readings, strict=True)]
+
+
+def with_silent_leads(readings: Sequence[Reading]) -> np.ndarray:
+    """The stored ECGs, (n, 12, 5000) int16 uV, with zero in every lead that has no signal."""
     stored = np.stack([reading.stored for reading in readings])
     for ecg_of_one, reading in zip(stored, readings, strict=True):
         ecg_of_one[[lead not in reading.leads for lead in LEADS]] = 0  # a flat lead would be scaled to noise
-    outputs = predictor.outputs(stored)
-    each = [{task: values[k] for task, values in outputs.items()} for k in range(len(readings))]
-    return [_one(predictor, own, reading.leads) for own, reading in zip(each, readings, strict=True)]
+    return stored
 
 
 def _one(predictor: Predictor, outputs: dict[str, np.ndarray], present: tuple[str, ...]) -> Scored:

@@ -55,10 +55,10 @@ def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return table.assign(**table[texts].fillna("").astype(str), **table[numbers].astype(np.float64))
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
     """Raise ConfigError where the results cannot be written: an unknown suffix, no folder, or a file that exists."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--out {path}: the name must end in one of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in suffixes:
+        raise ConfigError(f"--out {path}: the name must end in one of {', '.join(suffixes)}")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"--out {path}: there is no folder {path.parent}; make it first")
     if path.exists():

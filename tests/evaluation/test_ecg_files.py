@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eccl_lib.config.errors import ConfigError
 from eccl_lib.data.formats import detect
 from eccl_lib.evaluation import ecg_files
 from eccl_lib.evaluation.ecg_files import NotRead, Reading
@@ -74,3 +75,8 @@ def test_an_unexpected_error_is_the_fault_of_its_file_and_quotes_nothing(
     assert isinstance(entry, NotRead)
     assert entry.reason.startswith("unexpected error (RuntimeError in test_ecg_files.py")
     assert "secret" not in str(entry)
+
+
+def test_an_empty_folder_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="there is no file in"):
+        ecg_files.find([tmp_path])
