@@ -5,8 +5,10 @@ participants; what the intervals and probabilities are worth is measured on the 
 The result is written once beside the weights (``calibration-*.json``): sums over many participants, no single one.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +25,6 @@ from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.portable import EcgModel
 from eccl_lib.tasks import TASKS, build_targets
 from eccl_lib.training.datasets import EcgDataset, predict_in_batches
-from eccl_lib.training.runs import Run
 
 MOST = 2_000  # participants of a split that are used, drawn by a fixed seed; the interval of a coverage is then +-1 %
 MOST_FEWER = 1_000  # the same for ECGs with fewer leads, whose outputs are computed twice; ours
@@ -103,7 +104,7 @@ class DiseaseCalibration:
 
     def shown(self, limit: Limit) -> "DiseaseCalibration":
         """Without the numbers that few cases or controls determine."""
-        content = asdict(self)
+        content = asdict(self) | {"quantiles": _coarse(self.quantiles, self.n_test, limit.least)}
         if limit.hides(self.cases_val, self.n_val - self.cases_val):
             content |= {"slope": np.nan, "intercept": np.nan}
         if limit.hides(self.cases_test, self.n_test - self.cases_test):
@@ -114,6 +115,15 @@ class DiseaseCalibration:
     @property
     def score(self) -> float:
         return self.auc
+
+
+def _coarse(quantiles: np.ndarray, n: int, least: int) -> np.ndarray:
+    """Quantiles of n scores that ``least`` participants or more lie between, without the lowest and highest score."""
+    if not least:
+        return quantiles
+    at = np.linspace(0, 1, len(quantiles))
+    shown = np.linspace(0, 1, max(2, min(STEPS, n // least)) + 1)[1:-1]
+    return np.interp(at, shown, np.interp(shown, at, quantiles))
 
 
 Calibration = TraitCalibration | DiseaseCalibration
@@ -128,8 +138,7 @@ def of(
     open_cohort: opens the models' cohort; None where it is not at hand: the result is then None, unless it was kept.
     Raises DamagedError where the file differs from its checksum.
     """
-    marks = sorted(model.run.fingerprint for model in models)
-    name = f"calibration-{digest(marks, [lead for lead in LEADS if lead in present])[:8]}.json"
+    name = file_name(models, present)
     kinds = {True: TraitCalibration, False: DiseaseCalibration}
     kind = kinds[not models[0].binary[0]]
     for run in (model.run for model in models):
@@ -139,17 +148,21 @@ def of(
         return None
     found = _compute(models, present, open_cohort())
     first = min((model.run for model in models), key=lambda run: run.seed)
-    _write(first, name, found)
+    with contextlib.suppress(PermissionError):  # in a folder that is read-only, it is computed again the next time
+        write(first.folder, name, found)
     return found
 
 
-def _write(run: Run, name: str, found: Calibration) -> None:
-    """Keep a calibration beside the weights; where the folder is read-only, it is computed again the next time."""
+def file_name(models: Sequence[EcgModel], present: Sequence[str]) -> str:
+    """Name of the file of a calibration, by the fingerprints of the models and the leads."""
+    marks = sorted(model.run.fingerprint for model in models)
+    return f"calibration-{digest(marks, [lead for lead in LEADS if lead in present])[:8]}.json"
+
+
+def write(folder: Path, name: str, found: Calibration) -> None:
+    """Keep a calibration beside the weights."""
     content = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(found).items()}
-    try:
-        write_sealed(run.folder / name, content)
-    except PermissionError:
-        return
+    write_sealed(folder / name, content)
 
 
 def _array(value: object) -> object:

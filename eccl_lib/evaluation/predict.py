@@ -157,7 +157,7 @@ def of_folders(folders: Sequence[Path | str], log: Log = silent) -> Predictor:
         models[task] = tuple(_loaded(run) for run in sorted(by_task[task].values(), key=lambda run: run.seed))
         _check_one_setting(task, models[task])
     first = next(iter(models.values()))[0].config
-    return Predictor(models, _cohort_at_hand(first), limit_of(first), log)
+    return Predictor(models, cohort_at_hand(first), limit_of(first), log)
 
 
 def _runs_below(place: Path) -> list[Run]:
@@ -190,7 +190,7 @@ def _check_one_setting(task: str, models: Sequence[EcgModel]) -> None:
         raise ConfigError(f"several runs of {task} with different settings: {named}; give the folder of one of them")
 
 
-def _cohort_at_hand(config: Config) -> Callable[[], Cohort] | None:
+def cohort_at_hand(config: Config) -> Callable[[], Cohort] | None:
     """What opens the cohort of a run, if it is on this machine."""
     reading = replace(config, runtime=replace(config.runtime, build_missing=False))
     try:
