@@ -267,12 +267,12 @@ def of_disease(logits: dict[str, np.ndarray], cases: dict[str, np.ndarray], shif
     )
 
 
-def in_words(probability: float, disease: str) -> str:
-    """The meaning of a calibrated probability as a sentence. disease: its name, such as heart failure."""
+def in_words(probability: float) -> str:
+    """The meaning of a calibrated probability of a diagnosis, in words."""
     if not np.isfinite(probability):
         return "the calibration is withheld or not available"
     whole = next((whole for whole in (100, 1_000, 10_000) if probability * whole >= 0.95), 10_000)
     count = round(probability * whole)
     about = f"about {count:,}" if count else "fewer than 1"
     have = "has" if count <= 1 else "have"
-    return f"of {whole:,} participants of this cohort with this score, {about} {have} the diagnosis {disease}"
+    return f"of {whole:,} participants of this cohort with this score, {about} {have} the diagnosis"

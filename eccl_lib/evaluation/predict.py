@@ -378,7 +378,7 @@ def disease_table(predictor: Predictor, scored: Scored) -> pd.DataFrame:
     rows = []
     for code, (logit, probability, percentile) in scored.diseases.items():
         row = {"code": code, "name": DISEASE_NAMES[code], "score": float(risk(logit)), "probability": probability}
-        row |= {"meaning": calibrate.in_words(probability, DISEASE_NAMES[code]), "percentile": percentile}
+        row |= {"meaning": calibrate.in_words(probability), "percentile": percentile}
         known = predictor.calibration(code, scored.leads)
         if isinstance(known, DiseaseCalibration):
             counts = {"test_n": known.n_test, "test_positives": known.cases_test}

@@ -12,7 +12,16 @@ from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation.ecg_files import NotRead, Reading
-from eccl_lib.evaluation.predict import RESEARCH, WARNING, Predictor, Scored, disease_table, reliability, trait_table
+from eccl_lib.evaluation.predict import (
+    RESEARCH,
+    WARNING,
+    Predictor,
+    Scored,
+    disease_table,
+    predict_all,
+    reliability,
+    trait_table,
+)
 from eccl_lib.io.files import write_frame, write_text
 from eccl_lib.metrics.calibration import risk
 
@@ -45,6 +54,11 @@ def row(entry: Entry) -> dict[str, Any]:
     for code, (logit, *others) in scored.diseases.items():
         found |= {f"{code}{part}": v for part, v in zip(SCORES, (float(risk(logit)), *others), strict=True)}
     return found
+
+
+def of_entries(entries: Iterable[Reading | NotRead], predictor: Predictor) -> pd.DataFrame:
+    """The table of these files."""
+    return frame(row(entry) for entry in predict_all(entries, lambda: predictor))
 
 
 def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

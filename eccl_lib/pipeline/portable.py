@@ -126,6 +126,12 @@ def of(run: Run) -> EcgModel:
     return EcgModel(frozen(_network(run, config), run), config, run).cpu()
 
 
+def with_initial_weights(model: EcgModel) -> EcgModel:
+    """The same model before any training, on the same device: a reference for what training changed."""
+    network = _network(model.run, model.config)
+    return EcgModel(network, model.config, model.run).to(model.centre.device)
+
+
 def _network(run: Run, config: Config) -> nn.Module:
     """The module of a run with initial weights."""
     if run.stage == "pretrain_ecg":
