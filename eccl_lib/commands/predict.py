@@ -70,8 +70,9 @@ def command(
             counter.add(1)
     table = prediction_table.frame(rows)
     read = int((table["status"] == prediction_table.READ).sum())
+    notes = _notes(predictor()) if read else []
     if out:
-        prediction_table.write(table, out)
+        prediction_table.write(table, out, notes)
     elif as_json:
         say(prediction_table.as_json(table))
     elif shown:
@@ -80,8 +81,11 @@ def command(
         say(prediction_table.as_csv(table))
     if len(files) > 1 or out:
         say(f"{read:,} of {len(files):,} files were read" + (f"; {out}" if out else ""), error=True)
-        if read:
-            for sentence in reliability(predictor()):
-                say(sentence, error=True)
-            say(f"{RESEARCH} {WARNING if predictor().is_synthetic else ''}", error=True)
+        for sentence in notes:
+            say(sentence, error=True)
     return 0 if read else EXIT_FAILED
+
+
+def _notes(predictor: Predictor) -> list[str]:
+    """What the predictions are worth, and what they are not."""
+    return [*reliability(predictor), RESEARCH, *([WARNING] if predictor.is_synthetic else [])]

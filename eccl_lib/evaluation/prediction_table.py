@@ -1,7 +1,7 @@
 """Predictions of many ECGs as one table, a row a file, and as CSV, Parquet, JSON or text."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data.traits import TRAITS
+from eccl_lib.evaluation import prediction_page
 from eccl_lib.evaluation.ecg_files import NotRead, Reading
 from eccl_lib.evaluation.predict import (
     RESEARCH,
@@ -79,13 +80,15 @@ def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
         raise ConfigError(f"--out {path}: the file exists and is not overwritten; remove it or give another name")
 
 
-def write(table: pd.DataFrame, path: Path) -> None:
-    """Write the table in the format of the file's suffix, atomically."""
+def write(table: pd.DataFrame, path: Path, sentences: Sequence[str] = ()) -> None:
+    """Write the table in the format of the file's suffix, atomically. sentences: for the top of an HTML page."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         write_frame(path, table)
     elif suffix == ".csv":
         write_text(path, as_csv(table))
+    elif suffix == ".html":
+        write_text(path, prediction_page.page(table, sentences))
     else:
         write_text(path, as_json(table) + "\n")
 

@@ -106,3 +106,17 @@ def test_the_folder_of_one_run_predicts_its_task_alone(runs, folder, capsys):
     assert table["I48_score"].notna().sum() == 2
     assert table["I21_score"].isna().all()
     assert table["LVEDV"].isna().all()
+
+
+def test_the_page_has_a_section_for_each_file_and_loads_nothing(runs, folder, tmp_path):
+    write_csv(folder / "<b>&.csv", 2)
+    out = tmp_path / "r.html"
+    assert eccl("predict", folder, "--weights", runs, "--out", out) == 0
+    page = out.read_text()
+    assert page.count("<section ") == 4
+    assert "&lt;b&gt;&amp;.csv" in page and "<b>" not in page
+    assert "Not read: the file is a PDF." in page
+    assert predict.RESEARCH in page and predict.WARNING in page
+    assert "left ventricular end diastolic volume" in page
+    assert page.count("participants of this cohort with this score") == 3 * 4
+    assert not [word for word in ("http", "src=", "<script", "url(") if word in page]
