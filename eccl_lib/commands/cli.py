@@ -21,7 +21,9 @@ from eccl_lib.io.progress import say
 # Name -> module of this package and one line for ``eccl --help``. A module is imported when its command runs.
 COMMANDS = {
     "demo": ("demo", "Run the notebooks on the synthetic cohort."),
-    "predict": ("predict", "Predict traits and risk scores from one ECG file."),
+    "predict": ("predict", "Predict traits and disease scores of ECG files and folders."),
+    "embed": ("embed", "Write embeddings of ECG files or of a cohort."),
+    "export": ("export", "Write a run's model for others: safetensors, ONNX, model card."),
     "ingest": ("ingest", "Build a store from UK Biobank's files, or from other ECGs or cines."),
     "cohort": ("cohort", "Build or open a cohort and print its size."),
     "train": ("train", "Train one stage or one row of Table 1."),

@@ -1,36 +1,91 @@
-"""``eccl predict``: traits and risk scores from one ECG file."""
+"""``eccl predict``: traits and disease scores of ECG files and folders."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import click
 
+from eccl_lib.commands.cli import EXIT_FAILED, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
-from eccl_lib.commands.cli import config_of, guarded, parameters
-from eccl_lib.evaluation.predict import WARNING, predict
-from eccl_lib.io.progress import say
+from eccl_lib.evaluation import ecg_files, prediction_table
+from eccl_lib.evaluation.ecg_files import NotRead
+from eccl_lib.evaluation.predict import RESEARCH, WARNING, Predictor, of_config, of_folders, predict_all, reliability
+from eccl_lib.io.progress import Console, Counter, say
+
+KEPT_FOR_TEXT = 1  # files whose predictions are shown as text; more are shown as CSV
 
 
 @eccl_command("predict")
-@click.argument("ecg", type=click.Path(path_type=Path))
+@click.argument("ecgs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILES_OR_FOLDERS...")
+@click.option(
+    "--weights",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="a run's folder, or a folder with runs (repeatable); default: the ECCL runs of the scale and cohort",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="write to FILE: .parquet, .csv, .json or .html"
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON instead of text or CSV")
 @parameters(disease=False)
 @guarded
-def command(ecg: Path, cohort: str, **options: Any) -> None:
-    """Predict the 82 cardiac traits and four risk scores from one ECG file.
+def command(
+    ecgs: tuple[Path, ...], weights: tuple[Path, ...], out: Path | None, as_json: bool, cohort: str, **options: Any
+) -> int:
+    """Predict the 82 cardiac traits and four disease scores of ECG files.
 
-    ECG is a WFDB header, a DICOM waveform, an EDF, a GE MUSE, HL7 or UK Biobank XML, a CSV with lead names, or a .npy
-    array (docs/formats.md). Missing models are trained first at demo scale; elsewhere the command that trains them is
-    named.
+    Each file is a WFDB header, a DICOM waveform, an EDF, a GE MUSE, HL7 or UK Biobank XML, a CSV with lead names, or a
+    .npy array (docs/formats.md). Folders are searched at any depth. The result has one row a file; a file that cannot
+    be read has its reason and does not stop the others. It goes to standard output (text for one file, CSV for
+    several) or to --out; messages go to standard error. Exit status 1 where no file was read.
+
+    The models are the mean over all finished seeds. Missing models are trained first at demo scale; elsewhere the
+    command that trains them is named.
 
     \b
     eccl predict my_ecg.dcm
-    eccl predict record.hea --scale study
+    eccl predict ecgs/ more/record.hea --scale study --out results.parquet
+    eccl predict ecgs/ --weights published_run/ --json
     """
-    result = predict(config_of(cohort=cohort, build=False, **options), ecg)
-    remarks = "; ".join(result.remarks) or "no remarks on quality"
-    say(f"\nheart rate {result.heart_rate:.0f} per minute; {remarks}")
-    columns = ["name", "value", "unit", "cohort_mean", "cohort_sd", "test_r"]
-    say(result.traits[columns].to_string(index=False, float_format="%.2f"))
-    say(result.diseases.to_string(index=False, float_format="%.2f"))
-    if cohort == "synthetic":
-        say(f"\n{WARNING}")
+    if out:
+        prediction_table.check_target(out)
+    log = Console(error=True)
+    files = ecg_files.find(ecgs)
+
+    @functools.cache
+    def predictor() -> Predictor:
+        if weights:
+            return of_folders(weights, log)
+        return of_config(config_of(cohort=cohort, build=False, **options), log)
+
+    rows, shown, counter = [], [], Counter("predict", 0, len(files), log, "files")
+    for entry in predict_all(ecg_files.read_all(files), predictor):
+        if isinstance(entry[0], NotRead):
+            say(entry[0], error=True)
+        rows.append(prediction_table.row(entry))
+        shown += [entry] if entry[1] is not None and len(files) <= KEPT_FOR_TEXT else []
+        if len(files) > 1:
+            counter.add(1)
+    table = prediction_table.frame(rows)
+    read = int((table["status"] == prediction_table.READ).sum())
+    notes = _notes(predictor()) if read else []
+    if out:
+        prediction_table.write(table, out, notes)
+    elif as_json:
+        say(prediction_table.as_json(table))
+    elif shown:
+        say(prediction_table.text(shown[0], predictor()))
+    elif len(files) > 1:
+        say(prediction_table.as_csv(table))
+    if len(files) > 1 or out:
+        say(f"{read:,} of {len(files):,} files were read" + (f"; {out}" if out else ""), error=True)
+        for sentence in notes:
+            say(sentence, error=True)
+    return 0 if read else EXIT_FAILED
+
+
+def _notes(predictor: Predictor) -> list[str]:
+    """What the predictions are worth, and what they are not."""
+    return [*reliability(predictor), RESEARCH, *([WARNING] if predictor.is_synthetic else [])]

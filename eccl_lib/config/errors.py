@@ -1,5 +1,8 @@
 """Errors that a user can correct; each message names the fault and the cure."""
 
+import traceback
+from pathlib import Path
+
 from eccl_lib.config.escape import one_line
 
 DOWNLOAD_AGAIN = "Download or export the file again; if the fault remains, leave the participant out."
@@ -14,6 +17,13 @@ class UnreadableError(ValueError):
     def __init__(self, reason: str, cure: str = DOWNLOAD_AGAIN) -> None:
         self.reason, self.cure = one_line(reason), one_line(cure)
         super().__init__(f"{self.reason}. {self.cure}".rstrip() if cure else self.reason)
+
+
+def unexpected(error: Exception) -> UnreadableError:
+    """An error that no reader foresees, as the fault of one file. Its text may quote the file, so it is not shown."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    reason = f"unexpected error ({type(error).__name__} in {Path(place.filename).name}, line {place.lineno})"
+    return UnreadableError(reason, "Report this message to the developers.")
 
 
 class MissingError(FileNotFoundError):

@@ -150,6 +150,14 @@ def as_dict(config: Config) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+def of_run(content: dict[str, Any]) -> Config:
+    """The config of a finished run, from the content of its config.json; the runtime has its defaults.
+
+    Raises ConfigError as ``load`` does, for example for a run of a later version with further fields.
+    """
+    return checked(_apply(Config(), flatten({name: part for name, part in content.items() if name != "runtime"})))
+
+
 def essentials(config: Config) -> dict[str, Any]:
     """``as_dict`` without optional fields at their default value, which do not change results."""
     content = as_dict(config)

@@ -34,11 +34,12 @@ def check_rate(rate: float) -> None:
         raise UnreadableError(reason, "Write the correct rate into the file.")
 
 
-def standardise(record: EcgRecord) -> np.ndarray:
+def standardise(record: EcgRecord, fewest_limb_leads: int = 2) -> np.ndarray:
     """First ten seconds of a recording at 500 Hz: (12, 5000) float64 mV.
 
-    Missing limb leads are computed from two others; other missing leads are zero. Raises UnreadableError for a wrong
-    shape or sampling rate, fewer than two limb leads, or less than 9.8 s.
+    Missing limb leads are computed from two others; other missing leads are zero. fewest_limb_leads: 2, or 0 to accept
+    a recording from which no limb lead can be computed. Raises UnreadableError for a wrong shape or sampling rate,
+    fewer limb leads, or less than 9.8 s.
     """
     if record.signal.ndim != 2 or len(record.signal) != len(LEADS):
         raise UnreadableError(f"the signal has shape {record.signal.shape}, not (12, samples)")
@@ -49,18 +50,20 @@ def standardise(record: EcgRecord) -> np.ndarray:
     # One extra second keeps the edge effects of the resampling filter outside the ten seconds.
     signal = record.signal[:, : int(np.ceil(11 * record.rate))].astype(np.float64)
     if np.isnan(signal).any():
-        signal = _fill_gaps(_rebuild_limb_leads(signal))
+        signal = _fill_gaps(_rebuild_limb_leads(signal, fewest_limb_leads))
     signal = np.ascontiguousarray(resample(signal, record.rate, RATE)[:, :SAMPLES])
     missing = SAMPLES - signal.shape[1]
     return np.pad(signal, ((0, 0), (0, missing)), mode="edge") if missing else signal
 
 
-def _rebuild_limb_leads(signal: np.ndarray) -> np.ndarray:
+def _rebuild_limb_leads(signal: np.ndarray, fewest: int) -> np.ndarray:
     """The signal with each absent limb lead (all NaN) computed from the first two limb leads that are present."""
     absent = np.isnan(signal).all(axis=1)
     if not absent[:6].any():
         return signal
     present = np.flatnonzero(~absent[:6])[:2]
+    if len(present) < 2 and fewest < 2:
+        return signal
     if len(present) < 2:
         names = [LEADS[k] for k in present] or ["none"]
         raise UnreadableError(f"the file's only limb leads are: {', '.join(names)}", "At least two are needed.")
@@ -177,13 +180,14 @@ def quality(record: EcgRecord, mv: np.ndarray, source: str, drift: np.ndarray) -
     used = np.isnan(record.signal[:, : int(np.ceil(SAMPLES / RATE * record.rate))])
     absent = used.all(axis=1)
     flat = (np.ptp(mv, axis=1) < FLAT_MV) & ~absent
+    has_limb_leads = (~absent[:6]).sum() >= 2  # otherwise I, II and III are not all known
     return {
         "missing_leads": " ".join(np.array(LEADS)[absent]),
         "flat_leads": " ".join(np.array(LEADS)[flat]),
         "gaps": round(float(used[~absent].mean()) if (~absent).any() else 1.0, 6),
         "clipped": round(_clipped_share(mv, flat | absent), 6),
         "baseline_mv": round(float(np.ptp(drift, axis=1).max()), 4),
-        "einthoven_uv": round(float(1000 * np.abs(mv[0] + mv[2] - mv[1]).max()), 2),
+        "einthoven_uv": round(float(1000 * np.abs(mv[0] + mv[2] - mv[1]).max()), 2) if has_limb_leads else 0.0,
         "heart_rate_from": source,
     }
 
@@ -199,11 +203,28 @@ def _clipped_share(mv: np.ndarray, ignored: np.ndarray) -> float:
     return float(np.minimum(long_runs.sum(axis=1) + (run - 1) * long_runs.any(axis=1), mv.shape[1]).sum() / mv.size)
 
 
+def missing_leads(flags: dict[str, float | int | str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The leads that a file does not have, by the flags of ``quality``: those computed from two limb leads, others."""
+    missing = flags["missing_leads"].split()
+    limb = [lead for lead in missing if lead in LEADS[:6]]
+    computed = limb if len(limb) <= 4 else []
+    return tuple(computed), tuple(lead for lead in missing if lead not in computed)
+
+
+def usable_leads(flags: dict[str, float | int | str]) -> tuple[str, ...]:
+    """The leads with a signal, recorded or computed, by the flags of ``quality``; in the order of LEADS."""
+    silent = {*missing_leads(flags)[1], *flags["flat_leads"].split()}
+    return tuple(lead for lead in LEADS if lead not in silent)
+
+
 def warnings(flags: dict[str, float | int | str]) -> list[str]:
     """Warning messages for the flags of ``quality``; empty if there is no problem."""
     messages = []
-    if flags["missing_leads"]:
-        messages.append(f"not in the file: {flags['missing_leads']} (limb leads are computed, others are zero)")
+    computed, zero = missing_leads(flags)
+    if computed:
+        messages.append(f"not in the file: {' '.join(computed)} (computed from two other limb leads)")
+    if zero:
+        messages.append(f"not in the file: {' '.join(zero)} (zero in the models' input)")
     if flags["flat_leads"]:
         messages.append(f"flat leads (electrode not connected): {flags['flat_leads']}")
     if flags["gaps"]:
@@ -226,12 +247,15 @@ def to_microvolts(mv: np.ndarray) -> np.ndarray:
     return np.clip(out, -32768, 32767, out=out).astype(np.int16)
 
 
-def preprocess(record: EcgRecord) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
+def preprocess(
+    record: EcgRecord, mv: np.ndarray | None = None
+) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
     """A recording as it is stored, (12, 5000) int16 uV without baseline; heart rate in beats/min; quality flags.
 
-    Raises UnreadableError as ``standardise`` does, and if all leads are flat.
+    mv: the output of ``standardise`` for this record, if the caller has it. Raises UnreadableError as ``standardise``
+    does, and if all leads are flat.
     """
-    mv = standardise(record)
+    mv = standardise(record) if mv is None else mv
     if (np.ptp(mv, axis=1) < FLAT_MV).all():
         raise UnreadableError("all leads are flat: no electrode was connected", "Exclude the participant.")
     rate, source = heart_rate_with_source(record, mv)

@@ -55,6 +55,7 @@ class FileListing:
     rejected: list[RejectedFile] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
+    others: list[Path] = field(default_factory=list)  # the skipped files with a suffix that is not read
 
     def add(self, name: str, kinds: dict[str, tuple[Path, ...]], what: str) -> None:
         """Add a recording with its files by kind, or reject it if its name is taken. what: noun for the message."""
@@ -71,6 +72,7 @@ class FileListing:
     def skip(self, path: Path) -> None:
         """Count a file with a suffix that is not read."""
         self.skipped[f"files {path.suffix.lower() or 'without a suffix'}"] += 1
+        self.others.append(path)
 
 
 @dataclass(frozen=True, order=True)

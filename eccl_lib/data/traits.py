@@ -18,6 +18,15 @@ class Trait:
     unit: str
     group: str
 
+    @property
+    def full_name(self) -> str:
+        """The name without abbreviations: left ventricular end diastolic volume."""
+        return " ".join(_WORDS.get(word, word) for word in self.name.replace("AHA ", "AHA segment ").split(" "))
+
+
+# AHA: the seventeen-segment model of the American Heart Association, without the apex.
+_WORDS = {"LV": "left ventricular", "RV": "right ventricular", "LA": "left atrial", "RA": "right atrial"}
+
 
 def _read() -> tuple[Trait, ...]:
     with (files("eccl_lib.data") / "traits.csv").open(encoding="utf-8", newline="") as handle:

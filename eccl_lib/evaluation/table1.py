@@ -13,7 +13,7 @@ import pandas as pd
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort, small_counts
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import claims, controls, own_questions, provenance, table1_text, table_cell
+from eccl_lib.evaluation import claims, controls, own_questions, prior, provenance, table1_text, table_cell
 from eccl_lib.evaluation import features as latent
 from eccl_lib.evaluation.claims import Resampled
 from eccl_lib.evaluation.predictions import Scores, gather
@@ -24,8 +24,6 @@ from eccl_lib.metrics import retrieval as retrieval_metrics
 from eccl_lib.metrics import scores as evaluate
 from eccl_lib.metrics.calibration import Prior
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.tasks import targets_of
-from eccl_lib.training.sampling import task_batches
 
 BASE = "eccl"  # the row that is compared with all others
 STEMS = {"I21": "mi_auc", "I42": "cm_auc", "I48": "af_auc", "I50": "hf_auc", "traits": "mean_r"}  # figures/paper
@@ -78,13 +76,7 @@ def _priors(config: Config, data: cohort.Cohort, scores: Scores) -> tuple[Prior,
     """Prevalence in the training set, and the share of cases in one epoch of each row."""
     if not scores.task.is_disease:
         return ()
-    targets, train = targets_of(replace(config, disease=scores.task.key), data), data.index("train")
-    priors = []
-    for key in scores.rows:
-        training = config.cmr_training if METHODS[key].arm is None else config.align
-        seen = np.concatenate(task_batches(targets, train, training, config.seed)(0))
-        priors.append(Prior(float(targets.values[train].mean()), float(targets.values[seen].mean())))
-    return tuple(priors)
+    return tuple(prior.of_row(config, data, scores.task.key, key) for key in scores.rows)
 
 
 def cells(columns: Mapping[str, Column]) -> pd.DataFrame:
@@ -172,8 +164,8 @@ def reliability(columns: Mapping[str, Column], bins: int = calibration.BINS) -> 
     parts = [pd.DataFrame(columns=["row", "task", "kind", "bin", "predicted", "observed", "low", "high", "n"])]
     for column in columns.values():
         scores = column.scores
-        for name, logits, prior in zip(scores.names, scores.logits, column.priors, strict=False):
-            for kind, shift in zip(KINDS, (0.0, prior.shift), strict=True):
+        for name, logits, own in zip(scores.names, scores.logits, column.priors, strict=False):
+            for kind, shift in zip(KINDS, (0.0, own.shift), strict=True):
                 curve = calibration.reliability(calibration.risk(logits + shift), scores.positive, bins)
                 parts.append(curve.assign(row=name, task=scores.task.key, kind=kind)[list(parts[0])])
     return pd.concat(parts[1:] or parts, ignore_index=True)

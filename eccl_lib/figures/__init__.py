@@ -15,9 +15,9 @@
 
 # ruff: noqa: F401 (these names are imported from this package)
 from eccl_lib.figures.colours import CHAMBER_NAMES
-from eccl_lib.figures.examples import attention_maps, mae_reconstructions, retrieval_examples
+from eccl_lib.figures.examples import attention_maps, attribution_maps, mae_reconstructions, retrieval_examples
 from eccl_lib.figures.experiments import learning_curves, option_differences, probe_curves
-from eccl_lib.figures.hearts import heart_overlays
+from eccl_lib.figures.hearts import heart_overlays, similar_hearts
 from eccl_lib.figures.latent import fig2a_latent, fig2d_umap, similarity_matrix, umap_diseases
 from eccl_lib.figures.person import baseline, cine_frames, crop_overlay, ecg_paper, risk_panel, trait_panel
 from eccl_lib.figures.scores import differences_forest, reliability_curves, roc_curves, roc_panels

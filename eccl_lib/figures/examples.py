@@ -100,6 +100,25 @@ def attention_maps(
     return fig
 
 
+@of_participants
+@styled
+def attribution_maps(ecg: np.ndarray, maps: Mapping[str, np.ndarray], rate: float, *, output: str) -> Figure:
+    """Attribution of an output to leads and time, one panel per model. ecg: (12, T), model input; rate: Hz.
+
+    maps: name of the model to (12, columns), signed, in the output's unit. output: name of the output and its unit.
+    """
+    fig = new_figure(height=2.9 * len(maps) + 0.3)
+    for ax, (name, values) in zip(np.atleast_1d(fig.subplots(len(maps), 1, sharex=True)), maps.items(), strict=True):
+        bar = _over_traces(ax, ecg, LEADS, values, rate)
+        bar.set_label(output, fontsize=SMALL)
+        ax.set_title(name)
+    ax.set_xlabel("time (s)")
+    seconds = ecg.shape[1] / rate
+    bins = f"sums over {1000 * seconds / next(iter(maps.values())).shape[1]:.0f} ms"
+    footer(fig, f"one ECG, {seconds:g} s; integrated gradients, {bins}; square-root colour scale of each panel")
+    return fig
+
+
 def _over_traces(ax, ecg: np.ndarray, leads: Sequence[str], values: np.ndarray, rate: float):
     """Draw leads below each other on a colour map of values (rows, columns); one row spans all leads."""
     across, seconds = len(leads), ecg.shape[1] / rate

@@ -1,6 +1,7 @@
-"""Figure of the heart location found by each segmentation provider."""
+"""Figures of hearts: their location by each segmentation provider, and those that are similar to an ECG."""
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -45,3 +46,44 @@ def _ends(records: list[CineRecord]) -> dict[str, int]:
     area = (records[0].labels[0] == LV).sum(axis=(1, 2))
     smallest = int(np.argmin(np.where(area > 0, area, area.max() + 1)))
     return {"frame 0": 0, f"frame {smallest} (smallest cavity)": smallest}
+
+
+@of_participants
+@styled
+def similar_hearts(clips: np.ndarray, captions: Sequence[str], systole: float, searched: int) -> Figure:
+    """Hearts that are similar to an ECG: one column per heart, end diastole above about end systole.
+
+    clips: (k, H, W, F), frame 0 at the R wave. captions: one per heart. systole: share of the beat of the second row.
+    searched: number of hearts.
+    """
+    fig = new_figure(height=3.9)
+    axes = fig.subplots(2, len(clips), squeeze=False)
+    frame = round(systole * clips.shape[3])
+    for column, clip, caption in zip(axes.T, clips, captions, strict=True):
+        for ax, number in zip(column, (0, frame), strict=True):
+            show_grey(ax, clip[..., number], range_of=clip)
+        column[0].set_title(caption, fontsize=8)
+    for ax, name in zip(axes[:, 0], ("end diastole", f"{systole:.0%} of the beat"), strict=True):
+        ax.set_ylabel(name)
+    footer(fig, f"the most similar of n = {searched:,} hearts of the test participants; frame 0 is at the R wave")
+    return fig
+
+
+def beating_hearts(clips: np.ndarray, height: int = 112, gap: int = 6) -> bytes:
+    """Hearts side by side as an endless animation, a GIF of one beat in a second. clips: (k, H, W, F) uint8.
+
+    height: pixels to which small clips are enlarged, by a whole factor.
+    """
+    from PIL import Image  # matplotlib needs it as well
+
+    low, high = (np.percentile(clips, share, axis=(1, 2, 3), keepdims=True) for share in (0.5, 99.5))
+    share = np.clip((clips - low) / np.maximum(high - low, 1), 0, 1)
+    grey = (8 * np.round(31 * share)).astype(np.uint8)  # 32 levels, for a small file
+    times = max(1, height // clips.shape[1])
+    large = grey.repeat(times, axis=1).repeat(times, axis=2)
+    large = np.pad(large, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
+    frames = [Image.fromarray(np.concatenate(list(large[..., k]), axis=1)) for k in range(clips.shape[3])]
+    buffer = io.BytesIO()
+    options = {"save_all": True, "append_images": frames[1:], "duration": round(1000 / len(frames)), "loop": 0}
+    frames[0].save(buffer, format="GIF", **options)
+    return buffer.getvalue()

@@ -178,9 +178,10 @@ def outline_heart(ax, labels: np.ndarray | None, box: Sequence[int], width: floa
 
 @styled
 def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
-    """Predicted traits of one ECG, and the distribution of the measured traits in the cohort.
+    """Predicted traits of one ECG with intervals, and the distribution of the measured traits in the cohort.
 
-    predicted: one row per trait, columns short_name, unit, group, value. cohort: (N, traits) measured, NaN if missing.
+    predicted: one row per trait, columns name, unit, group, value, and optionally low, high (95 % prediction interval)
+    and measured (of this participant), NaN if unknown. cohort: (N, traits) measured, NaN if missing.
     """
     mean, spread = np.nanmean(cohort, axis=0), np.nanstd(cohort, axis=0)
     rows = np.arange(len(predicted))
@@ -191,11 +192,18 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
     sns.violinplot(standardized, orient="h", ax=ax, **style)
     z = (predicted["value"].to_numpy(float) - mean) / spread
     colours = [CHAMBER_COLOURS.get(group, BLACK) for group in predicted["group"]]
+    if {"low", "high"} <= set(predicted):
+        low, high = ((predicted[name].to_numpy(float) - mean) / spread for name in ("low", "high"))
+        ax.hlines(rows, low, high, color=BLACK, linewidth=1.1, zorder=2.5, label="95 % prediction interval")
+    if "measured" in predicted and predicted["measured"].notna().any():
+        measured = (predicted["measured"].to_numpy(float) - mean) / spread
+        style = {"marker": "D", "s": 26, "facecolors": "white", "edgecolors": VERMILION, "linewidths": 1.3}
+        ax.scatter(measured, rows, zorder=4, label="measured in this participant", **style)
     ax.scatter(z, rows, c=colours, s=30, zorder=3, edgecolors=BLACK, linewidths=0.6, label="predicted from this ECG")
     ax.plot([], [], "s", color=PALE, markersize=8, label="measured in the cohort (lines: quartiles)")
     reach = max(4.0, float(np.nanmax(np.abs(z))) + 0.3)  # outliers of the cohort beyond are cut off
     ax.set_xlim(-reach, reach)
-    ax.set_yticks(rows, [name.replace("_", " ") for name in predicted["short_name"]])
+    ax.set_yticks(rows, [name[:1].upper() + name[1:] for name in predicted["name"]])
     right = ax.secondary_yaxis("right")
     right.set_yticks(rows, [f"{row.value:.3g} {pretty_unit(row.unit)}" for row in predicted.itertuples()])
     right.tick_params(length=0)
@@ -210,12 +218,16 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
 
 @styled
 def risk_panel(
-    scores: Mapping[str, float], cohort: Mapping[str, tuple[np.ndarray, np.ndarray]], *, least: int = 0
+    scores: Mapping[str, float],
+    cohort: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    probabilities: Mapping[str, float] | None = None,
+    *,
+    least: int = 0,
 ) -> Figure:
     """Disease scores of one ECG, and the score distributions of the test participants.
 
-    scores: code to score in 0 ... 1. cohort: code to (scores (N,), labels (N,) bool); a disease may be absent. least: a
-    bar has no or at least so many participants.
+    scores: code to score in 0 ... 1. cohort: code to (scores (N,), labels (N,) bool); a disease may be absent.
+    probabilities: code to calibrated probability. least: a bar has no or at least so many participants.
     """
     fig = new_figure(height=1.05 * len(scores) + 0.8)
     axes = np.atleast_1d(fig.subplots(len(scores), 1, sharex=True))
@@ -248,7 +260,9 @@ def risk_panel(
             **style,
         )
         above = f"above {np.mean(others < score):.0%} of the test participants"
-        ax.set_title(f"{task_title(code)}: {score:.2f}, {above}; {int(cases.sum())} cases")
+        chance = (probabilities or {}).get(code, np.nan)
+        meaning = f"; probability {chance:.1%}" if np.isfinite(chance) else ""
+        ax.set_title(f"{task_title(code)}: score {score:.2f}, {above}{meaning}")
     axes[-1].set_xlabel("score (not a probability)")
     handles: dict[str, object] = {}
     for ax in axes:

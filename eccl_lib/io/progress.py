@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from eccl_lib.config.escape import printable
 
@@ -48,26 +48,32 @@ def with_prefix(log: Log, prefix: str) -> Log:
 class Console:
     """The log of a terminal or of a live notebook: one tqdm bar for steps, plain lines for the rest.
 
-    Otherwise, as under papermill or with output to a file, it prints every line.
+    Otherwise, as under papermill or with output to a file, it prints every line. error: to standard error, for a
+    command whose results go to standard output.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, error: bool = False) -> None:
         self._bar: Any = None
+        self._error = error
 
     def __call__(self, line: str) -> None:
-        if not is_interactive():
-            say(line)
+        if not is_interactive(self._error):
+            say(line, self._error)
         elif isinstance(line, StepLine):
             self._step(line)
         else:
-            say(line) if self._bar is None else self._bar.write(printable(line), file=sys.stdout)
+            say(line, self._error) if self._bar is None else self._bar.write(printable(line), file=self._stream)
+
+    @property
+    def _stream(self) -> TextIO:
+        return sys.stderr if self._error else sys.stdout
 
     def _step(self, line: StepLine) -> None:
         from tqdm import tqdm  # imported here, because a plain ``import eccl_lib`` must not import it
 
         if self._bar is None or self._bar.total != line.total or line.done < self._bar.n:
             self.close()
-            self._bar = tqdm(total=line.total, file=sys.stdout, bar_format="{percentage:3.0f}%|{bar:20}| {desc}")
+            self._bar = tqdm(total=line.total, file=self._stream, bar_format="{percentage:3.0f}%|{bar:20}| {desc}")
         self._bar.set_description_str(printable(line))
         self._bar.update(line.done - self._bar.n)
         if line.done == line.total:
@@ -80,9 +86,10 @@ class Console:
             self._bar = None
 
 
-def is_interactive() -> bool:
-    """Whether standard output is shown live: in a terminal or a JupyterLab notebook, not under papermill."""
-    return sys.stdout.isatty() or ("ipykernel" in sys.modules and "JPY_SESSION_NAME" in os.environ)
+def is_interactive(error: bool = False) -> bool:
+    """Whether standard output (or error) is shown live: in a terminal or a JupyterLab notebook, not under papermill."""
+    stream = sys.stderr if error else sys.stdout
+    return stream.isatty() or ("ipykernel" in sys.modules and "JPY_SESSION_NAME" in os.environ)
 
 
 print_line = Console()
@@ -94,18 +101,22 @@ def silent(line: str) -> None:
 
 @dataclass
 class Counter:
-    """Counts finished participants and logs at most one line every few seconds, with the time left."""
+    """Counts finished participants and logs at most one line every few seconds, with the time left.
+
+    what: the noun for what is counted.
+    """
 
     label: str
     done: int
     total: int
     log: Log
+    what: str = "participants"
     start: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.before, self.last = self.done, 0.0
         if self.done and self.done < self.total:
-            self.log(f"{self.label}: {self.done:,} of {self.total:,} participants are finished already")
+            self.log(f"{self.label}: {self.done:,} of {self.total:,} {self.what} are finished already")
 
     def add(self, count: int) -> None:
         """Add ``count`` finished participants."""
@@ -114,7 +125,7 @@ class Counter:
         if spent - self.last > SECONDS_BETWEEN_LINES or self.done == self.total:
             self.last = spent
             left = spent * (self.total - self.done) / max(self.done - self.before, 1)
-            text = f"{self.label}: {self.done:,} of {self.total:,} participants"
+            text = f"{self.label}: {self.done:,} of {self.total:,} {self.what}"
             times = f"{format_seconds(spent)}, about {format_seconds(left)} left"
             self.log(StepLine(f"{text}, {times}", self.done, self.total))
 

@@ -141,6 +141,16 @@ def write_figure(figure: Any, folder: Path, name: str) -> None:
         write_atomically(folder / f"{name}.{suffix}", partial(_write, figure, suffix))
 
 
+def show_animation(gif: bytes, name: str, config: Config, *, real: bool = False) -> None:
+    """Write an animation as GIF to the run's figures folder and display it. real: as in ``save_figure``."""
+    from IPython.display import Image, display
+
+    folder = paths.figures_dir(config.scale, config.cohort)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{REAL if real else ''}{name}.gif", lambda beside: beside.write_bytes(gif))
+    display(Image(data=gif, format="gif", alt="animation"))
+
+
 def save_figures(figures: Mapping[str, Any], config: Config) -> None:
     """``save_figure`` for several figures by name."""
     for name, figure in figures.items():

@@ -20,7 +20,7 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.progress import Log
 from eccl_lib.models.build import device, new_ecg_model
 from eccl_lib.models.heads import Supervised
-from eccl_lib.pipeline import features, jobs, trainer
+from eccl_lib.pipeline import features, jobs, outputs, trainer
 from eccl_lib.pipeline.extensions import auxiliary_predictions
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.weights import frozen, initial_weights_run, load_initial_weights
@@ -159,7 +159,13 @@ class RunSpec:
                 require(parent, log)
             return self.job(data)
 
-        return trainer.train_if_missing(self.run(data), self.name, self.config, build, log)
+        run = trainer.train_if_missing(self.run(data), self.name, self.config, build, log)
+        return self.described(run, data)
+
+    def described(self, run: Run, data: Cohort) -> Run:
+        """The finished run, with the file that lets its model be used without the cohort (``pipeline/outputs.py``)."""
+        run.write_outputs(lambda: outputs.describe(run, self.config, data))
+        return run
 
 
 _WITHOUT_LABELS = {"pretrain_ecg": "ecg", "pretrain_pair": "pair"}
@@ -387,7 +393,7 @@ def require(own: RunSpec, log: Log = print, data: Cohort | None = None) -> Run:
     if own.is_features:
         return own.train(log)
     if distributed.broadcast(lambda: run.done):
-        return run
+        return own.described(run, data)
     if not own.config.runtime.build_missing:
         raise MissingError(f"{run.name} has not been trained. Train it first:\n  {own.command}")
     log(f"{run.name} is a prerequisite; training it")

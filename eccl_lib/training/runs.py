@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-import eccl_lib
-from eccl_lib.config.errors import DamagedError
+from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.config.load import essentials
 from eccl_lib.config.schema import Config
+from eccl_lib.config.version import VERSION
 from eccl_lib.io import machine, paths
 from eccl_lib.io.files import (
     REPEAT,
@@ -34,6 +34,7 @@ from eccl_lib.models.build import device
 from eccl_lib.training import distributed
 
 MANIFEST = "manifest.json"
+OUTPUTS = "outputs.json"  # what a model needs beside its config and weights (``pipeline/outputs.py``)
 FILES = ("config.json", "metrics.json", "history.csv", "predictions.parquet", "model.safetensors")
 
 
@@ -64,6 +65,21 @@ class Run:
             if manifest.get("status") == "done":
                 found.append(cls(path.parent, manifest["fingerprint"], stage, variant, task, int(seed)))
         return found
+
+    @classmethod
+    def at(cls, folder: Path) -> Run:
+        """The finished run in a folder at any place, also one that was copied. Raises MissingError if there is none."""
+        if not (folder / MANIFEST).is_file():
+            raise MissingError(f"{folder} is no folder of a finished run: it has no {MANIFEST}")
+        manifest = read_json(folder / MANIFEST)
+        if manifest.get("status") != "done":
+            raise MissingError(f"the run in {folder} is not finished; run its training again, which resumes")
+        if (folder / OUTPUTS).is_file():
+            stated = read_json(folder / OUTPUTS)
+            facts = (stated["stage"], stated["variant"], stated["task"])
+        else:
+            facts = ("", "", "", *folder.resolve().parts)[-4:-1]
+        return cls(folder, manifest["fingerprint"], *facts, int(read_json(folder / "config.json")["seed"]))
 
     @property
     def name(self) -> str:
@@ -106,6 +122,25 @@ class Run:
     def predictions(self) -> pd.DataFrame:
         """One row per test participant: eid, row in the cohort, then target and score per output."""
         return pd.read_parquet(self.path("predictions.parquet"))
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """Content of outputs.json. Raises MissingError, with the cure, for a run that was made without it."""
+        if not (self.folder / OUTPUTS).is_file():
+            content = read_json(self.folder / "config.json")
+            raise MissingError(
+                f"{self.folder} has no {OUTPUTS}: the run was made by an earlier version, so the mean and SD of its "
+                f"targets are unknown. Where its cohort is, repeat the command that trained the run (scale "
+                f"{content['scale']}, cohort {content['cohort']}, disease {content['disease']}, seed "
+                f"{content['seed']}): the finished training is reused and the file is written."
+            )
+        return read_json(self.folder / OUTPUTS)
+
+    def write_outputs(self, compute: Callable[[], dict[str, Any]]) -> None:
+        """Write outputs.json of a finished run, unless it is there. It does not change the run's fingerprint."""
+        if not distributed.broadcast(lambda: (self.folder / OUTPUTS).is_file()):
+            content = compute()
+            distributed.on_main_process(lambda: write_sealed(self.folder / OUTPUTS, content))
 
     @property
     def timing(self) -> dict[str, float]:
@@ -183,7 +218,7 @@ def made_with(config: Config) -> dict[str, Any]:
         **machine.commit(),
         "cpu": machine.cpu_model(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
-        "eccl_lib": eccl_lib.__version__,
+        "eccl_lib": VERSION,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": config.runtime.threads,

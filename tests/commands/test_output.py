@@ -9,8 +9,8 @@ from tests.conftest import eccl
 
 def test_names_from_the_command_line_cannot_control_the_terminal(tmp_path, capsys):
     named = tmp_path / "\x1b[2J\u202e.csv"
-    assert eccl("predict", named) == 2  # read
-    assert eccl("predict", "a.csv", named) == 2  # refused by click
+    assert eccl("predict", named) == 1  # read
+    assert eccl("predict", "a.csv", "--scale", named) == 2  # refused by click
     assert eccl(named.name) == 2
     shown = capsys.readouterr().err
     assert "\\x1b[2J\\u202e.csv: the file does not exist" in shown

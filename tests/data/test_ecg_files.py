@@ -16,7 +16,7 @@ from pydicom.data import get_testdata_file
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data import ecg
-from eccl_lib.data.formats import detect
+from eccl_lib.data.formats import csv_table, detect
 from eccl_lib.io import paths
 from tests.data import muse_files
 
@@ -101,7 +101,7 @@ def test_muse_is_detected_with_and_without_its_document_type(counts, tmp_path, h
         ({"LeadAmplitudeUnitsPerBit": "-1"}, "units per bit"),
         ({"LeadAmplitudeUnits": "FURLONGS"}, "FURLONGS"),
         ({"LeadSampleSize": "4"}, "4 bytes per sample"),
-        ({"LeadID": "X"}, "limb leads"),
+        ({"LeadID": "X"}, "no lead is named"),
         ({"rate": (0, 0)}, "0.0 Hz"),
     ],
 )
@@ -214,3 +214,24 @@ def test_a_dicom_waveform_equals_its_bytes_times_the_sensitivity():
         per_unit = {"uV": 1e-3, "mV": 1.0}[channel.ChannelSensitivityUnitsSequence[0].CodeValue]
         expected = (raw[:, k] * factor + float(channel.get("ChannelBaseline", 0))) * per_unit
         np.testing.assert_allclose(record.signal[LEADS.index(lead)], expected, atol=1e-9)
+
+
+def test_a_table_of_one_lead_is_an_ecg_if_it_states_its_times_or_its_rate(tmp_path):
+    values = np.sin(np.arange(5000) / 30)
+    lines = {
+        "times.csv": ["time,I", *(f"{k / 500:.3f},{v:.4f}" for k, v in enumerate(values))],
+        "rate.csv": ["# rate=500", "I", *(f"{v:.4f}" for v in values)],
+        "neither.csv": ["I,x", *(f"{v:.4f},0" for v in values)],
+    }
+    for name, rows in lines.items():
+        (tmp_path / name).write_text("\n".join(rows))
+        assert csv_table.names_leads((tmp_path / name).read_bytes()[:4096]) == (name != "neither.csv")
+    for name in ("times.csv", "rate.csv"):
+        record = detect.read_ecg(tmp_path / name)
+        assert record.rate == 500
+        np.testing.assert_allclose(record.signal[0], values, atol=1e-4)
+        assert np.isnan(record.signal[1:]).all()
+        with pytest.raises(UnreadableError, match="only limb leads are: I"):
+            ecg.preprocess(record)  # as the store
+    with pytest.raises(UnreadableError, match="fewer than two leads are named"):
+        detect.read_ecg(tmp_path / "neither.csv")

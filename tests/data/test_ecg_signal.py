@@ -264,3 +264,26 @@ def test_maxabs_scaling_keeps_zero_at_zero_and_multiplies_by_the_gain():
     for scaling in ("lead", "fixed"):
         one, five = (ecg.scale(batch, ViewConfig(ecg_scaling=scaling, ecg_gain=gain)) for gain in (1.0, 5.0))
         np.testing.assert_allclose(five, 5 * one, rtol=1e-6)
+
+
+def test_one_lead_is_kept_where_the_caller_accepts_it_and_nothing_is_computed_from_it():
+    signal = np.full((12, 5000), np.nan)
+    signal[0] = beats(60)[0]
+    record = EcgRecord(signal, 500)
+    mv = ecg.standardise(record, fewest_limb_leads=0)
+    np.testing.assert_array_equal(mv[0], signal[0])
+    assert not mv[1:].any()
+    flags = ecg.preprocess(record, mv)[2]
+    assert ecg.missing_leads(flags) == ((), LEADS[1:])
+    assert ecg.usable_leads(flags) == ("I",)
+    assert flags["einthoven_uv"] == 0  # unknown, not a swap of leads
+    assert ecg.warnings(flags) == [f"not in the file: {' '.join(LEADS[1:])} (zero in the models' input)"]
+
+
+def test_computed_leads_are_usable_and_missing_or_flat_ones_are_not():
+    signal = beats(60)
+    signal[[2, 3, 4, 5, 7]] = np.nan
+    signal[9] = 0.0
+    flags = ecg.preprocess(EcgRecord(signal, 500))[2]
+    assert ecg.missing_leads(flags) == (("III", "aVR", "aVL", "aVF"), ("V2",))
+    assert ecg.usable_leads(flags) == tuple(lead for lead in LEADS if lead not in ("V2", "V4"))

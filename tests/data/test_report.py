@@ -255,7 +255,7 @@ NAME = "Doe Jane 1950-02-03"
     [
         f"the header {NAME}.hea is missing beside {NAME}.dat",
         f"there is no file /mnt/cohort/{NAME}.nii.gz",
-        f"fewer than two limb leads are named; the channels are: '{NAME}', 'x'",
+        f"no lead is named; the channels are: '{NAME}', 'x'",
         f"the root element {NAME!r} is of no known ECG format",
         f"{NAME} is empty",
         f'the segment "{NAME}\'s" is not in the folder of the header',

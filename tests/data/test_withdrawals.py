@@ -46,6 +46,7 @@ def used(built, tmp_path, monkeypatch) -> Path:  # noqa: F811
     frame.to_parquet(run / "predictions.parquet", index=False)
     write_array(run / "features.npy", np.arange(40.0).reshape(10, 4))
     write_json(run / "features.json", {"sha256": sha256(run / "features.npy")})
+    write_json(run / "calibration-12345678.json", {"radius": [1.0]})
     write_json(run / "manifest.json", {"files": {"predictions.parquet": sha256(run / "predictions.parquet")}})
     return root
 
@@ -85,6 +86,7 @@ def test_withdrawn_participants_are_deleted_from_all_files(used, leaving, capsys
     assert read_json(run / "manifest.json")["files"]["predictions.parquet"] == sha256(run / "predictions.parquet")
     assert not list(used.rglob("features.*"))
     assert not list(used.rglob("views/*"))
+    assert not list(used.rglob("calibration-*.json"))
     assert [path.parent for path in used.rglob("picture.svg")] == [run]
     said = capsys.readouterr()
     assert "3 participants are on the list" in said.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import warnings
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from eccl_lib import figures
 from eccl_lib.config.schema import DISEASES, LEADS
@@ -19,6 +21,7 @@ from eccl_lib.data.records import CineRecord
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation.experiments import OPTIONS
 from eccl_lib.figures.colours import CHAMBER_COLOURS, CHAMBER_NAMES, CYCLE, TASK_COLOURS
+from eccl_lib.figures.hearts import beating_hearts
 from eccl_lib.figures.style import STAMP, stamp_synthetic
 
 N = 40
@@ -214,9 +217,16 @@ DRAWINGS = {
         banded="ECCL",
     ),
     "trait_panel": lambda: figures.trait_panel(
-        _traits().assign(value=1.0), _generator().standard_normal((N, len(CHAMBER_NAMES)))
+        _traits().assign(name=lambda frame: frame["short_name"], value=1.0),
+        _generator().standard_normal((N, len(CHAMBER_NAMES))),
     ),
     "risk_panel": _risk,
+    "attribution_maps": lambda: figures.attribution_maps(
+        _ecg(100), {name: _generator().standard_normal((12, 50)) for name in ("trained", "random")}, 100, output="logit"
+    ),
+    "similar_hearts": lambda: figures.similar_hearts(
+        _generator().random((3, 8, 8, 10)), ["rank 1", "rank 2", "own heart"], 0.35, N
+    ),
     "learning_curves": lambda: _learning_curves(["traits"], 5, 6),
     "learning_curves (two tasks)": lambda: _learning_curves(["traits", "I42"], 4, 4),
     "probe_curves": lambda: _probe_curves(),
@@ -398,3 +408,27 @@ def test_heart_overlays_show_end_diastole_and_end_systole_with_the_crop_boxes():
     assert titles[::3] == ["given mask, frame 0", "frame 2 (smallest cavity)"]
     rectangles = [patch.get_bbox().extents.tolist() for ax in figure.axes[:3] for patch in ax.patches]
     assert rectangles == [[5.5, 7.5, 17.5, 19.5], [6.5, 7.5, 18.5, 19.5], [2.5, 1.5, 27.5, 24.5]]
+
+
+def test_the_trait_panel_shows_intervals_and_the_measured_value_where_they_are_known():
+    traits = pd.DataFrame({"name": ["LVEF", "LVM"], "unit": "%", "group": "LV", "value": [60.0, 80.0]})
+    cohort = _generator().normal([60, 80], 10, (N, 2))
+    plain = figures.trait_panel(traits, cohort)
+    known = traits.assign(low=[40.0, 60.0], high=[80.0, 100.0], measured=[55.0, np.nan])
+    full = figures.trait_panel(known, cohort)
+    assert len(full.axes[0].collections) == len(plain.axes[0].collections) + 2
+    labels = [text.get_text() for text in full.legends[0].get_texts()]
+    assert {"95 % prediction interval", "measured in this participant"} <= set(labels)
+    unknown = figures.trait_panel(known.assign(measured=np.nan), cohort)
+    assert "measured in this participant" not in [text.get_text() for text in unknown.legends[0].get_texts()]
+
+
+def test_beating_hearts_are_one_frame_a_phase_and_run_for_ever():
+    clips = (255 * _generator().random((2, 8, 8, 10))).astype(np.uint8)
+    film = Image.open(io.BytesIO(beating_hearts(clips, height=16, gap=4)))
+    assert (film.size, film.n_frames, film.info["loop"]) == ((2 * (16 + 4), 16), 10, 0)
+    film.seek(3)
+    low, high = np.percentile(clips[1], (0.5, 99.5))
+    expected = 8 * np.round(31 * np.clip((clips[1, ..., 3] - low) / (high - low), 0, 1))
+    shown = np.asarray(film.convert("L"))[::2, 20:36:2]
+    assert np.abs(shown - expected).max() <= 1

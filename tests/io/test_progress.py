@@ -17,14 +17,17 @@ def test_a_duration_has_one_or_two_units(seconds, text):
 def test_a_file_gets_every_line_and_a_terminal_one_bar(monkeypatch, capsys):
     lines = ["start", *(StepLine(f"epoch {k}/3", k, 3) for k in (1, 2, 3)), "end"]
     for interactive in (False, True):
-        monkeypatch.setattr(progress, "is_interactive", lambda value=interactive: value)
-        console = Console()
-        for line in lines:
-            console(line)
-        shown = capsys.readouterr().out
-        assert ("100%" in shown) == interactive
-        if not interactive:
-            assert shown.splitlines() == lines
+        monkeypatch.setattr(progress, "is_interactive", lambda error, value=interactive: value)
+        for error in (False, True):
+            console = Console(error)
+            for line in lines:
+                console(line)
+            printed = capsys.readouterr()
+            shown, other = (printed.err, printed.out) if error else (printed.out, printed.err)
+            assert not other
+            assert ("100%" in shown) == interactive
+            if not interactive:
+                assert shown.splitlines() == lines
 
 
 def test_a_prefix_keeps_steps_as_steps():

@@ -64,7 +64,7 @@ def predict(folder: Path) -> str:
     with contextlib.redirect_stderr(io.StringIO()) as printed:
         status = eccl("predict", path)
     message = printed.getvalue().strip()
-    if status != 2 or "\n" in message or not message.isprintable():
+    if status != 1 or "\n" in message or not message.isprintable():
         raise AssertionError(f"status {status}: {message!r}")
     raise UnreadableError(message, "")
 

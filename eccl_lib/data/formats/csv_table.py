@@ -50,12 +50,18 @@ class Head:
     settings: dict[str, str]
     rows: int
 
+    @property
+    def is_ecg(self) -> bool:
+        """Whether the names are those of an ECG: several leads, or one beside a sampling rate or a column of times."""
+        timed = {"rate", "fs", "hz"} & self.settings.keys() or any(map(time_column.is_clock, self.names[:MOST_NAMES]))
+        return _count_leads(self.names) >= (1 if timed else FEWEST_NAMES)
+
 
 def read(path: Path) -> EcgRecord:
     """Read a table with one column per lead; see CSV. Raises UnreadableError."""
     lines, notes = _lines(path)
     head = head_of(lines)
-    if _count_leads(head.names) < FEWEST_NAMES:
+    if not head.is_ecg:
         raise UnreadableError(*_no_names(lines, head))
     if len(head.names) > MOST_NAMES:
         raise UnreadableError(f"the table has {len(head.names):,} columns; an ECG has twelve leads", FORM)
@@ -107,7 +113,7 @@ def _lines(path: Path) -> tuple[list[str], list[str]]:
 def names_leads(data: bytes) -> bool:
     """True if a table is an ECG, i.e. its first row that is not a comment contains lead names. data: its beginning."""
     lines = [line for line in _LINE.findall(decoded(data)) if line.strip()]
-    return _count_leads(head_of(lines).names) >= FEWEST_NAMES
+    return head_of(lines).is_ecg
 
 
 def is_text(start: bytes) -> bool:
@@ -193,7 +199,7 @@ def _no_names(lines: Sequence[str], head: Head) -> tuple[str, str]:
         no_rate = "" if {"rate", "fs", "hz"} & head.settings.keys() else " and no sampling rate"
         return f"the table has no lead names{no_rate}: its first row holds numbers", FORM
     shown = ", ".join(repr(name[:20]) if name else "unnamed" for name in head.names[:20])
-    return f"fewer than two limb leads are named; the columns are: {shown}", FORM
+    return f"fewer than two leads are named; the columns are: {shown}", FORM
 
 
 def _frame(body: Sequence[str], head: Head, used: Collection[int], clocks: Collection[int]) -> pd.DataFrame:

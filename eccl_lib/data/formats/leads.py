@@ -131,8 +131,8 @@ def by_lead(
     """Channels (C, T) in file order as (12, T) mV in the order of LEADS, NaN for absent leads; and notes.
 
     units: of each channel; those of channels that are no leads are not used. missing: value of a missing sample, in
-    the channels' units. The sign of inverted leads is changed. Raises UnreadableError if fewer than two limb leads are
-    named, if the unit of a lead is not a voltage, or if the values are too large or too small for an ECG.
+    the channels' units. The sign of inverted leads is changed. Raises UnreadableError if no lead is named, if the unit
+    of a lead is not a voltage, or if the values are too large or too small for an ECG.
     """
     signal = np.full((len(LEADS), max(map(len, channels), default=0)), np.nan)
     seen: set[str] = set()
@@ -153,9 +153,9 @@ def by_lead(
         np.multiply(channel, factor, out=row)
         if missing is not None and (gap := np.asarray(channel) == missing).any():
             row[gap] = np.nan
-    if len(seen & set(LIMB_LEADS)) < 2:
+    if not seen:  # the number of leads that is needed depends on the use (``ecg.standardise``)
         listed = ", ".join(repr(name.strip()[:20]) if name.strip() else "unnamed" for name in names[:20]) or "none"
-        raise UnreadableError(f"fewer than two limb leads are named; the channels are: {listed}", KNOWN_NAMES)
+        raise UnreadableError(f"no lead is named; the channels are: {listed}", KNOWN_NAMES)
     _check_size(signal)
     return signal, [f"{note}: {', '.join(named)}" for note, named in notes.items() if named]
 

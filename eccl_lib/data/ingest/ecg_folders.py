@@ -36,18 +36,10 @@ def find(folders: Sequence[Path], patient_folder: int = 0) -> FileListing:
     after patients. Raises UnreadableError if a path does not exist.
     """
     listing = FileListing()
-    files = [(root, path) for root in folders for path in _recordings(root, listing)]
-    segments = _segments(path for _, path in files)
-    readable = [(root, path) for root, path in files if path.suffix.lower() not in SIGNALS]
-    fine = {_without_rate(root, path) for root, path in readable if path.stem.endswith(FINE)}
     tables = {place / name for root in folders for place in list(root.parents)[:ABOVE] for name in PATIENT_TABLES}
-    for root, path in files:
+    for root, path in recordings(folders, listing):
         if path.name in PATIENT_TABLES:
             tables.add(path)
-        elif path in segments:
-            listing.skipped["segments of a multi-segment WFDB record"] += 1
-        elif path.stem.endswith(COARSE) and _without_rate(root, path) in fine:
-            listing.skipped[f"the same ECG at a lower rate, {COARSE} beside {FINE}"] += 1
         else:
             listing.add(path.relative_to(root).with_suffix("").as_posix(), {"ecg": (path,)}, "file")
     if patient_folder:
@@ -56,6 +48,25 @@ def find(folders: Sequence[Path], patient_folder: int = 0) -> FileListing:
         _patients_of_folders(listing)
         _patients_of_tables(listing, sorted(table for table in tables if table.is_file()))
     return listing
+
+
+def recordings(folders: Sequence[Path], listing: FileListing) -> Iterator[tuple[Path, Path]]:
+    """Folder and file of each recording, and of each table of patients; other files are counted in ``listing``.
+
+    Segments of a WFDB record and the coarser of two sampling rates of one ECG are left out. Raises UnreadableError if
+    a path does not exist.
+    """
+    files = [(root, path) for root in folders for path in _recordings(root, listing)]
+    segments = _segments(path for _, path in files)
+    readable = [(root, path) for root, path in files if path.suffix.lower() not in SIGNALS]
+    fine = {_without_rate(root, path) for root, path in readable if path.stem.endswith(FINE)}
+    for root, path in files:
+        if path in segments:
+            listing.skipped["segments of a multi-segment WFDB record"] += 1
+        elif path.stem.endswith(COARSE) and _without_rate(root, path) in fine:
+            listing.skipped[f"the same ECG at a lower rate, {COARSE} beside {FINE}"] += 1
+        else:
+            yield root, path
 
 
 def _recordings(root: Path, listing: FileListing) -> Iterator[Path]:

@@ -101,6 +101,7 @@ def _purge_results(results: Path, withdrawn: Collection[str], counts: dict[str, 
         _update_checksum(path)
     cached = [path for path in results.rglob("*.npy") if path.with_suffix(".json").is_file()]
     pairs = [file for path in cached for file in (path, path.with_suffix(".json"))]
+    pairs += results.rglob("calibration-*.json")
     counts["caches and views"] += _remove(*pairs, results / "figures", results / "notebooks")
 
 

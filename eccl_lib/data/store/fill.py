@@ -7,7 +7,6 @@ atomically. An interrupted build therefore resumes and gives the same bytes.
 import contextlib
 import hashlib
 import json
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.errors import UnreadableError, unexpected
 from eccl_lib.config.schema import ARRAYS, Config, arrays_of
 from eccl_lib.data import cmr, ecg, files, synthetic
 from eccl_lib.data.formats import detect
@@ -135,11 +134,8 @@ def _guard(participant: Participant, kind: str, step: Callable):
     except UnreadableError as error:
         raise Quarantine(name, error.reason, error.cure) from error
     except Exception as error:
-        # An unexpected error in one file must not stop the build of all others. Its text may quote the file, so the
-        # place in the code is given instead.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"unexpected error ({type(error).__name__} in {Path(place.filename).name}, line {place.lineno})"
-        raise Quarantine(name, reason, "Report this message to the developers.") from error
+        fault = unexpected(error)  # an unexpected error in one file must not stop the build of all others
+        raise Quarantine(name, fault.reason, fault.cure) from error
 
 
 def fill(

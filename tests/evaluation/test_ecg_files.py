@@ -1,0 +1,82 @@
+"""Files and folders as recordings, and files that are none with their reason."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.data.formats import detect
+from eccl_lib.evaluation import ecg_files
+from eccl_lib.evaluation.ecg_files import NotRead, Reading
+from tests.evaluation.trained import signal_of, write_csv
+
+HEADER = "r 2 500 5000\nr.dat 16 1000 16 0 0 0 0 I\nr.dat 16 1000 16 0 0 0 0 II\n"
+
+
+def write_wfdb(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "r.hea").write_text(HEADER)
+    (folder / "r.dat").write_bytes((1000 * signal_of()[:2]).T.astype("<i2").tobytes())
+    return folder / "r.hea"
+
+
+def test_a_folder_gives_its_recordings_once_and_every_other_file_with_a_reason(tmp_path: Path):
+    record = write_wfdb(tmp_path / "wfdb")
+    table = write_csv(tmp_path / "a.csv")
+    np.save(tmp_path / "array.npy", signal_of())
+    (tmp_path / "array.json").write_text('{"rate": 500, "leads": ["I"], "unit": "mV"}')  # too few leads are named
+    (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.4")
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "what").write_bytes(bytes(range(256)))
+    (tmp_path / ".hidden").write_text("x")
+    os.mkfifo(tmp_path / "pipe.csv")
+    found = ecg_files.find([tmp_path, record, record.with_suffix(".dat"), tmp_path / "none.csv"])
+    entries = list(ecg_files.read_all(found))
+    read = [entry.file for entry in entries if isinstance(entry, Reading)]
+    assert read == [str(table), str(record)]
+    reasons = {Path(entry.file).name: entry.reason for entry in entries if isinstance(entry, NotRead)}
+    assert list(reasons) == ["array.npy", "photo.png", "scan.pdf", "what", "pipe.csv", "none.csv"]
+    assert reasons["scan.pdf"] == "the file is a PDF"
+    assert reasons["photo.png"] == "the file is an image, not a signal"
+    assert reasons["what"] == "the file is binary, in no known ECG format"
+    assert reasons["pipe.csv"] == "it is a pipe, not a file"
+    assert reasons["none.csv"] == "the file does not exist"
+
+
+def test_files_of_one_name_in_two_folders_stay_two_files(tmp_path: Path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_csv(tmp_path / name / "ecg.csv")
+    entries = list(ecg_files.read_all(ecg_files.find([tmp_path])))
+    assert [entry.file for entry in entries] == [str(tmp_path / name / "ecg.csv") for name in ("one", "two")]
+
+
+def test_a_reading_is_what_the_store_keeps(tmp_path: Path):
+    from eccl_lib.data import ecg
+
+    path = write_csv(tmp_path / "a.csv")
+    reading = ecg_files.read(path)
+    stored, heart_rate, flags = ecg.preprocess(detect.read_ecg(path))
+    assert np.array_equal(reading.stored, stored)
+    assert (reading.heart_rate, reading.flags) == (heart_rate, flags)
+    assert np.abs(reading.signal - signal_of()).max() < 1e-4
+
+
+def test_an_unexpected_error_is_the_fault_of_its_file_and_quotes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(path: Path) -> None:
+        raise RuntimeError("secret content")
+
+    monkeypatch.setattr(detect, "read_ecg", fail)
+    entry = ecg_files.read(write_csv(tmp_path / "a.csv"))
+    assert isinstance(entry, NotRead)
+    assert entry.reason.startswith("unexpected error (RuntimeError in test_ecg_files.py")
+    assert "secret" not in str(entry)
+
+
+def test_an_empty_folder_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="there is no file in"):
+        ecg_files.find([tmp_path])
