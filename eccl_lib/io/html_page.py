@@ -33,6 +33,10 @@ nav { columns: 16rem; margin: 1rem 0; }
 """
 
 
+class Markup(str):
+    """Text of a cell that is HTML already."""
+
+
 def page(title: str, parts: Iterable[str], style: str = "") -> str:
     """A whole page. parts: HTML of its body. style: further rules of CSS."""
     view = '<meta name=viewport content="width=device-width, initial-scale=1">'
@@ -87,6 +91,8 @@ def image(content: bytes, name: str, caption: str = "") -> str:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, Markup):
+        return f"<td>{value}</td>"
     if isinstance(value, bool):
         return f"<td>{'yes' if value else '<span class=error>no</span>'}</td>"
     if isinstance(value, (int, float)):

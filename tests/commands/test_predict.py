@@ -113,7 +113,7 @@ def test_the_page_has_a_section_for_each_file_and_loads_nothing(runs, folder, tm
     out = tmp_path / "r.html"
     assert eccl("predict", folder, "--weights", runs, "--out", out) == 0
     page = out.read_text()
-    assert page.count("<section ") == 4
+    assert page.count("<h2 id=f") == 4
     assert "&lt;b&gt;&amp;.csv" in page and "<b>" not in page
     assert "Not read: the file is a PDF." in page
     assert predict.RESEARCH in page and predict.WARNING in page

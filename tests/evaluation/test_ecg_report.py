@@ -8,7 +8,7 @@ import pytest
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data import open_cohort
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import attribution, predict, report
+from eccl_lib.evaluation import attribution, ecg_report, predict
 from eccl_lib.evaluation import features as latent
 from eccl_lib.evaluation.ecg_files import NotRead
 from tests.conftest import tiny_config
@@ -29,7 +29,7 @@ def opened(shared_runs):
 @pytest.fixture(scope="module")
 def example(opened):
     config, data, _ = opened
-    return report.first(report.read(config, data, "", quiet))
+    return ecg_report.first(ecg_report.read(config, data, "", quiet))
 
 
 @pytest.mark.parametrize("task", ["I21", "traits"])
@@ -54,31 +54,32 @@ def test_a_silent_lead_has_no_attribution_and_random_weights_give_another_map(op
 
 def test_an_ecg_of_the_cohort_is_found_and_another_is_not(opened, example):
     data = opened[1]
-    row = report.cohort_row(data, example)
+    row = ecg_report.cohort_row(data, example)
     assert row == data.index("test")[0]
     other = replace(example, stored=example.stored + 1)
-    assert report.cohort_row(data, other) is None
+    assert ecg_report.cohort_row(data, other) is None
 
 
 def test_measured_values_and_diagnoses_stand_beside_the_predictions_of_a_participant(opened, example):
     _, data, predictor = opened
-    prediction, row = predict.report(predictor, example), report.cohort_row(data, example)
-    traits = report.traits(prediction, data, row)
+    prediction, row = predict.report(predictor, example), ecg_report.cohort_row(data, example)
+    traits = ecg_report.traits(prediction, data, row)
     assert traits["measured"].to_numpy() == pytest.approx(data.traits[row][traits.index], nan_ok=True)
     assert not traits["name"].str.contains(r"\b(?:LV|RV|LA|RA)\b").any()
-    diseases = report.diseases(prediction, data, row).set_index("code")["diagnosed"]
+    diseases = ecg_report.diseases(prediction, data, row).set_index("code")["diagnosed"]
     assert [value == "yes" for value in diseases] == data.labels[row].tolist()
-    assert report.traits(prediction, data, None)["measured"].isna().all()
-    assert set(report.diseases(prediction, data, None)["diagnosed"]) == {""}
+    assert ecg_report.traits(prediction, data, None)["measured"].isna().all()
+    assert set(ecg_report.diseases(prediction, data, None)["diagnosed"]) == {""}
     assert (
-        report.most_unusual(prediction) == prediction.diseases.loc[prediction.diseases["percentile"].idxmax(), "code"]
+        ecg_report.most_unusual(prediction)
+        == prediction.diseases.loc[prediction.diseases["percentile"].idxmax(), "code"]
     )
 
 
 def test_similar_hearts_are_the_nearest_of_the_shared_space_and_the_own_heart_is_among_them(opened, example):
     config, data, predictor = opened
-    rows, row = data.index("test"), report.cohort_row(data, example)
-    found = report.similar_hearts(config, data, predictor, example, row)
+    rows, row = data.index("test"), ecg_report.cohort_row(data, example)
+    found = ecg_report.similar_hearts(config, data, predictor, example, row)
     spaces = latent.after_alignment(tiny_config("traits"), data, rows)
     similarity = spaces.z_cmr @ spaces.z_ecg[0]
     order = np.argsort(-similarity)
@@ -87,8 +88,8 @@ def test_similar_hearts_are_the_nearest_of_the_shared_space_and_the_own_heart_is
     assert found.own.sum() == 1
     assert found.similarity[:3] == pytest.approx(similarity[order[:3]], abs=1e-3)
     assert np.array_equal(found.clips[int(np.flatnonzero(found.own)[0])], data.clips[row])
-    stranger = report.similar_hearts(config, data, predictor, example, None)
-    assert stranger.rank is None and not stranger.own.any() and len(stranger.clips) == report.HEARTS
+    stranger = ecg_report.similar_hearts(config, data, predictor, example, None)
+    assert stranger.rank is None and not stranger.own.any() and len(stranger.clips) == ecg_report.HEARTS
 
 
 def test_a_folder_is_read_and_the_first_ecg_is_reported(opened, tmp_path):
@@ -98,13 +99,13 @@ def test_a_folder_is_read_and_the_first_ecg_is_reported(opened, tmp_path):
         (tmp_path / name).mkdir()
         write_csv(tmp_path / name / "ecg.csv")
     said = []
-    entries = report.read(config, data, str(tmp_path), said.append)
+    entries = ecg_report.read(config, data, str(tmp_path), said.append)
     assert isinstance(entries[0], NotRead) and "the file is a PDF" in said[0]
-    assert report.first(entries).file.endswith("one/ecg.csv")
-    labels = {report.label(entry) for entry in entries[1:]}
+    assert ecg_report.first(entries).file.endswith("one/ecg.csv")
+    labels = {ecg_report.label(entry) for entry in entries[1:]}
     assert len(labels) == 2 and all(label.startswith("ecg_") for label in labels)
     with pytest.raises(UnreadableError, match=r"a\.pdf: the file is a PDF"):
-        report.read(config, data, str(tmp_path / "a.pdf"), quiet)
+        ecg_report.read(config, data, str(tmp_path / "a.pdf"), quiet)
 
 
 def test_full_names_have_no_abbreviation_of_a_chamber():
