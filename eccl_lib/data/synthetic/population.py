@@ -266,7 +266,8 @@ def _regions(z, u, c, noise) -> dict[str, np.ndarray]:
     thick = thick * (1 + extra)
     move = z["lat"][:, None] * side + 0.8 * z["gc"][:, None] * (level - 0.5) - 0.5 * z["sept"][:, None] * to_septum
     move = MOTION * (1 + 0.10 * move)
-    move = (move + 0.11 * noise[:, SEGMENTS:]) * (1 - SCAR_STIFFENS * damage) * (1 - 0.25 * hcm * np.clip(to_septum, 0, 1))
+    move = (move + 0.11 * noise[:, SEGMENTS:]) * (1 - SCAR_STIFFENS * damage)
+    move = move * (1 - 0.25 * hcm * np.clip(to_septum, 0, 1))
     return dict(thickness=np.clip(thick, 0.35, None), motion=np.clip(move, 0.02, None))
 
 
