@@ -25,8 +25,8 @@ def cine_ends(heart: HeartSlice, width: float = 6.9) -> Figure:
     Without contours: frame 0 and the frame in the middle of the beat. width: inches.
     """
     end = heart.end_systole
-    fig = new_figure(height=3.0, width=width)
-    axes = fig.subplots(1, 3, width_ratios=[1, 1, 1.25])
+    fig = new_figure(height=0.25 * width + 1.0, width=width)
+    axes = fig.subplots(1, 3, width_ratios=[1, 1, 1.1])
     middle = len(heart.frames) // 2
     shown = {_named(heart, 0, "ED"): 0}
     shown |= {_named(heart, middle, "frame"): middle} if end is None else {_named(heart, end, "ES"): end}
@@ -70,7 +70,8 @@ def _area(ax, heart: HeartSlice, end: int | None) -> None:
     ax.plot(time, area, color=BLACK)
     for frame, name in ((0, "ED"), (end, "ES")):
         ax.plot([frame * step], [area[frame]], "o", color=VERMILION)
-        ax.annotate(f"{name} {area[frame]:.1f}", (frame * step, area[frame]), (5, 4), textcoords="offset points")
+        place = {"xytext": (6, 4), "ha": "left"} if frame == 0 else {"xytext": (0, -14), "ha": "center"}
+        ax.annotate(f"{name} {area[frame]:.1f}", (frame * step, area[frame]), textcoords="offset points", **place)
     ax.set_ylim(0, 1.15 * area.max())
     ax.set_xlabel("time (ms)" if heart.frame_ms else "frame")
     ax.set_ylabel("area (cm²)")
@@ -89,7 +90,7 @@ def trait_positions(traits: pd.DataFrame, cohort: np.ndarray, chosen: np.ndarray
     with np.errstate(invalid="ignore"):
         centre, spread = np.nanmean(cohort, axis=0), np.nanstd(cohort, axis=0)
         spread = np.where(spread > 0, spread, 1.0)
-        band = np.nanpercentile((cohort - centre) / spread, (5, 25, 50, 75, 95), axis=0)
+        band = pd.DataFrame((cohort - centre) / spread).quantile([0.05, 0.25, 0.5, 0.75, 0.95]).to_numpy()
     fig = new_figure(height=0.2 * len(traits) + 1.0, width=width)
     ax = fig.add_subplot()
     ax.hlines(rows, band[0], band[4], color=PALE, linewidth=3, label="cohort, 5 to 95 %")
@@ -105,7 +106,7 @@ def trait_positions(traits: pd.DataFrame, cohort: np.ndarray, chosen: np.ndarray
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
     ax.set_xlabel("SD from the cohort's mean")
-    fig.legend(loc="outside upper left", ncols=3, handletextpad=0.4, columnspacing=1.0)
+    fig.legend(loc="outside upper left", ncols=3 if width > 6 else 2, handletextpad=0.4, columnspacing=1.0)
     whose = "one participant" if len(chosen) == 1 else f"group: n = {len(chosen):,}"
     footer(fig, f"{whose}; cohort: n = {int(np.isfinite(cohort).any(axis=1).sum()):,}", size=7.5)
     return fig
@@ -150,7 +151,7 @@ def place_in_space(
         ax.plot(*xy, marker, color=colour, markeredgecolor=BLACK, markersize=10, label=f"{name} of this participant")
     ax.set(xlabel="component 1", ylabel="component 2")
     hide_ticks(ax)
-    fig.legend(loc="outside upper left", ncols=2, handletextpad=0.2, columnspacing=0.8)
+    fig.legend(loc="outside upper left", ncols=2 if width > 5 else 1, handletextpad=0.2, columnspacing=0.8)
     dark = f"; dark: {int(cases.sum())} with {disease}" if disease else ""
     footer(fig, f"n = {len(ecg):,} test participants{dark}", size=7.5)
     return fig
@@ -183,7 +184,7 @@ def augmentation_gallery(
         ax.imshow(image, cmap="gray", vmin=-1, vmax=1, interpolation="bicubic")
         ax.set_title(title, fontsize=8.5)
         hide_ticks(ax)
-    footer(fig, "one ECG (grey: as recorded) and frame 0 of one clip, as the models read them", size=7.5)
+    footer(fig, "one ECG (grey: original) and frame 0 of one clip, as the models read them", size=7.5)
     return fig
 
 
