@@ -25,6 +25,7 @@ OVERVIEW = "overview"
 OVERVIEW_TRAITS = ("LVEDV", "LVESV", "LVEF", "LVM", "RVEDV", "RVEF", "LAV_max", "LAEF", "RAV_max", "RAEF")
 OVERVIEW_TRAITS += ("AAo_max_area", "DAo_max_area", "WT_global", "Ecc_global", "Err_global", "Ell_global")
 CLEANED, RECORDED = "without baseline", "as recorded"
+WARNED = {"all": None, "without warnings": False, "with warnings": True}  # of ``Selection``
 PAGE, HALF = 10.43, 5.2  # inches; width of the ECG's paper, and of two figures beside each other
 
 
@@ -79,8 +80,7 @@ class CohortView:
         names = {"all": "", **{f"{DISEASE_NAMES[code]} ({code})": code for code in DISEASES}, NO_DISEASE: NO_DISEASE}
         self.disease = _dropdown(w, "disease", names, self.selection.disease)
         self.sex = _dropdown(w, "sex", {"all": "", "female": "female", "male": "male"}, "")
-        quality = {"all": None, "without warnings": False, "with warnings": True}
-        self.quality = _dropdown(w, "quality", quality, None)
+        self.quality = _dropdown(w, "quality", {name: name for name in WARNED}, "all")
         ages = self.data.table["age"].dropna()
         low, high = (int(ages.min()), int(np.ceil(ages.max()))) if len(ages) else (0, 120)
         self.whole = (low, high)
@@ -95,14 +95,14 @@ class CohortView:
             for icon, tip in (("arrow-left", "previous participant"), ("arrow-right", "next participant"))
         )
         self.baseline = w.ToggleButtons(options=[CLEANED, RECORDED])
-        self.baseline.style.button_width = "118px"
+        self.baseline.style.button_width = "140px"
         groups = {OVERVIEW: OVERVIEW, **{name: group for group, name in CHAMBER_NAMES.items()}}
         self.group = _dropdown(w, "traits", groups, OVERVIEW)
 
     def _filter(self) -> None:
         """Apply the filters; the chosen participant stays if it passes them."""
         ages = None if self.ages.value == self.whole else self.ages.value
-        self.selection = Selection(self.disease.value, self.sex.value, ages, self.quality.value)
+        self.selection = Selection(self.disease.value, self.sex.value, ages, WARNED[self.quality.value])
         self.rows = self.selection.rows(self.data)
         if not len(self.rows):
             show.say_in(self.count, "no participant passes these filters; widen one of them")
@@ -123,12 +123,9 @@ class CohortView:
         warnings = participant.warnings_of(self.data, self.row)
         found = participant.heart_of(self.config, self.data, self.row)
         set_heart(self.heart, found, "short-axis cine")
-        lines = [
-            participant.facts_of(self.data, self.row),
-            f"diagnoses: {', '.join(participant.diagnoses_of(self.data, self.row)) or NO_DISEASE}",
-            f"quality: {'; '.join(warnings) or 'no warning'}",
-            *([found.note] if found.note else []),
-        ]
+        diagnoses = ", ".join(participant.diagnoses_of(self.data, self.row)) or NO_DISEASE
+        lines = [f"{participant.facts_of(self.data, self.row)}; diagnoses: {diagnoses}"]
+        lines += [f"quality: {'; '.join(warnings) or 'no warning'}", *([found.note] if found.note else [])]
         show.say_in(self.facts, *lines)
         self._draw_ecg()
         self._draw_traits()
@@ -180,7 +177,7 @@ _WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 
 
 def _dropdown(w: Any, name: str, options: dict[str, Any], value: Any) -> Any:
-    style = {"description_width": "48px"}
+    style = {"description_width": "60px"}
     return w.Dropdown(options=list(options.items()), value=value, description=name, style=style)
 
 

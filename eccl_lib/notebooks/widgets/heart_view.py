@@ -18,9 +18,9 @@ from eccl_lib.notebooks.widgets.player import player, set_heart
 PAGE = 10.43  # inches; width of the ECG's paper
 LABELS = {
     "scar": ("infarct (share of its territory)", 0.05),
-    "wall": ("wall thickness (mm)", 0.25),
+    "wall": ("wall thickness (mm)", 0.1),
     "ef": ("ejection fraction (%)", 1.0),
-    "la": ("left atrium (mL)", 5.0),
+    "la": ("left atrium (mL)", 1.0),
 }
 
 
@@ -63,7 +63,11 @@ class HeartView:
         }
         territories = [(name, k) for k, name in enumerate(TERRITORY_NAMES)]
         self.territory = w.Dropdown(
-            options=territories, value=start.territory, description="place of the infarct", style=style
+            options=territories,
+            value=start.territory,
+            description="place of the infarct",
+            style=style,
+            layout=w.Layout(width="380px"),
         )
         self.reset = w.Button(description="as it was")
         self.reset.on_click(lambda _: self._reset())

@@ -80,11 +80,12 @@ function render({ model, el }) {
     context.fillRect(0, 0, wide, tall + below);
     drawFrame(context, wide, tall, sx, sy);
     context.font = "bold 13px sans-serif";
-    context.fillStyle = INK;
     const end = model.get("end_systole");
     const name = frame === 0 ? "ED" : frame === end ? "ES" : "";
     const ms = model.get("frame_ms"), time = ms ? Math.round(frame * ms) + " ms" : "frame " + frame;
     if (name) {
+      context.fillStyle = "rgba(0,0,0,0.7)";
+      context.fillRect(4, 4, context.measureText(name).width + 8, 19);
       context.fillStyle = MARK;
       context.fillText(name, 8, 18);
     }

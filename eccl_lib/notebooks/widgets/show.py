@@ -70,7 +70,8 @@ def image(figure: Any = None) -> Any:
     """A widget that shows a figure in its own size, or nothing yet."""
     import ipywidgets
 
-    found = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", object_fit="contain"))
+    place = {"max_width": "100%", "align_self": "flex-start", "justify_self": "start", "object_fit": "contain"}
+    found = ipywidgets.Image(format="png", layout=place)
     if figure is not None:
         set_figure(found, figure)
     return found
@@ -92,7 +93,7 @@ def say_in(target: Any, *lines: str) -> None:
     """Write lines of plain text into a widget of ``message``."""
     from html import escape
 
-    target.value = "<br>".join(escape(line) for line in lines)
+    target.value = f'<div style="line-height: 1.4">{"<br>".join(escape(line) for line in lines)}</div>'
 
 
 def when_changed(update: Callable[[], None], *controls: Any) -> None:
