@@ -137,11 +137,13 @@ def run_all(chromium: Any, lab: Lab, name: str) -> Opened:
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached")
     page.keyboard.press("Control+b")  # hide the sidebar
-    page.click("#jp-MainMenu >> text=Run")
-    page.click(".lm-Menu-item[data-command='runmenu:run-all']")
-    last = page.locator(".jp-CodeCell .jp-InputArea-prompt").last
+    prompts = page.locator(".jp-CodeCell .jp-InputArea-prompt")
+    while not prompts.first.text_content().strip("[] :"):  # a click before the kernel is connected is lost
+        page.click("#jp-MainMenu >> text=Run")
+        page.click(".lm-Menu-item[data-command='runmenu:run-all']")
+        page.wait_for_timeout(2000)
     cells = page.locator(".jp-CodeCell").count()
-    last.filter(has_text=f"[{cells}]:").or_(
+    prompts.last.filter(has_text=f"[{cells}]:").or_(
         page.locator("[data-mime-type='application/vnd.jupyter.error']")
     ).first.wait_for(timeout=MILLISECONDS)
     path = lab.folder / f"{name}.ipynb"
