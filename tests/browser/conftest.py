@@ -26,8 +26,13 @@ from tests.conftest import HANG
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-MILLISECONDS = HANG * 1000  # of Run All
 ACTION = 60_000  # milliseconds after which an element that a test looks for counts as missing
+
+CONNECTED = """async () => {
+  const session = jupyterapp.shell.currentWidget.sessionContext;
+  await session.ready;
+  await session.session.kernel.info;
+}"""
 
 
 def _unfinished() -> str:
@@ -85,6 +90,7 @@ def start_lab(folder: Path, theme: str) -> tuple[Lab, subprocess.Popen]:
         port = free.getsockname()[1]
     token = secrets.token_hex()
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
+    command += ["--LabApp.expose_app_in_browser=True"]
     command += [f"--notebook-dir={notebooks}", f"--IdentityProvider.token={token}"]
     own = {"SETTINGS_DIR": settings, "WORKSPACES_DIR": folder / "workspaces"}
     environment = os.environ | {f"JUPYTERLAB_{name}": str(path) for name, path in own.items()}
@@ -130,25 +136,17 @@ class Opened:
 
 
 def run_all(chromium: Any, lab: Lab, name: str) -> Opened:
-    """Open a notebook, run all cells by the menu, and save it."""
+    """Open a notebook, run all cells by JupyterLab's command, and save it."""
     page = chromium.new_page(viewport={"width": 1500, "height": 1080})
     page.set_default_timeout(ACTION)
     page.goto(lab.url.format(name))
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached")
-    page.keyboard.press("Control+b")  # hide the sidebar
-    prompts = page.locator(".jp-CodeCell .jp-InputArea-prompt")
-    while not prompts.first.text_content().strip("[] :"):  # a click before the kernel is connected is lost
-        page.click("#jp-MainMenu >> text=Run")
-        page.click(".lm-Menu-item[data-command='runmenu:run-all']")
-        page.wait_for_timeout(2000)
-    cells = page.locator(".jp-CodeCell").count()
-    prompts.last.filter(has_text=f"[{cells}]:").or_(
-        page.locator("[data-mime-type='application/vnd.jupyter.error']")
-    ).first.wait_for(timeout=MILLISECONDS)
+    page.evaluate(CONNECTED)
+    page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    # Both commands resolve when they are done; a click on the menu before the kernel is connected would open a dialog.
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.evaluate("jupyterapp.commands.execute('docmanager:save')")
     path = lab.folder / f"{name}.ipynb"
-    page.keyboard.press("Control+s")
-    page.locator(".lm-TabBar-tab.jp-mod-dirty").wait_for(state="detached")  # saved
     return Opened(page, nbformat.read(path, as_version=4))
 
 

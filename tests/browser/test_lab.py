@@ -14,6 +14,7 @@ from tests.browser.contrast import LEAST, contrast
 
 VIEWS = ("00_explore", "00_augmentations", "00_one_heart")
 IMAGES = "img.widget-image"
+MENUS = ".widget-dropdown select"
 FACTS = ".widget-html-content >> nth=1"  # sex, age and diagnoses; the first is the number of participants
 ECG, TRAITS, PLACE, GALLERY, HEART_ECG = range(5)  # order of the images in the page
 
@@ -56,7 +57,7 @@ def _check_linked_maps(page: Any) -> None:
             break
     assert ecg.get_attribute("src") != before
     old = maps.nth(1).screenshot()
-    page.locator("select").first.select_option(label="LV ejection fraction (%)")
+    page.locator(MENUS).first.select_option(label="LV ejection fraction (%)")
     _until(page, lambda: maps.nth(1).screenshot() != old)
 
 
@@ -96,13 +97,13 @@ def test_the_next_participant_changes_every_panel(explored: Opened):
 
 def test_a_filter_and_the_recorded_ecg_change_the_picture(explored: Opened):
     page = explored.page
-    _change(page, ECG, lambda: page.locator("select").nth(0).select_option(label="heart failure (I50)"))
+    _change(page, ECG, lambda: page.locator(MENUS).nth(0).select_option(label="heart failure (I50)"))
     _change(page, ECG, page.get_by_role("button", name="as recorded").click)
 
 
 def test_a_filter_that_nobody_passes_says_so(explored: Opened):
     page = explored.page
-    quality = page.locator("select").nth(2)
+    quality = page.locator(MENUS).nth(2)
     quality.select_option(label="with warnings")
     page.get_by_text("no participant passes these filters").wait_for()
     quality.select_option(label="all")
@@ -146,7 +147,7 @@ def test_a_slider_changes_both_modalities_of_one_heart(explored: Opened):
     [
         ".widget-label >> nth=0",
         FACTS,
-        "select >> nth=0",
+        f"{MENUS} >> nth=0",
         "button.jupyter-button >> text=as recorded",
         "button.jupyter-button >> text=another random draw",
         ".eccl-player button >> nth=0",
