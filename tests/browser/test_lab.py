@@ -165,9 +165,8 @@ def test_text_is_legible_in_both_themes(explored: Opened, element: str):
 def test_the_contrast_check_sees_illegible_text(explored: Opened):
     shown = explored.page.locator(FACTS)
     shown.scroll_into_view_if_needed()
-    paint = "(element, [back, ink]) => [element, ...element.querySelectorAll('*')].forEach(part => {"
-    paint += " part.style.background = back; part.style.color = ink; })"
-    shown.evaluate(paint, ["#888888", "#999999"])
+    fade = "(element, opacity) => { element.style.opacity = opacity; }"
+    shown.evaluate(fade, "0.15")
     assert contrast(shown.screenshot()) < LEAST
-    shown.evaluate(paint, ["", ""])
+    shown.evaluate(fade, "1")
     assert contrast(shown.screenshot()) >= LEAST
