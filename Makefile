@@ -1,5 +1,5 @@
 # make demo     install into .venv and run the notebooks on the synthetic cohort (a quarter of an hour on two cores)
-# make test     run the unit tests, then compare every committed notebook with its stored outputs
+# make test     run the unit tests, compare every committed notebook with its stored outputs, then run some in a browser
 # make test-long  the full counts of tests/reliability and 10,000 damaged files for each parser (hours on two cores)
 # make lab      open JupyterLab on notebooks/
 # make table1   train all 225 cells of Table 1 (nine rows, five tasks, five seeds); run it again to resume
@@ -19,7 +19,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-long unit notebooks lab table1 study bench refresh lint lock licences audit
+.PHONY: install demo test test-long unit notebooks browser lab table1 study bench refresh lint lock licences audit
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -49,10 +49,10 @@ endif
 demo: install
 	$(BIN)/eccl demo
 
-test: unit notebooks
+test: unit notebooks browser
 
 unit: install
-	$(BIN)/python -m pytest tests -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist loadfile
 
 test-long: install
 	ECCL_LONG=1 $(BIN)/python -m pytest tests/reliability tests/data/test_fuzz.py -n 2 --dist loadfile
@@ -63,6 +63,10 @@ notebooks: install
 	$(BIN)/eccl demo --models
 	$(if $(PTBXL),$(BIN)/eccl ingest ecg $(PTBXL) --name ptbxl)
 	$(BIN)/python -m pytest $(if $(PTBXL),,--ignore=notebooks/10_real_ecg.ipynb) -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=3600 notebooks
+
+# Needs the models that ``make notebooks`` has trained, and Chromium; without them these tests are skipped.
+browser: install
+	$(BIN)/python -m pytest tests/browser
 
 lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks $(if $(filter 0,$(shell id -u)),--allow-root)

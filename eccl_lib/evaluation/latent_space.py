@@ -40,11 +40,28 @@ def modality_silhouette(latent: Latent) -> float:
     return float(embedding.silhouette(*_stacked(latent)[:2]).mean())
 
 
-def fig2a(before: Latent, after: Latent, seed: int) -> Figure:
-    """Fig. 2a: t-SNE of ECG and CMR embeddings before and after alignment, with silhouettes and retrieval."""
-    points, scores = [], {}
+@dataclass(frozen=True)
+class SharedMap:
+    """t-SNE of the ECG and CMR embeddings of n participants in the shared space. ecg, cmr: (n, 2)."""
+
+    ecg: np.ndarray
+    cmr: np.ndarray
+
+    @classmethod
+    def of(cls, latent: Latent, seed: int) -> "SharedMap":
+        """The map of both modalities together."""
+        return cls(*embedding.tsne(latent.z_ecg, latent.z_cmr, seed=seed))
+
+    @property
+    def stacked(self) -> np.ndarray:
+        """First the ECGs, then the CMRs, (2n, 2)."""
+        return np.concatenate([self.ecg, self.cmr])
+
+
+def fig2a(before: Latent, after: Latent, maps: tuple[SharedMap, SharedMap]) -> Figure:
+    """Fig. 2a: ECG and CMR embeddings before and after alignment, with silhouettes and retrieval. maps: of both."""
+    points, scores = [part for flat in maps for part in (flat.ecg, flat.cmr)], {}
     for when, latent in (("before", before), ("after", after)):
-        points += embedding.tsne(latent.z_ecg, latent.z_cmr, seed=seed)
         rank = retrieval(latent.z_ecg, latent.z_cmr)["median_rank"]
         match = f"median rank of the matching CMR {rank:.0f} of {len(latent.z_ecg):,}"
         scores[when] = f"{run_summary.modality_gap(*_stacked(latent))}\n{match}"

@@ -5,6 +5,7 @@
 | person | one participant: ECG, baseline, cine, crop, predicted traits and disease scores |
 | hearts | heart location by each provider |
 | examples | single ECGs: reconstruction, attention, retrieval |
+| explorer | interactive notebooks: cine with contours, traits and place of a participant, augmentations, linked maps |
 | experiments | learning curves, options of stage two, encoders on own labels |
 | training | training curves of one run, and of all stages |
 | latent | shared embedding space: similarity, Fig. 2a, Fig. 2d |
@@ -17,6 +18,7 @@
 from eccl_lib.figures.colours import CHAMBER_NAMES
 from eccl_lib.figures.examples import attention_maps, attribution_maps, mae_reconstructions, retrieval_examples
 from eccl_lib.figures.experiments import learning_curves, option_differences, probe_curves
+from eccl_lib.figures.explorer import augmentation_gallery, cine_ends, linked_maps, place_in_space, trait_positions
 from eccl_lib.figures.hearts import heart_overlays, similar_hearts
 from eccl_lib.figures.latent import fig2a_latent, fig2d_umap, similarity_matrix, umap_diseases
 from eccl_lib.figures.person import baseline, cine_frames, crop_overlay, ecg_paper, risk_panel, trait_panel

@@ -3,10 +3,10 @@
 import io
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from eccl_lib.data.cmr import LV, box_of
+from eccl_lib.data.cmr import box_of
+from eccl_lib.data.heart_slice import smallest_cavity
 from eccl_lib.data.records import CineRecord
 from eccl_lib.figures.colours import ORANGE
 from eccl_lib.figures.person import LABELS, outline_heart
@@ -43,8 +43,7 @@ def _ends(records: list[CineRecord]) -> dict[str, int]:
     """Frame 0 and the frame with the smallest LV cavity in the first record with labels."""
     if not records:
         return {"frame 0": 0, "frame 0 (no labels)": 0}
-    area = (records[0].labels[0] == LV).sum(axis=(1, 2))
-    smallest = int(np.argmin(np.where(area > 0, area, area.max() + 1)))
+    smallest = smallest_cavity(records[0].labels[0])
     return {"frame 0": 0, f"frame {smallest} (smallest cavity)": smallest}
 
 

@@ -17,6 +17,7 @@ LANGUAGE = {
 }
 ADDED_BY_PAPERMILL = {"injected-parameters", "papermill-error-cell-tag"}
 PROGRESS = "progress"  # tag of cells that print progress lines
+WIDGET = "application/vnd.jupyter.widget-view+json"
 MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -86,7 +87,9 @@ def _outputs(cell: Any, count: int) -> list[dict[str, Any]]:
             else:
                 kept.append({"output_type": "stream", "name": "stdout", "text": text})
             continue
-        data = {kind: _portable(value) if kind.startswith("text/") else value for kind, value in output["data"].items()}
+        # Without its kernel a widget is an error message; the picture beside it stays.
+        shown = {kind: value for kind, value in output["data"].items() if kind != WIDGET}
+        data = {kind: _portable(value) if kind.startswith("text/") else value for kind, value in shown.items()}
         entry = {"output_type": output["output_type"], "data": data, "metadata": {}}
         if output["output_type"] == "execute_result":
             entry["execution_count"] = count

@@ -32,7 +32,8 @@ REAL = "real_"  # prefix of figures of a recording from a person; these are neve
 def start(*, scale: str, cohort: str, disease: str, seed: int, overrides: dict[str, Any], **more: Any) -> Config:
     """Check the notebook's parameters and return them as a Config.
 
-    more: parameters of this notebook only (05: method, 06: seeds, 09: ecg; ecg is checked when it is read).
+    more: parameters of this notebook only (00: keep_pictures, 05: method, 06: seeds, 09: ecg, which is checked when it
+    is read).
     Raises ConfigError on an unknown name, a wrong type or a wrong value.
     """
     declared = ("scale", "cohort", "disease", "seed", "overrides", *more)
@@ -58,6 +59,8 @@ def _check_additional(more: dict[str, Any]) -> None:
 
         if more["method"] not in METHODS:
             raise ConfigError(f"method is {more['method']!r}; choose one of {', '.join(METHODS)}")
+    if "keep_pictures" in more and type(more["keep_pictures"]) is not bool:
+        raise ConfigError(f"keep_pictures is {more['keep_pictures']!r}; give True or False")
     if "seeds" in more and (type(more["seeds"]) is not int or more["seeds"] < 1):
         raise ConfigError(f"seeds is {more['seeds']!r}; give a number of repetitions, 1 or more")
 
@@ -122,15 +125,21 @@ def save_figure(figure: Any, name: str, config: Config, *, real: bool = False, s
     figure shows a recording from a person; its file gets the prefix ``real_``. stamp: False if the figure shows no data
     of the cohort.
     """
+    if stamp:
+        stamp_source(figure, config)
+    write_figure(figure, paths.figures_dir(config.scale, config.cohort), (REAL if real else "") + name)
+    show_figure(figure)
+
+
+def stamp_source(figure: Any, config: Config) -> None:
+    """Write on a figure that its cohort is synthetic, or what it says about small counts."""
     from eccl_lib.data.small_counts import limit_of
     from eccl_lib.figures.style import stamp_counts, stamp_synthetic
 
-    if stamp and config.cohort == "synthetic":
+    if config.cohort == "synthetic":
         stamp_synthetic(figure)
-    elif stamp:
+    else:
         stamp_counts(figure, limit_of(config).note)
-    write_figure(figure, paths.figures_dir(config.scale, config.cohort), (REAL if real else "") + name)
-    show_figure(figure)
 
 
 def write_figure(figure: Any, folder: Path, name: str) -> None:
@@ -202,12 +211,17 @@ def show_figure(figure: Any, dpi: int = 100) -> None:
     """Display a figure in the notebook without writing a file."""
     from IPython.display import Image, display
 
+    display(Image(data=png_of(figure, dpi), format="png", alt=alternative(figure)))
+
+
+def png_of(figure: Any, dpi: int = 100) -> bytes:
+    """A figure as the content of a PNG file; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    display(Image(data=buffer.getvalue(), format="png", alt=_alternative(figure)))
+    return buffer.getvalue()
 
 
-def _alternative(figure: Any) -> str:
+def alternative(figure: Any) -> str:
     """Alternative text of a figure: its titles and notes."""
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
     notes = [text.get_text() for text in figure.texts]

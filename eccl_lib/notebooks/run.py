@@ -26,6 +26,7 @@ ORDER = (
     "07_latent_space",
     "08_patches_traits",
     "09_predict",
+    "00_explore",  # last, because it also shows the trained encoders
 )
 # Runs only if it is named: it needs PTB-XL.
 REAL_DATA = "10_real_ecg"

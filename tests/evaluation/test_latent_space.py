@@ -24,7 +24,8 @@ def test_modality_silhouette_is_that_of_scikit_learn():
 
 
 def test_fig2a_shows_the_separation_before_and_after():
-    figure = latent_space.fig2a(embeddings(50), embeddings(0), seed=0)
+    latents = embeddings(50), embeddings(0)
+    figure = latent_space.fig2a(*latents, tuple(latent_space.SharedMap.of(latent, seed=0) for latent in latents))
     before, after = (ax.get_title(loc="left") for ax in figure.axes)
     assert before.startswith("before alignment\nsilhouette 0.9")
     assert after.replace("-", "").startswith("after alignment\nsilhouette 0.0")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from eccl_lib import figures
 from eccl_lib.config.schema import DISEASES, LEADS
+from eccl_lib.data.heart_slice import HeartSlice
 from eccl_lib.data.records import CineRecord
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation.experiments import OPTIONS
@@ -91,6 +92,17 @@ def _hearts() -> dict[str, CineRecord]:
     return {"masks": drawn, "network": replace(drawn, labels=np.roll(labels, 1, axis=3)), "voting": by_votes}
 
 
+def _slice() -> HeartSlice:
+    record = _hearts()["masks"]
+    return HeartSlice(_generator().integers(0, 255, (4, 30, 30), np.uint8), record.labels[0], (1.8, 1.8), 40.0)
+
+
+def _positions(chosen: int, width: float = 6.9) -> Figure:
+    values = _generator().standard_normal((N, len(CHAMBER_NAMES)))
+    values[:3, 0] = np.nan
+    return figures.trait_positions(_traits(), values, values[:chosen], width=width)
+
+
 def _stages() -> Figure:
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "score": [0.1, 0.2, 0.15]})
     stages = [figures.StageCurves("autoencoder", "masked MSE", "score", {"": [history]})]
@@ -156,6 +168,29 @@ DRAWINGS = {
     ),
     "heart_overlays": lambda: figures.heart_overlays(_hearts()),
     "heart_overlays (box only)": lambda: figures.heart_overlays({"voting": _hearts()["voting"]}),
+    "cine_ends": lambda: figures.cine_ends(_slice()),
+    "cine_ends (box only)": lambda: figures.cine_ends(replace(_slice(), labels=None, note="no contours")),
+    "cine_ends (stored clip)": lambda: figures.cine_ends(HeartSlice(_slice().frames, note="the file is gone")),
+    "trait_positions": lambda: _positions(1),
+    "trait_positions (group)": lambda: _positions(12),
+    "trait_positions (narrow)": lambda: _positions(1, width=5.2),
+    "place_in_space": lambda: figures.place_in_space(
+        _flat(), _flat(), np.ones((2, 2)), np.arange(N) < 5, "heart failure"
+    ),
+    "place_in_space (paper, narrow)": lambda: figures.place_in_space(
+        _flat(PAPER_N), _flat(PAPER_N), np.ones((2, 2)), np.arange(PAPER_N) < 0, "", width=5.2
+    ),
+    "augmentation_gallery": lambda: figures.augmentation_gallery(
+        {"original": _ecg(100), "reversed in time": -_ecg(100)}, 100, {"original": np.eye(8), "15 degrees": np.eye(8)}
+    ),
+    "linked_maps (paper)": lambda: figures.linked_maps(
+        _flat(2 * PAPER_N),
+        _flat(2 * PAPER_N),
+        np.where(np.arange(2 * PAPER_N) % 7, 100.0, np.nan),
+        "LVM (g)",
+        np.arange(2 * PAPER_N) % PAPER_N < 50,
+        PAPER_N,
+    ),
     "training_curves": _curves,
     "training_stages": _stages,
     "mae_reconstructions": _mae,

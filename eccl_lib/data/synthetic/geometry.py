@@ -107,12 +107,29 @@ def at_levels(values: np.ndarray, slices: int) -> np.ndarray:
 
 def _rest(hearts, slices, length):
     """Inner radius and wall thickness at end diastole in mm, each (n, S, A)."""
-    three, thick = _cavity(hearts, 3, length), at_levels(hearts.thickness, 3)
-    a = (thick**2).sum((1, 2)) * _STEP / 2
-    b = (three * thick).sum((1, 2)) * _STEP
+    a, b = _wall_terms(hearts, length)
     c = 1000 * hearts.mass / DENSITY / (length / 3)
     scale = (-b + np.sqrt(b * b + 4 * a * c)) / (2 * a)
     return _cavity(hearts, slices, length), scale[:, None, None] * at_levels(hearts.thickness, slices)
+
+
+def _wall_terms(hearts, length):
+    """Terms a and b, each (n,), of the wall's area summed over three levels: a s**2 + b s for a thickness factor s."""
+    three, thick = _cavity(hearts, 3, length), at_levels(hearts.thickness, 3)
+    return (thick**2).sum((1, 2)) * _STEP / 2, (three * thick).sum((1, 2)) * _STEP
+
+
+def wall_mm(hearts: Hearts) -> np.ndarray:
+    """Mean thickness of the LV wall at end diastole in mm, (n,)."""
+    return _rest(hearts, 3, length_mm(hearts))[1].mean((1, 2))
+
+
+def mass_of_wall(hearts: Hearts, wall: np.ndarray | float) -> np.ndarray:
+    """LV mass in g, (n,), at which the mean thickness at end diastole is ``wall`` mm. Inverse of ``wall_mm``."""
+    length = length_mm(hearts)
+    a, b = _wall_terms(hearts, length)
+    scale = wall / at_levels(hearts.thickness, 3).mean((1, 2))
+    return (a * scale**2 + b * scale) * DENSITY * (length / 3) / 1000
 
 
 def _cavity(hearts, slices, length):

@@ -4,7 +4,7 @@ Sizes and effects have the orders of magnitude of published values; no real part
 depends only on (seed, i): the disease thresholds are computed from a fixed reference population of the same seed.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Self
 
@@ -171,6 +171,7 @@ def _hearts(indices, normal, uniform, form, thresholds) -> Hearts:
     return Hearts(index=indices, disease=disease, latent=latent, form=form, **body, **kept, **v, **r)
 
 
+SCAR_THINS, SCAR_STIFFENS = 0.38, 0.95  # shares of thickness and of contraction that a full scar takes
 # Share of participants with a diagnosis whose heart shows it; with 1.0 diseases would be too easy to detect.
 MANIFEST = {"I21": 0.55, "I42": 0.58, "I48": 0.70, "I50": 0.74}
 
@@ -257,16 +258,37 @@ def _regions(z, u, c, noise) -> dict[str, np.ndarray]:
     to_septum = np.cos(np.deg2rad(SEGMENT_ANGLE))
     pattern = 0.07 * (z["sept"][:, None] * to_septum + 0.8 * z["apx"][:, None] * (level - 0.5) * 2)
     side = np.sin(np.deg2rad(SEGMENT_ANGLE))
-    damage = np.zeros((len(noise), SEGMENTS))
-    for k, segments in enumerate(TERRITORIES):
-        inside = np.isin(np.arange(1, SEGMENTS + 1), segments)
-        damage += np.where(inside, 1.0, 0.0) * (c["scar"] * (c["territory"] == k))[:, None]
+    damage = _damage(c["scar"], c["territory"])
     hcm = c["hcm"][:, None]
     apical = (u["apical"] < 0.2)[:, None]
     extra = 0.60 * hcm * np.where(apical, level * 1.6 - 0.4, np.clip(to_septum, -0.2, 1))
-    thick = THICKNESS / THICKNESS.mean() * (1 + pattern + 0.07 * noise[:, :SEGMENTS]) * (1 - 0.38 * damage)
+    thick = THICKNESS / THICKNESS.mean() * (1 + pattern + 0.07 * noise[:, :SEGMENTS]) * (1 - SCAR_THINS * damage)
     thick = thick * (1 + extra)
     move = z["lat"][:, None] * side + 0.8 * z["gc"][:, None] * (level - 0.5) - 0.5 * z["sept"][:, None] * to_septum
     move = MOTION * (1 + 0.10 * move)
-    move = (move + 0.11 * noise[:, SEGMENTS:]) * (1 - 0.95 * damage) * (1 - 0.25 * hcm * np.clip(to_septum, 0, 1))
+    move = (move + 0.11 * noise[:, SEGMENTS:]) * (1 - SCAR_STIFFENS * damage)
+    move = move * (1 - 0.25 * hcm * np.clip(to_septum, 0, 1))
     return dict(thickness=np.clip(thick, 0.35, None), motion=np.clip(move, 0.02, None))
+
+
+def _damage(scar: np.ndarray, territory: np.ndarray) -> np.ndarray:
+    """Extent of the scar in each segment, (n, 16). scar: (n,) 0 to 1; territory: (n,) as in TERRITORIES."""
+    damage = np.zeros((len(scar), SEGMENTS))
+    for k, segments in enumerate(TERRITORIES):
+        inside = np.isin(np.arange(1, SEGMENTS + 1), segments)
+        damage += np.where(inside, 1.0, 0.0) * (scar * (territory == k))[:, None]
+    return damage
+
+
+def with_scar(hearts: Hearts, scar: float, territory: int) -> Hearts:
+    """The hearts with another scar instead of their own, and all else equal: also the ejection fraction.
+
+    scar: extent, 0 to 1. territory: 0 LAD, 1 RCA, 2 LCx. The scar thins its segments and stops their contraction.
+    """
+    own = _damage(hearts.scar, hearts.territory)
+    new_scar, new_territory = np.full(len(hearts), float(scar)), np.full(len(hearts), int(territory))
+    new = _damage(new_scar, new_territory)
+    thin = (1 - SCAR_THINS * new) / (1 - SCAR_THINS * own)
+    stiff = (1 - SCAR_STIFFENS * new) / (1 - SCAR_STIFFENS * own)
+    walls = {"thickness": hearts.thickness * thin, "motion": hearts.motion * stiff}
+    return replace(hearts, scar=new_scar, territory=new_territory, **walls)
