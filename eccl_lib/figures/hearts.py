@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from eccl_lib.data.cmr import box_of
