@@ -45,7 +45,7 @@ def test_run_all_finishes_without_an_error(chromium: Any, tmp_path, name: str):
 
 
 def _check_linked_maps(page: Any) -> None:
-    """A point under the mouse changes the ECG below; another colour changes both maps."""
+    """The point under the mouse changes the ECG below, another colour both maps, and a lasso the group."""
     maps = page.locator(".jp-OutputArea-output canvas").filter(visible=True)
     maps.first.scroll_into_view_if_needed()
     ecg = page.locator(IMAGES).first
@@ -59,6 +59,16 @@ def _check_linked_maps(page: Any) -> None:
     old = maps.nth(1).screenshot()
     page.locator(MENUS).first.select_option(label="LV ejection fraction (%)")
     _until(page, lambda: maps.nth(1).screenshot() != old)
+    group = page.get_by_text("lassoed group:").last
+    first = group.text_content()
+    corners = ((0.2, 0.1), (0.8, 0.1), (0.8, 0.9), (0.2, 0.9), (0.2, 0.12))
+    page.mouse.move(box["x"] + box["width"] * corners[0][0], box["y"] + box["height"] * corners[0][1])
+    page.mouse.down()
+    for across, down in corners[1:]:
+        page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down, steps=8)
+        page.wait_for_timeout(100)
+    page.mouse.up()
+    _until(page, lambda: group.text_content() != first)
 
 
 def _until(page: Any, condition: Callable[[], bool]) -> None:

@@ -39,7 +39,9 @@ class GalleryView:
         self._update()
         controls = w.HBox([self.number, self.again, self.which], layout={"flex_flow": "row wrap"})
         columns = "minmax(0, 2.2fr) minmax(0, 1fr)"
-        panels = w.GridBox([self.image, w.VBox([self.clip])], layout=w.Layout(grid_template_columns=columns))
+        panels = w.GridBox(
+            [self.image, w.VBox([self.clip])], layout=w.Layout(grid_template_columns=columns, grid_gap="16px")
+        )
         return w.VBox([controls, panels])
 
     def _draw_again(self) -> None:

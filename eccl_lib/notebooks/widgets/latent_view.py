@@ -94,13 +94,17 @@ class LatentView:
         self._hovered = int(self.group[0])
         self._draw_hovered()
         hint = show.message()
-        show.say_in(hint, "Move the mouse over a point to see its ECG and its heart. Press Shift and draw to lasso.")
+        how = "Move the mouse over a point to see its ECG and its heart. Draw around points to compare their traits."
+        show.say_in(hint, how)
         columns = "minmax(0, 2.5fr) minmax(0, 1fr)"
-        hovered = w.GridBox([self.ecg_image, w.VBox([self.heart])], layout=w.Layout(grid_template_columns=columns))
+        hovered = w.GridBox(
+            [self.ecg_image, w.VBox([self.heart])], layout=w.Layout(grid_template_columns=columns, grid_gap="16px")
+        )
         return w.VBox([self.menu, both, hint, self.who, hovered, self.lassoed, self.group_image])
 
     def _map(self, jscatter: Any, frame: pd.DataFrame, when: str) -> Any:
         plot = jscatter.Scatter(data=frame, x=f"x {when}", y=f"y {when}", height=HEIGHT)
+        plot.mouse("lasso")  # Shift and drag, which also draws one, selects cells in JupyterLab
         plot.background("#ffffff").axes(False).tooltip(False).legend(True)
         plot.size(default=float(np.clip(6 * (2000 / len(frame)) ** 0.3, 2, 7)))
         plot.color(selected=VERMILION, hover="#000000")

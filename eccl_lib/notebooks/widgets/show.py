@@ -70,7 +70,13 @@ def image(figure: Any = None) -> Any:
     """A widget that shows a figure in its own size, or nothing yet."""
     import ipywidgets
 
-    place = {"max_width": "100%", "align_self": "flex-start", "justify_self": "start", "object_fit": "contain"}
+    place = {
+        "max_width": "100%",
+        "align_self": "flex-start",
+        "justify_self": "start",
+        "object_fit": "contain",
+        "margin": "0",
+    }
     found = ipywidgets.Image(format="png", layout=place)
     if figure is not None:
         set_figure(found, figure)
