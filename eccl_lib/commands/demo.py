@@ -1,5 +1,6 @@
 """``eccl demo``: run the notebooks."""
 
+import os
 import time
 from dataclasses import replace
 from typing import Any
@@ -39,6 +40,7 @@ def command(only: tuple[str, ...], models: bool, refresh: bool, settings: tuple[
     eccl demo --only 04 07 --seed 1
     """
     began = time.perf_counter()
+    os.environ["ECCL_RUNS"] = str(paths.runs_root())  # for the kernels, whose current folder is another one
     config = config_of(settings=settings, build=False, **options)  # raises on a wrong parameter before notebook 01
     # A parameter that equals the notebook's own is not passed, so that papermill adds no cell.
     parameters = {name: value for name, value in options.items() if value != DEFAULTS[name]}
@@ -46,6 +48,8 @@ def command(only: tuple[str, ...], models: bool, refresh: bool, settings: tuple[
         parameters["overrides"] = overrides
     if refresh and parameters:
         raise ConfigError("--refresh updates the committed demo: give no other scale, cohort, seed or setting")
+    if refresh and not paths.IN_CHECKOUT:
+        raise ConfigError("--refresh needs a checkout of the repository, installed with pip install --editable")
     names = run.chosen(only)
     moment = time.time() - 1  # file systems may round times down
     folder, train = paths.notebooks_dir(config.scale, config.cohort), not only and config.runtime.build_missing

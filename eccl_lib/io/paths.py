@@ -5,12 +5,16 @@ from pathlib import Path
 
 from eccl_lib.io import disk
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+# The checkout; where the package was installed from a wheel, the files that the wheel carries (setup.py).
+ROOT = PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else PACKAGE / "shipped"
+IN_CHECKOUT = PACKAGE.parent == ROOT
 
 
 def runs_root() -> Path:
-    """The folder of all results."""
-    return Path(os.environ.get("ECCL_RUNS") or ROOT / "runs").expanduser().resolve()
+    """The folder of all results: ECCL_RUNS, else ``runs`` in the checkout, else ``runs`` in the current folder."""
+    default = (ROOT if IN_CHECKOUT else Path.cwd()) / "runs"
+    return Path(os.environ.get("ECCL_RUNS") or default).expanduser().resolve()
 
 
 def explain(error: Exception) -> str:
