@@ -31,6 +31,7 @@ COMMANDS = {
     "study": ("study", "Train Table 1 at study scale with five seeds."),
     "report": ("report", "Write a finished Table 1 as one HTML page with checklists."),
     "probe": ("probe", "Compare ECG encoders on your own labels."),
+    "tensorboard": ("tensorboard", "Write the training curves of finished runs for TensorBoard."),
     "config": ("config", "List the fields of the config, with value, default and source."),
     "plan": ("plan", "Estimate time and memory before training."),
     "withdraw": ("withdraw", "Remove withdrawn participants from all stores and results."),

@@ -9,14 +9,15 @@ from eccl_lib.commands.cli import config_of, guarded, parameters
 from eccl_lib.io.progress import print_line, say
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import stages
-from eccl_lib.training import distributed
+from eccl_lib.training import distributed, summary_box
 
 
 @eccl_command("train")
 @click.argument("name", type=click.Choice(stages.NAMES), metavar="NAME")
+@click.option("--no-summary", is_flag=True, help="leave out the summary at the end of a training")
 @parameters()
 @guarded
-def command(name: str, **options: Any) -> None:
+def command(name: str, no_summary: bool, **options: Any) -> None:
     """Train one stage or one row of Table 1, and its missing prerequisites, at every scale.
 
     NAME is a stage (pretrain_ecg, pretrain_cmr, autoencode_ecg, autoencode_cmr, pretrain_pair, probe, probe_cmr) or a
@@ -31,7 +32,6 @@ def command(name: str, **options: Any) -> None:
     config = config_of(**options)
     gpu = device(config).type == "cuda"
     with distributed.process_group(config.runtime.rank_timeout_seconds, gpu):
-        run = stages.train(config, name, distributed.main_process_log(print_line))
+        run = stages.train(config, name, distributed.main_process_log(print_line), summarize=not no_summary)
         if distributed.is_main_process():
-            metrics = run.metrics
-            say(f"{run.name}: {metrics['metric']} {metrics['test']:.4f} on {metrics['n']['test']} test participants")
+            say(f"{run.name}: test {run.metrics['metric']} {summary_box.test_score(run, config)}")

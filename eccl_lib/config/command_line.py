@@ -22,9 +22,10 @@ def overrides(items: Iterable[str]) -> dict[str, object]:
     return fields
 
 
-def line(config: Config) -> str:
-    """The arguments of ``eccl train`` that give this config."""
-    words = [f"--{name} {getattr(config, name)}" for name in ("scale", "cohort", "disease", "seed")]
+def line(config: Config, disease: bool = True) -> str:
+    """The arguments of ``eccl train`` that give this config. disease: False for a command of all tasks."""
+    top = ("scale", "cohort", *(("disease",) if disease else ()), "seed")
+    words = [f"--{name} {getattr(config, name)}" for name in top]
     base = as_dict(load(config.scale, cohort=config.cohort, disease=config.disease, seed=config.seed))
     for section, content in as_dict(config).items():
         if isinstance(content, dict) and section != "runtime":

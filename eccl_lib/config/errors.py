@@ -3,12 +3,20 @@
 import traceback
 from pathlib import Path
 
-from eccl_lib.config.escape import one_line
+from eccl_lib.config.escape import one_line, printable
 
 DOWNLOAD_AGAIN = "Download or export the file again; if the fault remains, leave the participant out."
 
 
-class UnreadableError(ValueError):
+class ShortInNotebooks(Exception):
+    """An error whose message is enough: Jupyter and papermill show it without the lines of code that raised it."""
+
+    def _render_traceback_(self) -> list[str]:
+        """The lines that IPython shows instead of a traceback."""
+        return [f"{type(self).__name__}: {printable(str(self))}"]
+
+
+class UnreadableError(ShortInNotebooks, ValueError):
     """A file cannot be used. The message names the fault and the cure; the caller adds the file.
 
     Both may quote the file; characters that control a terminal, such as line breaks, are escaped.
@@ -26,11 +34,11 @@ def unexpected(error: Exception) -> UnreadableError:
     return UnreadableError(reason, "Report this message to the developers.")
 
 
-class MissingError(FileNotFoundError):
+class MissingError(ShortInNotebooks, FileNotFoundError):
     """A prerequisite does not exist; the message holds the command that makes it."""
 
 
-class DamagedError(RuntimeError):
+class DamagedError(ShortInNotebooks, RuntimeError):
     """A file does not match its checksum. path: the file; fault: what is wrong, as a predicate; cure: what to do."""
 
     def __init__(self, path: object, fault: str, cure: str) -> None:
@@ -41,5 +49,5 @@ class DamagedError(RuntimeError):
         return f"{self.path} {self.fault}. {self.cure}"
 
 
-class ConfigError(ValueError):
+class ConfigError(ShortInNotebooks, ValueError):
     """A parameter has a wrong name, type or value; the message names the valid ones."""

@@ -17,7 +17,6 @@ from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data import small_counts
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation import fig2b
-from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.io import paths
 from eccl_lib.io.progress import silent
 from eccl_lib.metrics import bootstrap, comparison
@@ -25,6 +24,7 @@ from eccl_lib.metrics.comparison import Difference
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.stages import RunSpec, spec
 from eccl_lib.tasks import TASKS
+from eccl_lib.training.run_scores import measured_and_predicted
 
 DRAWS = 1_000  # bootstrap draws of participants; their standard deviation then has a relative error of 2.2 %; ours
 SCRATCH, SSL, CL, ECCL = (METHODS[key].row for key in ("scratch", "ssl", "cl", "eccl"))

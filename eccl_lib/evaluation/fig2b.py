@@ -7,12 +7,12 @@ import pandas as pd
 
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
-from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.io.progress import Log
 from eccl_lib.metrics import bootstrap, comparison
 from eccl_lib.models.ecg_vit import EcgEncoder, grid
 from eccl_lib.models.heads import on_meta, parameters_in_millions
 from eccl_lib.pipeline.stages import RunSpec, expected, spec
+from eccl_lib.training.run_scores import measured_and_predicted
 
 DRAWS = 500  # bootstrap draws of participants; their standard deviation then has a relative error of 3 %; ours
 

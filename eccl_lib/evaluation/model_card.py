@@ -6,13 +6,13 @@ import numpy as np
 
 from eccl_lib.data.small_counts import Limit
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import run_summary
 from eccl_lib.evaluation.calibrate import Calibration, DiseaseCalibration, TraitCalibration
 from eccl_lib.evaluation.predict import RESEARCH
 from eccl_lib.models.heads import parameters_in_millions
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.portable import EcgModel
 from eccl_lib.tasks import DISEASE_NAMES, SPLITS
+from eccl_lib.training import run_scores
 
 COHORTS = {
     "synthetic": "the synthetic cohort of this software: rendered ECGs and hearts, no person. The model has no meaning "
@@ -95,13 +95,10 @@ def _data(model: EcgModel, limit: Limit) -> dict[str, Any]:
 def _scores(model: EcgModel, known: Calibration | None, limit: Limit) -> dict[str, Any]:
     """Metric with its 95 % interval, and what intervals or probabilities are worth."""
     metrics = model.run.metrics
-    few = "positives" in metrics and limit.hides(
-        metrics["positives"]["test"], metrics["n"]["test"] - metrics["positives"]["test"]
-    )
-    if few or limit.hides(metrics["n"]["test"]):
+    if run_scores.few_cases(model.run, "test", limit):
         return {metrics["metric"]: "withheld: few participants"}
-    if metrics["metric"] in run_summary.SCORES and (model.run.folder / "predictions.parquet").is_file():
-        score, low, high = run_summary.interval(model.run)
+    if metrics["metric"] in run_scores.SCORES and (model.run.folder / "predictions.parquet").is_file():
+        score, low, high = run_scores.interval(model.run)
         rows = {metrics["metric"]: f"{score:.3f} (95 % interval {low:.3f} to {high:.3f})"}
     else:
         rows = {metrics["metric"]: f"{metrics['test']:.4g}"}

@@ -24,7 +24,6 @@ from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import calibrate
 from eccl_lib.evaluation.calibrate import Calibration, DiseaseCalibration, TraitCalibration
 from eccl_lib.evaluation.ecg_files import NotRead, Reading, reading_of
-from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.io import regular
 from eccl_lib.io.progress import Log, silent
 from eccl_lib.metrics.calibration import risk
@@ -32,6 +31,7 @@ from eccl_lib.models.build import device
 from eccl_lib.pipeline import portable, stages
 from eccl_lib.pipeline.portable import EcgModel
 from eccl_lib.tasks import DISEASE_NAMES, TASKS
+from eccl_lib.training.run_scores import measured_and_predicted
 from eccl_lib.training.runs import MANIFEST, Run
 
 WARNING = (

@@ -13,6 +13,7 @@ from eccl_lib.io.progress import silent
 from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import TASKS, Task
+from eccl_lib.training.run_scores import measured_and_predicted
 from eccl_lib.training.runs import Run
 
 
@@ -83,11 +84,3 @@ def scores_of_runs(
         predicted.append(scores)
     shape = (len(rows), len(seeds), *measured.shape)
     return Scores(task, rows, seeds, measured, np.stack(predicted).reshape(shape), runs)
-
-
-def measured_and_predicted(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Measured (NaN: missing) and predicted values of the test participants, both (n, outputs)."""
-    frame = run.predictions
-    names = [column.removeprefix("target_") for column in frame if column.startswith("target_")]
-    measured, predicted = (frame[[f"{kind}_{name}" for name in names]] for kind in ("target", "score"))
-    return measured.to_numpy(np.float64), predicted.to_numpy(np.float64)

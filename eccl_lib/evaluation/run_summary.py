@@ -10,41 +10,19 @@ from eccl_lib import figures
 from eccl_lib.config.schema import Config
 from eccl_lib.data import small_counts
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation.predictions import measured_and_predicted
-from eccl_lib.metrics import bootstrap, delong, embedding, scores
+from eccl_lib.metrics import bootstrap, embedding, scores
+from eccl_lib.training.run_scores import SCORES, few_cases, interval, measured_and_predicted
 from eccl_lib.training.runs import Run
 
-SCORES = ("AUC", "mean r")  # metrics for which higher is better; the other metrics are errors
 # Global traits, without the values of single segments.
 OVERVIEW = tuple(t.short_name for t in TRAITS if "_AHA_" not in t.short_name and not t.short_name[-1].isdigit())
-
-
-def interval(run: Run, draws: int = bootstrap.DRAWS) -> tuple[float, float, float]:
-    """Test score of a run with its 95 % interval over participants: score, low, high.
-
-    AUC: DeLong on the logit scale. Mean r: bootstrap with ``draws`` draws.
-    """
-    measured, predicted = measured_and_predicted(run)
-    if run.task != "traits":
-        return delong.interval(predicted[:, 0], measured[:, 0] > 0.5)
-    low, high = bootstrap.percentile(bootstrap.mean_r_draws(predicted[None], measured, draws))
-    return float(run.metrics["test"]), float(low), float(high)
-
-
-def few_cases(run: Run, split: str, config: Config) -> bool:
-    """Whether a run's results for a split are withheld, since they are of few cases or controls."""
-    limit = small_counts.limit_of(config)
-    if not limit.least:
-        return False
-    n, cases = run.metrics["n"][split], run.metrics.get("positives", {}).get(split)
-    return limit.hides(n) or (cases is not None and limit.hides(cases, n - cases))
 
 
 def summary(runs: Mapping[str, Run], config: Config) -> pd.DataFrame:
     """One row per run: metric, test score, 95 % interval, counts, best epoch, without small counts. runs: by name."""
     rows, withheld = [], small_counts.limit_of(config).withheld
     for name, run in runs.items():
-        hidden = few_cases(run, "test", config)
+        hidden = few_cases(run, "test", small_counts.limit_of(config))
         score, low, high = (np.nan,) * 3 if hidden else interval(run)
         facts = {"run": name, "task": run.task, "metric": run.metrics["metric"]}
         facts |= {"test": score, "low": low, "high": high}
@@ -76,7 +54,7 @@ def overview(frame: pd.DataFrame) -> pd.DataFrame:
 
 def shown_history(run: Run, config: Config) -> pd.DataFrame:
     """The history of a run, whose validation score is missing where it is of few cases or controls."""
-    return run.history.assign(score=np.nan) if few_cases(run, "val", config) else run.history
+    return run.history.assign(score=np.nan) if few_cases(run, "val", small_counts.limit_of(config)) else run.history
 
 
 def history_table(run: Run, config: Config) -> pd.DataFrame:

@@ -70,6 +70,11 @@ def notebooks_dir(scale: str, cohort: str) -> Path:
     return scale_root(scale, cohort) / "notebooks"
 
 
+def tensorboard_dir() -> Path:
+    """``runs/tensorboard``: the event files of all runs."""
+    return runs_root() / "tensorboard"
+
+
 PAPER_TABLE = ROOT / "figures" / "paper" / "table1.csv"
 DEMO_FIGURES = ROOT / "figures" / "demo"
 STUDY_FIGURES = ROOT / "figures" / "study"

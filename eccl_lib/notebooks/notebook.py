@@ -37,12 +37,9 @@ def start(*, scale: str, cohort: str, disease: str, seed: int, overrides: dict[s
     Raises ConfigError on an unknown name, a wrong type or a wrong value.
     """
     declared = ("scale", "cohort", "disease", "seed", "overrides", *more)
-    try:
-        _refuse_unknown(_history(), declared)
-        loaded = config_module.load(scale, cohort=cohort, disease=disease, seed=seed, overrides=overrides)
-        _check_additional(more)
-    except ConfigError as error:
-        raise ConfigError(str(error)) from None  # short traceback: the message is enough
+    _refuse_unknown(_history(), declared)
+    loaded = config_module.load(scale, cohort=cohort, disease=disease, seed=seed, overrides=overrides)
+    _check_additional(more)
     _show_whole_sentences()
     return loaded
 

@@ -20,12 +20,12 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.progress import Log
 from eccl_lib.models.build import device, new_ecg_model
 from eccl_lib.models.heads import Supervised
-from eccl_lib.pipeline import features, jobs, outputs, trainer
+from eccl_lib.pipeline import features, jobs, next_step, outputs, trainer
 from eccl_lib.pipeline.extensions import auxiliary_predictions
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.weights import frozen, initial_weights_run, load_initial_weights
 from eccl_lib.tasks import targets_of
-from eccl_lib.training import cost, distributed, performance
+from eccl_lib.training import cost, distributed, performance, summary_box
 from eccl_lib.training.cost import Plan
 from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.runs import Run
@@ -146,8 +146,11 @@ class RunSpec:
         """The training job. pretrained: False gives random weights and features, for estimates."""
         return STAGES[self.stage].build(self, data, pretrained)
 
-    def train(self, log: Log = print) -> Run:
-        """Train it, or return the finished run; first its prerequisites, as ``require`` does."""
+    def train(self, log: Log = print, summary: Callable[[Run], Iterable[str]] | None = None) -> Run:
+        """Train it, or return the finished run; first its prerequisites, as ``require`` does.
+
+        summary: lines for the log after a training; by default those of ``summary_box`` without a next step.
+        """
         data = cohort_for(self.config, log, STAGES[self.stage].needs)
         if self.is_features:
             run = require(self.parents()[0], log)
@@ -159,8 +162,13 @@ class RunSpec:
                 require(parent, log)
             return self.job(data)
 
-        run = trainer.train_if_missing(self.run(data), self.name, self.config, build, log)
-        return self.described(run, data)
+        run = self.run(data)
+        trained = trainer.train_if_missing(run, self.name, self.config, build, log)
+        self.described(run, data)
+        if trained and distributed.is_main_process():
+            for line in summary(run) if summary else summary_box.lines(run, self.config):
+                log(line)
+        return run
 
     def described(self, run: Run, data: Cohort) -> Run:
         """The finished run, with the file that lets its model be used without the cohort (``pipeline/outputs.py``)."""
@@ -373,9 +381,16 @@ NAMES = (*NAMES, *METHODS)
 # Training.
 
 
-def train(config: Config, name: str, log: Log = print) -> Run:
-    """Train a stage or a row of Table 1, or return its finished run. name: one of ``NAMES``."""
-    return spec(config, name).train(log)
+def train(config: Config, name: str, log: Log = print, *, summarize: bool = True) -> Run:
+    """Train a stage or a row of Table 1, or return its finished run. name: one of ``NAMES``.
+
+    summarize: log the summary with the next step after a training.
+    """
+
+    def summary(run: Run) -> list[str]:
+        return summary_box.lines(run, config, next_step.after(config, name, run)) if summarize else []
+
+    return spec(config, name).train(log, summary)
 
 
 def expected(config: Config, name: str, data: Cohort) -> Run:

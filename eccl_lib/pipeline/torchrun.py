@@ -43,7 +43,7 @@ def arguments(name: str, config: Config) -> list[str]:
     """Module and arguments that train a run with this config in one process of a group."""
     runtime = {key: value for key, value in as_dict(config)["runtime"].items() if key != "ranks"}
     settings = [f"--set=runtime.{key}={json.dumps(value)}" for key, value in runtime.items()]
-    return ["eccl_lib", "train", name, *shlex.split(command_line.line(config)), *settings]
+    return ["eccl_lib", "train", name, "--no-summary", *shlex.split(command_line.line(config)), *settings]
 
 
 def under_torchrun(words: Sequence[str], ranks: int, threads: int = 1, log: Log = print) -> None:

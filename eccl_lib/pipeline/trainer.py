@@ -19,28 +19,30 @@ from eccl_lib.training.loop import fit
 from eccl_lib.training.runs import Run
 
 
-def train_if_missing(run: Run, name: str, config: Config, build: Callable[[], TrainingJob], log: Log) -> Run:
+def train_if_missing(run: Run, name: str, config: Config, build: Callable[[], TrainingJob], log: Log) -> bool:
     """Train the job that ``build`` prepares, unless the run is finished. name: of the run for ``eccl train``.
 
-    One process, or one group of ranks, works on a run at a time. Raises ConfigError where a GPU's memory is too small.
+    Returns whether this call trained it. One process, or one group of ranks, works on a run at a time. Raises
+    ConfigError where a GPU's memory is too small.
     """
     performance.set_up(config.runtime)
     if distributed.broadcast(lambda: run.done):
         log(f"{run.name}: reused")
-        return run
+        return False
     if config.runtime.ranks > 1 and distributed.world_size() == 1:
         torchrun.train(run, name, config, log)
-        return run
+        return True
     with distributed.held_by_main_process(lambda: exclusive_lock(run.folder, log)):
-        if not distributed.broadcast(lambda: run.done):
-            log(f"{run.name}: training")
-            with _gpu_memory(run):
-                job = build()
-                if config.runtime.plan and distributed.world_size() == 1:
-                    done = run.manifest().get("state", {}).get("epoch", 0)
-                    log(f"{run.name}: {cost.plan(job, done, config.runtime)}")
-                _train(run, config, job, log)
-    return run
+        if distributed.broadcast(lambda: run.done):
+            return False
+        log(f"{run.name}: training")
+        with _gpu_memory(run):
+            job = build()
+            if config.runtime.plan and distributed.world_size() == 1:
+                done = run.manifest().get("state", {}).get("epoch", 0)
+                log(f"{run.name}: {cost.plan(job, done, config.runtime)}")
+            _train(run, config, job, log)
+    return True
 
 
 @contextmanager

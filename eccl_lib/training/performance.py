@@ -243,12 +243,16 @@ def report(
     return {name: float(f"{value:.4g}") for name, value in entries.items()}
 
 
-def report_line(timing: dict[str, float]) -> str:
-    """A ``report`` as one line for the log; rates below 10 have two digits."""
+def samples_per_second(timing: dict[str, float]) -> str:
+    """The rate of a ``report`` as text; rates below 10 have two digits."""
     rate = timing["samples_per_second"]
-    samples = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return f"{rate:,.0f} samples/s" if rate >= 10 else f"{rate:.2g} samples/s"
+
+
+def report_line(timing: dict[str, float]) -> str:
+    """A ``report`` as one line for the log."""
     return (
-        f"{samples} samples/s, data wait {timing['data_wait']:.1%} of a step, "
+        f"{samples_per_second(timing)}, data wait {timing['data_wait']:.1%} of a step, "
         f"{timing['utilisation']:.0%} of the machine's "
         f"{timing['matrix_gflop_per_second']:,.0f} GFLOP/s in matrix products"
     )

@@ -12,9 +12,9 @@ from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.small_counts import ALL_SHOWN, Limit
 from eccl_lib.evaluation import calibrate, predict
 from eccl_lib.evaluation.ecg_files import reading_of
-from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.metrics import scores
 from eccl_lib.metrics.calibration import log_odds, risk
+from eccl_lib.training.run_scores import measured_and_predicted
 from tests.conftest import tiny_config
 from tests.evaluation.trained import train_all
 

@@ -9,9 +9,9 @@ from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import experiments
 from eccl_lib.evaluation.experiments import ECCL, EXPERIMENTS, SCRATCH, SSL, Experiment, Point, Scored
-from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.metrics import scores
 from eccl_lib.pipeline import stages
+from eccl_lib.training.run_scores import measured_and_predicted
 from tests.conftest import tiny_config
 from tests.pipeline.tiny_jobs import quiet
 

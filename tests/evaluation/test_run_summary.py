@@ -13,6 +13,7 @@ from eccl_lib.config.load import load
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import fig2b, run_summary
 from eccl_lib.models.ecg_vit import grid
+from eccl_lib.training import run_scores
 
 N, CONFIG = 80, load("demo")
 
@@ -52,7 +53,7 @@ def traits() -> Finished:
 
 
 def test_interval_of_an_auc_agrees_with_hanley_and_mcneil(disease: Finished):
-    auc, low, high = run_summary.interval(disease)
+    auc, low, high = run_scores.interval(disease)
     assert low < auc < high
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     variance = (auc * (1 - auc) + 19 * (q1 - auc**2) + 59 * (q2 - auc**2)) / (20 * 60)

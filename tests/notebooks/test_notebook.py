@@ -22,7 +22,7 @@ from eccl_lib.pipeline.methods import ARMS
 from tests.conftest import HANG, eccl
 
 DECLARED = ("scale", "cohort", "disease", "seed", "overrides")
-PARAMETERS = 'scale = "demo"\ncohort = "synthetic"\ndisease = "I21"\nseed = 0\noverrides = {}'
+PARAMETERS = 'scale: str = "demo"\ncohort: str = "synthetic"\ndisease: str = "I21"\nseed: int = 0\noverrides: dict = {}'
 START = (
     "from eccl_lib.notebooks import notebook\nconfig = notebook.start("
     "scale=scale, cohort=cohort, disease=disease, seed=seed, overrides=overrides)\nlog = notebook.progress()\n"
@@ -57,14 +57,44 @@ def _papermill(tiny: Path, *arguments: str) -> subprocess.CompletedProcess:
         (("-p", "seed", "abc"), ("seed", "give an int")),
         (("-p", "scale", "papre"), ("scale", "demo, study, paper")),
         (("-p", "disease", "I99"), ("disease", "I21, I42, I48, I50, traits")),
+        (("-y", "overrides: {align.epoks: 5}"), ("align.epoks", "did you mean align.epochs")),
     ],
 )
 def test_papermill_refuses_a_wrong_parameter_and_names_the_right_ones(tiny: Path, arguments: tuple, words: tuple):
     done = _papermill(tiny, *arguments)
     assert done.returncode != 0
-    message = next(line for line in done.stderr.splitlines() if line.startswith("ConfigError: "))
+    message = shown_by_papermill(done.stderr)
+    assert message.startswith("ConfigError: ") and "\n" not in message
     for word in words:
         assert word in message
+
+
+def shown_by_papermill(stderr: str) -> str:
+    """What papermill shows of an error in a cell, from the line after the cell's number to the end."""
+    _, found, rest = stderr.partition('Exception encountered at "In [')
+    assert found, stderr
+    return rest.partition("\n")[2].strip()
+
+
+@pytest.mark.parametrize(
+    "last", ["DamagedError('a/model', 'is short', 'Repeat.')", "MissingError('no run\\n  eccl train x')"]
+)
+def test_papermill_ends_with_the_message_of_an_error_that_a_user_can_correct(tmp_path: Path, last: str):
+    path = tmp_path / "tiny.ipynb"
+    nbformat.write(_notebook("from eccl_lib.config.errors import *", f"raise {last}"), path)
+    done = _papermill(path)
+    messages = {"D": "DamagedError: a/model is short. Repeat.", "M": "MissingError: no run\n  eccl train x"}
+    assert done.returncode != 0 and shown_by_papermill(done.stderr) == messages[last[0]]
+
+
+def test_papermill_shows_where_any_other_error_was_raised(tmp_path: Path):
+    path = tmp_path / "tiny.ipynb"
+    nbformat.write(_notebook("heart = 1", "heart.beats"), path)
+    assert "Cell In[2]" in shown_by_papermill(_papermill(path).stderr)
+
+
+def test_a_short_error_cannot_control_the_terminal():
+    assert ConfigError("no \x1b[2J")._render_traceback_() == ["ConfigError: no \\x1b[2J"]
 
 
 def test_papermill_passes_right_parameters_and_progress_reaches_the_terminal(tiny: Path):

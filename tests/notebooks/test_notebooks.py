@@ -8,6 +8,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from click.testing import CliRunner
+from papermill.cli import papermill
 
 from eccl_lib.checks import privacy
 from eccl_lib.io import paths
@@ -27,8 +29,13 @@ HOME = re.compile(r"/(?:home|root|Users|tmp|work|mnt)/")
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
-def notebook(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
-    return nbformat.read(request.param, as_version=4)
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def notebook(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
 
 
 def _code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -79,10 +86,21 @@ def test_first_code_cell_has_the_parameters_as_commented_literals(notebook):
     assert cell.metadata.tags == ["parameters"]
     names = []
     for line, node in zip(_lines(cell), ast.parse(cell.source).body, strict=True):
-        ast.literal_eval(node.value)
-        names.append(node.targets[0].id)
+        assert type(ast.literal_eval(node.value)).__name__ == node.annotation.id
+        names.append(node.target.id)
         assert "  # " in line
     assert tuple(names[: len(PARAMETERS)]) == PARAMETERS
+
+
+def test_papermill_lists_every_parameter_with_its_type_its_default_and_a_help_text(path):
+    body = ast.parse(_code(nbformat.read(path, as_version=4))[0].source).body
+    done = CliRunner().invoke(papermill, ["--help-notebook", str(path)])
+    listed = re.split(r"^  (?=\w)", done.output, flags=re.MULTILINE)[1:]
+    assert [entry.partition(":")[0] for entry in listed] == [node.target.id for node in body]
+    for entry, node in zip(listed, body, strict=True):
+        kind, default, text = re.fullmatch(r"\w+: (\w+) \(default (.*?)\)\s+(.*)\s*", entry, flags=re.DOTALL).groups()
+        assert (kind, ast.literal_eval(default)) == (node.annotation.id, ast.literal_eval(node.value))
+        assert len(text.split()) >= 4 and "\n" not in text.strip(), entry
 
 
 def test_parameters_are_the_same_in_every_notebook():

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config.schema import TASKS
-from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.io import paths
 from eccl_lib.metrics import scores
 from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.methods import METHODS
+from eccl_lib.training.run_scores import measured_and_predicted
 from tests.conftest import tiny_config
 from tools import study_results
 

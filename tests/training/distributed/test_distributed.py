@@ -114,6 +114,8 @@ def test_one_rank_begins_two_go_on_and_the_whole_chain_is_that_of_one(alone, tin
     features = [each["pretrain_cmr"].cached_array("features", None) for each in (together, alone)]
     assert np.allclose(*features, atol=1e-3)
     assert sum("epoch 3/3" in line for line in said) == 3  # one rank speaks
+    assert sum(line.endswith(": finished") for line in said) == 3  # one summary each
+    assert sum(line.startswith("  next") for line in said) == 1
 
 
 def test_two_ranks_begin_and_one_goes_on(alone, tiny_runs):
