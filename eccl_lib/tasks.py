@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from eccl_lib import losses
+from eccl_lib.config import registry
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
@@ -37,13 +39,28 @@ class Task:
 
 
 FIELD_IDS = tuple(str(trait.field_id) for trait in TRAITS)
-TASKS = {
-    "I21": Task("I21", "MI", "AUC", ("I21",)),
-    "I42": Task("I42", "CM", "AUC", ("I42",)),
-    "I48": Task("I48", "AF", "AUC", ("I48",)),
-    "I50": Task("I50", "HF", "AUC", ("I50",)),
-    "traits": Task("traits", "Mean R", "mean r", FIELD_IDS),
-}
+TASKS = registry.TASKS.define(
+    {
+        "I21": Task("I21", "MI", "AUC", ("I21",)),
+        "I42": Task("I42", "CM", "AUC", ("I42",)),
+        "I48": Task("I48", "AF", "AUC", ("I48",)),
+        "I50": Task("I50", "HF", "AUC", ("I50",)),
+        "traits": Task("traits", "Mean R", "mean r", FIELD_IDS),
+    }
+)
+
+
+def accepted(key: str, item: Any) -> Task:
+    """A task to be registered. Raises ConfigError where it is no ``Task`` of measured traits or of a known disease."""
+    if not isinstance(item, Task) or item.key != key:
+        raise ConfigError(f"the task {key} is no Task with this key (docs/extending.md)")
+    unknown = [name for name in item.names if name not in FIELD_IDS]
+    if not item.names or (unknown and item.names not in [(code,) for code in DISEASES]):
+        raise ConfigError(f"the task {key} has the outputs {', '.join(item.names)}; give field ids of traits")
+    return item
+
+
+TASKS.accept = accepted
 DISEASE_NAMES = {
     "I21": "myocardial infarction",
     "I42": "cardiomyopathy",
