@@ -12,6 +12,7 @@ from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.config.schema import Config
+from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import table1, table1_text
 from eccl_lib.io import paths
 from eccl_lib.io.progress import Log, print_line, say
@@ -33,6 +34,7 @@ def build(
     rows: keys of METHODS, by default all.
     """
     rows = rows or tuple(METHODS)
+    open_cohort.require_arrays(config.cohort)
     grid.run_jobs(grid.plan(config, rows, tasks, seeds), config, log, workers=workers)
     return table1.write(config, rows, tasks, seeds, paths.figures_dir(config.scale, config.cohort), log)
 

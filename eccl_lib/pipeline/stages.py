@@ -351,7 +351,7 @@ STAGES = {
             build=_cross_modal,
         ),
         Stage("align", needs=ARRAYS, config_sections=_ecg_sections, parents=_pretraining, build=_stage_two),
-        Stage("finetune", needs=ARRAYS, config_sections=_ecg_sections, parents=_pretraining, build=_stage_two),
+        Stage("finetune", needs=("ecg",), config_sections=_ecg_sections, parents=_pretraining, build=_stage_two),
         Stage(
             "probe",
             needs=("ecg",),
