@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from eccl_lib import losses
+from eccl_lib.config import registry
 from eccl_lib.config.errors import ConfigError
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import DISEASES, UNPAIRED, Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnTask
 from eccl_lib.data.traits import TRAITS
@@ -37,13 +39,28 @@ class Task:
 
 
 FIELD_IDS = tuple(str(trait.field_id) for trait in TRAITS)
-TASKS = {
-    "I21": Task("I21", "MI", "AUC", ("I21",)),
-    "I42": Task("I42", "CM", "AUC", ("I42",)),
-    "I48": Task("I48", "AF", "AUC", ("I48",)),
-    "I50": Task("I50", "HF", "AUC", ("I50",)),
-    "traits": Task("traits", "Mean R", "mean r", FIELD_IDS),
-}
+TASKS = registry.TASKS.define(
+    {
+        "I21": Task("I21", "MI", "AUC", ("I21",)),
+        "I42": Task("I42", "CM", "AUC", ("I42",)),
+        "I48": Task("I48", "AF", "AUC", ("I48",)),
+        "I50": Task("I50", "HF", "AUC", ("I50",)),
+        "traits": Task("traits", "Mean R", "mean r", FIELD_IDS),
+    }
+)
+
+
+def accepted(key: str, item: Any) -> Task:
+    """A task to be registered. Raises ConfigError where it is no ``Task`` of measured traits or of a known disease."""
+    if not isinstance(item, Task) or item.key != key:
+        raise ConfigError(f"the task {key} is no Task with this key (docs/extending.md)")
+    unknown = [name for name in item.names if name not in FIELD_IDS]
+    if not item.names or (unknown and item.names not in [(code,) for code in DISEASES]):
+        raise ConfigError(f"the task {key} has the outputs {', '.join(item.names)}; give field ids of traits")
+    return item
+
+
+TASKS.accept = accepted
 DISEASE_NAMES = {
     "I21": "myocardial infarction",
     "I42": "cardiomyopathy",
@@ -115,7 +132,33 @@ def build_targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.
 def targets_of(config: Config, data: Cohort) -> Targets:
     """Targets of the config's task. Raises ConfigError where a split is empty or the training split has one class."""
     check_splits_not_empty(data)
-    return build_targets(TASKS[config.disease], data.labels, data.traits, data.index("train"))
+    task = TASKS[config.disease]
+    if UNPAIRED.fullmatch(config.cohort):
+        _check_labels(task, config, data)
+    return build_targets(task, data.labels, data.traits, data.index("train"))
+
+
+def _check_labels(task: Task, config: Config, data: Cohort) -> None:
+    """Raise ConfigError, with the command that helps, where a store of the user's files has no labels of a task."""
+    if task.is_disease:
+        labelled, column = data.labels[:, DISEASES.index(task.names[0])].any(), task.names[0]
+    else:
+        fields = [FIELD_IDS.index(name) for name in task.names]
+        labelled, column = np.isfinite(data.traits[:, fields]).any(), f"{task.names[0]} or another trait field"
+    if labelled:
+        return
+    kind, _, name = config.cohort.partition("-")
+    fault = f"the cohort {config.cohort} has no {'cases of ' if task.is_disease else ''}{task.key}"
+    build = f"eccl ingest {kind} FOLDER... --name {name} --labels FILE.csv"
+    cure = f"Build its store from a table with the column {column} (docs/formats.md):\n  {build}"
+    if data.own is not None:
+        first, where = next(iter(data.own.tasks)), f"--scale {config.scale} --cohort {config.cohort}"
+        commands = {
+            "ecg": f"eccl probe {where} --tasks {first}",
+            "cmr": f"eccl train probe_cmr {where} --set 'probe.tasks=[\"{first}\"]'",
+        }
+        cure = f"Its own tasks are {', '.join(data.own.tasks)}; train on them:\n  {commands[kind]}\n{cure}"
+    raise ConfigError(f"{fault}. {cure}")
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ import functools
 import importlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
 import click
 
-from eccl_lib.config import command_line
+from eccl_lib.config import command_line, registry
 from eccl_lib.config.errors import ConfigError, DamagedError, MissingError, UnreadableError
 from eccl_lib.config.escape import printable
 from eccl_lib.config.load import SCALES, load
-from eccl_lib.config.schema import TASKS, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.io import paths
 from eccl_lib.io.progress import say
 
@@ -51,6 +51,24 @@ class Several(click.Option):
     def __init__(self, *names: Any, must_contain: str = "", **settings: Any) -> None:
         super().__init__(*names, multiple=True, **settings)
         self.must_contain = must_contain
+
+
+class Names(click.ParamType):
+    """A choice among names that are read when the command runs, since outside packages add to them."""
+
+    name = "name"
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._choice = lambda: click.Choice(tuple(names()))
+
+    def convert(self, value: Any, option: click.Parameter | None, context: click.Context | None) -> str:
+        return self._choice().convert(value, option, context)
+
+    def get_metavar(self, *arguments: Any, **options: Any) -> str | None:
+        return self._choice().get_metavar(*arguments, **options)
+
+    def shell_complete(self, *arguments: Any) -> list[Any]:
+        return self._choice().shell_complete(*arguments)
 
 
 class Command(click.Command):
@@ -122,7 +140,9 @@ def parameters(disease: bool = True, scale: str = "demo") -> Callable[[Callable[
     options = [
         click.option("--scale", type=click.Choice(SCALES), default=scale, help="sizes of models and schedule"),
         click.option("--cohort", default="synthetic", help="synthetic, ukb, or a store: ecg-NAME, cmr-NAME"),
-        click.option("--disease", type=click.Choice(TASKS), default="I21", help="the task") if disease else None,
+        click.option("--disease", type=Names(registry.TASKS.names), default="I21", help="the task")
+        if disease
+        else None,
         click.option("--seed", type=int, default=0, help="seed of the training"),
         set_option(),
     ]

@@ -4,15 +4,15 @@ from typing import Any
 
 import click
 
+from eccl_lib.commands.cli import Names, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
-from eccl_lib.commands.cli import config_of, guarded, parameters
 from eccl_lib.grid.scheduler import show_plan
 from eccl_lib.io.progress import print_line
 from eccl_lib.pipeline import stages
 
 
 @eccl_command("plan")
-@click.argument("name", type=click.Choice(stages.NAMES), metavar="NAME")
+@click.argument("name", type=Names(stages.names), metavar="NAME")
 @parameters()
 @guarded
 def command(name: str, **options: Any) -> None:

@@ -7,34 +7,42 @@ import click
 import pandas as pd
 
 from eccl_lib import grid
-from eccl_lib.commands.cli import EXIT_FAILED, Several, config_of, guarded, parameters
+from eccl_lib.commands.cli import EXIT_FAILED, Names, Several, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.config.errors import ConfigError
-from eccl_lib.config.schema import TASKS, Config
+from eccl_lib.config.schema import TASKS as PAPER_TASKS
+from eccl_lib.config.schema import Config
+from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import table1, table1_text
 from eccl_lib.io import paths
 from eccl_lib.io.progress import Log, print_line, say
 from eccl_lib.io.workers import BACKENDS, Workers
 from eccl_lib.pipeline.methods import METHODS
+from eccl_lib.tasks import TASKS
 
 
 def build(
     config: Config,
-    rows: Sequence[str] = tuple(METHODS),
-    tasks: Sequence[str] = tuple(TASKS),
+    rows: Sequence[str] = (),
+    tasks: Sequence[str] = PAPER_TASKS,
     seeds: Sequence[int] = (0,),
     log: Log = print_line,
     workers: Workers | None = None,
 ) -> pd.DataFrame:
-    """Train the missing runs and write Table 1 to the folder of figures. Returns its cells. Raises GridError."""
+    """Train the missing runs and write Table 1 to the folder of figures. Returns its cells. Raises GridError.
+
+    rows: keys of METHODS, by default all.
+    """
+    rows = rows or tuple(METHODS)
+    open_cohort.require_arrays(config.cohort)
     grid.run_jobs(grid.plan(config, rows, tasks, seeds), config, log, workers=workers)
     return table1.write(config, rows, tasks, seeds, paths.figures_dir(config.scale, config.cohort), log)
 
 
 @eccl_command("table1")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="number of seeds, counted from --seed")
-@click.option("--rows", cls=Several, type=click.Choice(list(METHODS)), metavar="ROW...", help="by default all nine")
-@click.option("--tasks", cls=Several, type=click.Choice(TASKS), metavar="TASK...", help="by default all five")
+@click.option("--rows", cls=Several, type=Names(METHODS.keys), metavar="ROW...", help="by default all")
+@click.option("--tasks", cls=Several, type=Names(TASKS.keys), metavar="TASK...", help="by default the paper's five")
 @click.option("--backend", type=click.Choice(BACKENDS), default="loky", help="loky: this machine; dask: a cluster")
 @click.option(
     "--jobs", type=int, help="processes of loky; 1: this process  [default: one per GPU, else runtime.workers]"
@@ -68,7 +76,7 @@ def command(
     config, numbers = config_of(seed=seed, **options), range(seed, seed + seeds)
     local = grid.local_workers(config, jobs)
     workers = Workers(backend, local.jobs, scheduler, dict(map(_resource, resource)), local.gpus)
-    rows, tasks = rows or tuple(METHODS), tasks or tuple(TASKS)
+    rows, tasks = rows or tuple(METHODS), tasks or PAPER_TASKS
     try:
         if plan:
             grid.predict(grid.plan(config, rows, tasks, numbers), config, print_line, workers)

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
+from eccl_lib.commands.cli import Names, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
-from eccl_lib.commands.cli import config_of, guarded, parameters
 from eccl_lib.io.progress import print_line, say
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import stages
@@ -13,7 +13,7 @@ from eccl_lib.training import distributed, summary_box
 
 
 @eccl_command("train")
-@click.argument("name", type=click.Choice(stages.NAMES), metavar="NAME")
+@click.argument("name", type=Names(stages.names), metavar="NAME")
 @click.option("--no-summary", is_flag=True, help="leave out the summary at the end of a training")
 @parameters()
 @guarded

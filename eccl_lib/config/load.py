@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import fields, replace
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.presets import DELTAS, flatten
@@ -94,7 +94,7 @@ def _apply(config: Config, changes: dict[str, Any]) -> Config:
 
 @functools.cache
 def _types(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
+    return get_type_hints(cls, include_extras=True)
 
 
 def names() -> list[str]:
@@ -125,8 +125,8 @@ def _likeness(word: str, other: str) -> float:
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
     origin = get_origin(hint)
-    if origin is Literal:
-        choices = get_args(hint)
+    if origin in (Literal, Annotated):
+        choices = get_args(hint) if origin is Literal else hint.__metadata__[0].names()
         if value not in choices or isinstance(value, bool):
             raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(map(str, choices))}")
         return value

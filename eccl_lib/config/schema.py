@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from eccl_lib.config import registry
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-Task = Literal["I21", "I42", "I48", "I50", "traits"]
 DISEASES = ("I21", "I42", "I48", "I50")
-TASKS = (*DISEASES, "traits")
+TASKS = (*DISEASES, "traits")  # of the paper; ``registry.TASKS`` also has those of outside packages
 N_TRAITS = 82  # Sec. 3.1
 COHORTS = ("synthetic", "ukb")
 UNPAIRED = re.compile(r"(ecg|cmr)-(?!(?:synthetic|ukb)$)[a-z0-9_]{1,40}")  # name of a store of ECGs or of cines
@@ -93,7 +94,7 @@ class EcgEncoderConfig:
 class CmrEncoderConfig:
     """The architecture of the CMR encoder, and the Swin Transformer with cine frames as channels (Sec. 3.1)."""
 
-    architecture: Literal["swin", "resnet50", "vit"] = "swin"  # Sec. 3.1; others: rows ResNet50 and ViT
+    architecture: Annotated[str, registry.CMR_ENCODERS] = "swin"  # Sec. 3.1; others: rows ResNet50 and ViT
     patch: int = 4  # Sec. 3.1
     window: int = 7  # Sec. 3.1
     width: int = 96  # Swin-T; authors' code
@@ -270,7 +271,7 @@ class Config:
 
     scale: Literal["demo", "study", "paper", "authors"] = "paper"
     cohort: str = "synthetic"  # or ukb, or an unpaired store's name
-    disease: Task = "I21"
+    disease: Annotated[str, registry.TASKS] = "I21"
     seed: int = 0
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     store: StoreConfig = field(default_factory=StoreConfig)

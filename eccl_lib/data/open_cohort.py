@@ -36,7 +36,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False, needs:
     by default ``ecg`` and ``clips``. Raises MissingError if the cohort is not built and ConfigError if the cohort has
     not all required arrays.
     """
-    _require_arrays(config.cohort, needs)
+    require_arrays(config.cohort, needs)
     if config.cohort != "synthetic":
         return sharded.load(config, progress, incomplete)
     mark = fingerprint(config)
@@ -50,17 +50,18 @@ def load(config: Config, progress: Log = print, incomplete: bool = False, needs:
     return _open(folder, mark, progress)
 
 
-def _require_arrays(cohort: str, needs: Collection[str]) -> None:
+def require_arrays(cohort: str, needs: Collection[str] = ARRAYS) -> None:
+    """Raise ConfigError, with the stages that need less, where a cohort has not all of these arrays."""
     has = arrays_of(cohort)
     if set(needs) <= set(has):
         return
     plural = {"ecg": "ECGs", "clips": "cines"}
     required = "ECGs and cines of the same participants" if len(needs) > 1 else plural[next(iter(needs))]
-    stage = {"ecg": "pretrain_ecg", "clips": "pretrain_cmr"}[has[0]]
+    stages = {"ecg": "pretrain_ecg, scratch, ssl and probe", "clips": "pretrain_cmr and probe_cmr"}[has[0]]
     option = {"ecg": "mae.start_from", "clips": "cmr_training.start_from"}[has[0]]
     raise ConfigError(
-        f"the cohort {cohort} contains only {plural[has[0]]}, but this stage needs {required}. Use the cohort with the "
-        f"stage {stage}; a training on another cohort can start from its weights ({option}, docs/formats.md)."
+        f"the cohort {cohort} contains only {plural[has[0]]}, but this needs {required}. Use the cohort with "
+        f"{stages}; a training on another cohort can start from its weights ({option}, docs/formats.md)."
     )
 
 

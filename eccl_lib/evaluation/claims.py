@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config.schema import DISEASES
-from eccl_lib.evaluation.table1_text import STEMS, published
+from eccl_lib.evaluation.table1_text import published, stem_of
 from eccl_lib.metrics.comparison import Difference, holm, over_participants_and_seeds
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.tasks import TASKS
 
 RELEVANT = 0.005  # AUC or r; a smaller difference is of no practical importance; fixed in docs/study.md
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
@@ -106,7 +105,6 @@ def _mean(parts: Sequence[Resampled]) -> Resampled:
 
 def _published(claim: Claim) -> float:
     """The difference in the published Table 1."""
-    table, heading = published().set_index("row"), dict(zip(TASKS, STEMS, strict=True))
-    columns = [f"{heading[task]}_mean" for task in claim.tasks]
+    table, columns = published().set_index("row"), [f"{stem_of(task)}_mean" for task in claim.tasks]
     row, other = (table.loc[METHODS[key].row, columns].mean() for key in (claim.row, claim.other))
     return float(row - other)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from eccl_lib.config.method_schema import Arm
+from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.config.schema import Config
 from eccl_lib.data import ecg_measurements
 from eccl_lib.data.cohort import Cohort
@@ -128,7 +129,7 @@ class Control:
 
 
 def evaluate(
-    config: Config, data: Cohort, tasks: Sequence[str] = tuple(TASKS), draws: int = bootstrap.DRAWS
+    config: Config, data: Cohort, tasks: Sequence[str] = PAPER_TASKS, draws: int = bootstrap.DRAWS
 ) -> list[Control]:
     """Every control on every task. The ceilings exist for the synthetic cohort only."""
     known = CONTROLS | (CEILINGS if config.cohort == "synthetic" else {})

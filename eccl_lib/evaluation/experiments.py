@@ -14,6 +14,7 @@ import pandas as pd
 
 from eccl_lib.config.load import with_changes
 from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.data import small_counts
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation import fig2b
@@ -141,7 +142,7 @@ EXPERIMENTS = {
     "options": Experiment(
         "Options of stage two, on validation participants",
         "",
-        tuple(Point(name, 0, task, "eccl", at) for name, at in OPTIONS.items() for task in TASKS),
+        tuple(Point(name, 0, task, "eccl", at) for name, at in OPTIONS.items() for task in PAPER_TASKS),
         tuple((name, ECCL) for name in OPTIONS if name != ECCL),
         seeds=2,
         split="val",

@@ -14,7 +14,7 @@ import torch
 
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import essentials
-from eccl_lib.config.schema import DISEASES, LEADS, Config
+from eccl_lib.config.schema import DISEASES, LEADS, TASKS, Config
 from eccl_lib.data import open_cohort, original
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.formats import detect
@@ -30,7 +30,7 @@ from eccl_lib.metrics.calibration import risk
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import portable, stages
 from eccl_lib.pipeline.portable import EcgModel
-from eccl_lib.tasks import DISEASE_NAMES, TASKS
+from eccl_lib.tasks import DISEASE_NAMES
 from eccl_lib.training.run_scores import measured_and_predicted
 from eccl_lib.training.runs import MANIFEST, Run
 
@@ -166,11 +166,15 @@ def _runs_below(place: Path) -> list[Run]:
         run = Run.at(place)
         if run.stage not in PREDICTING:
             raise MissingError(f"{place} is a run of {run.stage}; give runs of {', '.join(PREDICTING)}")
+        if run.task not in TASKS:
+            raise MissingError(
+                f"{place} is a run of the task {run.task}; eccl_lib.load({str(place)!r}) reads its model"
+            )
         return [run]
     found = []
     for weights in sorted(place.rglob("model.safetensors")) if place.is_dir() else ():
         if (weights.parent / MANIFEST).is_file() and (run := Run.at(weights.parent)).stage in PREDICTING:
-            found.append(run)
+            found += [run] if run.task in TASKS else []
     if not found:
         raise MissingError(f"{place} contains no finished run of {', '.join(PREDICTING)}; give a run's folder")
     return found

@@ -29,8 +29,7 @@ STAGE_TITLES = {
     "finetune": ("fine-tuning: {}", "loss", SCORE),
     "third_stage": ("third stage: {}", "loss", SCORE),
 }
-VARIANTS = {"swin": "Swin", "ecg": "ECG", "cmr": "CMR"} | {key: method.row for key, method in METHODS.items()}
-ORDER = list(VARIANTS)
+VARIANTS = {"swin": "Swin", "ecg": "ECG", "cmr": "CMR"}  # beside the rows of Table 1
 
 
 def roc(
@@ -83,8 +82,10 @@ def training(config: Config, data: Cohort, seeds: Sequence[int]) -> Figure:
         if not own.is_features and (run := own.run(data)).done:
             task = own.task if own.task in TASKS else ""
             panels.setdefault((own.stage, own.variant), {}).setdefault(task, []).append(shown_history(run, config))
-    curves = []
-    for stage, variant in sorted(panels, key=lambda panel: (list(STAGE_TITLES).index(panel[0]), ORDER.index(panel[1]))):
+    names, curves = VARIANTS | {key: method.row for key, method in METHODS.items()}, []
+    names |= {variant: variant for _, variant in panels if variant not in names}  # CMR encoders of other packages
+    stages, variants = list(STAGE_TITLES), list(names)
+    for stage, variant in sorted(panels, key=lambda panel: (stages.index(panel[0]), variants.index(panel[1]))):
         title, loss, score = STAGE_TITLES[stage]
-        curves.append(StageCurves(title.format(VARIANTS[variant]), loss, score, panels[stage, variant]))
+        curves.append(StageCurves(title.format(names[variant]), loss, score, panels[stage, variant]))
     return figures.training_stages(curves)

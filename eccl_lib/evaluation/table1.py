@@ -24,9 +24,9 @@ from eccl_lib.metrics import retrieval as retrieval_metrics
 from eccl_lib.metrics import scores as evaluate
 from eccl_lib.metrics.calibration import Prior
 from eccl_lib.pipeline.methods import METHODS
+from eccl_lib.tasks import TASKS
 
 BASE = "eccl"  # the row that is compared with all others
-STEMS = {"I21": "mi_auc", "I42": "cm_auc", "I48": "af_auc", "I50": "hf_auc", "traits": "mean_r"}  # figures/paper
 KINDS = ("raw", "shifted")
 # Written only with the traits, or only with ECCL.
 OPTIONAL = {"table1_traits.csv", "retrieval.csv", "separation.csv", "against_controls.csv"}
@@ -102,10 +102,10 @@ def _in_order(records: pd.DataFrame) -> pd.DataFrame:
 
 def wide(long: pd.DataFrame) -> pd.DataFrame:
     """Cells in the format of figures/paper/table1.csv with limits: row, mi_auc_mean, mi_auc_std, mi_auc_low ..."""
-    tasks = [task for task in STEMS if task in set(long["task"])]
+    tasks = [task for task in TASKS if task in set(long["task"])]
     columns = [(part, task) for task in tasks for part in ("mean", "std", "low", "high")]
     table = long.set_index(["row", "task"]).unstack().loc[long["row"].unique(), columns]
-    return table.set_axis([f"{STEMS[task]}_{part}" for part, task in columns], axis=1).reset_index()
+    return table.set_axis([f"{table1_text.stem_of(task)}_{part}" for part, task in columns], axis=1).reset_index()
 
 
 def single_scores(columns: Mapping[str, Column]) -> pd.DataFrame:

@@ -10,14 +10,30 @@ from typing import Any
 
 import pandas as pd
 
-from eccl_lib.config.schema import TASKS as TASK_KEYS
 from eccl_lib.data.small_counts import WITHHELD
 from eccl_lib.io import paths
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import TASKS
 
 PAPER = "paper (UK Biobank, n = 8,308)"
-STEMS = {"mi_auc": "MI AUC", "cm_auc": "CM AUC", "af_auc": "AF AUC", "hf_auc": "HF AUC", "mean_r": "Mean R"}
+# Of the paper's tasks: start of the names of their columns in the files, and heading.
+STEMS = {
+    "I21": ("mi_auc", "MI AUC"),
+    "I42": ("cm_auc", "CM AUC"),
+    "I48": ("af_auc", "AF AUC"),
+    "I50": ("hf_auc", "HF AUC"),
+    "traits": ("mean_r", "Mean R"),
+}
+
+
+def stem_of(task: str) -> str:
+    """Start of the names of a task's columns in table1.csv, such as mi_auc."""
+    return STEMS[task][0] if task in STEMS else f"{task}_{TASKS[task].metric.replace(' ', '_')}"
+
+
+def heading_of(task: str) -> str:
+    """A task's heading in Table 1, such as MI AUC."""
+    return STEMS[task][1] if task in STEMS else f"{TASKS[task].column} {TASKS[task].metric}"
 
 
 def published() -> pd.DataFrame:
@@ -30,7 +46,7 @@ def shown(wide: pd.DataFrame, separator: str = " ") -> pd.DataFrame:
 
     wide: columns as in table1.csv or in the published table.
     """
-    stems = {stem: heading for stem, heading in STEMS.items() if f"{stem}_mean" in wide}
+    stems = {stem_of(task): heading_of(task) for task in TASKS if f"{stem_of(task)}_mean" in wide}
     cells = {heading: [_cell(line, stem, separator) for _, line in wide.iterrows()] for stem, heading in stems.items()}
     return pd.DataFrame(cells, index=pd.Index(wide["row"], name="row"))
 
@@ -64,7 +80,7 @@ def methods_table() -> pd.DataFrame:
 
 def published_cell(row: str, task: str) -> str:
     """One cell of the published Table 1 as text, with its source."""
-    heading = dict(zip(TASK_KEYS, STEMS.values(), strict=True))[task]
+    heading = heading_of(task)
     return f"{PAPER}: {row}, {heading} {shown(published()).loc[row, heading]}"
 
 
@@ -119,7 +135,7 @@ def section(folder: Path) -> str:
     for row in ours.index:
         rows.append([row, f"*{here(facts, prevalence=False)}*", *ours.loc[row]])
         if row in theirs.index:
-            rows.append(["", f"*{PAPER}*", *theirs.loc[row, ours.columns]])
+            rows.append(["", f"*{PAPER}*", *(theirs.loc[row].get(heading, "") for heading in ours.columns)])
     return "\n".join([*lines, markdown_table(rows)])
 
 
@@ -157,7 +173,7 @@ def page(folder: Path) -> str:
 
 
 def _differences(frame: pd.DataFrame) -> str:
-    tasks = [task for task in TASK_KEYS if task in set(frame["task"])]
+    tasks = [task for task in TASKS if task in set(frame["task"])]
     note = (
         "Mean difference ± standard deviation over seeds. In brackets: 95 % interval over test participants and seeds "
         f"({frame['draws'].max():,} bootstrap draws, shared by both rows and all seeds). p: Holm-corrected for "

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from eccl_lib.config.schema import TASKS
 from eccl_lib.figures.colours import BLACK, BLUE, CYCLE, GREY, METHOD_COLOURS, VERMILION
 from eccl_lib.figures.style import SMALL, footer, new_figure, score_name, styled, task_title
 from eccl_lib.metrics import roc
+from eccl_lib.tasks import TASKS
 
 LINE_STYLES = ("-", "--", ":")  # used after the colours are exhausted
 ALPHA = 0.05

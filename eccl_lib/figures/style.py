@@ -89,8 +89,10 @@ def of_participants(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def task_title(task: str) -> str:
-    """Panel title of a task: disease name and ICD-10 code, or "82 cardiac traits"."""
-    return f"{DISEASE_NAMES[task]} ({task})" if task in DISEASE_NAMES else "82 cardiac traits"
+    """Panel title of a task: disease name and ICD-10 code, "82 cardiac traits", or its heading in Table 1."""
+    if task in DISEASE_NAMES:
+        return f"{DISEASE_NAMES[task]} ({task})"
+    return "82 cardiac traits" if task == "traits" else TASKS[task].column
 
 
 def score_name(task: str) -> str:

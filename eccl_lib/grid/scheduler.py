@@ -41,9 +41,9 @@ def show_plan(own: RunSpec, log: Log = print) -> float:
 
     The cohort must exist.
     """
-    needs = own.arrays if not own.parents() else ARRAYS
-    data, total, most = open_cohort.load(own.config, log, needs=needs), 0.0, 0
-    for run in [run for wave in to_do(waves([own]), data) for run in wave]:
+    planned, total, most = waves([own]), 0.0, 0
+    data = open_cohort.load(own.config, log, needs=_needs(planned))
+    for run in [run for wave in to_do(planned, data) for run in wave]:
         if run.is_features:
             seconds = run.estimate(data)
             log(f"{name(run, data)}: about {format_seconds(seconds)}")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from eccl_lib.config import registry
 from eccl_lib.config.method_schema import Arm, with_cmr
 from eccl_lib.config.schema import DISEASES, N_TRAITS, Config
 from eccl_lib.config.seeds import seed_of
@@ -43,22 +44,36 @@ def new_cmr_model(config: Config, outputs: int) -> Supervised:
     return build_seeded(config, make)
 
 
+def vit(config: Config) -> EcgEncoder:
+    """The paper's ViT on the ECG (Sec. 3.1)."""
+    encoder = EcgEncoder(config.ecg, ecg_samples(config))
+    encoder.pooling = config.align.pooling
+    return encoder
+
+
+def convolution(config: Config) -> nn.Module:
+    """The encoder of the ECG autoencoder of row CMAE."""
+    encoder = EcgAutoencoder(config.cmae, ecg_samples(config)).encoder
+    encoder.num_features = config.cmae.latent
+    return encoder
+
+
+# Architecture to a builder that takes the Config. Input: (B, 12, T) in [-1, 1]; ``num_features`` is D of the output.
+ECG_ENCODERS = registry.ECG_ENCODERS.define({"vit": vit, "convolution": convolution})
+
+
 def new_ecg_model(config: Config, outputs: int, arm: Arm) -> Supervised | Aligned:
     """An arm's ECG encoder with a task head of ``outputs`` outputs, and both projections if the arm has a teacher."""
 
     def make() -> Supervised:
-        if arm.encoder == "convolution":
-            encoder, width = EcgAutoencoder(config.cmae, ecg_samples(config)).encoder, config.cmae.latent
-        else:
-            encoder, width = EcgEncoder(config.ecg, ecg_samples(config)), config.ecg.width
-            encoder.pooling = config.align.pooling
-        model = Supervised(encoder, width, outputs)
+        encoder = ECG_ENCODERS[arm.encoder](config)
+        model = Supervised(encoder, encoder.num_features, outputs)
         if arm.teacher is None:
             return model
         with torch.device("meta"):
             cmr_width = cmr_encoder(with_cmr(config, arm.teacher)).num_features
         auxiliary = N_TRAITS + len(DISEASES) if config.align.auxiliary != "none" else 0
-        return Aligned(model, cmr_width, config.align, unit=arm.objective == "clip", auxiliary=auxiliary)
+        return Aligned(model, cmr_width, config.align, unit=arm.unit_norm, auxiliary=auxiliary)
 
     return build_seeded(config, make)
 

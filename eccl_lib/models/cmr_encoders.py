@@ -5,6 +5,7 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from eccl_lib.config import registry
 from eccl_lib.config.schema import Config
 from eccl_lib.models.ecg_vit import vit_arguments
 
@@ -41,7 +42,8 @@ def vit(config: Config) -> VisionTransformer:
     return VisionTransformer(**image, patch_size=config.cmr_vit.patch, **vit_arguments(config.cmr_vit))
 
 
-CMR_ENCODERS = {"swin": swin, "resnet50": resnet50, "vit": vit}  # architecture to a builder that takes the Config
+# Architecture to a builder that takes the Config: a function, or a class of modules.
+CMR_ENCODERS = registry.CMR_ENCODERS.define({"swin": swin, "resnet50": resnet50, "vit": vit})
 
 
 def cmr_encoder(config: Config) -> nn.Module:

@@ -19,7 +19,7 @@ from eccl_lib.data.records import EcgRecord
 from eccl_lib.io import regular
 from eccl_lib.models.build import new_autoencoder, new_ecg_model
 from eccl_lib.models.heads import Aligned, Supervised
-from eccl_lib.pipeline.methods import ARMS
+from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.weights import frozen
 from eccl_lib.training.runs import Run
 
@@ -136,6 +136,6 @@ def _network(run: Run, config: Config) -> nn.Module:
     """The module of a run with initial weights."""
     if run.stage == "pretrain_ecg":
         return new_autoencoder(config)
-    arm = Arm("probe") if run.stage == "probe" else ARMS[run.variant]
+    arm = Arm("probe") if run.stage == "probe" else METHODS[run.variant].arm
     model: Supervised = new_ecg_model(config, len(run.outputs["names"]), arm)
     return model

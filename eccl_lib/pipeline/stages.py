@@ -14,24 +14,26 @@ from eccl_lib.config import command_line
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import fingerprint, load
 from eccl_lib.config.method_schema import Arm, with_cmr
-from eccl_lib.config.schema import ARRAYS, TASKS, Config
+from eccl_lib.config.schema import ARRAYS, Config
+from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.data import open_cohort
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.progress import Log
-from eccl_lib.models.build import device, new_ecg_model
+from eccl_lib.models.build import ECG_ENCODERS, device, new_ecg_model
+from eccl_lib.models.cmr_encoders import CMR_ENCODERS
 from eccl_lib.models.heads import Supervised
 from eccl_lib.pipeline import features, jobs, next_step, outputs, trainer
 from eccl_lib.pipeline.extensions import auxiliary_predictions
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.weights import frozen, initial_weights_run, load_initial_weights
-from eccl_lib.tasks import targets_of
+from eccl_lib.tasks import TASKS, targets_of
 from eccl_lib.training import cost, distributed, performance, summary_box
 from eccl_lib.training.cost import Plan
 from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.runs import Run
 
 FORMAT = "stages 4"  # raise it when the arithmetic of a stage changes: runs of the old format are then trained again
-CMR_SECTIONS = {"swin": "cmr", "resnet50": "cmr_resnet", "vit": "cmr_vit"}  # of the config, by architecture
+CMR_SECTIONS = {"resnet50": "cmr_resnet", "vit": "cmr_vit"}  # of the config, by architecture; of the others: cmr
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,16 @@ class RunSpec:
         own = (self.variant,) if self.stage in ("pretrain_cmr", "autoencode", "align", "finetune") else ()
         parents = tuple(parent.run(data).fingerprint for parent in self.parents())
         sections = STAGES[self.stage].config_sections(self)
-        digest = fingerprint(self.config, *sections, parents=(FORMAT, data.fingerprint, *own, *parents))
+        made_by = (FORMAT, data.fingerprint, *own, *self._packages())
+        digest = fingerprint(self.config, *sections, parents=(*made_by, *parents))
         return Run.of(self.config, self.stage, self.variant, self.task, digest)
+
+    def _packages(self) -> tuple[str, ...]:
+        """The outside packages, with versions, whose code the run uses: another version is another run."""
+        used = (METHODS, self.variant), (TASKS, self.config.disease), (CMR_ENCODERS, self.config.cmr.architecture)
+        encoder = METHODS[self.variant].arm.encoder if self.stage in ("align", "finetune") else ""
+        found = (entries.package(name) for entries, name in (*used, (ECG_ENCODERS, encoder)))
+        return tuple(package for package in found if package)
 
     def done(self, data: Cohort) -> bool:
         """Whether there is nothing left to do."""
@@ -200,7 +210,7 @@ def spec(config: Config, name: str) -> RunSpec:
     if name in ("pretrain_cmr", "cmr_features"):
         return RunSpec(name, config.cmr.architecture, replace(config, ecg=scale.ecg, mae=scale.mae, probe=scale.probe))
     if name not in METHODS:
-        raise ConfigError(f"{name!r} is no stage and no row of Table 1; choose one of {', '.join(NAMES)}")
+        raise ConfigError(f"{name!r} is no stage and no row of Table 1; choose one of {', '.join(names())}")
     if name == "cmr_sup":
         return spec(with_cmr(config, "swin"), "pretrain_cmr")
     stage = "align" if METHODS[name].arm.teacher else "finetune"
@@ -215,7 +225,7 @@ def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:
     if not own.arm.teacher:
         return parents
     config = with_cmr(own.config, own.arm.teacher)
-    others = (spec(replace(config, disease=task), "cmr_features") for task in TASKS if task != config.disease)
+    others = (spec(replace(config, disease=task), "cmr_features") for task in PAPER_TASKS if task != config.disease)
     auxiliary = tuple(others) if _has_teachers(own) else ()
     return (*parents, *auxiliary, spec(config, "cmr_features"))
 
@@ -232,15 +242,15 @@ def _cmr_of_traits(own: RunSpec) -> tuple[RunSpec, ...]:
 
 
 def _ecg_sections(own: RunSpec) -> tuple[str, ...]:
-    return ("seed", "disease", "view", "augment", "ecg" if own.arm.encoder == "vit" else "cmae", "align")
+    return ("seed", "disease", "view", "augment", "cmae" if own.arm.encoder == "convolution" else "ecg", "align")
 
 
 def _cmr_sections(own: RunSpec) -> tuple[str, ...]:
-    return ("seed", "disease", "view", "augment", CMR_SECTIONS[own.variant], "cmr_training")
+    return ("seed", "disease", "view", "augment", CMR_SECTIONS.get(own.variant, "cmr"), "cmr_training")
 
 
 def _probe_cmr_sections(own: RunSpec) -> tuple[str, ...]:
-    return ("seed", "view", "augment", "cmr", CMR_SECTIONS[own.config.cmr.architecture], "probe")
+    return ("seed", "view", "augment", "cmr", CMR_SECTIONS.get(own.config.cmr.architecture, "cmr"), "probe")
 
 
 # The training job of each stage.
@@ -283,7 +293,7 @@ def _predictions_of_teachers(own: RunSpec, data: Cohort) -> np.ndarray:
     by_task = {parent.config.disease: parent for parent in own.parents() if parent.is_features}
     return auxiliary_predictions(
         data,
-        [features.head_outputs(by_task[task].config, data, by_task[task].run(data)) for task in TASKS],
+        [features.head_outputs(by_task[task].config, data, by_task[task].run(data)) for task in PAPER_TASKS],
     )
 
 
@@ -349,7 +359,7 @@ STAGES = {
             build=_cross_modal,
         ),
         Stage("align", needs=ARRAYS, config_sections=_ecg_sections, parents=_pretraining, build=_stage_two),
-        Stage("finetune", needs=ARRAYS, config_sections=_ecg_sections, parents=_pretraining, build=_stage_two),
+        Stage("finetune", needs=("ecg",), config_sections=_ecg_sections, parents=_pretraining, build=_stage_two),
         Stage(
             "probe",
             needs=("ecg",),
@@ -373,9 +383,12 @@ STAGES = {
         ),
     )
 }
-# The names that ``spec`` and ``eccl train`` know: stages, then rows of Table 1.
 NAMES = ("pretrain_ecg", "pretrain_cmr", "autoencode_ecg", "autoencode_cmr", "pretrain_pair", "probe", "probe_cmr")
-NAMES = (*NAMES, *METHODS)
+
+
+def names() -> tuple[str, ...]:
+    """The names that ``spec`` and ``eccl train`` know: stages, then rows of Table 1."""
+    return (*NAMES, *METHODS)
 
 
 # Training.

@@ -3,6 +3,8 @@
 Microbatches, ranks and precision wrap these classes from outside (``training/microbatches.py``, ``training/loop.py``).
 """
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -72,6 +74,12 @@ class AlignmentStep(Step):
     """
 
     couples_rows = True
+    # Of a step that is registered as a row of Table 1 (``methods.METHODS``): its name there, source of the initial
+    # weights, frozen CMR encoder, and whether z has unit norm.
+    row: ClassVar[str] = ""
+    pretraining: ClassVar[str] = "mae"
+    teacher: ClassVar[str] = "swin"
+    unit_norm: ClassVar[bool] = True
 
     def __init__(
         self, model: Aligned, ecgs: EcgDataset, cmr_features: CmrFeatures, targets: Targets, config: AlignConfig
@@ -92,7 +100,7 @@ class AlignmentStep(Step):
         return {"loss": total, "contrastive": contrastive, "task": task}
 
     def contrastive_loss(self, z_ecg: Tensor, z_cmr: Tensor, batch: Batch) -> Tensor:
-        """L_CL of all ECGs and CMRs of the batch (Eq. 1 to 3). z_ecg, z_cmr: (B, shared width), unit norm."""
+        """L_CL of all ECGs and CMRs of the batch (Eq. 1 to 3), a scalar. z_ecg, z_cmr: (B, shared width), unit norm."""
         return losses.clip_loss(z_ecg, z_cmr, self.model.temperature())
 
 

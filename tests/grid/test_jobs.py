@@ -8,7 +8,7 @@ from eccl_lib.config.schema import TASKS
 from eccl_lib.data import open_cohort
 from eccl_lib.grid import scheduler as grid
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.pipeline.stages import NAMES, spec, waves
+from eccl_lib.pipeline.stages import names, spec, waves
 from tests.conftest import tiny_config
 
 pytestmark = pytest.mark.usefixtures("shared_runs")
@@ -51,7 +51,7 @@ def test_after_its_parents_a_run_trains_nothing_but_itself(key, data):
     assert job.done(data) and job.seconds(data) > 0
 
 
-@pytest.mark.parametrize("name", [*(name for name in NAMES if not name.startswith("probe")), "cmr_features"])
+@pytest.mark.parametrize("name", [*(name for name in names() if not name.startswith("probe")), "cmr_features"])
 def test_an_estimate_needs_no_parent_and_leaves_nothing_behind(name, data, shared_runs):
     job = spec(tiny_config("I42", seed=9), name)
     before = sorted((shared_runs / "demo-synthetic").glob("*/*/*/*"))

@@ -18,7 +18,7 @@ from eccl_lib.config.schema import TASKS
 from eccl_lib.io import paths
 from eccl_lib.notebooks import notebook, run
 from eccl_lib.notebooks.clean import normalise
-from eccl_lib.pipeline.methods import ARMS
+from eccl_lib.pipeline.methods import METHODS
 from tests.conftest import HANG, eccl
 
 DECLARED = ("scale", "cohort", "disease", "seed", "overrides")
@@ -335,7 +335,7 @@ def test_models_alone_runs_no_notebook_and_trains_every_cell(monkeypatch):
     monkeypatch.setattr(run, "run_all", lambda *arguments, **options: pytest.fail("a notebook was run"))
     assert eccl("demo", "--models") == 0
     cells = {(own.variant, own.config.disease) for own in asked}
-    assert {(key, task) for key in ARMS for task in TASKS} <= cells
+    assert {(key, task) for key in METHODS if METHODS[key].arm for task in TASKS} <= cells
 
 
 def test_figures_of_an_earlier_run_are_left_out(tmp_path: Path):

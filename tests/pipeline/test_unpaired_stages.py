@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
 
+import eccl_lib
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import load, with_changes
 from eccl_lib.config.schema import LEADS
@@ -29,16 +31,16 @@ def quiet(line: str) -> None:
     pass
 
 
-def ecg_store(folder, count):
-    """A store of generated ECGs, named tiny; the config that trains on it."""
+def ecg_store(folder, count, *more, changes=None):
+    """A store of generated ECGs, named tiny; the config that trains on it. more: words of the build."""
     rng, time = np.random.default_rng(0), np.arange(5000) / 500
     folder.mkdir()
     (folder / "ecg.json").write_text(json.dumps({"rate": 500, "leads": list(LEADS)}))
     for k in range(count):
         beats = np.exp(-(((time * (1 + 0.05 * k)) % 1 - 0.5) ** 2) / 5e-4)
         np.save(folder / f"e{k}.npy", rng.uniform(0.3, 1.5, 12)[:, None] * beats)
-    assert eccl("ingest", "ecg", folder, "--name", "tiny", "--workers", "1") == 0
-    return load("demo", cohort="ecg-tiny", overrides={**TINY, **SHORT})
+    assert eccl("ingest", "ecg", folder, "--name", "tiny", "--workers", "1", *more) == 0
+    return load("demo", cohort="ecg-tiny", overrides={**TINY, **SHORT, **(changes or {})})
 
 
 def test_too_few_recordings_for_three_splits_are_refused_before_anything_is_trained(tmp_path, runs):
@@ -56,6 +58,50 @@ def test_the_autoencoder_is_pretrained_on_ecgs_alone(tmp_path, runs):
     assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
     assert sum(run.metrics["n"].values()) == 20
     assert "demo-ecg-tiny" in run.folder.parts
+
+
+def labels_of(folder, columns, rows):
+    """A table of labels beside the ECGs, as words of the build. columns: name to the value of recording k."""
+    path = folder.parent / "labels.csv"
+    lines = [",".join([f"e{k}", *(str(value(k)) for value in columns.values())]) for k in range(rows)]
+    path.write_text("\n".join([",".join(["id", *columns]), *lines]))
+    return "--labels", str(path)
+
+
+def test_rows_without_cmr_are_trained_on_labelled_ecgs_alone(tmp_path, runs, capsys):
+    labels = labels_of(tmp_path / "ecgs", {"I48": lambda k: k % 2, "smoker": lambda k: 1, "sex": lambda k: "F"}, 40)
+    changes = {"align.epochs": 2, "align.batch": 4, "runtime.build_missing": True}
+    config = with_changes(ecg_store(tmp_path / "ecgs", 40, *labels, changes=changes), {"align.warmup_epochs": 0})
+    assert "columns of the table that are not used: smoker. To predict one" in capsys.readouterr().out
+    config = replace(config, disease="I48")
+    assert show_plan(stages.spec(config, "ssl"), quiet) > 0
+    for name in ("scratch", "ssl"):
+        run = stages.train(config, name, quiet)
+        assert run.done
+        assert sum(run.metrics["n"].values()) == 40
+        assert eccl_lib.load(run.folder)(tmp_path / "ecgs" / "e0.npy").shape == (1, 1)
+    for name in ("eccl", "cmae"):
+        with pytest.raises(ConfigError, match=r"needs ECGs and cines.*pretrain_ecg, scratch, ssl and probe"):
+            stages.train(config, name, quiet)
+    assert eccl("table1", "--cohort", "ecg-tiny", "--rows", "scratch", "ssl") == 2
+    assert "needs ECGs and cines of the same participants" in capsys.readouterr().err
+
+
+def test_a_task_without_labels_names_the_command_for_the_stores_own_tasks(tmp_path, runs):
+    labels = labels_of(tmp_path / "ecgs", {"MI": lambda k: k % 2}, 20)
+    config = replace(ecg_store(tmp_path / "ecgs", 20, *labels, "--tasks", "MI:binary"), disease="I42")
+    own = "eccl probe --scale demo --cohort ecg-tiny --tasks MI\n"
+    with pytest.raises(
+        ConfigError, match=f"ecg-tiny has no cases of I42. Its own tasks are MI; .*\n  {own}.*column I42"
+    ):
+        stages.train(config, "scratch", quiet)
+    with pytest.raises(ConfigError, match=r"(?s)has no traits\. .*column 24100 or another trait field"):
+        stages.train(replace(config, disease="traits"), "scratch", quiet)
+    ecg_store(tmp_path / "more", 20)
+    with pytest.raises(
+        ConfigError, match=r"has no cases of I42\. Build its store .*\n  eccl ingest ecg FOLDER\.\.\. --name"
+    ):
+        stages.train(config, "scratch", quiet)
 
 
 def test_the_cmr_encoder_is_pretrained_on_labelled_cines_alone(tmp_path, runs):

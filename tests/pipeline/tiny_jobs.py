@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from eccl_lib.pipeline.methods import ARMS
+from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.stages import spec
 from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.microbatches import Step
 
+ARMS = tuple(key for key, method in METHODS.items() if method.arm)
 JOBS = ("pretrain_ecg", "pretrain_cmr", "pretrain_pair", "autoencode_ecg", *ARMS)
 
 

@@ -1,10 +1,13 @@
 """Detect a file's format from its content and read it: ECGs of all formats, cines from NIfTI or DICOM."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element
 
-from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
+from eccl_lib.config import registry
+from eccl_lib.config.errors import DOWNLOAD_AGAIN, ConfigError, UnreadableError
 from eccl_lib.data.formats import (
     cardiosoft,
     csv_table,
@@ -27,6 +30,18 @@ from eccl_lib.data.segmentation import providers
 from eccl_lib.io import regular
 
 
+@dataclass(frozen=True)
+class EcgFormat:
+    """A file format. matches: tests a file's first 1,024 bytes; read: reads a file, raises UnreadableError.
+
+    suffixes: by which a search of folders finds the files, such as ".json".
+    """
+
+    matches: Callable[[bytes], bool]
+    read: Callable[[Path], EcgRecord]
+    suffixes: tuple[str, ...] = ()
+
+
 def read_ecg(path: Path | str) -> EcgRecord:
     """Read one ECG from a file of any accepted format; samples without a signal are NaN (``gaps.mark``).
 
@@ -40,10 +55,11 @@ def _read(path: Path) -> EcgRecord:
         return wfdb_record.read(header)
     with regular.open_file(path) as file:
         start = regular.read(file, 1024)
-    signatures.refuse(start)
-    for matches, read in ECG_FORMATS:
-        if matches(start):
-            return read(path)
+    name = next((name for name, form in ECG_FORMATS.items() if _matches(name, form, start)), None)
+    if name is None or name in _BUILT_IN:
+        signatures.refuse(start)
+    if name:
+        return _read_as(name, path)
     if path.suffix.lower() in wfdb_record.SIGNALS:
         cure = "Copy the header of the WFDB record beside it, or download the record again."
         raise UnreadableError("the header with the same name and the suffix .hea is missing", cure)
@@ -74,12 +90,59 @@ XML_ROOTS: dict[str, Callable[[Element], EcgRecord]] = {
     hl7_aecg.ROOT.lower(): hl7_aecg.read,
 }
 # Test of a file's first 1,024 bytes, and reader, for each format. Other text files are read as CSV.
-ECG_FORMATS: list[tuple[Callable[[bytes], bool], Callable[[Path], EcgRecord]]] = [
-    (dicom_waveform.matches, dicom_waveform.read),
-    (lambda start: start.startswith(b"\x93NUMPY"), npy_array.read),
-    (lambda start: start.startswith(edf.MARK) and start[184:192].strip().isdigit(), edf.read),
-    (_is_xml, _read_xml),
-]
+ECG_FORMATS = registry.ECG_FORMATS.define(
+    {
+        "dicom": EcgFormat(dicom_waveform.matches, dicom_waveform.read),
+        "npy": EcgFormat(lambda start: start.startswith(b"\x93NUMPY"), npy_array.read),
+        "edf": EcgFormat(lambda start: start.startswith(edf.MARK) and start[184:192].strip().isdigit(), edf.read),
+        "xml": EcgFormat(_is_xml, _read_xml),
+    }
+)
+_BUILT_IN = ECG_FORMATS.built_in
+
+
+def accepted(name: str, item: Any) -> EcgFormat:
+    """A format to be registered: anything with the parts of ``EcgFormat``, such as a class with static methods.
+
+    Raises ConfigError where one of them is missing.
+    """
+    for part in ("matches", "read"):
+        if not callable(getattr(item, part, None)):
+            raise ConfigError(f"the ECG file format {name} has no function {part} (docs/extending.md)")
+    suffixes = getattr(item, "suffixes", None)
+    if not isinstance(suffixes, tuple) or not all(isinstance(s, str) and s[:1] == "." for s in suffixes):
+        raise ConfigError(f'the ECG file format {name} has no suffixes, a tuple such as (".json",)')
+    return EcgFormat(item.matches, item.read, tuple(suffix.lower() for suffix in suffixes))
+
+
+ECG_FORMATS.accept = accepted
+
+
+def _matches(name: str, form: EcgFormat, start: bytes) -> bool:
+    """Whether a file is of a format; a recogniser of another package that fails matches no file."""
+    if name in _BUILT_IN:
+        return form.matches(start)
+    try:
+        return bool(form.matches(start))
+    except Exception:  # the file may be of another format
+        return False
+
+
+def _read_as(name: str, path: Path) -> EcgRecord:
+    """Read a file of a format. Raises UnreadableError, also for every fault of another package's reader."""
+    if name in _BUILT_IN:
+        return ECG_FORMATS[name].read(path)
+    author = ECG_FORMATS.package(name) or "this session"
+    try:
+        record = ECG_FORMATS[name].read(path)
+    except (UnreadableError, OSError):
+        raise
+    except Exception as error:
+        reason = f"the reader of the format {name}, of {author}, fails ({type(error).__name__})"
+        raise UnreadableError(reason, "Check the file; if it is complete, report this to the authors.") from error
+    if not isinstance(record, EcgRecord):
+        raise UnreadableError(f"the reader of the format {name}, of {author}, returns no EcgRecord", "Mend the reader.")
+    return record
 
 
 def open_cine(path: Path | str) -> CineFile:

@@ -24,6 +24,8 @@ def build(config: Config, source: Inputs, workers: Workers, retry: bool, log: Lo
     log(f"{len(data):,} participants in the store, {len(data.quarantine):,} lines in quarantine, {spent}")
     if len(data.quarantine):
         log(f"most frequent in quarantine: {report.most_frequent(data.quarantine)}")
+    for note in inventory.to_log if len(data) else ():
+        log(note)
     if len(data) and inventory.patients:
         log(inventory.patients)
     log(f"report: {page}\nstore:  {folder}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data import text_table
 from eccl_lib.data.files import FileListing, walk
-from eccl_lib.data.formats import csv_table, wfdb_header
+from eccl_lib.data.formats import csv_table, detect, wfdb_header
 from eccl_lib.data.formats.wfdb_record import SIGNALS
 from eccl_lib.io import regular
 
@@ -71,12 +71,14 @@ def recordings(folders: Sequence[Path], listing: FileListing) -> Iterator[tuple[
 
 def _recordings(root: Path, listing: FileListing) -> Iterator[Path]:
     """Files that are recordings, and tables of patients."""
+    registered = (suffix for form in detect.ECG_FORMATS.values() for suffix in form.suffixes)
+    known = {*SINGLE_FILE, *REFUSED, *registered}
     for path in walk(root, listing):
         suffix = path.suffix.lower()
         if path.name in PATIENT_TABLES:
             listing.skip(path)
             yield path
-        elif suffix == ".hea" or suffix in (*SINGLE_FILE, *REFUSED) or (suffix in TABLES and _names_leads(path)):
+        elif suffix == ".hea" or suffix in known or (suffix in TABLES and _names_leads(path)):
             yield path
         elif suffix in SIGNALS and not wfdb_header.header_of(path):
             yield path  # the header file is missing; the reader reports this

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
+from eccl_lib.config.escape import one_line
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import text_table
 from eccl_lib.data.traits import TRAITS
@@ -18,6 +19,7 @@ SEPARATORS = (",", ";", "\t", "|")
 # Cells without a value.
 MISSING = {"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"}
 MAX_AGE = 120  # years; ours
+MOST_NAMED = 12  # unused columns that a note names
 SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
 ONE_ROW = "Keep one row per id."
 COLUMNS = (
@@ -40,8 +42,8 @@ class Labelled:
     notes: list[str] = field(default_factory=list)
 
 
-def read(path: Path, names: Collection[str], own: Collection[str] = ()) -> pd.DataFrame:
-    """The table, indexed by the names of the recordings that have a row.
+def read(path: Path, names: Collection[str], own: Collection[str] = (), notes: list[str] | None = None) -> pd.DataFrame:
+    """The table, indexed by the names of the recordings that have a row. notes: receives the names of unused columns.
 
     names: of all recordings. An id is a name or the last part of exactly one name. own: columns of the user's own
     tasks, which are kept as text. Raises UnreadableError if the file is not a table, lacks columns, has ids that match
@@ -53,6 +55,7 @@ def read(path: Path, names: Collection[str], own: Collection[str] = ()) -> pd.Da
             with text_table.open_text(path, errors="strict") as text:
                 lines = text_table.lines(text)
                 header, separator = _header(text_table.first_line(lines), own, known)
+                unused = list(dict.fromkeys(name for name in header if name and name not in known))
                 rows = text_table.of_width(text_table.rows(lines, separator), len(header))
                 ids, cells = _kept(rows, header, known, _by_name(names))
         except UnicodeDecodeError as error:
@@ -66,7 +69,17 @@ def read(path: Path, names: Collection[str], own: Collection[str] = ()) -> pd.Da
         table = table[table.index.notna()]
         if repeated := table.index[table.index.duplicated()].nunique():
             raise UnreadableError(f"the table has several rows for {repeated} of its ids", ONE_ROW)
+    if unused and notes is not None:
+        notes.append(_of_unused(unused))
     return table
+
+
+def _of_unused(columns: Sequence[str]) -> str:
+    """A sentence that names columns that nothing uses."""
+    named = ", ".join(one_line(name[:40]) for name in columns[:MOST_NAMED])
+    more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
+    example = f"--tasks {one_line(columns[0][:40])}:KIND, with binary, multilabel or continuous"
+    return f"columns of the table that are not used: {named}{more}. To predict one, name it a task: {example}"
 
 
 def _header(line: str, own: Collection[str], known: Collection[str]) -> tuple[list[str], str]:

@@ -58,7 +58,8 @@ class Source(plan.Inputs):
         kind = self.cohort.partition("-")[0]
         options = {"patient_folder": self.patient_folder} if self.patient_folder else {}
         listing = KINDS[kind]([Path(f) for f in self.folders], **options)
-        listed, table = listing.participants, self._table(kind, listing)
+        unused: list[str] = []
+        listed, table = listing.participants, self._table(kind, listing, unused)
         excluded = [asdict(rejected) for rejected in listing.rejected]
         known = listed if table is None else table.index
         names = sorted((name for name in listed if name in known), key=eid_of)
@@ -75,7 +76,7 @@ class Source(plan.Inputs):
         rows = participants_table.rows(table, names)
         own, published = self._own_labels(table, names, listing)
         people = _patients_known(rows.frame["patient"], names, listing) if kind == "ecg" else ""
-        notes = [*rows.notes, *([people] if people else [])]
+        notes = [*rows.notes, *unused, *([people] if people else [])]
         patients = zip(rows.frame["patient"], names, strict=True)
         # The patient is from the table, else from the dataset's layout, else the recording's own name.
         of_layout = {name: listing.facts.get(name, {}).get("patient", name) for name in names}
@@ -87,7 +88,7 @@ class Source(plan.Inputs):
         counts = {"recordings found": len(names) + len(excluded), "with all that is needed": len(names)}
         skipped = dict(listing.skipped)
         stated = Inventory(participants, frame, rows.traits, rows.labels, excluded, counts, skipped, notes)
-        return replace(stated, patients=people, own=own)
+        return replace(stated, patients=people, own=own, to_log=(*rows.notes, *unused))
 
     def _own_labels(
         self, table: pd.DataFrame | None, names: Sequence[str], listing: FileListing
@@ -100,11 +101,14 @@ class Source(plan.Inputs):
             return None, None
         return ptbxl.labels_of([listing.participants[name]["ecg"][0] for name in names])
 
-    def _table(self, kind: str, listing: FileListing) -> pd.DataFrame | None:
-        """The table of labels: the user's, else the dataset's own; None for ECGs without a table."""
+    def _table(self, kind: str, listing: FileListing, notes: list[str]) -> pd.DataFrame | None:
+        """The table of labels: the user's, else the dataset's own; None for ECGs without a table.
+
+        notes: receives the names of columns that are not used.
+        """
         if self.labels:
             columns = {column for task in own_labels.parse(self.tasks).values() for column in task.columns}
-            return participants_table.read(Path(self.labels), listing.participants, columns)
+            return participants_table.read(Path(self.labels), listing.participants, columns, notes)
         if kind == "ecg" or not listing.participants:
             return None
         if not listing.facts:

@@ -36,8 +36,8 @@ class Inventory:
     participants: slot to participant, in the order of eids. demographics: index eid; columns sex and age. traits:
     (P, 82). labels: rule to (P, 4) bool, for the rules that the table supports. excluded: rows of the quarantine list
     that are known before any file is read. counts, skipped, notes, identities: for the report. own: the user's own
-    labels, in the order of demographics. patients: what is known about several recordings of one patient, for the last
-    lines of the build.
+    labels, in the order of demographics. patients: what is known about several recordings of one patient; it and to_log
+    are for the last lines of the build.
     """
 
     participants: dict[int, fill.Participant]
@@ -51,6 +51,7 @@ class Inventory:
     identities: list[dict[str, object]] = field(default_factory=list)
     own: OwnLabels | None = None
     patients: str = ""
+    to_log: tuple[str, ...] = ()
 
 
 class Inputs:
