@@ -45,7 +45,9 @@ def test_a_task_is_a_name_and_its_outputs(tiny_runs, monkeypatch):
     fields = tuple(str(trait.field_id) for trait in TRAITS if trait.short_name in names)
     monkeypatch.setitem(TASKS, "ejection", Task("ejection", "EF", "mean r", fields))
     config = replace(tiny_config(), disease="ejection")
-    run = stages.train(config, "scratch", print)
+    lines = []
+    run = stages.train(config, "scratch", lines.append)
+    assert any(line.startswith("  test mean r") and "95 % interval" in line for line in lines)
     columns = [k for k, trait in enumerate(TRAITS) if trait.short_name in names]
     data = open_cohort.load(config, print)
     targets = run.predictions[[f"target_{field}" for field in fields]].to_numpy()
