@@ -54,7 +54,9 @@ def test_a_row_is_among_all_rows_without_a_further_change(package):
 
 def test_a_task_is_a_name_and_its_outputs(tiny_runs, package):
     config = replace(tiny_config(), disease="ejection")
-    run = stages.train(config, "scratch", print)
+    lines = []
+    run = stages.train(config, "scratch", lines.append)
+    assert any(line.startswith("  test mean r") and "95 % interval" in line for line in lines)
     columns = [k for k, trait in enumerate(TRAITS) if trait.short_name in ("LVEF", "RVEF")]
     data = open_cohort.load(config, print)
     targets = run.predictions[[f"target_{TRAITS[k].field_id}" for k in columns]].to_numpy()

@@ -26,7 +26,7 @@ def line(config: Config, disease: bool = True) -> str:
     """The arguments of ``eccl train`` that give this config. disease: False for a command of all tasks."""
     top = ("scale", "cohort", *(("disease",) if disease else ()), "seed")
     words = [f"--{name} {getattr(config, name)}" for name in top]
-    base = as_dict(load(config.scale, cohort=config.cohort, disease=config.disease, seed=config.seed))
+    base = as_dict(load(config.scale, cohort=config.cohort))  # no section depends on disease or seed
     for section, content in as_dict(config).items():
         if isinstance(content, dict) and section != "runtime":
             changed = {key: value for key, value in content.items() if base[section][key] != value}

@@ -23,7 +23,7 @@ def interval(run: Run, draws: int = bootstrap.DRAWS) -> tuple[float, float, floa
     AUC: DeLong on the logit scale. Mean r: bootstrap with ``draws`` draws.
     """
     measured, predicted = measured_and_predicted(run)
-    if run.task != "traits":
+    if run.metrics["metric"] == "AUC":
         return delong.interval(predicted[:, 0], measured[:, 0] > 0.5)
     low, high = bootstrap.percentile(bootstrap.mean_r_draws(predicted[None], measured, draws))
     return float(run.metrics["test"]), float(low), float(high)

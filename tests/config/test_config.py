@@ -123,7 +123,7 @@ def test_a_command_line_gives_the_config_again():
     kept = {"mae.epochs": 8, "mae.warmup_epochs": load("study").mae.warmup_epochs}  # 8 epochs alone: a shorter warm-up
     config = load("study", disease="I42", seed=3, overrides={"align.epochs": 7, "cmr.depths": [1, 1], **kept})
     options = train.command.make_context("train", ["eccl", *shlex.split(command_line.line(config))]).params
-    del options["name"]
+    del options["name"], options["no_summary"]
     again = config_of(**options)
     ours, theirs = as_dict(config), as_dict(again)
     assert {**ours, "runtime": None} == {**theirs, "runtime": None}
