@@ -133,6 +133,12 @@ def test_an_unusable_row_is_one_line_and_breaks_nothing(tmp_path, monkeypatch, c
     assert not capsys.readouterr().err  # each line once
 
 
+def test_a_row_of_a_package_that_is_not_installed_is_named_with_the_known_rows():
+    with pytest.raises(ConfigError, match="no row of Table 1 'cosine' here; known: cmae, resnet50,"):
+        METHODS["cosine"]
+    assert METHODS.get("cosine") is None
+
+
 def test_names_are_checked_against_the_registry(package, capsys):
     with pytest.raises(ConfigError, match=r"choose one of I21, I42, I48, I50, traits, ejection$"):
         load("demo", disease="I99")

@@ -4,6 +4,7 @@ An outside package adds an entry by an entry point of the list's group; Python c
 names of the config come from here, so that an entry needs no change of ``schema.py``.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
@@ -15,6 +16,13 @@ from eccl_lib.config.escape import one_line
 
 WARNED = "ECCL_WARNED_EXTENSIONS"  # environment variable: what this process or its parent has reported, one a line
 Item = TypeVar("Item")
+
+
+class UnknownNameError(ConfigError, KeyError):
+    """A name that no list has; the message names the valid ones, or the package that cannot be used."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Registry(MutableMapping[str, Item]):
@@ -60,7 +68,10 @@ class Registry(MutableMapping[str, Item]):
         if name not in self._entries:
             self._load()
         if name in self._faults:
-            raise ConfigError(self._faults[name])
+            raise UnknownNameError(self._faults[name])
+        if name not in self._entries:
+            known = ", ".join(self._entries)
+            raise UnknownNameError(f"there is no {self.what} {name!r} here; known: {known} (docs/extending.md)")
         return self._entries[name]
 
     def __setitem__(self, name: str, item: Any) -> None:
@@ -118,7 +129,8 @@ def _warn(line: str) -> None:
     warned = os.environ.get(WARNED, "").splitlines()
     if line not in warned:
         os.environ[WARNED] = "\n".join([*warned, line])
-        print(f"warning: {line}. See docs/extending.md.", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is closed, or none
+            sys.stderr.write(f"warning: {line}. See docs/extending.md.\n")  # ``line`` is escaped
 
 
 METHODS: Registry[Any] = Registry("eccl_lib.methods", "row of Table 1")

@@ -98,10 +98,11 @@ def _table1(content: Content) -> str:
 
 def _differences(content: Content) -> str:
     frame = content.frames["table1_differences"]
-    rows = [["ECCL minus", *(TASKS[task].column for task in TASKS)]]
+    tasks = [task for task in TASKS if task in set(frame["task"])]
+    rows = [["ECCL minus", *(TASKS[task].column for task in tasks)]]
     for other, group in frame.groupby("other", sort=False):
         texts = {row.task: table1_text.difference(row) for row in group.itertuples()}
-        rows.append([other, *(texts.get(task, "") for task in TASKS)])
+        rows.append([other, *(texts.get(task, "") for task in tasks)])
     return html_page.table(rows[0], rows[1:])
 
 
