@@ -1,6 +1,5 @@
 """What the report on a finished Table 1 (``eccl report``) shows: facts from the runs and the files of the table."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,14 @@ from eccl_lib.evaluation.cohort_summary import cohort_table
 from eccl_lib.evaluation.predictions import Scores, gather
 from eccl_lib.evaluation.scale_table import scale_table
 from eccl_lib.io import paths
+from eccl_lib.io.files import read_json
 from eccl_lib.io.progress import Log, format_seconds
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import TASKS
 from eccl_lib.training.runs import MANIFEST, Run
 
 TABLES = ("table1", "reference", "table1_cells", "table1_differences", "claims", "against_controls", "separation")
+IN_TABLE, UNFINISHED, RESUMED = "in Table 1", "unfinished (interrupted or failed)", "resumed after an interruption"
 SYNTHETIC = (
     "A synthetic cohort: a model of the heart generates participants, and ECG and CMR of each show the same heart. "
     "Scores on it show how the methods compare; they do not estimate performance on patients."
@@ -56,7 +57,7 @@ def gather_content(config: Config, log: Log = print) -> Content:
     if not (folder / "table1.json").is_file():
         command = f"eccl table1 --scale {config.scale} --cohort {config.cohort}"
         raise MissingError(f"{folder} has no Table 1; this command makes it: {command}")
-    provenance = json.loads((folder / "table1.json").read_text(encoding="utf-8"))
+    provenance = read_json(folder / "table1.json")
     frames = {name: pd.read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").is_file()}
     data, tasks = open_cohort.load(config, log), [task for task in TASKS if task in set(frames["table1_cells"]["task"])]
     scores = gather(config, provenance["rows"], tasks, provenance["seeds"])
@@ -108,17 +109,17 @@ def parameters(run: Run) -> int:
 def _counted(config: Config, of_table: list[Run]) -> dict[str, int]:
     """Counts of runs: in the table, finished and unfinished ones in the folder of this scale, and resumed ones."""
     root = paths.scale_root(config.scale, config.cohort)
-    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in root.glob(f"*/*/*/*/{MANIFEST}")]
+    manifests = [read_json(path) for path in root.glob(f"*/*/*/*/{MANIFEST}")]
     finished = sum(manifest.get("status") == "done" for manifest in manifests)
-    counts = {"in Table 1": len(of_table), "finished, with prerequisites and other runs": finished}
-    counts["unfinished (interrupted or failed)"] = len(manifests) - finished
-    return counts | {"resumed after an interruption": sum(run.timing.get("resumed", 0) > 0 for run in of_table)}
+    counts = {IN_TABLE: len(of_table), "finished, with prerequisites and other runs": finished}
+    counts[UNFINISHED] = len(manifests) - finished
+    return counts | {RESUMED: sum(run.timing.get("resumed", 0) > 0 for run in of_table)}
 
 
 def facts(content: Content, data: cohort.Cohort, scores: Mapping[str, Scores]) -> dict[str, str]:
     """What is known for the checklists, as text. A fact that is not known has no entry."""
     config, provenance, view = content.config, content.provenance, content.config.view
-    synthetic, runs = config.cohort == "synthetic", list(content.runs.values())
+    synthetic = config.cohort == "synthetic"
     n = {split: f"{len(data.index(split)):,}" for split in ("train", "val", "test")}
     cases = ", ".join(f"{count} {TASKS[code].column}" for code, count in provenance["test_positives"].items())
     missing = np.isnan(data.traits[data.index("test")]).mean()
@@ -148,9 +149,9 @@ def facts(content: Content, data: cohort.Cohort, scores: Mapping[str, Scores]) -
         "tasks": str(len(scores)),
         "seeds": str(seeds),
         "controls": str(len(content.frames["reference"])),
-        "runs": str(runs[0]),
-        "unfinished": str(runs[2]),
-        "resumed": str(runs[3]),
+        "runs": str(content.runs[IN_TABLE]),
+        "unfinished": str(content.runs[UNFINISHED]),
+        "resumed": str(content.runs[RESUMED]),
         "cpu_hours": f"{provenance['cpu_seconds']['total'] / 3600:.1f}",
         "machine": f"{provenance['machine']['cpu']}, {provenance['machine']['cores']} cores",
         "packages": packages,

@@ -130,7 +130,7 @@ def segment_names(path: Path) -> list[str]:
 
 
 def in_folder(header: Path, name: str | None) -> Path | None:
-    """Path of the file that a header names, which must be in the header's folder; None if there is no such file."""
+    """Path of the file that a header names; None if the header's folder has no such file."""
     is_plain = name and name != "~" and not re.search(r"[/\\\0]", name) and Path(name).name == name
     return path if is_plain and (path := header.with_name(name)).is_file() else None
 
