@@ -1,47 +1,39 @@
 """Results beside the paper's table: separation of cases (Fig. 2d) with a verdict, and ECCL against the controls."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.schema import DISEASES, Config
-from eccl_lib.data.cohort import Cohort
-from eccl_lib.evaluation import claims, features
+from eccl_lib.evaluation import claims
 from eccl_lib.evaluation.claims import Resampled
-from eccl_lib.metrics import bootstrap, comparison, embedding
+from eccl_lib.evaluation.latent_scores import WHEN, ByTaskAndSeed, seeds_of
+from eccl_lib.metrics import bootstrap, comparison
 
-SEPARATION = ["task", "before", "after", "difference", "low", "high", "p", "p_holm", "verdict"]
+SEPARATION = ["task", "before", "after", "difference", "low", "high", "p", "p_holm", "seeds", "verdict"]
 AGAINST_CONTROLS = ["other", "task", "here", "there", "difference", "low", "high", "p"]
 
 
-def separation(config: Config, data: Cohort, tasks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
+def separation(positives: Mapping[str, np.ndarray], latents: ByTaskAndSeed) -> pd.DataFrame:
     """Whether ECCL's ECG features separate cases from controls better after alignment; one row per disease.
 
-    before, after: purity, the share of the five nearest neighbours with the same label, mean of cases and controls.
-    difference, low, high: with 95 % interval over test participants and seeds; Holm's correction over the diseases.
+    positives: by disease, whether each test participant has it, (n,) bool. before, after: purity, the share of the five
+    nearest neighbours with the same label, mean of cases and controls. difference, low, high: with 95 % interval over
+    test participants and seeds; Holm's correction over the diseases.
     """
-    rows, records = data.index("test"), []
-    whole, weights = np.ones((len(rows), 1)), np.concatenate(list(bootstrap.draws(len(rows))), axis=1)
-    for task in (task for task in DISEASES if task in tasks):
-        positive = data.labels[rows, DISEASES.index(task)]
-        of_seeds = [_purities(replace(config, disease=task, seed=seed), data, rows, positive) for seed in seeds]
-        before, after = (np.array([seed[k] for seed in of_seeds]) for k in range(2))  # (S, n)
+    records = []
+    for task, positive in positives.items():
+        seeds = seeds_of(latents, task)
+        whole, weights = np.ones((len(positive), 1)), np.concatenate(list(bootstrap.draws(len(positive))), axis=1)
+        before, after = (np.array([seed.purity[when] for seed in seeds]) for when in WHEN)  # (S, n)
         by_seed, drawn = (_balanced(after - before, positive, each) for each in (whole, weights))
         found = comparison.over_participants_and_seeds(by_seed[:, 0], drawn)
         means = [float(_balanced(part, positive, whole).mean()) for part in (before, after)]
-        records.append((task, *means, found.value, found.low, found.high, found.p))
-    frame = pd.DataFrame(records, columns=SEPARATION[:7])
+        records.append((task, *means, found.value, found.low, found.high, found.p, len(seeds)))
+    frame = pd.DataFrame(records, columns=[name for name in SEPARATION if name not in ("p_holm", "verdict")])
     frame["p_holm"] = comparison.holm(frame["p"].to_numpy())
     verdicts = [claims.verdict(row, row.p_holm) for row in frame.rename(columns={"difference": "value"}).itertuples()]
-    return frame.assign(verdict=verdicts)
-
-
-def _purities(config: Config, data: Cohort, rows: np.ndarray, positive: np.ndarray) -> list[np.ndarray]:
-    """Purity of each participant before and after alignment, each (n,)."""
-    latents = (features.before_alignment(config, data, rows), features.after_alignment(config, data, rows))
-    return [embedding.purity(latent.ecg, positive) for latent in latents]
+    return frame.assign(verdict=verdicts)[SEPARATION]
 
 
 def _balanced(values: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -4,18 +4,27 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.schema import Config
+from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data import cohort, open_cohort, small_counts
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import claims, controls, own_questions, prior, provenance, table1_text, table_cell
-from eccl_lib.evaluation import features as latent
+from eccl_lib.evaluation import (
+    claims,
+    controls,
+    latent_scores,
+    own_questions,
+    prior,
+    provenance,
+    table1_text,
+    table_cell,
+)
 from eccl_lib.evaluation.claims import Resampled
+from eccl_lib.evaluation.latent_scores import WHEN, ByTaskAndSeed, seeds_of
 from eccl_lib.evaluation.predictions import Scores, gather
 from eccl_lib.io.files import write_json, write_text
 from eccl_lib.io.progress import Log
@@ -171,13 +180,13 @@ def reliability(columns: Mapping[str, Column], bins: int = calibration.BINS) -> 
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def retrieval(config: Config, data: cohort.Cohort, tasks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
+def retrieval(latents: ByTaskAndSeed) -> pd.DataFrame:
     """Retrieval of ECCL before and after alignment among the test participants: task, when, ``retrieval.table``."""
-    rows, tables = data.index("test"), {}
-    for task in tasks:
-        for when, features in (("before", latent.before_alignment), ("after", latent.after_alignment)):
-            embeddings = [features(replace(config, disease=task, seed=seed), data, rows) for seed in seeds]
-            tables[task, when] = retrieval_metrics.table([(pair.z_ecg, pair.z_cmr) for pair in embeddings])
+    tables = {
+        (task, when): retrieval_metrics.table([seed.ranked[when] for seed in seeds_of(latents, task)])
+        for task in dict.fromkeys(task for task, _ in latents)
+        for when in WHEN
+    }
     return pd.concat(tables, names=["task", "when"]).reset_index(["task", "when"]).reset_index(drop=True)
 
 
@@ -199,9 +208,21 @@ def write(
 
     Raises MissingError with the command if a run is missing.
     """
-    rows = [key for key in METHODS if key in rows]
-    scores_by_task = gather(config, rows, tasks, seeds)
+    scores = gather(config, [key for key in METHODS if key in rows], tasks, seeds)
     data = open_cohort.load(config, log)
+    latents = latent_scores.measure(config, data, tasks, seeds) if BASE in rows else {}
+    long = write_tables(config, data, scores, latents, folder)
+    write_json(folder / "table1.json", provenance.facts(config, data, scores))
+    write_text(folder / "table1.md", table1_text.page(folder))
+    log(f"{len(long)} cells of Table 1 with intervals, differences and provenance: {folder}")
+    return long
+
+
+def write_tables(
+    config: Config, data: cohort.Cohort, scores_by_task: Mapping[str, Scores], latents: ByTaskAndSeed, folder: Path
+) -> pd.DataFrame:
+    """Write the .csv files of Table 1. latents: of ECCL; empty where it is not among the rows. Returns ``cells``."""
+    tasks = list(scores_by_task)
     columns = {task: column(config, data, scores) for task, scores in scores_by_task.items()}
     beside = controls.evaluate(config, data, tasks)
     few = small_counts.hidden_diseases(config, data)
@@ -217,20 +238,17 @@ def write(
         "reliability.csv": reliability(columns),
     }
     frames |= {"table1_traits.csv": traits(columns["traits"])} if "traits" in columns else {}
-    if BASE in rows:
+    if latents:
+        positives = {task: each.positive for task, each in scores_by_task.items() if task in DISEASES}
         eccl = {task: each.resampled()[BASE] for task, each in columns.items()}
         of_controls = {(control.name, control.task): control.resampled for control in beside}
-        frames["retrieval.csv"] = retrieval(config, data, tasks, seeds)
-        frames["separation.csv"] = own_questions.separation(config, data, tasks, seeds)
+        frames["retrieval.csv"] = retrieval(latents)
+        frames["separation.csv"] = own_questions.separation(positives, latents)
         frames["against_controls.csv"] = own_questions.against_controls(eccl, of_controls)
-    facts = provenance.facts(config, data, scores_by_task)
     folder.mkdir(parents=True, exist_ok=True)
     for name in OPTIONAL - set(frames):  # left from an earlier call with more rows or tasks
         (folder / name).unlink(missing_ok=True)
     for name, frame in frames.items():
         hidden = None if name == "retrieval.csv" else _of_tasks(frame, few)  # retrieval is of all test participants
         small_counts.write_table(folder / name, frame, config, hidden)
-    write_json(folder / "table1.json", facts)
-    write_text(folder / "table1.md", table1_text.page(folder))
-    log(f"{len(long)} cells of Table 1 with intervals, differences and provenance: {folder}")
     return long

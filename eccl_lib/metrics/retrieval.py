@@ -8,22 +8,28 @@ import pandas as pd
 from eccl_lib.metrics import bootstrap, scores
 
 DRAWS = 2000
-Pair = tuple[np.ndarray, np.ndarray]  # z_ecg, z_cmr, both (n, D), unit norm; row i of both is one participant
+DIRECTIONS = ("ECG to CMR", "CMR to ECG")
+Ranked = tuple[np.ndarray, dict[str, np.ndarray]]  # of one direction: ``scores.matching_ranks``
 
 
-def table(pairs: Sequence[Pair], draws: int = DRAWS) -> pd.DataFrame:
+def ranked(z_ecg: np.ndarray, z_cmr: np.ndarray) -> dict[str, Ranked]:
+    """Ranks and recalls of each query, by direction. Both (n, D), unit norm; row i of both is one participant."""
+    pairs = zip(DIRECTIONS, ((z_ecg, z_cmr), (z_cmr, z_ecg)), strict=True)
+    return {direction: scores.matching_ranks(*pair) for direction, pair in pairs}
+
+
+def table(seeds: Sequence[dict[str, Ranked]], draws: int = DRAWS) -> pd.DataFrame:
     """Recall at 1, 5, 10 and median rank in both directions, averaged over seeds.
 
-    pairs: one per seed, the same n participants. Columns: direction, metric, mean, std (over seeds), low, high (95 %),
-    chance, seeds, n. The bootstrap resamples the queries, with the same draws for all seeds; the gallery is fixed.
+    seeds: ``ranked`` of each seed, the same n participants. Columns: direction, metric, mean, std (over seeds), low,
+    high (95 %), chance, seeds, n. The bootstrap resamples the queries, with the same draws for all seeds; the gallery
+    is fixed.
     """
-    tables = {}
-    for direction, order in (("ECG to CMR", 1), ("CMR to ECG", -1)):
-        tables[direction] = _direction([scores.matching_ranks(*pair[::order]) for pair in pairs], draws)
+    tables = {direction: _direction([seed[direction] for seed in seeds], draws) for direction in DIRECTIONS}
     return pd.concat(tables, names=["direction"]).reset_index("direction").reset_index(drop=True)
 
 
-def _direction(ranked: list[tuple[np.ndarray, dict[str, np.ndarray]]], draws: int) -> pd.DataFrame:
+def _direction(ranked: list[Ranked], draws: int) -> pd.DataFrame:
     """Metrics of one direction. ranked: ``matching_ranks`` of each seed."""
     n = len(ranked[0][0])
     drawn = {name: [] for name in scores.retrieval_chance(n)}

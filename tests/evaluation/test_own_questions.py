@@ -8,7 +8,7 @@ import pytest
 
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import DISEASES
-from eccl_lib.evaluation import claims, features, own_questions
+from eccl_lib.evaluation import claims, features, latent_scores, own_questions
 from eccl_lib.evaluation.claims import Resampled
 from eccl_lib.metrics.embedding import purity
 
@@ -22,28 +22,32 @@ def data():
     return SimpleNamespace(labels=labels, index={"test": np.arange(N)}.__getitem__)
 
 
-def latents(gap):
+def embeddings(gap):
     """Embeddings whose cases lie ``gap`` standard deviations from the controls; the gap of the fourth disease is 0."""
 
     def embed(config, data, rows):
         generator = np.random.default_rng(config.seed)
-        disease = DISEASES.index(config.disease)
-        ecg = generator.standard_normal((N, 6)) + (gap if disease < 3 else 0) * data.labels[rows, disease][:, None]
-        return SimpleNamespace(ecg=ecg)
+        ecg = generator.standard_normal((N, 6))
+        if config.disease in DISEASES[:3]:
+            ecg += gap * data.labels[rows, DISEASES.index(config.disease)][:, None]
+        return features.Latent(ecg, ecg, ecg)
 
     return embed
 
 
 def test_separation_rises_where_alignment_moves_the_cases_apart(data, monkeypatch):
-    monkeypatch.setattr(features, "before_alignment", latents(0.0))
-    monkeypatch.setattr(features, "after_alignment", latents(3.0))
-    found = own_questions.separation(load("demo"), data, [*DISEASES, "traits"], (0, 1, 2)).set_index("task")
-    assert list(found.index) == list(DISEASES)
+    monkeypatch.setattr(features, "before_alignment", embeddings(0.0))
+    monkeypatch.setattr(features, "after_alignment", embeddings(3.0))
+    positives = {task: data.labels[:, k] for k, task in enumerate(DISEASES)}
+    latents = latent_scores.measure(load("demo"), data, [*DISEASES, "traits"], (0, 1, 2))
+    found = own_questions.separation(positives, latents).set_index("task")
+    assert list(found.index) == list(DISEASES) and (found["seeds"] == 3).all()
     assert (found.loc[list(DISEASES[:3]), "verdict"] == claims.HOLDS).all()
     assert found.loc["I50", "difference"] == pytest.approx(0, abs=0.02) and found.loc["I50", "verdict"] != claims.HOLDS
     own = purity(features.after_alignment(load("demo", disease="I21"), data, np.arange(N)).ecg, data.labels[:, 0])
     cases = data.labels[:, 0]
-    one_seed = own_questions.separation(load("demo"), data, ["I21"], (0,)).iloc[0]
+    of_one_seed = {key: scores for key, scores in latents.items() if key[1] == 0}
+    one_seed = own_questions.separation({"I21": cases}, of_one_seed).iloc[0]
     assert one_seed["after"] == pytest.approx((own[cases].mean() + own[~cases].mean()) / 2)
     assert one_seed["after"] - one_seed["before"] == pytest.approx(one_seed["difference"])
 
@@ -64,7 +68,7 @@ def test_a_control_is_subtracted_draw_by_draw():
     assert 0.07 < row["low"] < row["high"] < 0.13  # the participants' noise, SD .05, is common to both
 
 
-def test_without_a_disease_or_without_controls_the_tables_are_empty(data):
-    assert list(own_questions.separation(load("demo"), data, ["traits"], (0,))) == own_questions.SEPARATION
+def test_without_a_disease_or_without_controls_the_tables_are_empty():
+    assert list(own_questions.separation({}, {})) == own_questions.SEPARATION
     empty = own_questions.against_controls({}, {})
     assert isinstance(empty, pd.DataFrame) and list(empty) == own_questions.AGAINST_CONTROLS

@@ -19,6 +19,10 @@ def hearts(seeds=2, n=60, noise=1.5):
     return list(zip(z_ecg, z_cmr / np.linalg.norm(z_cmr, axis=-1, keepdims=True), strict=True))
 
 
+def table(pairs, draws):
+    return retrieval.table([retrieval.ranked(*pair) for pair in pairs], draws)
+
+
 @pytest.mark.parametrize("n", [7, 8])
 def test_weighted_median_equals_numpy_on_repeated_values(n):
     generator = np.random.default_rng(n)
@@ -30,7 +34,7 @@ def test_weighted_median_equals_numpy_on_repeated_values(n):
 
 def test_the_table_is_the_mean_over_seeds_in_both_directions():
     pairs = hearts()
-    found = retrieval.table(pairs, draws=50).set_index(["direction", "metric"])
+    found = table(pairs, draws=50).set_index(["direction", "metric"])
     for direction, order in (("ECG to CMR", 1), ("CMR to ECG", -1)):
         seeds = [scores.retrieval(*pair[::order]) for pair in pairs]
         for name in seeds[0]:
@@ -41,7 +45,7 @@ def test_the_table_is_the_mean_over_seeds_in_both_directions():
 
 def test_the_interval_draws_the_same_queries_for_all_seeds():
     pairs, draws = hearts(), 200
-    found = retrieval.table(pairs, draws).set_index(["direction", "metric"])
+    found = table(pairs, draws).set_index(["direction", "metric"])
     weights = np.concatenate(list(bootstrap.draws(60, draws)), axis=1)
     ranks = [scores.matching_ranks(*pair)[0] for pair in pairs]
     people = [np.repeat(np.arange(60), column.astype(int)) for column in weights.T]
@@ -56,11 +60,11 @@ def test_the_interval_draws_the_same_queries_for_all_seeds():
 
 def test_unrelated_embeddings_score_at_chance_level():
     generator = np.random.default_rng(1)
-    found = retrieval.table([tuple(unit(generator, (2, 400, 16))) for _ in range(3)], draws=500)
+    found = table([tuple(unit(generator, (2, 400, 16))) for _ in range(3)], draws=500)
     assert ((found["low"] <= found["chance"]) & (found["chance"] <= found["high"])).all()
     assert found.set_index("metric").loc["recall at 10", "chance"].iloc[0] == 10 / 400
 
 
 def test_one_seed_has_no_standard_deviation():
-    assert retrieval.table(hearts(seeds=1), draws=20)["std"].isna().all()
-    assert retrieval.table(hearts(seeds=1), draws=20)["std"].dtype == np.float64
+    assert table(hearts(seeds=1), draws=20)["std"].isna().all()
+    assert table(hearts(seeds=1), draws=20)["std"].dtype == np.float64
