@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -25,6 +25,19 @@ def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) ->
     runs = [run for scores in scores_by_task.values() for row in scores.runs for run in row]
     runs.sort(key=lambda run: run.name)
     made_with = [run.manifest()["made_with"] for run in runs]
+    rows_by_task = {task: scores.rows for task, scores in scores_by_task.items()}
+    return of_cohort(config, data) | {
+        "rows": list(first.rows),
+        "seeds": list(first.seeds),
+        "runs": [run.name for run in runs],
+        "runs_sha256": digest(run.fingerprint for run in runs),
+        "made_with": list({tuple(sorted(record.items())): record for record in made_with}.values()),
+        "cpu_seconds": cpu_seconds(config, data, rows_by_task, first.seeds),
+    }
+
+
+def of_cohort(config: Config, data: Cohort) -> dict[str, Any]:
+    """Facts about the cohort, and the software and machine that computed the table from the predictions."""
     limit, cases = limit_of(config), dict(zip(DISEASES, data.labels.sum(axis=0).tolist(), strict=True))
     positives = data.labels[data.index("test")].sum(axis=0).tolist()
     return {
@@ -36,12 +49,6 @@ def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) ->
         "prevalence": {code: _share(n, len(data), limit) for code, n in cases.items()},
         "test_positives": limit.counts(dict(zip(DISEASES, positives, strict=True))),
         **({"small_counts": limit.note} if limit.note else {}),
-        "rows": list(first.rows),
-        "seeds": list(first.seeds),
-        "runs": [run.name for run in runs],
-        "runs_sha256": digest(run.fingerprint for run in runs),
-        "made_with": list({tuple(sorted(record.items())): record for record in made_with}.values()),
-        "cpu_seconds": cpu_seconds(config, data, scores_by_task),
         "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "machine": machine.facts(),
     }
@@ -57,13 +64,18 @@ def digest(fingerprints: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
 
 
-def cpu_seconds(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) -> dict[str, Any]:
-    """CPU time of all runs and their parent runs, each counted once: in total, by stage, by kind of job."""
+def cpu_seconds(
+    config: Config, data: Cohort, rows_by_task: Mapping[str, Sequence[str]], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """CPU time of all runs and their parent runs, each counted once: in total, by stage, by kind of job.
+
+    rows_by_task: keys of METHODS, by task.
+    """
     cells = [
         spec(replace(config, disease=task, seed=seed), key)
-        for task, scores in scores_by_task.items()
-        for key in scores.rows
-        for seed in scores.seeds
+        for task, rows in rows_by_task.items()
+        for key in rows
+        for seed in seeds
     ]
     jobs = [(job.stage, job.kind, job.seconds(data)) for wave in waves(cells) for job in wave]
     frame = pd.DataFrame(jobs, columns=["stage", "kind", "seconds"])

@@ -221,7 +221,7 @@ def write(
 def write_tables(
     config: Config, data: cohort.Cohort, scores_by_task: Mapping[str, Scores], latents: ByTaskAndSeed, folder: Path
 ) -> pd.DataFrame:
-    """Write the .csv files of Table 1. latents: of ECCL; empty where it is not among the rows. Returns ``cells``."""
+    """Write the .csv files of Table 1. latents: of ECCL, perhaps of some seeds. Returns ``cells``."""
     tasks = list(scores_by_task)
     columns = {task: column(config, data, scores) for task, scores in scores_by_task.items()}
     beside = controls.evaluate(config, data, tasks)
@@ -238,13 +238,14 @@ def write_tables(
         "reliability.csv": reliability(columns),
     }
     frames |= {"table1_traits.csv": traits(columns["traits"])} if "traits" in columns else {}
-    if latents:
-        positives = {task: each.positive for task, each in scores_by_task.items() if task in DISEASES}
+    if BASE in next(iter(scores_by_task.values())).rows:
         eccl = {task: each.resampled()[BASE] for task, each in columns.items()}
         of_controls = {(control.name, control.task): control.resampled for control in beside}
+        frames["against_controls.csv"] = own_questions.against_controls(eccl, of_controls)
+    if latents:
+        positives = {task: each.positive for task, each in scores_by_task.items() if task in DISEASES}
         frames["retrieval.csv"] = retrieval(latents)
         frames["separation.csv"] = own_questions.separation(positives, latents)
-        frames["against_controls.csv"] = own_questions.against_controls(eccl, of_controls)
     folder.mkdir(parents=True, exist_ok=True)
     for name in OPTIONAL - set(frames):  # left from an earlier call with more rows or tasks
         (folder / name).unlink(missing_ok=True)

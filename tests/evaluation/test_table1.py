@@ -24,6 +24,7 @@ from eccl_lib.metrics import bootstrap, calibration, comparison
 from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.stages import spec, waves
+from eccl_lib.tasks import TASKS as DETAILS
 from tests.conftest import tiny_config
 
 SEEDS = (0, 1)
@@ -70,7 +71,8 @@ def finish(job, data, generator):
     if run.done:
         return
     predictions = random_predictions(data, task, generator) if is_row else pd.DataFrame({"row": [0]})
-    metrics = {"metric": "made up", "val": 0.5, "test": 0.5, "best_epoch": 2, "epochs": 3, "updates": 6}
+    metrics = {"metric": DETAILS[task].metric, "val": 0.5, "test": 0.5, "best_epoch": 2, "epochs": 3, "updates": 6}
+    metrics["n"] = {"test": len(predictions)}
     if is_row:
         metrics["test"] = test_score(predictions)
     run.folder.mkdir(parents=True)

@@ -1,0 +1,249 @@
+"""The committed results of the study in figures/study: added to from runs, and read back without them.
+
+Seeds are trained on different days and machines, so the runs of all seeds are never needed at once. The archive has,
+for every finished cell, the predictions for the test participants (float16, in the task's units) and one line of
+``provenance.csv``; for every seed with a finished ECCL, ranks and purities of its embeddings (``latent/``), and the CPU
+time of each stage (``costs.csv``).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eccl_lib.config.schema import TASKS, Config
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.evaluation import latent_scores, provenance
+from eccl_lib.evaluation.latent_scores import WHEN, ByTaskAndSeed, LatentScores
+from eccl_lib.evaluation.predictions import Scores
+from eccl_lib.io.files import sha256, write_atomically, write_json
+from eccl_lib.metrics.retrieval import DIRECTIONS
+from eccl_lib.metrics.scores import RECALLS
+from eccl_lib.pipeline.methods import METHODS
+from eccl_lib.pipeline.stages import spec
+from eccl_lib.tasks import TASKS as DETAILS
+from eccl_lib.training.run_scores import measured_and_predicted
+from eccl_lib.training.runs import Run
+
+SEEDS = range(5)  # docs/study.md
+MADE_WITH = ("commit", "clean", "cpu", "instruction_set", "threads", "torch", "python", "device", "ranks", "eccl_lib")
+NAMING = ["row", "task", "seed"]
+Cells = dict[tuple[str, str, int], Run]
+
+
+class OtherRuns(ValueError):
+    """A run has other settings than the committed one of the same cell."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run whose folder need not exist: its name and scores, in place of ``Run`` in ``Scores``."""
+
+    name: str
+    metrics: Mapping[str, Any]
+
+
+def finished(config: Config, data: Cohort) -> Cells:
+    """The finished runs of the table's cells, by row key, task and seed."""
+    found = {place: run_of(config, data, *place) for place in places(SEEDS)}
+    return {place: run for place, run in found.items() if run.done}
+
+
+def places(seeds: Iterable[int]) -> list[tuple[str, str, int]]:
+    """Row key, task and seed of every cell."""
+    return [(key, task, seed) for key in METHODS for task in TASKS for seed in seeds]
+
+
+def run_of(config: Config, data: Cohort, key: str, task: str, seed: int) -> Run:
+    """The run of a cell, whether it exists here or not."""
+    return spec(replace(config, disease=task, seed=seed), key).run(data)
+
+
+def add(config: Config, data: Cohort, folder: Path) -> pd.DataFrame:
+    """Add all that is finished under ECCL_RUNS to the archive. Returns provenance.csv.
+
+    Raises OtherRuns if a finished run has other settings than the committed one of the same cell.
+    """
+    cells = finished(config, data)
+    frame = _provenance(cells, folder)
+    _add_predictions(cells, folder)
+    for seed in SEEDS:
+        if all(("eccl", task, seed) in cells for task in TASKS):
+            _save(folder / "latent" / f"seed{seed}.npz", _arrays(latent_scores.measure(config, data, TASKS, [seed])))
+        if all((key, task, seed) in cells for key in METHODS for task in TASKS):
+            _add_costs(config, data, seed, folder)
+    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*.npz"))}
+    write_json(folder / "sums.json", sums)  # the privacy check accepts these files alone
+    return frame
+
+
+def _provenance(cells: Cells, folder: Path) -> pd.DataFrame:
+    """provenance.csv with the lines of these cells added or replaced."""
+    lines = pd.DataFrame([_line(*place, run) for place, run in cells.items()])
+    if (folder / "provenance.csv").is_file():
+        lines = merged(read_provenance(folder), lines)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "provenance.csv", lambda path: lines.to_csv(path, index=False, float_format="%.6g"))
+    return lines
+
+
+def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Lines of provenance, the new one where both have a cell, in the order of Table 1.
+
+    Raises OtherRuns if both have a cell whose runs have different names, since a name contains the fingerprint.
+    """
+    if len(new):
+        both = old.merge(new, on=NAMING, suffixes=("_old", "_new"))
+        other = both[both["run_old"] != both["run_new"]]
+        if len(other):
+            one = other.iloc[0]
+            raise OtherRuns(
+                f"{one.run_new} was trained with other settings than {one.run_old} in provenance.csv. One table needs "
+                "one set of settings: start an empty --folder, or use the code of the committed runs."
+            )
+    lines = pd.concat([new, old], ignore_index=True).drop_duplicates(NAMING)
+    rows = [method.row for method in METHODS.values()]
+    order = [(rows.index(row), list(TASKS).index(task), seed) for row, task, seed in lines[NAMING].to_numpy()]
+    return lines.iloc[sorted(range(len(lines)), key=order.__getitem__)].reset_index(drop=True)
+
+
+def _line(key: str, task: str, seed: int, run: Run) -> dict[str, object]:
+    metrics, made_with = run.metrics, run.manifest()["made_with"]
+    scores = {"test": metrics["test"], "validation": metrics["val"], "n": metrics["n"]["test"]}
+    course = {name: metrics[name] for name in ("best_epoch", "epochs", "updates")}
+    seconds = {"cpu_seconds": run.timing["cpu_seconds"]}
+    place = {"row": METHODS[key].row, "task": task, "seed": seed, "run": run.name}
+    return place | scores | course | seconds | {name: made_with[name] for name in MADE_WITH}
+
+
+def read_provenance(folder: Path) -> pd.DataFrame:
+    """provenance.csv."""
+    return pd.read_csv(folder / "provenance.csv")
+
+
+def _add_predictions(cells: Cells, folder: Path) -> None:
+    measured = _load(folder / "measured.npz")
+    for key, task in dict.fromkeys((key, task) for key, task, _ in cells):
+        path = folder / "predictions" / f"{key}-{task}.npz"
+        arrays = _load(path)
+        for seed in (seed for seed in SEEDS if (key, task, seed) in cells):
+            values, predicted = measured_and_predicted(cells[key, task, seed])
+            arrays[f"seed{seed}"], found = predicted.astype(np.float16), values.astype(np.float32)
+            if not np.array_equal(measured.setdefault(task, found), found, equal_nan=True):
+                raise OtherRuns(f"{cells[key, task, seed].name} scored other participants than measured.npz has")
+        _save(path, {name: arrays[name] for name in sorted(arrays)})
+    _save(folder / "measured.npz", measured)
+
+
+def _add_costs(config: Config, data: Cohort, seed: int, folder: Path) -> None:
+    """CPU seconds of the stages of a whole seed, in place of an earlier measurement of this seed alone."""
+    stages = provenance.cpu_seconds(config, data, {task: list(METHODS) for task in TASKS}, [seed])["stages"]
+    lines = [
+        {"seeds": str(seed), "stage": name, "runs": part["runs"], "seconds": part["seconds"]}
+        for name, part in stages.items()
+    ]
+    old = read_costs(folder)
+    covered = {int(each) for each in " ".join(old.loc[old["seeds"] != str(seed), "seeds"]).split()}
+    if seed not in covered:  # by a measurement of several seeds together
+        frame = pd.concat([old[old["seeds"] != str(seed)], pd.DataFrame(lines)], ignore_index=True)
+        write_atomically(folder / "costs.csv", lambda path: frame.to_csv(path, index=False, float_format="%.1f"))
+
+
+def read_costs(folder: Path) -> pd.DataFrame:
+    """costs.csv: seeds (numbers with a space between), stage, runs, seconds."""
+    path = folder / "costs.csv"
+    columns = ["seeds", "stage", "runs", "seconds"]
+    return pd.read_csv(path, dtype={"seeds": str}) if path.is_file() else pd.DataFrame(columns=columns)
+
+
+def complete_seeds(frame: pd.DataFrame) -> list[int]:
+    """The seeds of which every row and task is finished, counted from the first one. frame: provenance.csv."""
+    seeds, whole = [], len(METHODS) * len(TASKS)
+    for seed in SEEDS:
+        if (frame["seed"] == seed).sum() < whole:
+            break
+        seeds.append(seed)
+    return seeds
+
+
+def read_scores(folder: Path, seeds: Sequence[int]) -> dict[str, Scores]:
+    """The committed predictions of all rows, by task."""
+    lines, measured = read_provenance(folder).set_index(NAMING), _load(folder / "measured.npz")
+    gathered = {}
+    for task in TASKS:
+        arrays = {key: _load(folder / "predictions" / f"{key}-{task}.npz") for key in METHODS}
+        predicted = np.stack([[arrays[key][f"seed{seed}"] for seed in seeds] for key in METHODS]).astype(np.float64)
+        runs = tuple(
+            tuple(_kept(lines.loc[(method.row, task, seed)], task) for seed in seeds) for method in METHODS.values()
+        )
+        values = measured[task].astype(np.float64)
+        gathered[task] = Scores(DETAILS[task], tuple(METHODS), tuple(seeds), values, predicted, runs)
+    return gathered
+
+
+def _kept(line: pd.Series, task: str) -> Kept:
+    scores = {"metric": DETAILS[task].metric, "test": line["test"], "val": line["validation"]}
+    return Kept(line["run"], scores | {"best_epoch": line["best_epoch"], "epochs": line["epochs"]})
+
+
+def read_latents(folder: Path, seeds: Iterable[int]) -> ByTaskAndSeed:
+    """Ranks and purities of those seeds that the archive has them of."""
+    found = {}
+    for seed in seeds:
+        arrays = _load(folder / "latent" / f"seed{seed}.npz")
+        found |= {(task, seed): _latent(arrays, task) for task in TASKS if arrays}
+    return found
+
+
+def _arrays(latents: ByTaskAndSeed) -> dict[str, np.ndarray]:
+    """Scores of one seed as arrays whose names have a task, a moment, and a direction or nothing."""
+    arrays = {}
+    for (task, _), each in latents.items():
+        for when in WHEN:
+            for direction in DIRECTIONS:
+                ranks, recalls = each.ranked[when][direction]
+                arrays[f"{task}, {when}, {direction}, rank"] = ranks.astype(np.float32)
+                arrays |= {f"{task}, {when}, {direction}, {k}": part.astype(np.float32) for k, part in recalls.items()}
+        arrays |= {f"{task}, {when}, purity": part.astype(np.float32) for when, part in each.purity.items()}
+    return arrays
+
+
+def _latent(arrays: Mapping[str, np.ndarray], task: str) -> LatentScores:
+    def part(*names: str) -> np.ndarray:
+        return arrays[", ".join((task, *names))].astype(np.float64)
+
+    names = [f"recall_at_{k}" for k in RECALLS]
+    ranked = {
+        when: {
+            direction: (part(when, direction, "rank"), {name: part(when, direction, name) for name in names})
+            for direction in DIRECTIONS
+        }
+        for when in WHEN
+    }
+    return LatentScores(ranked, {when: part(when, "purity") for when in WHEN if f"{task}, {when}, purity" in arrays})
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; none if there is no file."""
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays compressed, unless the file has the same ones: its bytes would differ by their time alone."""
+    old = _load(path)
+    same = old.keys() == arrays.keys()
+    if same and all(np.array_equal(old[k], arrays[k], equal_nan=True) for k in old):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_atomically(path, lambda beside: beside.write_bytes(content.getvalue()))
