@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation import claims, features
 from eccl_lib.evaluation.claims import Resampled
@@ -24,8 +24,8 @@ def separation(config: Config, data: Cohort, tasks: Sequence[str], seeds: Sequen
     """
     rows, records = data.index("test"), []
     whole, weights = np.ones((len(rows), 1)), np.concatenate(list(bootstrap.draws(len(rows))), axis=1)
-    for task in (task for task in DISEASES if task in tasks):
-        positive = data.labels[rows, DISEASES.index(task)]
+    for task in (code for code in config.codes if code in tasks):
+        positive = data.label_of(task)[rows]
         of_seeds = [_purities(replace(config, disease=task, seed=seed), data, rows, positive) for seed in seeds]
         before, after = (np.array([seed[k] for seed in of_seeds]) for k in range(2))  # (S, n)
         by_seed, drawn = (_balanced(after - before, positive, each) for each in (whole, weights))
