@@ -1,6 +1,6 @@
-"""The five tasks (columns of Table 1): their targets, losses and metrics."""
+"""The tasks (columns of Table 1): the paper's five and further ones; their targets, losses and metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,10 @@ from torch import Tensor
 
 from eccl_lib import losses
 from eccl_lib.config import registry
+from eccl_lib.config.diseases import check_task
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import DISEASES, UNPAIRED, Config
+from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnTask
 from eccl_lib.data.traits import TRAITS
@@ -22,16 +24,27 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Task:
-    """One column of Table 1. names: of the outputs: ICD-10 code of the disease, or field ids of the traits."""
+    """One column of Table 1. names: of the outputs: ICD-10 code of the disease, or field ids of the traits.
+
+    disease: name of the disease; empty for other tasks.
+    """
 
     key: str
     column: str  # the paper's heading
     metric: str
     names: tuple[str, ...]
+    disease: str = ""
 
     @property
     def is_disease(self) -> bool:
-        return self.names[0] in DISEASES
+        return bool(self.disease) or self.names[0] in DISEASES
+
+    @property
+    def title(self) -> str:
+        """Title of a panel: disease and code, "82 cardiac traits", or the heading."""
+        if self.disease:
+            return f"{self.disease} ({self.key})"
+        return "82 cardiac traits" if self.key == "traits" else self.column
 
     @property
     def outputs(self) -> int:
@@ -41,10 +54,10 @@ class Task:
 FIELD_IDS = tuple(str(trait.field_id) for trait in TRAITS)
 TASKS = registry.TASKS.define(
     {
-        "I21": Task("I21", "MI", "AUC", ("I21",)),
-        "I42": Task("I42", "CM", "AUC", ("I42",)),
-        "I48": Task("I48", "AF", "AUC", ("I48",)),
-        "I50": Task("I50", "HF", "AUC", ("I50",)),
+        "I21": Task("I21", "MI", "AUC", ("I21",), "myocardial infarction"),
+        "I42": Task("I42", "CM", "AUC", ("I42",), "cardiomyopathy"),
+        "I48": Task("I48", "AF", "AUC", ("I48",), "atrial fibrillation"),
+        "I50": Task("I50", "HF", "AUC", ("I50",), "heart failure"),
         "traits": Task("traits", "Mean R", "mean r", FIELD_IDS),
     }
 )
@@ -61,12 +74,38 @@ def accepted(key: str, item: Any) -> Task:
 
 
 TASKS.accept = accepted
-DISEASE_NAMES = {
-    "I21": "myocardial infarction",
-    "I42": "cardiomyopathy",
-    "I48": "atrial fibrillation",
-    "I50": "heart failure",
-}
+
+
+def tasks_named(diseases: Mapping[str, str]) -> dict[str, Task]:
+    """All tasks by key: the paper's five, further diseases by code with their names, then registered ones."""
+    own = {code: Task(code, name, "AUC", (code,), name) for code, name in diseases.items()}
+    paper = {key: TASKS[key] for key in PAPER_TASKS}
+    return paper | own | {key: task for key, task in TASKS.items() if key not in paper}
+
+
+def tasks_of(config: Config) -> dict[str, Task]:
+    """All tasks of a config by key: the paper's five, its own diseases, then registered ones."""
+    return tasks_named(dict(config.diseases))
+
+
+def task_of(config: Config, key: str = "") -> Task:
+    """The task of a config, or another one of its tasks. Raises ConfigError, with the cure, where there is none."""
+    key = key or config.disease
+    own = {code: name for code, name in config.diseases if code == key}
+    if own:
+        return tasks_named(own)[key]
+    check_task(key, config.diseases, "disease")
+    return TASKS[key]
+
+
+def default_tasks(config: Config) -> tuple[str, ...]:
+    """Tasks of Table 1 where none are named: the paper's five and the config's own diseases."""
+    return (*PAPER_TASKS, *dict(config.diseases))
+
+
+def disease_names(config: Config) -> dict[str, str]:
+    """Name of every disease by its code: the paper's four, then the config's own."""
+    return {code: tasks_of(config)[code].disease for code in config.codes}
 
 
 @dataclass(frozen=True)
@@ -106,20 +145,37 @@ class Targets:
 
 
 def build_targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.ndarray) -> Targets:
-    """Targets of a cohort, with the scaler fitted on its training participants.
+    """Targets of one of the paper's diseases or of traits, with the scaler fitted on the training participants.
 
     labels: (N, 4) bool in the order of DISEASES; traits: (N, 82), NaN where not measured; train: rows.
     Raises ConfigError where the training participants have one class only, or no measured trait.
     """
     if task.is_disease:
-        values = labels[:, [DISEASES.index(task.names[0])]].astype(np.float32)
-        positives = int(values[train].sum())
-        if positives in (0, len(train)):
-            raise ConfigError(
-                f"{task.key}: {positives} of {len(train)} training participants have the diagnosis; training needs "
-                "cases and controls. Use a larger cohort or another disease."
-            )
-        return Targets(task, values, np.zeros(1, np.float32), np.ones(1, np.float32))
+        return _disease_targets(task, labels[:, DISEASES.index(task.names[0])], train)
+    return _trait_targets(task, traits, train)
+
+
+def cohort_targets(task: Task, data: Cohort) -> Targets:
+    """Targets of a task for a cohort, as ``build_targets``; also of a disease that the cohort has beside the four."""
+    if task.is_disease:
+        return _disease_targets(task, data.label_of(task.names[0]), data.index("train"))
+    return _trait_targets(task, data.traits, data.index("train"))
+
+
+def _disease_targets(task: Task, positive: np.ndarray, train: np.ndarray) -> Targets:
+    """positive: (N,) bool."""
+    values = positive[:, None].astype(np.float32)
+    positives = int(values[train].sum())
+    if positives in (0, len(train)):
+        raise ConfigError(
+            f"{task.key}: {positives} of {len(train)} training participants have the diagnosis; training needs "
+            "cases and controls. Use a larger cohort or another disease."
+        )
+    return Targets(task, values, np.zeros(1, np.float32), np.ones(1, np.float32))
+
+
+def _trait_targets(task: Task, traits: np.ndarray, train: np.ndarray) -> Targets:
+    """traits: (N, 82), NaN where not measured."""
     values = np.take(np.asarray(traits, dtype=np.float32), [FIELD_IDS.index(name) for name in task.names], axis=1)
     empty = np.isnan(values[train]).all(axis=0)
     if empty.all():
@@ -132,16 +188,16 @@ def build_targets(task: Task, labels: np.ndarray, traits: np.ndarray, train: np.
 def targets_of(config: Config, data: Cohort) -> Targets:
     """Targets of the config's task. Raises ConfigError where a split is empty or the training split has one class."""
     check_splits_not_empty(data)
-    task = TASKS[config.disease]
+    task = task_of(config)
     if UNPAIRED.fullmatch(config.cohort):
         _check_labels(task, config, data)
-    return build_targets(task, data.labels, data.traits, data.index("train"))
+    return cohort_targets(task, data)
 
 
 def _check_labels(task: Task, config: Config, data: Cohort) -> None:
     """Raise ConfigError, with the command that helps, where a store of the user's files has no labels of a task."""
     if task.is_disease:
-        labelled, column = data.labels[:, DISEASES.index(task.names[0])].any(), task.names[0]
+        labelled, column = data.label_of(task.names[0]).any(), task.names[0]
     else:
         fields = [FIELD_IDS.index(name) for name in task.names]
         labelled, column = np.isfinite(data.traits[:, fields]).any(), f"{task.names[0]} or another trait field"

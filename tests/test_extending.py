@@ -140,7 +140,7 @@ def test_a_row_of_a_package_that_is_not_installed_is_named_with_the_known_rows()
 
 
 def test_names_are_checked_against_the_registry(package, capsys):
-    with pytest.raises(ConfigError, match=r"choose one of I21, I42, I48, I50, traits, ejection$"):
+    with pytest.raises(ConfigError, match=r"choose one of I21, I42, I48, I50, traits, ejection\. A further"):
         load("demo", disease="I99")
     with pytest.raises(ConfigError, match=r"choose one of swin, resnet50, vit, mean_frame$"):
         load("demo", overrides={"cmr.architecture": "wsin"})

@@ -71,6 +71,16 @@ class Names(click.ParamType):
         return self._choice().shell_complete(*arguments)
 
 
+class TaskNames(Names):
+    """A choice among tasks that is checked with the config, which can have diseases of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(registry.TASKS.names)
+
+    def convert(self, value: Any, option: click.Parameter | None, context: click.Context | None) -> str:
+        return str(value)
+
+
 class Command(click.Command):
     """A command whose ``Several`` options take all values that follow them."""
 
@@ -140,9 +150,7 @@ def parameters(disease: bool = True, scale: str = "demo") -> Callable[[Callable[
     options = [
         click.option("--scale", type=click.Choice(SCALES), default=scale, help="sizes of models and schedule"),
         click.option("--cohort", default="synthetic", help="synthetic, ukb, or a store: ecg-NAME, cmr-NAME"),
-        click.option("--disease", type=Names(registry.TASKS.names), default="I21", help="the task")
-        if disease
-        else None,
+        click.option("--disease", type=TaskNames(), default="I21", help="the task") if disease else None,
         click.option("--seed", type=int, default=0, help="seed of the training"),
         set_option(),
     ]

@@ -6,7 +6,6 @@ import click
 
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.commands.cli import config_of, guarded, parameters
-from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import open_cohort
 from eccl_lib.data.small_counts import limit_of
 from eccl_lib.io.progress import print_line, say
@@ -29,7 +28,7 @@ def command(verify: bool, **options: Any) -> None:
     if verify:
         open_cohort.verify_all(config, data)
         say("all files match their checksums")
-    limit, positives = limit_of(config), dict(zip(DISEASES, data.labels.sum(axis=0).tolist(), strict=True))
+    limit, positives = limit_of(config), {code: int(data.label_of(code).sum()) for code in config.codes}
     sizes = ", ".join(f"{split} {count}" for split, count in limit.parts(counts(data)).items())
     cases = ", ".join(f"{disease} {n}" for disease, n in limit.counts(positives).items())
     say(f"{data.folder}\n{sizes}; {cases}")

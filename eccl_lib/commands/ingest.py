@@ -2,8 +2,7 @@
 
 import datetime
 import os
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from eccl_lib.commands.cli import EXIT_FAILED, SCALES, SETTINGS, Several, config_of, guarded, set_option
 from eccl_lib.commands.cli import command as eccl_command
+from eccl_lib.config.diseases import code_of
 from eccl_lib.config.errors import ConfigError, UnreadableError
 from eccl_lib.config.schema import UNPAIRED
 from eccl_lib.data import own_labels
@@ -24,7 +24,6 @@ from eccl_lib.io.progress import print_line
 from eccl_lib.io.workers import Workers
 
 FOLDER = click.Path(path_type=Path)
-ICD10 = re.compile(r"[A-Z]\d\d")
 
 
 @click.group("ingest", context_settings=SETTINGS)
@@ -110,7 +109,8 @@ def ukb(
     """
     if no_withdrawals == (withdrawals_ is not None):
         raise click.UsageError("give either --withdrawals FILE or --no-withdrawals")
-    source = ukb_source(folders, tables_, segmentations, until, options, diseases)
+    names = dict(config_of(options["scale"], "ukb", settings=options["settings"]).diseases)
+    source = ukb_source(folders, tables_, segmentations, until, options, diseases, names)
     purge(withdrawals.add(tables.read_withdrawals(withdrawals_) if withdrawals_ else frozenset()), print_line)
     return _build("ukb", source, **options)
 
@@ -122,20 +122,21 @@ def ukb_source(
     until: str | None,
     options: dict,
     diseases: tuple[str, ...] = (),
+    names: Mapping[str, str] | None = None,
 ) -> plan.Source:
-    """The source of ``eccl ingest ukb``, with absolute paths. Removes the segmenter's options from ``options``."""
+    """The source of ``eccl ingest ukb``, with absolute paths. Removes the segmenter's options from ``options``.
+
+    diseases: codes that become own tasks; names: codes of the config, with their names.
+    """
     if until:
         try:
             datetime.date.fromisoformat(until)
         except ValueError:
             raise UnreadableError(f"--until {until} is not a date", "Write 2022-10-31.") from None
-    codes = tuple(code.upper() for code in diseases)
-    for code in codes:
-        if not ICD10.fullmatch(code):
-            raise ConfigError(f"--diseases {code}: give the first three characters of an ICD-10 code, such as I25")
+    codes = tuple(code_of(code, "--diseases") for code in diseases)
     tables = tuple(str(path.expanduser().resolve()) for path in files)
     segmenter = _segmenter(options)
-    return plan.Source(_absolute(folders), tables, _absolute(segmentations), until, segmenter, codes)
+    return plan.Source(_absolute(folders), tables, _absolute(segmentations), until, segmenter, codes, dict(names or {}))
 
 
 def _unpaired(kind: str) -> click.Command:

@@ -68,11 +68,12 @@ def command(
         shown += [entry] if entry[1] is not None and len(files) <= KEPT_FOR_TEXT else []
         if len(files) > 1:
             counter.add(1)
-    table = prediction_table.frame(rows)
-    read = int((table["status"] == prediction_table.READ).sum())
+    read = sum(row["status"] == prediction_table.READ for row in rows)
+    further = predictor().diseases if read else {}
+    table = prediction_table.frame(rows, further)
     notes = _notes(predictor()) if read else []
     if out:
-        prediction_table.write(table, out, notes)
+        prediction_table.write(table, out, notes, further)
     elif as_json:
         say(prediction_table.as_json(table))
     elif shown:

@@ -1,34 +1,58 @@
 """Convert a config to command-line arguments of ``eccl``, and FIELD=VALUE settings to overrides."""
 
 import json
+import shlex
 from collections.abc import Iterable
 
+from eccl_lib.config import diseases
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import as_dict, load
 from eccl_lib.config.schema import Config
 
 
 def overrides(items: Iterable[str]) -> dict[str, object]:
-    """Parse FIELD=VALUE items; a value that is not JSON is kept as text. Raises ConfigError on other items."""
+    """Parse FIELD=VALUE items: JSON, a mapping such as {I25: coronary disease}, else text.
+
+    Raises ConfigError on other items.
+    """
     fields = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not equals:
             raise ConfigError(f"--set {item}: give FIELD=VALUE, such as align.epochs=5")
         try:
-            fields[name] = json.loads(value)
+            fields[name] = json.loads(value, object_pairs_hook=_once)
         except json.JSONDecodeError:
-            fields[name] = value
+            fields[name] = _mapping(item, value) if value.startswith("{") else value
     return fields
 
 
+def _mapping(item: str, value: str) -> dict[str, str]:
+    """A mapping without quotes, as YAML has it on one line: {I25: coronary disease, I26: pulmonary embolism}."""
+    parts = value.strip().removeprefix("{").removesuffix("}").split(",")
+    pairs = [(key.strip(" '\""), text.strip(" '\"")) for key, _, text in (part.partition(":") for part in parts)]
+    if not value.strip().endswith("}") or not all(key and text for key, text in pairs):
+        raise ConfigError(f"--set {item}: give {{KEY: TEXT, KEY: TEXT}}, such as '{diseases.FIELD}={diseases.LINE}'")
+    return _once(pairs)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A dictionary from pairs. Raises ConfigError where a key is given twice."""
+    keys = [key for key, _ in pairs]
+    if double := [key for key in keys if keys.count(key) > 1]:
+        raise ConfigError(f"--set: {double[0]} is given twice; give each once")
+    return dict(pairs)
+
+
 def line(config: Config, disease: bool = True) -> str:
-    """The arguments of ``eccl train`` that give this config. disease: False for a command of all tasks."""
+    """The arguments of ``eccl train`` that give this config, for a shell. disease: False for a command of all tasks."""
     top = ("scale", "cohort", *(("disease",) if disease else ()), "seed")
     words = [f"--{name} {getattr(config, name)}" for name in top]
+    if config.diseases:
+        words.append(f"--set {shlex.quote(diseases.setting(dict(config.diseases)))}")
     base = as_dict(load(config.scale, cohort=config.cohort))  # no section depends on disease or seed
     for section, content in as_dict(config).items():
-        if isinstance(content, dict) and section != "runtime":
+        if isinstance(content, dict) and section not in ("runtime", diseases.FIELD):
             changed = {key: value for key, value in content.items() if base[section][key] != value}
             if "epochs" in changed:  # alone, it would shorten the warm-up
                 changed["warmup_epochs"] = content["warmup_epochs"]

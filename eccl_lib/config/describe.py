@@ -12,6 +12,8 @@ from eccl_lib.config.load import SCALES, load, names
 from eccl_lib.config.ranges import value_of
 from eccl_lib.config.schema import Config
 
+PARAMETERS = ("scale", "cohort", "disease", "seed")  # options of their own on the command line
+
 
 @dataclass(frozen=True)
 class Description:
@@ -32,7 +34,7 @@ def describe(config: Config) -> list[Description]:
     defaults, at_scale = Config(), {scale: load(scale, cohort=config.cohort) for scale in SCALES}
     found = []
     for name in names():
-        if "." in name:
+        if name not in PARAMETERS:
             default = value_of(defaults, name)
             values = {scale: value_of(other, name) for scale, other in at_scale.items()}
             changed = {scale: value for scale, value in values.items() if value != default}

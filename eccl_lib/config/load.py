@@ -13,6 +13,9 @@ from dataclasses import fields, replace
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from eccl_lib.config import diseases as own_diseases
+from eccl_lib.config.diseases import FIELD as DISEASES
+from eccl_lib.config.diseases import Named
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.presets import DELTAS, flatten
 from eccl_lib.config.ranges import TRAININGS, value_of, violations
@@ -41,7 +44,8 @@ def load(
     top, changes = {"scale": scale, "cohort": cohort, "disease": disease, "seed": seed}, flatten(overrides or {})
     for name in top.keys() & changes.keys():
         raise ConfigError(f"{name} is a parameter, not an override: give it as -p {name} or --{name}")
-    config = _apply(Config(), {**top, **_changes(scale, cohort)})
+    own = {name: changes.pop(name) for name in list(changes) if name.partition(".")[0] == DISEASES}
+    config = _apply(Config(), {**own, **top, **_changes(scale, cohort)})
     return checked(_apply(config, {**_shorter_warmups(config, changes), **changes}))
 
 
@@ -78,8 +82,12 @@ def _shorter_warmups(config: Config, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _apply(config: Config, changes: dict[str, Any]) -> Config:
-    for name, value in changes.items():
-        section, _, key = name.rpartition(".")
+    # The diseases come first, since they are among the valid values of ``disease``.
+    for name, value in sorted(changes.items(), key=lambda change: change[0].partition(".")[0] != DISEASES):
+        section, _, key = name.partition(".") if name.startswith(f"{DISEASES}.") else name.rpartition(".")
+        if section == DISEASES:
+            config = replace(config, diseases=own_diseases.added(config.diseases, key, value))
+            continue
         owner = config if not section else getattr(config, section, None)
         if not dataclasses.is_dataclass(owner) or key not in _types(type(owner)):
             raise ConfigError(f"there is no parameter {name!r}; {_nearest(name)}")
@@ -87,7 +95,11 @@ def _apply(config: Config, changes: dict[str, Any]) -> Config:
         if dataclasses.is_dataclass(hint):
             field = f"{name}.{fields(hint)[0].name}"
             raise ConfigError(f"{name!r} is a group of parameters; set one of its fields, such as {field}")
-        changed = replace(owner, **{key: _checked(name, value, hint)})
+        if name == "disease":
+            own_diseases.check_task(value, config.diseases, name)
+        else:
+            value = _checked(name, value, hint)
+        changed = replace(owner, **{key: value})
         config = changed if not section else replace(config, **{section: changed})
     return config
 
@@ -130,6 +142,8 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         if value not in choices or isinstance(value, bool):
             raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(map(str, choices))}")
         return value
+    if hint == Named:
+        raise ConfigError(f"{name} is {value!r}; give codes with names, such as {own_diseases.EXAMPLE}")
     if origin is tuple:
         inner = get_args(hint)[0]
         if not isinstance(value, list | tuple) or not value:
@@ -146,8 +160,8 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 
 
 def as_dict(config: Config) -> dict[str, Any]:
-    """The config as JSON types."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    """The config as JSON types; ``diseases`` by code."""
+    return json.loads(json.dumps(dataclasses.asdict(config) | {DISEASES: dict(config.diseases)}))
 
 
 def of_run(content: dict[str, Any]) -> Config:
@@ -161,11 +175,12 @@ def of_run(content: dict[str, Any]) -> Config:
 def essentials(config: Config) -> dict[str, Any]:
     """``as_dict`` without optional fields at their default value, which do not change results."""
     content = as_dict(config)
+    named = content.pop(DISEASES)
     for name, part in content.items():
         for each in fields(getattr(config, name)) if isinstance(part, dict) else ():
             if each.metadata.get("option") and getattr(getattr(config, name), each.name) == each.default:
                 del part[each.name]
-    return content
+    return content | ({DISEASES: named} if named else {})
 
 
 def digest(*parts: Any) -> str:

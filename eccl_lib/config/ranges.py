@@ -56,10 +56,12 @@ def _kinds(config: Config) -> Iterator[Rule]:
 
 
 def _cohort(config: Config) -> Iterator[Rule]:
-    from eccl_lib.config.schema import COHORTS, UNPAIRED
+    from eccl_lib.config.schema import COHORTS, DISEASES, UNPAIRED
 
     known = config.cohort in COHORTS or UNPAIRED.fullmatch(config.cohort) is not None
     yield "cohort", known, f"{', '.join(COHORTS)}, or an unpaired store's name, ecg-NAME or cmr-NAME (docs/formats.md)"
+    none = not config.diseases or config.cohort != "synthetic"
+    yield "diseases", none, f"empty for the synthetic cohort, which has {', '.join(DISEASES)} alone (docs/data.md)"
     synthetic = config.synthetic
     yield "synthetic.participants", synthetic.participants >= 30, "30 or more; rare diseases need many more"
     yield "synthetic.slices", synthetic.slices <= 20, "between 1 and 20"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from eccl_lib.config import registry
+from eccl_lib.config.diseases import Named
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 DISEASES = ("I21", "I42", "I48", "I50")
@@ -271,8 +272,9 @@ class Config:
 
     scale: Literal["demo", "study", "paper", "authors"] = "paper"
     cohort: str = "synthetic"  # or ukb, or an unpaired store's name
-    disease: Annotated[str, registry.TASKS] = "I21"
+    disease: Annotated[str, registry.TASKS] = "I21"  # or a code of ``diseases``
     seed: int = 0
+    diseases: Named = ()  # ours; further diseases of the user by ICD-10 code, {I25: coronary disease} (docs/data.md)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     view: ViewConfig = field(default_factory=ViewConfig)
@@ -289,6 +291,11 @@ class Config:
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     variants: VariantsConfig = field(default_factory=VariantsConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """ICD-10 codes of all diseases: the paper's four, then those of ``diseases``."""
+        return (*DISEASES, *dict(self.diseases))
 
 
 def arrays_of(cohort: str) -> tuple[str, ...]:

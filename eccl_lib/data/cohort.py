@@ -3,14 +3,15 @@
 ``open_cohort.load`` opens it. ``eccl cohort`` builds the synthetic cohort, ``eccl ingest`` builds the others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.schema import ViewConfig
+from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.schema import DISEASES, ViewConfig
 from eccl_lib.data import cmr, ecg
 from eccl_lib.data.own_labels import OwnLabels
 from eccl_lib.data.sharded_array import Rows
@@ -18,6 +19,11 @@ from eccl_lib.data.splits import SPLITS
 from eccl_lib.io import checksums
 from eccl_lib.io.files import read_json, remove_leftovers, sha256, write_rows, write_sealed
 from eccl_lib.io.progress import Log
+
+LABELS_OF_CODES = (
+    "build its store with the line of the config that names the code, "
+    "eccl ingest ... --set 'diseases={CODE: name}' (docs/data.md)"
+)
 
 
 @dataclass
@@ -28,7 +34,7 @@ class Cohort:
     ecg: (N, 12, 5000) int16 uV, baseline removed. clips: (N, H, W, F) uint8. traits: (N, 82) float32, NaN missing.
     labels: (N, 4) bool in the order of DISEASES. quarantine: eid, file, reason, cure of excluded participants.
     complete: False while participants are still being added. row_checksums: SHA-256 of each row; None if not stored.
-    own: the user's own labels, if the store has any.
+    own: the user's own labels, if the store has any. diagnoses: (N,) bool of each further disease, by ICD-10 code.
     An unpaired cohort has either ECGs or clips; the other array is None. Without a table, all labels are False.
     """
 
@@ -44,6 +50,7 @@ class Cohort:
     complete: bool = True
     row_checksums: pd.DataFrame | None = field(default=None, repr=False)
     own: OwnLabels | None = field(default=None, repr=False)
+    diagnoses: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -53,6 +60,34 @@ class Cohort:
         if split not in SPLITS:
             raise ValueError(f"split is {split!r}; choose one of {', '.join(SPLITS)}")
         return np.flatnonzero(self.table["split"].to_numpy() == split)
+
+    def has_label(self, code: str) -> bool:
+        """Whether there are labels of a disease. code: ICD-10 code such as I25."""
+        own = None if self.own is None else self.own.tasks.get(code)
+        return code in DISEASES or code in self.diagnoses or (own is not None and own.kind == "binary")
+
+    def label_of(self, code: str) -> np.ndarray:
+        """Whether each participant has a disease, (N,) bool: from the paper's four, further codes, or own binary tasks.
+
+        Raises ConfigError where there are no labels, or where an own task has missing ones.
+        """
+        if code in DISEASES:
+            return self.labels[:, DISEASES.index(code)]
+        if code in self.diagnoses:
+            return self.diagnoses[code]
+        if not self.has_label(code):
+            raise ConfigError(f"the cohort in {self.folder} has no labels of {code}; {LABELS_OF_CODES}")
+        values = self.own.of([code])[1][:, 0]
+        if missing := int(np.isnan(values).sum()):
+            raise ConfigError(
+                f"the own task {code} has no value for {missing} of {len(self)} participants; a disease needs 0 or 1 "
+                "for each. Fill the column, or train it with eccl probe, which leaves missing values out."
+            )
+        return values > 0.5
+
+    def labels_of(self, codes: Sequence[str]) -> np.ndarray:
+        """``label_of`` of several diseases as columns, (N, codes) bool."""
+        return np.stack([self.label_of(code) for code in codes], axis=1)
 
     def ecg_view(self, view: ViewConfig) -> np.ndarray | Rows:
         """ECGs at the view's sampling rate: (N, 12, 10 * ecg_rate) int16 uV. Computed once and cached on disk."""

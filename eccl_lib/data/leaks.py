@@ -95,13 +95,13 @@ def duplicates(checksums: dict[str, Iterable[str]], split: pd.Series) -> list[Le
     return leaks
 
 
-def single_fact_predictors(table: pd.DataFrame, labels: np.ndarray) -> list[Leak]:
-    """2: columns that predict a disease on their own; the user decides if they are legitimate. labels: (N, 4)."""
+def single_fact_predictors(table: pd.DataFrame, labels: np.ndarray, codes: Sequence[str] = DISEASES) -> list[Leak]:
+    """2: columns that predict a disease on their own; the user decides if they are legitimate. labels: (N, codes)."""
     leaks = []
     for name in table.columns.difference(["eid", "split", "name", "patient"]):
         values = pd.to_numeric(table[name], errors="coerce")
         values = values if values.notna().any() else pd.Series(pd.factorize(table[name])[0], index=table.index)
-        for k, disease in enumerate(DISEASES):
+        for k, disease in enumerate(codes):
             known = values.notna().to_numpy()
             cases = labels[known, k]
             if min(cases.sum(), (~cases).sum()) < FEWEST_CASES:
@@ -121,7 +121,10 @@ def _auc(values: np.ndarray, cases: np.ndarray) -> float:
 
 
 def temporal_leakage(rule: str, prevalent: np.ndarray, incident: np.ndarray) -> list[Leak]:
-    """3.1: diagnoses that are both prevalent and incident, or the rule ``ever``. prevalent, incident: (N, 4) bool."""
+    """3.1: diagnoses that are both prevalent and incident, or the rule ``ever``.
+
+    prevalent, incident: (N, codes) bool.
+    """
     both = int((prevalent & incident).sum())
     leaks = [Leak("3.1", "error", f"{both} diagnoses are both prevalent and incident")] if both else []
     if rule == "ever":
@@ -143,9 +146,14 @@ def wrong_split(table: pd.DataFrame, config: Config) -> list[Leak]:
     return [Leak("3.2", "error", message)] if count else []
 
 
-def unbalanced_strata(table: pd.DataFrame, labels: np.ndarray, parts: Sequence[int] = splits.PARTS) -> list[Leak]:
+def unbalanced_strata(
+    table: pd.DataFrame,
+    labels: np.ndarray,
+    parts: Sequence[int] = splits.PARTS,
+    codes: Sequence[str] = DISEASES,
+) -> list[Leak]:
     """3.3: strata whose split deviates from ``parts`` by more than binomial error."""
-    balance = splits.balance(table, labels, parts)
+    balance = splits.balance(table, labels, parts, codes)
     unbalanced = sorted(set(balance.loc[~balance["even"], "stratum"]))
     ratio = "/".join(f"{100 * part / sum(parts):.0f}" for part in parts)
     message = f"not {ratio} within binomial error: {', '.join(unbalanced)}"
@@ -154,7 +162,7 @@ def unbalanced_strata(table: pd.DataFrame, labels: np.ndarray, parts: Sequence[i
 
 def check(config: Config, data: Cohort) -> list[Leak]:
     """Leaks in a cohort that can be detected before training: all kinds except 1.2 and 1.3."""
-    table, labels, parts = data.table, data.labels, splits.parts_of(config)
+    table, labels, parts = data.table, data.labels_of(config.codes), splits.parts_of(config)
     arrays = {"ECG": ("ecg_sha256", data.ecg), "cine": ("clip_sha256", data.clips)}
     contents = {
         name: map(fill.row_checksum, rows) if data.row_checksums is None else data.row_checksums[column]
@@ -169,9 +177,9 @@ def check(config: Config, data: Cohort) -> list[Leak]:
     return (
         empty_splits(table["split"])
         + duplicates({**contents, "set of traits": traits}, table["split"])
-        + single_fact_predictors(table, labels)
+        + single_fact_predictors(table, labels, config.codes)
         + temporal_leakage(config.store.labels, *(dated or unknown))
         + participants_in_two_splits(patients, table["split"])
         + wrong_split(table, config)
-        + ([] if splits.has_folds(table, config) else unbalanced_strata(table, labels, parts))
+        + ([] if splits.has_folds(table, config) else unbalanced_strata(table, labels, parts, config.codes))
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.files import write_atomically
 
@@ -97,8 +97,8 @@ def report_limit(config: Config) -> Limit:
 
 def hidden_diseases(config: Config, data: Cohort, split: str = "test") -> list[str]:
     """The diseases with so few cases or controls in a split that their results are withheld."""
-    limit, labels = limit_of(config), data.labels[data.index(split)]
-    return [code for code, positive in zip(DISEASES, labels.T, strict=True) if limit.hides_class(positive)]
+    limit, rows = limit_of(config), data.index(split)
+    return [code for code in config.codes if limit.hides_class(data.label_of(code)[rows])]
 
 
 def withhold(frame: pd.DataFrame, config: Config, hidden: np.ndarray | None = None) -> pd.DataFrame:

@@ -58,17 +58,20 @@ def has_folds(table: pd.DataFrame, config: Config) -> bool:
     return "fold" in table or config.store.test_fold > 0
 
 
-def balance(table: pd.DataFrame, labels: np.ndarray, parts: Sequence[int] = PARTS) -> pd.DataFrame:
+def balance(
+    table: pd.DataFrame, labels: np.ndarray, parts: Sequence[int] = PARTS, codes: Sequence[str] = DISEASES
+) -> pd.DataFrame:
     """Test if each stratum is split in the ratio of ``parts`` within binomial error.
 
-    table: columns split, sex, age. labels: (N, 4) bool. Returns one row per stratum and split: stratum, split, n (size
-    of the stratum), found (participants in the split), expected, low and high (Bonferroni-corrected interval; all
-    intervals hold with probability 1 - UNLIKELY), and even (True if found is inside the interval).
+    table: columns split, sex, age. labels: (N, codes) bool, of the ICD-10 codes in codes. Returns one row per stratum
+    and split: stratum, split, n (size of the stratum), found (participants in the split), expected, low and high
+    (Bonferroni-corrected interval; all intervals hold with probability 1 - UNLIKELY), and even (True if found is inside
+    the interval).
     """
     split = table["split"].to_numpy()
     from scipy.stats import binom
 
-    strata = [(name, chosen) for name, chosen in _strata(table, labels) if chosen.sum() >= FEWEST]
+    strata = [(name, chosen) for name, chosen in _strata(table, labels, codes) if chosen.sum() >= FEWEST]
     inside = 1 - UNLIKELY / max(len(strata) * len(SPLITS), 1)  # Bonferroni
     rows = []
     for name, chosen in strata:
@@ -80,11 +83,11 @@ def balance(table: pd.DataFrame, labels: np.ndarray, parts: Sequence[int] = PART
     return pd.DataFrame(rows, columns=["stratum", "split", "n", "found", "expected", "low", "high", "even"])
 
 
-def _strata(table: pd.DataFrame, labels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def _strata(table: pd.DataFrame, labels: np.ndarray, codes: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Name and (N,) bool mask of each stratum: all, each disease, both sexes, thirds of age."""
     everyone, *others = demographic_strata(table)
     yield everyone
-    for k, disease in enumerate(DISEASES):
+    for k, disease in enumerate(codes):
         yield disease, labels[:, k]
     yield from others
 

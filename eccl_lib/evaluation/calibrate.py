@@ -23,7 +23,7 @@ from eccl_lib.metrics import bootstrap, calibration, conformal, scores
 from eccl_lib.models.build import device
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.portable import EcgModel
-from eccl_lib.tasks import TASKS, build_targets
+from eccl_lib.tasks import cohort_targets, task_of
 from eccl_lib.training.datasets import EcgDataset, predict_in_batches
 
 MOST = 2_000  # participants of a split that are used, drawn by a fixed seed; the interval of a coverage is then +-1 %
@@ -171,9 +171,9 @@ def _array(value: object) -> object:
 
 def _compute(models: Sequence[EcgModel], present: Sequence[str], data: Cohort) -> Calibration:
     first = models[0]
-    task, absent = TASKS[first.run.task], [k for k, lead in enumerate(LEADS) if lead not in present]
+    task, absent = task_of(first.config, first.run.task), [k for k, lead in enumerate(LEADS) if lead not in present]
     train = data.index("train")
-    targets = build_targets(task, data.labels, data.traits, train)
+    targets = cohort_targets(task, data)
     rows = {split: _drawn(data.index(split), MOST_FEWER if absent else MOST) for split in ("val", "test")}
     predicted = {split: mean_outputs(models, data, rows[split], absent) for split in rows}
     measured = {split: targets.values[rows[split]].astype(np.float64) for split in rows}

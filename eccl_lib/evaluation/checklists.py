@@ -72,8 +72,7 @@ TRIPOD = (
     Item(
         "4",
         "objectives",
-        "To compare nine models on four diseases and 82 cardiac traits, and to test the claims of "
-        "the paper (section Claims).",
+        "To compare {rows} models on {predicted}, and to test the claims of the paper (section Claims).",
     ),
     Item("5a", "sources of data", "{source}"),
     Item("5b", "dates of data", NO_PEOPLE, ""),

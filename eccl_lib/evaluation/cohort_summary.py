@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.small_counts import limit_of
 from eccl_lib.data.splits import SPLITS
@@ -12,13 +12,14 @@ from eccl_lib.data.splits import SPLITS
 def cohort_table(data: Cohort, config: Config) -> pd.DataFrame:
     """One row per split: participants, mean age in years, and number of cases of each disease, without small counts."""
     table = data.table.groupby("split", sort=False).agg(participants=("eid", "size"), age=("age", "mean"))
-    cases = [data.labels[data.index(split)].sum(axis=0) for split in table.index]
-    table = table.join(pd.DataFrame(cases, index=table.index, columns=list(DISEASES))).round(1)
+    labels = data.labels_of(config.codes)
+    cases = [labels[data.index(split)].sum(axis=0) for split in table.index]
+    table = table.join(pd.DataFrame(cases, index=table.index, columns=list(config.codes))).round(1)
     limit = limit_of(config)
     if limit.least:
         hidden = table["participants"].map(limit.hides)
         table["age"] = table["age"].mask(hidden)
-        for name in ("participants", *DISEASES):
+        for name in ("participants", *config.codes):
             table[name] = pd.Series(limit.parts(table[name].to_dict()), dtype=object)
     return table
 

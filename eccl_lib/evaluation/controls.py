@@ -5,7 +5,7 @@ In the synthetic cohort, ridge on the noise-free signals shows how much informat
 modality; it is no upper bound for other models.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +27,7 @@ from eccl_lib.metrics.calibration import Prior
 from eccl_lib.metrics.linear import ridge
 from eccl_lib.metrics.scores import pearson
 from eccl_lib.models.build import new_ecg_model
-from eccl_lib.tasks import TASKS, Targets, build_targets
+from eccl_lib.tasks import TASKS, Targets, Task, cohort_targets, task_of
 from eccl_lib.training.datasets import EcgDataset, predict_in_batches
 
 DEMOGRAPHICS = "sex and age"
@@ -81,13 +81,15 @@ CONTROLS: dict[str, Features] = {
 CEILINGS: dict[str, Features] = {"noise-free ECG": true_ecg, "noise-free CMR": true_cine}
 
 
-def predict(config: Config, data: Cohort, features: np.ndarray) -> dict[str, np.ndarray]:
+def predict(
+    config: Config, data: Cohort, features: np.ndarray, tasks: Mapping[str, Task] = TASKS
+) -> dict[str, np.ndarray]:
     """Ridge predictions for the test participants, by task. features: (N, F) of all participants.
 
-    Returns task -> (n, outputs): traits in their units, a disease as the logit of its calibrated risk.
+    tasks: by key. Returns task -> (n, outputs): traits in their units, a disease as the logit of its calibrated risk.
     """
     splits = [data.index(name) for name in ("train", "val", "test")]
-    targets = {key: build_targets(task, data.labels, data.traits, splits[0]) for key, task in TASKS.items()}
+    targets = {key: cohort_targets(task, data) for key, task in tasks.items()}
     standard = np.column_stack([np.nan_to_num(each.standardize().numpy()) for each in targets.values()])
     scores = np.split(ridge(features, standard, *splits[:2]), np.cumsum([t.task.outputs for t in targets.values()]), 1)
     fitted, test = np.concatenate(splits[:2]), splits[2]
@@ -113,14 +115,17 @@ def trait_ceilings(config: Config, data: Cohort) -> dict[str, np.ndarray]:
     """
     if config.cohort != "synthetic":
         return {}
-    measured = data.traits[data.index("test")].astype(np.float64)
-    predicted = {name: predict(config, data, of(config, data))["traits"] for name, of in CEILINGS.items()}
+    measured, traits = data.traits[data.index("test")].astype(np.float64), {"traits": TASKS["traits"]}
+    predicted = {name: predict(config, data, of(config, data), traits)["traits"] for name, of in CEILINGS.items()}
     return {f"{name}, ridge": np.nan_to_num(pearson(values, measured)) for name, values in predicted.items()}
 
 
 @dataclass(frozen=True)
 class Control:
-    """One control on one task. cell: as in ``table1.cells``; resampled: its score, and of each draw of participants."""
+    """One control on one task. cell: as in ``table1.cells``, from the column on.
+
+    resampled: its score, and of each draw of participants.
+    """
 
     name: str
     task: str
@@ -134,10 +139,11 @@ def evaluate(
     """Every control on every task. The ceilings exist for the synthetic cohort only."""
     known = CONTROLS | (CEILINGS if config.cohort == "synthetic" else {})
     config, test, found = replace(config, seed=0), data.index("test"), []
+    by_key = {key: task_of(config, key) for key in tasks}
     for name, features in known.items():
-        by_task = predict(config, data, features(config, data))
-        for task in (TASKS[key] for key in tasks):
-            targets = build_targets(task, data.labels, data.traits, data.index("train"))
+        by_task = predict(config, data, features(config, data), by_key)
+        for task in by_key.values():
+            targets = cohort_targets(task, data)
             measured, predicted = targets.values[test].astype(np.float64), by_task[task.key]
             score = np.array([targets.score(predicted, test)])
             if task.is_disease:
@@ -148,16 +154,12 @@ def evaluate(
             else:
                 drawn = bootstrap.mean_r_draws(predicted[None], measured, draws)[None]
                 cell = table_cell.of_traits(predicted[None], measured, drawn)
+            cell = {"column": task.column, "metric": task.metric} | cell
             found.append(Control(name, task.key, cell, Resampled(score, drawn)))
     return found
 
 
 def table(controls: Sequence[Control]) -> pd.DataFrame:
     """One row per control and task, columns as in ``table1.cells``. A control has no seed, so std is missing."""
-    records = [
-        {"row": each.name, "task": each.task, "column": TASKS[each.task].column, "metric": TASKS[each.task].metric}
-        | each.cell
-        for each in controls
-    ]
-    frame = pd.DataFrame(records)
+    frame = pd.DataFrame([{"row": each.name, "task": each.task} | each.cell for each in controls])
     return frame.astype({"positives": "Int64"}) if "positives" in frame else frame

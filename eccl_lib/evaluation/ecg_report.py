@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data import original
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
@@ -107,7 +107,7 @@ def diseases(prediction: Prediction, data: Cohort, row: int | None) -> pd.DataFr
     table = prediction.diseases
     known = [""] * len(table)
     if row is not None:
-        known = ["yes" if data.labels[row, DISEASES.index(code)] else "no" for code in table["code"]]
+        known = ["yes" if data.label_of(code)[row] else "no" for code in table["code"]]
     return table.assign(diagnosed=known)
 
 

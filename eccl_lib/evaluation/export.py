@@ -20,7 +20,7 @@ from eccl_lib.evaluation.predict import cohort_at_hand
 from eccl_lib.io.files import sha256, write_atomically, write_json, write_sealed, write_text
 from eccl_lib.io.progress import Log
 from eccl_lib.pipeline.portable import EcgModel
-from eccl_lib.tasks import TASKS
+from eccl_lib.tasks import tasks_of
 from eccl_lib.training.runs import MANIFEST, OUTPUTS, save_tensors
 
 INSTALL = "pip install 'eccl-lib[export]'"
@@ -107,7 +107,7 @@ def write(model: EcgModel, folder: Path, log: Log) -> list[Path]:
 
 def _calibration(model: EcgModel, log: Log) -> Calibration | None:
     """The calibration of one run without small counts; None if its stage has none or the cohort is not here."""
-    if model.run.task not in TASKS or not model.names:
+    if model.run.task not in tasks_of(model.config) or not model.names:
         return None
     known = calibrate.of([model], LEADS, cohort_at_hand(model.config))
     limit = limit_of(model.config)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation import features
 from eccl_lib.metrics import embedding, retrieval
@@ -37,9 +37,9 @@ def _of_model(config: Config, data: Cohort) -> LatentScores:
     rows = data.index("test")
     found = (features.before_alignment(config, data, rows), features.after_alignment(config, data, rows))
     ranked = {when: retrieval.ranked(latent.z_ecg, latent.z_cmr) for when, latent in zip(WHEN, found, strict=True)}
-    if config.disease not in DISEASES:
+    if config.disease not in config.codes:
         return LatentScores(ranked, {})
-    positive = data.labels[rows, DISEASES.index(config.disease)]
+    positive = data.label_of(config.disease)[rows]
     purity = {when: embedding.purity(latent.ecg, positive) for when, latent in zip(WHEN, found, strict=True)}
     return LatentScores(ranked, purity)
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from eccl_lib import figures
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.small_counts import limit_of
 from eccl_lib.evaluation import features, run_summary
@@ -16,22 +16,27 @@ from eccl_lib.io.progress import Log
 from eccl_lib.metrics import embedding
 from eccl_lib.metrics.scores import retrieval
 from eccl_lib.pipeline import stages
+from eccl_lib.tasks import task_of
 from eccl_lib.training.runs import Run
 
 
 @dataclass(frozen=True)
 class DiseaseMap:
-    """UMAP of one disease's ECG features. before, after: (n, 2); positive: (n,) bool; scores: purity as text."""
+    """UMAP of one disease's ECG features. before, after: (n, 2); positive: (n,) bool; scores: purity as text.
+
+    title: the disease and its code.
+    """
 
     before: np.ndarray
     after: np.ndarray
     positive: np.ndarray
     scores: dict[str, str]
+    title: str
 
 
 def aligned_runs(config: Config, log: Log = print) -> dict[str, Run]:
     """ECCL's finished run of the config's task and of each disease; trained now if missing and the scale allows it."""
-    tasks = dict.fromkeys([config.disease, *DISEASES])
+    tasks = dict.fromkeys([config.disease, *config.codes])
     return {task: stages.require(stages.spec(replace(config, disease=task), "eccl"), log) for task in tasks}
 
 
@@ -80,15 +85,15 @@ def disease_maps(config: Config, data: Cohort, rows: np.ndarray) -> dict[str, Di
     A disease with few cases or controls among the rows is left out (``data/small_counts.py``).
     """
     maps = {}
-    for code in DISEASES:
-        of_disease, positive = replace(config, disease=code), data.labels[rows, DISEASES.index(code)]
+    for code, task in ((code, task_of(config, code)) for code in config.codes):
+        of_disease, positive = replace(config, disease=code), data.label_of(code)[rows]
         if limit_of(config).hides_class(positive):
             continue
         before = features.before_alignment(of_disease, data, rows).ecg
         after = features.after_alignment(of_disease, data, rows).ecg
         scores = {"before": run_summary.separation(before, positive), "after": run_summary.separation(after, positive)}
         points = (embedding.umap(ecg, seed=config.seed) for ecg in (before, after))
-        maps[code] = DiseaseMap(*points, positive, scores)
+        maps[code] = DiseaseMap(*points, positive, scores, task.title)
     return maps
 
 
@@ -97,8 +102,8 @@ def fig2d(maps: Mapping[str, DiseaseMap]) -> dict[str, Figure]:
     if not maps:
         return {}
     drawn = {
-        f"fig2d_umap_{code}": figures.fig2d_umap(m.before, m.after, m.positive, code, m.scores)
+        f"fig2d_umap_{code}": figures.fig2d_umap(m.before, m.after, m.positive, m.title, m.scores)
         for code, m in maps.items()
     }
-    points = {code: (m.before, m.after, m.positive) for code, m in maps.items()}
-    return drawn | {"umap_diseases": figures.umap_diseases(points, {code: m.scores for code, m in maps.items()})}
+    points = {m.title: (m.before, m.after, m.positive) for m in maps.values()}
+    return drawn | {"umap_diseases": figures.umap_diseases(points, {m.title: m.scores for m in maps.values()})}

@@ -11,7 +11,7 @@ from eccl_lib.evaluation.predict import RESEARCH
 from eccl_lib.models.heads import parameters_in_millions
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.portable import EcgModel
-from eccl_lib.tasks import DISEASE_NAMES, SPLITS
+from eccl_lib.tasks import SPLITS, tasks_of
 from eccl_lib.training import run_scores
 
 COHORTS = {
@@ -54,7 +54,8 @@ def text(model: EcgModel, known: Calibration | None, limit: Limit, *, has_onnx: 
 
 def _title(model: EcgModel) -> str:
     run = model.run
-    what = DISEASE_NAMES.get(run.task, "82 cardiac traits" if run.task == "traits" else run.task)
+    task = tasks_of(model.config).get(run.task)
+    what = run.task if task is None else task.disease or ("82 cardiac traits" if run.task == "traits" else run.task)
     return f"ECG model: {what}" if model.names else "ECG encoder: masked autoencoder"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data import ecg, heart_slice, original
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.heart_slice import HeartSlice
@@ -14,7 +14,7 @@ from eccl_lib.evaluation import features
 from eccl_lib.evaluation.features import Latent
 from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.stages import spec
-from eccl_lib.tasks import DISEASE_NAMES
+from eccl_lib.tasks import task_of
 
 NO_DISEASE = "none of the four"
 
@@ -37,7 +37,7 @@ class Selection:
         if self.disease == NO_DISEASE:
             kept &= ~data.labels.any(axis=1)
         elif self.disease:
-            kept &= data.labels[:, DISEASES.index(self.disease)]
+            kept &= data.label_of(self.disease)
         if self.sex:
             kept &= (data.table["sex"] == self.sex).to_numpy(bool, na_value=False)
         if self.ages is not None:
@@ -60,9 +60,9 @@ def warnings_of(data: Cohort, row: int) -> list[str]:
     return ecg.warnings(facts) + far
 
 
-def diagnoses_of(data: Cohort, row: int) -> list[str]:
-    """The participant's diagnoses among the four, spelled out with their ICD-10 codes."""
-    return [f"{DISEASE_NAMES[code]} ({code})" for code, has in zip(DISEASES, data.labels[row], strict=True) if has]
+def diagnoses_of(config: Config, data: Cohort, row: int) -> list[str]:
+    """The participant's diagnoses among those of the config, spelled out with their ICD-10 codes."""
+    return [task_of(config, code).title for code in config.codes if data.label_of(code)[row]]
 
 
 def facts_of(data: Cohort, row: int) -> str:

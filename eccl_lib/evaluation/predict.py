@@ -30,7 +30,7 @@ from eccl_lib.metrics.calibration import risk
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import portable, stages
 from eccl_lib.pipeline.portable import EcgModel
-from eccl_lib.tasks import DISEASE_NAMES
+from eccl_lib.tasks import Task, default_tasks, task_of
 from eccl_lib.training.run_scores import measured_and_predicted
 from eccl_lib.training.runs import MANIFEST, Run
 
@@ -69,6 +69,16 @@ class Predictor:
         """Whether the models were trained on the synthetic cohort, so that nothing has a meaning for a person."""
         return self.config.cohort == "synthetic"
 
+    @property
+    def diseases(self) -> dict[str, str]:
+        """Names of the diseases beside the paper's four, by code."""
+        return {key: task.disease for key, task in self.tasks.items() if task.is_disease and key not in DISEASES}
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The task of each model, by key."""
+        return {key: task_of(models[0].config, key) for key, models in self.models.items()}
+
     def calibration(self, task: str, present: tuple[str, ...] = ALL_LEADS) -> Calibration | None:
         """Intervals or probabilities of a task for ECGs with these leads, without small counts; None if unknown."""
         if (task, present) not in self.known:
@@ -83,10 +93,10 @@ class Predictor:
         if present == ALL_LEADS:
             return ""
         start, parts, n = f"scored without {' '.join(_without(present))}", [], 0
-        for task in self.models:
+        for task, own in self.tasks.items():
             known = self.calibration(task, present)
             if known is not None and np.isfinite([known.score, known.whole]).all():
-                name = f"AUC of {DISEASE_NAMES[task]}" if task in DISEASES else "mean r of the traits"
+                name = f"AUC of {own.disease}" if own.is_disease else "mean r of the traits"
                 parts.append(f"{name} {known.score:.2f} instead of {known.whole:.2f}")
                 n = max(n, int(np.max(known.n_test)))
         if not parts:
@@ -113,14 +123,14 @@ class Predictor:
 
 
 def of_config(config: Config, log: Log = silent) -> Predictor:
-    """The ECCL models of this config, for all five tasks and every seed that is finished.
+    """The ECCL models of this config, for the five tasks, its own diseases, and every seed that is finished.
 
     Missing models of the config's seed are trained first if the scale allows it; otherwise MissingError names the
     command.
     """
     data = open_cohort.load(config, log)
     models = {}
-    for task in TASKS:
+    for task in default_tasks(config):
         own = replace(config, disease=task)
         runs = {config.seed: stages.require(stages.spec(own, "eccl"), log, data)}
         runs |= {run.seed: run for run in _other_seeds(own, data, runs[config.seed])}
@@ -153,7 +163,7 @@ def of_folders(folders: Sequence[Path | str], log: Log = silent) -> Predictor:
     for run in runs:
         by_task.setdefault(run.task, {})[run.fingerprint] = run
     models = {}
-    for task in (task for task in TASKS if task in by_task):
+    for task in sorted(by_task, key=_place):
         models[task] = tuple(_loaded(run) for run in sorted(by_task[task].values(), key=lambda run: run.seed))
         _check_one_setting(task, models[task])
     first = next(iter(models.values()))[0].config
@@ -166,7 +176,7 @@ def _runs_below(place: Path) -> list[Run]:
         run = Run.at(place)
         if run.stage not in PREDICTING:
             raise MissingError(f"{place} is a run of {run.stage}; give runs of {', '.join(PREDICTING)}")
-        if run.task not in TASKS:
+        if not _is_task(run):
             raise MissingError(
                 f"{place} is a run of the task {run.task}; eccl_lib.load({str(place)!r}) reads its model"
             )
@@ -174,10 +184,20 @@ def _runs_below(place: Path) -> list[Run]:
     found = []
     for weights in sorted(place.rglob("model.safetensors")) if place.is_dir() else ():
         if (weights.parent / MANIFEST).is_file() and (run := Run.at(weights.parent)).stage in PREDICTING:
-            found += [run] if run.task in TASKS else []
+            found += [run] if _is_task(run) else []
     if not found:
         raise MissingError(f"{place} contains no finished run of {', '.join(PREDICTING)}; give a run's folder")
     return found
+
+
+def _is_task(run: Run) -> bool:
+    """Whether a run predicts one of the paper's tasks, or a disease of its own config."""
+    return run.task in TASKS or run.task in run.config.get("diseases", {})
+
+
+def _place(task: str) -> tuple[int, str]:
+    """The paper's tasks come first, in their order."""
+    return (TASKS.index(task) if task in TASKS else len(TASKS), task)
 
 
 def _loaded(run: Run) -> EcgModel:
@@ -256,7 +276,7 @@ def _one(predictor: Predictor, outputs: dict[str, np.ndarray], present: tuple[st
     traits, diseases = None, {}
     for task, values in outputs.items():
         known = predictor.calibration(task, present)
-        if task in DISEASES:
+        if predictor.tasks[task].is_disease:
             found = (np.nan, np.nan)
             if isinstance(known, DiseaseCalibration):
                 found = float(known.probability(values)[0]), float(known.percentile(values)[0])
@@ -381,8 +401,8 @@ def disease_table(predictor: Predictor, scored: Scored) -> pd.DataFrame:
     """One row per disease of one ECG, as in ``Prediction``."""
     rows = []
     for code, (logit, probability, percentile) in scored.diseases.items():
-        row = {"code": code, "name": DISEASE_NAMES[code], "score": float(risk(logit)), "probability": probability}
-        row |= {"meaning": calibrate.in_words(probability), "percentile": percentile}
+        row = {"code": code, "name": predictor.tasks[code].disease, "score": float(risk(logit))}
+        row |= {"probability": probability, "meaning": calibrate.in_words(probability), "percentile": percentile}
         known = predictor.calibration(code, scored.leads)
         if isinstance(known, DiseaseCalibration):
             counts = {"test_n": known.n_test, "test_positives": known.cases_test}

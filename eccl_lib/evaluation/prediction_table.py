@@ -1,7 +1,7 @@
 """Predictions of many ECGs as one table, a row a file, and as CSV, Parquet, JSON or text."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,13 @@ SCORES = ("_score", "_probability", "_percentile")  # of each disease
 SUFFIXES = (".parquet", ".csv", ".json", ".html")
 
 
-def columns() -> list[str]:
-    """The columns of the table, in their order: facts, quality flags, remarks, traits, diseases."""
+def columns(further: Iterable[str] = ()) -> list[str]:
+    """The columns of the table, in their order: facts, quality flags, remarks, traits, diseases.
+
+    further: ICD-10 codes of diseases beside the paper's four.
+    """
     traits = [f"{trait.short_name}{part}" for trait in TRAITS for part in PARTS]
-    return [*FACTS, *FLAGS, "remarks", *traits, *(f"{code}{part}" for code in DISEASES for part in SCORES)]
+    return [*FACTS, *FLAGS, "remarks", *traits, *(f"{code}{part}" for code in (*DISEASES, *further) for part in SCORES)]
 
 
 def row(entry: Entry) -> dict[str, Any]:
@@ -59,12 +62,12 @@ def row(entry: Entry) -> dict[str, Any]:
 
 def of_entries(entries: Iterable[Reading | NotRead], predictor: Predictor) -> pd.DataFrame:
     """The table of these files."""
-    return frame(row(entry) for entry in predict_all(entries, lambda: predictor))
+    return frame((row(entry) for entry in predict_all(entries, lambda: predictor)), predictor.diseases)
 
 
-def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """The table of rows: all columns in their order, numbers as float64, texts as text."""
-    table = pd.DataFrame(list(rows), columns=columns())
+def frame(rows: Iterable[dict[str, Any]], further: Iterable[str] = ()) -> pd.DataFrame:
+    """The table of rows: all columns in their order, numbers as float64, texts as text. further: as in ``columns``."""
+    table = pd.DataFrame(list(rows), columns=columns(further))
     texts = ["file", "status", "reason", "cure", "missing_leads", "flat_leads", "heart_rate_from", "remarks"]
     numbers = [name for name in table if name not in texts]
     return table.assign(**table[texts].fillna("").astype(str), **table[numbers].astype(np.float64))
@@ -80,15 +83,20 @@ def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
         raise ConfigError(f"--out {path}: the file exists and is not overwritten; remove it or give another name")
 
 
-def write(table: pd.DataFrame, path: Path, sentences: Sequence[str] = ()) -> None:
-    """Write the table in the format of the file's suffix, atomically. sentences: for the top of an HTML page."""
+def write(
+    table: pd.DataFrame, path: Path, sentences: Sequence[str] = (), diseases: Mapping[str, str] | None = None
+) -> None:
+    """Write the table in the format of the file's suffix, atomically.
+
+    sentences: for the top of an HTML page. diseases: names of further diseases by code, for the page.
+    """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         write_frame(path, table)
     elif suffix == ".csv":
         write_text(path, as_csv(table))
     elif suffix == ".html":
-        write_text(path, prediction_page.page(table, sentences))
+        write_text(path, prediction_page.page(table, sentences, diseases or {}))
     else:
         write_text(path, as_json(table) + "\n")
 

@@ -12,7 +12,7 @@ from eccl_lib.data.store import schemas
 from eccl_lib.io.progress import silent
 from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.tasks import TASKS, Task
+from eccl_lib.tasks import Task, task_of
 from eccl_lib.training.run_scores import measured_and_predicted
 from eccl_lib.training.runs import Run
 
@@ -58,7 +58,7 @@ def gather(config: Config, rows: Sequence[str], tasks: Sequence[str], seeds: Seq
     for task in tasks:
         cells = [replace(reading, disease=task, seed=seed) for seed in seeds]
         runs = tuple(tuple(_finished(cell, key, data) for cell in cells) for key in rows)
-        gathered[task] = scores_of_runs(TASKS[task], tuple(rows), tuple(seeds), runs)
+        gathered[task] = scores_of_runs(task_of(config, task), tuple(rows), tuple(seeds), runs)
     return gathered
 
 

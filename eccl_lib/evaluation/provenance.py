@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.small_counts import Limit, limit_of
 from eccl_lib.evaluation.predictions import Scores
@@ -38,16 +38,16 @@ def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) ->
 
 def of_cohort(config: Config, data: Cohort) -> dict[str, Any]:
     """Facts about the cohort, and the software and machine that computed the table from the predictions."""
-    limit, cases = limit_of(config), dict(zip(DISEASES, data.labels.sum(axis=0).tolist(), strict=True))
-    positives = data.labels[data.index("test")].sum(axis=0).tolist()
+    limit, test, labels = limit_of(config), data.index("test"), {code: data.label_of(code) for code in config.codes}
     return {
         "scale": config.scale,
         "cohort": config.cohort,
         "cohort_fingerprint": data.fingerprint,
         "participants": len(data.table),
         "test": len(data.index("test")),
-        "prevalence": {code: _share(n, len(data), limit) for code, n in cases.items()},
-        "test_positives": limit.counts(dict(zip(DISEASES, positives, strict=True))),
+        "prevalence": {code: _share(int(positive.sum()), len(data), limit) for code, positive in labels.items()},
+        "test_positives": limit.counts({code: int(positive[test].sum()) for code, positive in labels.items()}),
+        **({"diseases": dict(config.diseases)} if config.diseases else {}),
         **({"small_counts": limit.note} if limit.note else {}),
         "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "machine": machine.facts(),

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from eccl_lib import figures
-from eccl_lib.config.schema import DISEASES, TASKS, Config
+from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.small_counts import limit_of
 from eccl_lib.evaluation.predictions import Scores
@@ -15,6 +16,7 @@ from eccl_lib.evaluation.run_summary import shown_history
 from eccl_lib.figures import StageCurves
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.stages import spec, waves
+from eccl_lib.tasks import TASKS, default_tasks, tasks_named, tasks_of
 
 ROC_ROWS = ("CMR_Sup", "ECCL", "CMAE", "W/O SSL; W/O CL")  # reference, ECCL, baseline, ablation
 KINDS = {"raw": ("before the prior shift", "brier_raw"), "shifted": ("after the prior shift", "brier_shifted")}
@@ -41,9 +43,11 @@ def roc(
     missing rows are left out.
     """
     numbers = cells.set_index(["row", "task"])
-    panels = {task: {} for task, scores in scores_by_task.items() if scores.task.is_disease}
-    for task, curves in panels.items():
-        scores = scores_by_task[task]
+    panels: dict[str, dict[str, tuple]] = {}
+    for task, scores in scores_by_task.items():
+        if not scores.task.is_disease:
+            continue
+        curves = panels.setdefault(scores.task.title, {})
         for name in (name for name in rows if name in scores.names):
             cell = numbers.loc[(name, task)]
             text = f"AUC {cell['mean']:.2f} ({cell['low']:.2f} to {cell['high']:.2f})"
@@ -54,14 +58,15 @@ def roc(
 def reliability(curves: pd.DataFrame, cells: pd.DataFrame, row: str = "ECCL") -> Figure:
     """Reliability curves of one row before and after the prior shift, with Brier scores.
 
-    curves: row, task, kind ("raw", "shifted"), predicted, observed, low, high, n. cells: row, task, brier_raw,
+    curves: row, task, kind ("raw", "shifted"), predicted, observed, low, high, n. cells: row, task, column, brier_raw,
     brier_shifted, n. row: name in Table 1.
     """
     of_row = curves[(curves["row"] == row) & curves["observed"].notna()]  # without withheld bins
-    numbers, panels = cells[cells["row"] == row].set_index("task"), {}
-    for task in (task for task in DISEASES if task in set(of_row["task"])):
+    numbers, panels, titles = cells[cells["row"] == row].set_index("task"), {}, _titles(cells)
+    tasks = [*DISEASES, *(task for task in dict.fromkeys(of_row["task"]) if task not in DISEASES)]
+    for task in (task for task in tasks if task in set(of_row["task"])):
         of_task = of_row[of_row["task"] == task]
-        panels[task] = {
+        panels[titles[task]] = {
             f"{name}: Brier {numbers.loc[task, brier]:.3f}": of_task[of_task["kind"] == kind]
             for kind, (name, brier) in KINDS.items()
         }
@@ -69,18 +74,30 @@ def reliability(curves: pd.DataFrame, cells: pd.DataFrame, row: str = "ECCL") ->
 
 
 def forest(differences: pd.DataFrame, cells: pd.DataFrame) -> Figure:
-    """Forest plot of ECCL minus each row. differences: other, task, difference, low, high, p_holm; cells: n, seeds."""
-    shown = differences[differences["difference"].notna()]  # without withheld tasks
+    """Forest plot of ECCL minus each row.
+
+    differences: other, task, difference, low, high, p_holm. cells: task, column, n, seeds.
+    """
+    shown, titles = differences[differences["difference"].notna()], _titles(cells)  # without withheld tasks
+    shown = shown.assign(task=[task if task in TASKS else titles[task] for task in shown["task"]])
     return figures.differences_forest(shown, n=int(cells["n"].max()), seeds=int(cells["seeds"].max()))
+
+
+def _titles(cells: pd.DataFrame) -> dict[str, str]:
+    """Title of each task, by key. cells: task, and column: the name of a disease that is not the paper's."""
+    others = cells[~cells["task"].isin(list(TASKS))]
+    further = dict(zip(others["task"], others["column"], strict=True)) if len(others) else {}
+    return {key: task.title for key, task in tasks_named(further).items()}
 
 
 def training(config: Config, data: Cohort, seeds: Sequence[int]) -> Figure:
     """Training curves of all finished runs of these seeds, one panel pair per stage."""
-    cells = [replace(config, disease=task, seed=seed) for task in TASKS for seed in seeds]
+    tasks = {key: tasks_of(config)[key].title for key in default_tasks(config)}
+    cells = [replace(config, disease=task, seed=seed) for task in tasks for seed in seeds]
     panels: dict[tuple[str, str], dict[str, list[pd.DataFrame]]] = {}
     for own in (own for wave in waves([spec(cell, key) for key in METHODS for cell in cells]) for own in wave):
         if not own.is_features and (run := own.run(data)).done:
-            task = own.task if own.task in TASKS else ""
+            task = own.task if own.task in PAPER_TASKS else tasks.get(own.task, "")
             panels.setdefault((own.stage, own.variant), {}).setdefault(task, []).append(shown_history(run, config))
     names, curves = VARIANTS | {key: method.row for key, method in METHODS.items()}, []
     names |= {variant: variant for _, variant in panels if variant not in names}  # CMR encoders of other packages

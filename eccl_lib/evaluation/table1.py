@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort, small_counts
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import (
@@ -33,7 +33,7 @@ from eccl_lib.metrics import retrieval as retrieval_metrics
 from eccl_lib.metrics import scores as evaluate
 from eccl_lib.metrics.calibration import Prior
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.tasks import TASKS
+from eccl_lib.tasks import TASKS, Task, tasks_of
 
 BASE = "eccl"  # the row that is compared with all others
 KINDS = ("raw", "shifted")
@@ -109,12 +109,16 @@ def _in_order(records: pd.DataFrame) -> pd.DataFrame:
     return ordered.astype({"positives": "Int64"}) if "positives" in ordered else ordered
 
 
-def wide(long: pd.DataFrame) -> pd.DataFrame:
-    """Cells in the format of figures/paper/table1.csv with limits: row, mi_auc_mean, mi_auc_std, mi_auc_low ..."""
-    tasks = [task for task in TASKS if task in set(long["task"])]
-    columns = [(part, task) for task in tasks for part in ("mean", "std", "low", "high")]
+def wide(long: pd.DataFrame, tasks: Mapping[str, Task] = TASKS) -> pd.DataFrame:
+    """Cells in the format of figures/paper/table1.csv with limits: row, mi_auc_mean, mi_auc_std, mi_auc_low ...
+
+    tasks: all that the cells can have, in the order of the columns.
+    """
+    found = [task for task in tasks if task in set(long["task"])]
+    columns = [(part, task) for task in found for part in ("mean", "std", "low", "high")]
     table = long.set_index(["row", "task"]).unstack().loc[long["row"].unique(), columns]
-    return table.set_axis([f"{table1_text.stem_of(task)}_{part}" for part, task in columns], axis=1).reset_index()
+    names = [f"{table1_text.stem_of(task, tasks)}_{part}" for part, task in columns]
+    return table.set_axis(names, axis=1).reset_index()
 
 
 def single_scores(columns: Mapping[str, Column]) -> pd.DataFrame:
@@ -229,8 +233,8 @@ def write_tables(
     long, reference = (_withheld(frame, config, few) for frame in (cells(columns), controls.table(beside)))
     resampled = {(k, t): r for t, each in columns.items() if t not in few for k, r in each.resampled().items()}
     frames = {
-        "table1.csv": wide(long),
-        "reference.csv": wide(reference),
+        "table1.csv": wide(long, tasks_of(config)),
+        "reference.csv": wide(reference, tasks_of(config)),
         "table1_cells.csv": pd.concat([long, reference], ignore_index=True),
         "table1_seeds.csv": single_scores(columns),
         "table1_differences.csv": differences(columns),
@@ -243,7 +247,7 @@ def write_tables(
         of_controls = {(control.name, control.task): control.resampled for control in beside}
         frames["against_controls.csv"] = own_questions.against_controls(eccl, of_controls)
     if latents:
-        positives = {task: each.positive for task, each in scores_by_task.items() if task in DISEASES}
+        positives = {task: each.positive for task, each in scores_by_task.items() if task in config.codes}
         frames["retrieval.csv"] = retrieval(latents)
         frames["separation.csv"] = own_questions.separation(positives, latents)
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ import pandas as pd
 from eccl_lib.evaluation import checklists, table1_text
 from eccl_lib.evaluation.table1_report import Content, times, title
 from eccl_lib.io import html_page
-from eccl_lib.tasks import TASKS
 
 # Figures of notebooks 02 to 08, drawn where the folder has them. None shows a single participant.
 CAPTIONS = {
@@ -31,7 +30,7 @@ def page(content: Content) -> str:
     sections = {
         "Summary": _summary(content),
         "What these numbers mean": html_page.bullets(_limits(content)),
-        "Participants": html_page.table(("split", *map(_heading, content.people)), content.people.itertuples(name=None))
+        "Participants": html_page.table(("split", *_headings(content)), content.people.itertuples(name=None))
         + "<h3>Excluded</h3>"
         + _frame(content.excluded, "No participant or recording was excluded."),
         "Table 1": _table1(content),
@@ -53,22 +52,22 @@ def page(content: Content) -> str:
     return html_page.page(title(content.config), [*top, *body], STYLE)
 
 
-def _heading(name: str) -> str:
-    return TASKS[name].column if name in TASKS else name
+def _headings(content: Content) -> list[str]:
+    """Of the table of participants, whose columns are counts and diseases."""
+    return [content.tasks[name].column if name in content.tasks else name for name in content.people]
 
 
 def _summary(content: Content) -> str:
     cells, facts = content.frames["table1_cells"], content.facts
     parts = [f"{facts['source']} {facts['participants']} participants; n = {facts['test']} in the test set."]
-    for task in [task for task in TASKS if task in set(cells["task"])]:
+    for task in [task for task in content.tasks if task in set(cells["task"])]:
         best = cells[(cells["task"] == task) & cells["row"].isin(content.models["row"])].dropna(subset="mean")
         found = best[best["row"] == "ECCL"]
         if len(found):
             row, top = found.iloc[0], best.loc[best["mean"].idxmax()]
             interval = f"{row['mean']:.3f} (95 % interval {row['low']:.3f} to {row['high']:.3f})"
-            parts.append(
-                f"{TASKS[task].column}: {row['metric']} of ECCL {interval}; highest {top['row']}, {top['mean']:.3f}."
-            )
+            highest = f"highest {top['row']}, {top['mean']:.3f}"
+            parts.append(f"{content.tasks[task].column}: {row['metric']} of ECCL {interval}; {highest}.")
     counts = content.frames["claims"]["verdict"].value_counts()
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
     return html_page.bullets([*parts, f"Claims of the paper: {verdicts}.", f"{facts['cpu_hours']} CPU hours."])
@@ -89,7 +88,7 @@ def _limits(content: Content) -> list[str]:
 
 def _table1(content: Content) -> str:
     both = pd.concat([content.frames["table1"], content.frames["reference"]], ignore_index=True)
-    shown = table1_text.shown(both)
+    shown = table1_text.shown(both, tasks=content.tasks)
     note = f"{table1_text.here(content.provenance)}. The last rows are controls. Published values: {table1_text.PAPER}."
     parts = [html_page.paragraph(note, "quiet"), html_page.table(("row", *shown), shown.itertuples(name=None))]
     paper = table1_text.shown(table1_text.published())
@@ -98,8 +97,8 @@ def _table1(content: Content) -> str:
 
 def _differences(content: Content) -> str:
     frame = content.frames["table1_differences"]
-    tasks = [task for task in TASKS if task in set(frame["task"])]
-    rows = [["ECCL minus", *(TASKS[task].column for task in tasks)]]
+    tasks = [task for task in content.tasks if task in set(frame["task"])]
+    rows = [["ECCL minus", *(content.tasks[task].column for task in tasks)]]
     for other, group in frame.groupby("other", sort=False):
         texts = {row.task: table1_text.difference(row) for row in group.itertuples()}
         rows.append([other, *(texts.get(task, "") for task in tasks)])
@@ -116,7 +115,7 @@ def _controls(content: Content) -> str:
     frame = content.frames.get("against_controls")
     if frame is None:
         return html_page.paragraph("Without ECCL there is nothing to compare with the controls.")
-    rows = [[row.other, TASKS[row.task].column, table1_text.difference(row)] for row in frame.itertuples()]
+    rows = [[row.other, content.tasks[row.task].column, table1_text.difference(row)] for row in frame.itertuples()]
     return html_page.table(("ECCL minus", "task", "difference (95 % interval)"), rows)
 
 
@@ -125,7 +124,7 @@ def _subgroups(content: Content) -> str:
     if frame.empty:
         return html_page.paragraph("Subgroups are computed for ECCL, which this table lacks.")
     rows = [
-        (TASKS[row.task].column, row.group, _interval(row), _count(row.n), _count(row.positives))
+        (content.tasks[row.task].column, row.group, _interval(row), _count(row.n), _count(row.positives))
         for row in frame.itertuples()
     ]
     note = "ECCL by sex and thirds of age: AUC of a disease, mean r of the traits, 95 % interval over participants."

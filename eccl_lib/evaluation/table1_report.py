@@ -1,7 +1,7 @@
 """What the report on a finished Table 1 (``eccl report``) shows: facts from the runs and the files of the table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from eccl_lib.config.errors import MissingError
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
 from eccl_lib.data.small_counts import limit_of
 from eccl_lib.data.splits import SPLITS, has_folds
@@ -22,7 +22,7 @@ from eccl_lib.io import paths
 from eccl_lib.io.files import read_json
 from eccl_lib.io.progress import Log, format_seconds
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.tasks import TASKS
+from eccl_lib.tasks import Task, tasks_of
 from eccl_lib.training.runs import MANIFEST, Run
 
 TABLES = ("table1", "reference", "table1_cells", "table1_differences", "claims", "against_controls", "separation")
@@ -36,7 +36,10 @@ UK_BIOBANK = "UK Biobank's participants with a 12-lead ECG and a cine CMR, as th
 
 @dataclass(frozen=True)
 class Content:
-    """What the page shows. frames: the tables of ``table1.write`` by name. provenance: table1.json."""
+    """What the page shows. frames: the tables of ``table1.write`` by name. provenance: table1.json.
+
+    config: has the diseases of the table.
+    """
 
     config: Config
     folder: Path
@@ -50,6 +53,11 @@ class Content:
     runs: dict[str, int]
     facts: dict[str, str]
 
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """All tasks that the table can have, by key."""
+        return tasks_of(self.config)
+
 
 def gather_content(config: Config, log: Log = print) -> Content:
     """Read the files of Table 1, its runs and its cohort. Raises MissingError with the command if there is no table."""
@@ -59,7 +67,9 @@ def gather_content(config: Config, log: Log = print) -> Content:
         raise MissingError(f"{folder} has no Table 1; this command makes it: {command}")
     provenance = read_json(folder / "table1.json")
     frames = {name: pd.read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").is_file()}
-    data, tasks = open_cohort.load(config, log), [task for task in TASKS if task in set(frames["table1_cells"]["task"])]
+    config = replace(config, diseases=tuple(sorted(provenance.get("diseases", {}).items())))
+    known = tasks_of(config)
+    data, tasks = open_cohort.load(config, log), [task for task in known if task in set(frames["table1_cells"]["task"])]
     scores = gather(config, provenance["rows"], tasks, provenance["seeds"])
     runs = _counted(config, [run for each in scores.values() for row in each.runs for run in row])
     has_eccl = "eccl" in provenance["rows"]
@@ -121,7 +131,7 @@ def facts(content: Content, data: cohort.Cohort, scores: Mapping[str, Scores]) -
     config, provenance, view = content.config, content.provenance, content.config.view
     synthetic = config.cohort == "synthetic"
     n = {split: f"{len(data.index(split)):,}" for split in ("train", "val", "test")}
-    cases = ", ".join(f"{count} {TASKS[code].column}" for code, count in provenance["test_positives"].items())
+    cases = ", ".join(f"{count} {content.tasks[code].column}" for code, count in provenance["test_positives"].items())
     missing = np.isnan(data.traits[data.index("test")]).mean()
     packages = ", ".join(f"{name} {number}" for name, number in provenance["packages"].items())
     seeds = len(provenance["seeds"])
@@ -135,7 +145,7 @@ def facts(content: Content, data: cohort.Cohort, scores: Mapping[str, Scores]) -
         "excluded": str(limit_of(config).count(len(data.quarantine))),
         "split_rule": "published folds" if has_folds(data.table, config) else "a hash of the participant's id decides",
         "cases": cases,
-        "outcomes": _outcomes(synthetic),
+        "outcomes": _outcomes(config),
         "missing": f"{missing:.1%} of the trait values of test participants are missing; they count neither in the "
         "loss nor in r. Participants without a complete ECG are excluded.",
         "preprocessing": "Docs and notebook 01: baseline removal by seasonal decomposition, cropping of the CMR to the "
@@ -146,6 +156,7 @@ def facts(content: Content, data: cohort.Cohort, scores: Mapping[str, Scores]) -
         "and_seeds": " and training seeds" if seeds > 1 else " (one training seed)",
         "negatives": str(config.align.negatives_per_positive),
         "rows": str(len(provenance["rows"])),
+        "predicted": _predicted(scores),
         "tasks": str(len(scores)),
         "seeds": str(seeds),
         "controls": str(len(content.frames["reference"])),
@@ -166,12 +177,20 @@ def facts(content: Content, data: cohort.Cohort, scores: Mapping[str, Scores]) -
     return known
 
 
-def _outcomes(synthetic: bool) -> str:
-    if synthetic:
+def _predicted(scores: Mapping[str, Scores]) -> str:
+    """What the tasks predict, as text: 4 diseases and 82 cardiac traits."""
+    diseases = [each.task.disease for each in scores.values() if each.task.is_disease]
+    parts = [f"{len(diseases)} disease{'s' * (len(diseases) > 1)}"] if diseases else []
+    traits = {name for each in scores.values() if not each.task.is_disease for name in each.task.names}
+    return " and ".join([*parts, *([f"{len(traits)} cardiac traits"] if traits else [])])
+
+
+def _outcomes(config: Config) -> str:
+    if config.cohort == "synthetic":
         return (
             "Diseases and 82 cardiac traits follow from the simulated heart, with measurement noise (docs/traits.md)."
         )
-    codes = ", ".join(DISEASES)
+    codes = ", ".join(config.codes)
     return f"Diagnoses {codes} (ICD-10) in hospital records; 82 traits from UK Biobank's automated analysis of CMR."
 
 

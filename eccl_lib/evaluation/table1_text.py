@@ -13,7 +13,7 @@ import pandas as pd
 from eccl_lib.data.small_counts import WITHHELD
 from eccl_lib.io import paths
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.tasks import TASKS
+from eccl_lib.tasks import TASKS, Task, tasks_named
 
 PAPER = "paper (UK Biobank, n = 8,308)"
 # Of the paper's tasks: start of the names of their columns in the files, and heading.
@@ -26,14 +26,19 @@ STEMS = {
 }
 
 
-def stem_of(task: str) -> str:
-    """Start of the names of a task's columns in table1.csv, such as mi_auc."""
-    return STEMS[task][0] if task in STEMS else f"{task}_{TASKS[task].metric.replace(' ', '_')}"
+def stem_of(task: str, tasks: Mapping[str, Task] = TASKS) -> str:
+    """Start of the names of a task's columns in table1.csv, such as mi_auc or I25_AUC. tasks: all of the table."""
+    return STEMS[task][0] if task in STEMS else f"{task}_{tasks[task].metric.replace(' ', '_')}"
 
 
-def heading_of(task: str) -> str:
-    """A task's heading in Table 1, such as MI AUC."""
-    return STEMS[task][1] if task in STEMS else f"{TASKS[task].column} {TASKS[task].metric}"
+def heading_of(task: str, tasks: Mapping[str, Task] = TASKS) -> str:
+    """A task's heading in Table 1, such as MI AUC. tasks: all of the table."""
+    return STEMS[task][1] if task in STEMS else f"{tasks[task].column} {tasks[task].metric}"
+
+
+def tasks_in(facts: Mapping[str, Any]) -> dict[str, Task]:
+    """All tasks that a table can have, by key. facts: table1.json, which names the diseases beside the paper's."""
+    return tasks_named(facts.get("diseases", {}))
 
 
 def published() -> pd.DataFrame:
@@ -41,12 +46,13 @@ def published() -> pd.DataFrame:
     return pd.read_csv(paths.PAPER_TABLE)
 
 
-def shown(wide: pd.DataFrame, separator: str = " ") -> pd.DataFrame:
+def shown(wide: pd.DataFrame, separator: str = " ", tasks: Mapping[str, Task] = TASKS) -> pd.DataFrame:
     """Cells as text: mean ± standard deviation over seeds, then the 95 % interval if there is one.
 
-    wide: columns as in table1.csv or in the published table.
+    wide: columns as in table1.csv or in the published table. tasks: all that it can have.
     """
-    stems = {stem_of(task): heading_of(task) for task in TASKS if f"{stem_of(task)}_mean" in wide}
+    stems = {stem_of(task, tasks): heading_of(task, tasks) for task in tasks}
+    stems = {stem: heading for stem, heading in stems.items() if f"{stem}_mean" in wide}
     cells = {heading: [_cell(line, stem, separator) for _, line in wide.iterrows()] for stem, heading in stems.items()}
     return pd.DataFrame(cells, index=pd.Index(wide["row"], name="row"))
 
@@ -67,7 +73,7 @@ def here(facts: Mapping[str, Any], prevalence: bool = True) -> str:
     parts = [cohort, f"n = {facts['test']:,}"]
     if prevalence:
         known = {code: WITHHELD if share is None else f"{share:.1%}" for code, share in facts["prevalence"].items()}
-        shares = (f"{TASKS[code].column} {share}" for code, share in known.items())
+        shares = (f"{tasks_in(facts)[code].column} {share}" for code, share in known.items())
         parts.append("prevalence " + ", ".join(shares))
     return f"here ({', '.join(parts)})"
 
@@ -79,7 +85,9 @@ def methods_table() -> pd.DataFrame:
 
 
 def published_cell(row: str, task: str) -> str:
-    """One cell of the published Table 1 as text, with its source."""
+    """One cell of the published Table 1 as text, with its source; a task that is not the paper's has none."""
+    if task not in STEMS:
+        return f"{PAPER}: {row}, no value for {task}"
     heading = heading_of(task)
     return f"{PAPER}: {row}, {heading} {shown(published()).loc[row, heading]}"
 
@@ -120,9 +128,10 @@ def section(folder: Path) -> str:
     """Markdown of Table 1 with the published values below each row. folder: contains table1.csv and table1.json."""
     facts = json.loads((folder / "table1.json").read_text(encoding="utf-8"))
     wide, reference = (pd.read_csv(folder / name) for name in ("table1.csv", "reference.csv"))
-    ours, theirs = shown(pd.concat([wide, reference], ignore_index=True), "<br>"), shown(published())
+    tasks = tasks_in(facts)
+    ours, theirs = shown(pd.concat([wide, reference], ignore_index=True), "<br>", tasks), shown(published())
     seeds, counts = len(facts["seeds"]), facts["test_positives"]
-    cases = ", ".join(f"{count} {TASKS[code].column}" for code, count in counts.items())
+    cases = ", ".join(f"{count} {tasks[code].column}" for code, count in counts.items())
     lines = [
         f"*{here(facts)}*: mean{' ± standard deviation' if seeds > 1 else ''} over {seeds} seed{'s' * (seeds > 1)}, "
         f"in brackets the 95 % interval over test participants{' and seeds' * (seeds > 1)}. "
@@ -161,28 +170,29 @@ def difference(row: Any) -> str:
 def page(folder: Path) -> str:
     """Content of table1.md: the table, the paper's claims, ECCL minus the other rows, retrieval, provenance."""
     facts = json.loads((folder / "table1.json").read_text(encoding="utf-8"))
-    parts = ["# Table 1", section(folder)]
+    tasks, parts = tasks_in(facts), ["# Table 1", section(folder)]
     if len(pd.read_csv(folder / "claims.csv")):
         parts += ["## Claims of the paper", claims(folder)]
     differences = pd.read_csv(folder / "table1_differences.csv")
     if len(differences):
-        parts += ["## ECCL minus each other row", _differences(differences)]
+        parts += ["## ECCL minus each other row", _differences(differences, tasks)]
     if (folder / "retrieval.csv").is_file():
-        parts += ["## Retrieval of the matching CMR or ECG", retrieval_section(pd.read_csv(folder / "retrieval.csv"))]
+        retrieval = pd.read_csv(folder / "retrieval.csv")
+        parts += ["## Retrieval of the matching CMR or ECG", retrieval_section(retrieval, tasks)]
     return "\n\n".join([*parts, "## Provenance", _provenance(facts)]) + "\n"
 
 
-def _differences(frame: pd.DataFrame) -> str:
-    tasks = [task for task in TASKS if task in set(frame["task"])]
+def _differences(frame: pd.DataFrame, tasks: Mapping[str, Task]) -> str:
+    shown_tasks = [task for key, task in tasks.items() if key in set(frame["task"])]
     note = (
         "Mean difference ± standard deviation over seeds. In brackets: 95 % interval over test participants and seeds "
         f"({frame['draws'].max():,} bootstrap draws, shared by both rows and all seeds). p: Holm-corrected for "
         f"{len(frame)} comparisons. With one seed, interval and p cover the test participants only."
     )
-    rows = [["ECCL minus", *(TASKS[task].column + (" AUC" if TASKS[task].is_disease else "") for task in tasks)]]
+    rows = [["ECCL minus", *(task.column + (" AUC" if task.is_disease else "") for task in shown_tasks)]]
     for other, group in frame.groupby("other", sort=False):
         of_row = group.set_index("task")
-        rows.append([other, *(_difference(of_row.loc[task]) for task in tasks)])
+        rows.append([other, *(_difference(of_row.loc[task.key]) for task in shown_tasks)])
     return "\n".join([note, "", markdown_table(rows)])
 
 
@@ -195,8 +205,8 @@ def _difference(row: pd.Series) -> str:
     return f"{signed(row['difference'], 3)}{spread}<br>({low} to {high})<br>{p}"
 
 
-def retrieval_section(frame: pd.DataFrame) -> str:
-    """Markdown of retrieval.csv: ranks and recalls before and after alignment, and by chance."""
+def retrieval_section(frame: pd.DataFrame, tasks: Mapping[str, Task] = TASKS) -> str:
+    """Markdown of retrieval.csv: ranks and recalls before and after alignment, and by chance. tasks: of the table."""
     metrics = list(dict.fromkeys(frame["metric"]))
     chance = frame.drop_duplicates("metric").set_index("metric")["chance"]
     note = (
@@ -211,7 +221,7 @@ def retrieval_section(frame: pd.DataFrame) -> str:
             f"{_plain(group.loc[m, 'mean'], m)} ({_plain(group.loc[m, 'low'], m)} to {_plain(group.loc[m, 'high'], m)})"
             for m in metrics
         ]
-        rows.append([TASKS[task].column if task != "traits" else "traits", when, direction, *texts])
+        rows.append([tasks[task].column if task != "traits" else "traits", when, direction, *texts])
     return "\n".join([note, "", markdown_table(rows)])
 
 

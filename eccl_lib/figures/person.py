@@ -221,13 +221,15 @@ def risk_panel(
     scores: Mapping[str, float],
     cohort: Mapping[str, tuple[np.ndarray, np.ndarray]],
     probabilities: Mapping[str, float] | None = None,
+    titles: Mapping[str, str] | None = None,
     *,
     least: int = 0,
 ) -> Figure:
     """Disease scores of one ECG, and the score distributions of the test participants.
 
     scores: code to score in 0 ... 1. cohort: code to (scores (N,), labels (N,) bool); a disease may be absent.
-    probabilities: code to calibrated probability. least: a bar has no or at least so many participants.
+    probabilities: code to calibrated probability. titles: code to title, for a disease that is not the paper's.
+    least: a bar has no or at least so many participants.
     """
     fig = new_figure(height=1.05 * len(scores) + 0.8)
     axes = np.atleast_1d(fig.subplots(len(scores), 1, sharex=True))
@@ -235,8 +237,9 @@ def risk_panel(
     for ax, (code, score) in zip(axes, scores.items(), strict=True):
         ax.axvline(score, color=BLACK, linewidth=2, label="this ECG")
         ax.set(ylabel="share (%)", xlim=(0, 1))
+        title = (titles or {}).get(code) or task_title(code)
         if code not in cohort:
-            ax.set_title(f"{task_title(code)}: {score:.2f}; the cohort's scores are withheld")
+            ax.set_title(f"{title}: {score:.2f}; the cohort's scores are withheld")
             continue
         others, cases = np.asarray(cohort[code][0], float), np.asarray(cohort[code][1], bool)
         n, style = len(cases), {"stat": "percent", "ax": ax}
@@ -262,7 +265,7 @@ def risk_panel(
         above = f"above {np.mean(others < score):.0%} of the test participants"
         chance = (probabilities or {}).get(code, np.nan)
         meaning = f"; probability {chance:.1%}" if np.isfinite(chance) else ""
-        ax.set_title(f"{task_title(code)}: score {score:.2f}, {above}{meaning}")
+        ax.set_title(f"{title}: score {score:.2f}, {above}{meaning}")
     axes[-1].set_xlabel("score (not a probability)")
     handles: dict[str, object] = {}
     for ax in axes:

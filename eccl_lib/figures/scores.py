@@ -42,7 +42,8 @@ def roc_curves(curves: Mapping[str, Curve], *, title: str = "", banded: str | No
 def roc_panels(panels: Mapping[str, Mapping[str, Curve]], *, banded: str | None = None, least: int = 0) -> Figure:
     """ROC curves of several rows of Table 1, one panel per disease; the legends give AUC and interval.
 
-    panels: disease code to the curves of ``roc_curves``. banded: the row with a pointwise band. least: as there.
+    panels: disease (its code, or the title of one that is not the paper's) to the curves of ``roc_curves``. banded: the
+    row with a pointwise band. least: as there.
     """
     most = max(len(curves) for curves in panels.values())
     rows = -(-len(panels) // 2)
@@ -105,8 +106,8 @@ def _sample_size(panels: Iterable[Mapping[str, Curve]], least: int) -> str:
 def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: int) -> Figure:
     """Reliability curves (observed share of cases against predicted probability), one panel per disease.
 
-    panels: disease code to {legend: frame}; one row per bin: predicted (mean probability), observed (share of cases),
-    low, high (95 % interval of observed), n. n: number of test participants.
+    panels: disease, as in ``roc_panels``, to {legend: frame}; one row per bin: predicted (mean probability), observed
+    (share of cases), low, high (95 % interval of observed), n. n: number of test participants.
     """
     rows = -(-len(panels) // 2)
     fig = new_figure(height=rows * 2.9 + 0.3)
@@ -135,10 +136,12 @@ def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: i
 def differences_forest(differences: pd.DataFrame, *, n: int, seeds: int) -> Figure:
     """Score of ECCL minus the score of each other row, with 95 % interval and Holm-corrected p-value.
 
-    differences: one row per comparison: task, other (row name in the paper), difference, low, high, p_holm.
-    n: number of test participants. Right of 0 ECCL is better; filled marks have p_holm below 0.05.
+    differences: one row per comparison: task (its key, or the title of a disease that is not the paper's), other (row
+    name in the paper), difference, low, high, p_holm. n: number of test participants. Right of 0 ECCL is better; filled
+    marks have p_holm below 0.05.
     """
-    tasks = [task for task in TASKS if task in set(differences["task"])]
+    found = dict.fromkeys(differences["task"])
+    tasks = [*(task for task in TASKS if task in found), *(task for task in found if task not in TASKS)]
     others = list(dict.fromkeys(differences["other"]))
     fig = new_figure(height=0.36 * len(others) + 1.9)
     axes = fig.subplots(1, len(tasks), sharey=True, squeeze=False)[0]

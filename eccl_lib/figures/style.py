@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from eccl_lib.figures.colours import CYCLE, GREY, PALE, VERMILION
-from eccl_lib.tasks import DISEASE_NAMES, TASKS
+from eccl_lib.tasks import TASKS
 
 WIDTH = 6.9  # inches; two columns of a paper, one of a notebook
 SMALL = 7.5  # points; smallest type at this width
@@ -89,15 +89,16 @@ def of_participants(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def task_title(task: str) -> str:
-    """Panel title of a task: disease name and ICD-10 code, "82 cardiac traits", or its heading in Table 1."""
-    if task in DISEASE_NAMES:
-        return f"{DISEASE_NAMES[task]} ({task})"
-    return "82 cardiac traits" if task == "traits" else TASKS[task].column
+    """Panel title of a task: disease name and ICD-10 code, "82 cardiac traits", or its heading in Table 1.
+
+    A disease that is not the paper's is given by its title, ``Task.title``, which stays as it is.
+    """
+    return TASKS[task].title if task in TASKS else task
 
 
 def score_name(task: str) -> str:
-    """Axis label of a task's metric."""
-    return "AUC" if TASKS[task].is_disease else "mean Pearson r"
+    """Axis label of a task's metric. task: as of ``task_title``."""
+    return "AUC" if task not in TASKS or TASKS[task].is_disease else "mean Pearson r"
 
 
 def signed(value: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from eccl_lib.config.errors import DamagedError
 from eccl_lib.config.load import essentials
-from eccl_lib.config.schema import Config
+from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.files import read_json
 from eccl_lib.io.progress import format_seconds
@@ -20,7 +20,7 @@ Like = tuple[str, Config]  # runs with equal values cost the same
 
 def like(job: RunSpec) -> Like:
     """The kind of a run and its parameters except seed and disease."""
-    return job.kind, replace(job.config, seed=0, disease="I21")
+    return job.kind, replace(job.config, seed=0, disease=DISEASES[0], diseases=())
 
 
 @dataclass
@@ -77,7 +77,7 @@ def from_finished_runs(jobs: Iterable[RunSpec], data: Cohort) -> Forecast:
 
 
 def _but_for_seed(config: dict) -> dict:
-    return {name: value for name, value in config.items() if name not in ("seed", "disease", "runtime")}
+    return {name: value for name, value in config.items() if name not in ("seed", "disease", "diseases", "runtime")}
 
 
 def wall_seconds(waves: Sequence[Sequence[float]], workers: int) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor
 from eccl_lib import losses
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import N_TRAITS, AlignConfig
+from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.pipeline.steps import AlignmentStep
 from eccl_lib.tasks import TASKS, build_targets
@@ -80,11 +81,11 @@ def auxiliary_labels(data: Cohort) -> np.ndarray:
 
 
 def auxiliary_predictions(data: Cohort, outputs: Sequence[np.ndarray]) -> np.ndarray:
-    """Auxiliary targets from the outputs of the five CMR models, in the order of ``TASKS``. Returns (N, 86).
+    """Auxiliary targets from the outputs of the CMR models of the paper's tasks, in their order. Returns (N, 86).
 
     outputs: (N, 1) logits of each disease, then (N, 82) z-scored traits. Raises ConfigError on other shapes.
     """
     *logits, traits = outputs
-    if [part.shape for part in outputs] != [(len(data), task.outputs) for task in TASKS.values()]:
+    if [part.shape for part in outputs] != [(len(data), TASKS[key].outputs) for key in PAPER_TASKS]:
         raise ConfigError("auxiliary targets need the outputs of one CMR model for each task")
     return np.hstack([traits, 1 / (1 + np.exp(-np.hstack(logits)))]).astype(np.float32)

@@ -5,12 +5,13 @@ Runs, plans, the grid, the commands and the figure of all trainings read this ta
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eccl_lib.config import command_line
+from eccl_lib.config import command_line, diseases
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import fingerprint, load
 from eccl_lib.config.method_schema import Arm, with_cmr
@@ -117,9 +118,14 @@ class RunSpec:
         own = (self.variant,) if self.stage in ("pretrain_cmr", "autoencode", "align", "finetune") else ()
         parents = tuple(parent.run(data).fingerprint for parent in self.parents())
         sections = STAGES[self.stage].config_sections(self)
-        made_by = (FORMAT, data.fingerprint, *own, *self._packages())
+        made_by = (FORMAT, data.fingerprint, *own, *self._packages(), *self._own_labels(data))
         digest = fingerprint(self.config, *sections, parents=(*made_by, *parents))
         return Run.of(self.config, self.stage, self.variant, self.task, digest)
+
+    def _own_labels(self, data: Cohort) -> tuple[str, ...]:
+        """Digest of the labels of a disease of the user, which the cohort's fingerprint does not cover."""
+        codes = [code for code, _ in self.config.diseases]
+        return tuple(hashlib.sha256(data.label_of(code).tobytes()).hexdigest() for code in codes)
 
     def _packages(self) -> tuple[str, ...]:
         """The outside packages, with versions, whose code the run uses: another version is another run."""
@@ -197,16 +203,16 @@ def spec(config: Config, name: str) -> RunSpec:
 
     Sections on which a run does not depend have the scale's values, so that equal runs have equal specs.
     """
-    scale = load(config.scale)
+    scale, config = load(config.scale), replace(config, diseases=diseases.of_task(config.diseases, config.disease))
     if name in ("pretrain_ecg", "pretrain_pair", "autoencode_ecg", "autoencode_cmr"):
         stage, _, modality = name.partition("_") if name.startswith("autoencode") else (name, "", "")
         variant = {"pretrain_ecg": "vit", "pretrain_pair": "cmae"}.get(name, modality)
-        own = replace(config, disease=scale.disease, align=scale.align, probe=scale.probe)
+        own = replace(config, disease=scale.disease, diseases=(), align=scale.align, probe=scale.probe)
         return RunSpec(stage, variant, with_cmr(own, "swin"))
     if name in ("probe", "probe_cmr"):
         if name == "probe_cmr" and config.probe.encoder == "mae":
             raise ConfigError("probe.encoder is mae, an encoder of ECGs; for cines choose random or run")
-        return RunSpec(name, config.probe.encoder, replace(config, disease=scale.disease))
+        return RunSpec(name, config.probe.encoder, replace(config, disease=scale.disease, diseases=()))
     if name in ("pretrain_cmr", "cmr_features"):
         return RunSpec(name, config.cmr.architecture, replace(config, ecg=scale.ecg, mae=scale.mae, probe=scale.probe))
     if name not in METHODS:
@@ -237,7 +243,7 @@ def _has_teachers(own: RunSpec) -> bool:
 
 def _cmr_of_traits(own: RunSpec) -> tuple[RunSpec, ...]:
     """Parent of a disease's CMR encoder: that of the traits, where the config says so."""
-    traits = replace(own.config, disease="traits")
+    traits = replace(own.config, disease="traits", diseases=())
     return (replace(own, config=traits),) if jobs.from_traits(own.config) else ()
 
 

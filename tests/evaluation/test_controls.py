@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import ecg_measurements, open_cohort
 from eccl_lib.data.synthetic import FIRST_EID, draw
 from eccl_lib.evaluation import controls
@@ -26,7 +27,13 @@ def cohort(seed=0, n=900):
     labels[:, 1:] = generator.random((n, 3)) < 0.2
     table = pd.DataFrame({"sex": sex, "age": age, "split": split})
     index = {name: np.flatnonzero(split == name) for name in ("train", "val", "test")}
-    return SimpleNamespace(table=table, traits=traits.astype(np.float32), labels=labels, index=index.__getitem__)
+    return SimpleNamespace(
+        table=table,
+        traits=traits.astype(np.float32),
+        labels=labels,
+        label_of=lambda code: labels[:, DISEASES.index(code)],
+        index=index.__getitem__,
+    )
 
 
 def test_only_targets_that_depend_on_sex_and_age_are_predicted():

@@ -36,7 +36,7 @@ def test_fig2a_shows_the_separation_before_and_after():
 def test_fig2d_has_one_figure_per_disease_and_one_with_all():
     positive, points = np.arange(N) < 8, np.random.default_rng(0).standard_normal((2, N, 2))
     scores = {"before": "purity b", "after": "purity a"}
-    maps = {code: latent_space.DiseaseMap(*points, positive, scores) for code in DISEASES}
+    maps = {code: latent_space.DiseaseMap(*points, positive, scores, code) for code in DISEASES}
     drawn = latent_space.fig2d(maps)
     assert list(drawn) == [*(f"fig2d_umap_{code}" for code in DISEASES), "umap_diseases"]
     cases = next(c for c in drawn["fig2d_umap_I42"].axes[1].collections if c.get_label() == "with the diagnosis")

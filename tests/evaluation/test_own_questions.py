@@ -19,7 +19,8 @@ N = 300
 def data():
     generator = np.random.default_rng(0)
     labels = generator.random((N, 4)) < 0.3
-    return SimpleNamespace(labels=labels, index={"test": np.arange(N)}.__getitem__)
+    index = {"test": np.arange(N)}.__getitem__
+    return SimpleNamespace(labels=labels, label_of=lambda code: labels[:, DISEASES.index(code)], index=index)
 
 
 def embeddings(gap):

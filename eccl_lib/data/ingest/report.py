@@ -5,7 +5,7 @@ reveal the first.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config.load import as_dict
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data import leaks, small_counts, splits
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import report_page
@@ -61,8 +61,8 @@ def facts(config: Config, data: Cohort, inventory: Inventory) -> dict[str, Any]:
         "segmentation": _segmentation(data.table, limit),
         "notes of the readers": suppress(notes[notes.str.len() > 0].value_counts().to_dict(), limit),
         "people": _demographics(data.table, limit),
-        "prevalence": {rule: _cases(labels, kept, limit) for rule, labels in _rules(config, data).items()},
-        "splits": _splits(data, limit),
+        "prevalence": {rule: _cases(config.codes, labels, limit) for rule, labels in _rules(config, data).items()},
+        "splits": _splits(data, config.codes, limit),
         "leakage": [_leak(leak, limit) for leak in leaks.check(config, data)],
         "traits": [
             {"field": trait.field_id, "name": trait.name, "short": trait.short_name, "unit": trait.unit}
@@ -170,24 +170,26 @@ def _demographics(table: pd.DataFrame, limit: Limit) -> dict[str, Any]:
 
 def _rules(config: Config, data: Cohort) -> dict[str, np.ndarray]:
     """Labels by rule: the config's rule, and prevalent and incident if the store has them."""
-    rules = {config.store.labels: data.labels}
+    rules = {config.store.labels: data.labels_of(config.codes)}
     if config.cohort == "ukb" and (both := sharded.before_and_after(config)) is not None and len(both[0]) == len(data):
         rules |= dict(zip(("prevalent", "incident"), both, strict=True))
     return rules
 
 
-def _cases(labels: np.ndarray, n: int, limit: Limit) -> dict[str, Any]:
-    cases = dict(zip(DISEASES, labels.sum(axis=0).tolist(), strict=True))
+def _cases(codes: Sequence[str], labels: np.ndarray, limit: Limit) -> dict[str, Any]:
+    """Cases and per cent of each disease. labels: (N, codes) bool."""
+    n, cases = len(labels), dict(zip(codes, labels.sum(axis=0).tolist(), strict=True))
     share = {name: round(100 * k / n, 2) for name, k in cases.items() if n and not limit.hides(k)}
     return {name: {"cases": limit.count(k), "percent": share.get(name)} for name, k in cases.items()}
 
 
-def _splits(data: Cohort, limit: Limit) -> list[dict[str, Any]]:
+def _splits(data: Cohort, codes: Sequence[str], limit: Limit) -> list[dict[str, Any]]:
     """One row per stratum: size, counts by split with small ones withheld, and whether it is balanced."""
     if not len(data):
         return []
     rows = []
-    for stratum, part in splits.balance(data.table, data.labels).groupby("stratum", sort=False):
+    balance = splits.balance(data.table, data.labels_of(codes), codes=codes)
+    for stratum, part in balance.groupby("stratum", sort=False):
         counts = suppress(dict(zip(part["split"], part["found"], strict=True)), limit)
         n = int(part["n"].iloc[0])
         rows.append({"stratum": stratum, "n": n, **{name: counts[name] for name in splits.SPLITS}})

@@ -10,8 +10,10 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from eccl_lib.config.diseases import setting
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.load import digest
+from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import files
 from eccl_lib.data.own_labels import OwnLabels, parse
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
@@ -36,8 +38,8 @@ class Inventory:
     participants: slot to participant, in the order of eids. demographics: index eid; columns sex and age. traits:
     (P, 82). labels: rule to (P, 4) bool, for the rules that the table supports. excluded: rows of the quarantine list
     that are known before any file is read. counts, skipped, notes, identities: for the report. own: the user's own
-    labels, in the order of demographics. patients: what is known about several recordings of one patient; it and to_log
-    are for the last lines of the build.
+    labels, in the order of demographics. diagnoses: as labels, (P, codes) bool, of the further diseases in codes.
+    patients: what is known about several recordings of one patient; it and to_log are for the last lines of the build.
     """
 
     participants: dict[int, fill.Participant]
@@ -50,6 +52,8 @@ class Inventory:
     notes: list[str] = field(default_factory=list)
     identities: list[dict[str, object]] = field(default_factory=list)
     own: OwnLabels | None = None
+    codes: tuple[str, ...] = ()
+    diagnoses: dict[str, np.ndarray] = field(default_factory=dict)
     patients: str = ""
     to_log: tuple[str, ...] = ()
 
@@ -93,6 +97,12 @@ class Source(Inputs):
     until: str | None = None  # ISO date of the last recorded diagnoses
     segmenter: Segmenter = AUTO
     diseases: tuple[str, ...] = ()  # further ICD-10 codes, as own tasks
+    names: dict[str, str] = field(default_factory=dict)  # further ICD-10 codes of the config, with their names
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """All further ICD-10 codes, of the option and of the config."""
+        return tuple(sorted({*self.diseases, *self.names} - set(DISEASES)))
 
     def make_inventory(self, folder: Path) -> Inventory:
         """``make_inventory`` without the withdrawn participants."""
@@ -103,6 +113,7 @@ class Source(Inputs):
         segmentations = ["--segmentations", *self.segmentations] if self.segmentations else []
         until = ["--until", self.until] if self.until else []
         diseases = ["--diseases", *self.diseases] if self.diseases else []
+        diseases += ["--set", setting(self.names)] if self.names else []
         return ["ukb", *self.folders, "--table", *self.tables, "--no-withdrawals", *segmentations, *until, *diseases]
 
 
@@ -129,19 +140,25 @@ def make_inventory(source: Source, folder: Path, withdrawn: frozenset[str], visi
     traits, demographics = tables.traits(rows), _demographics(rows, visit, notes)
     labels, identities = _labels(rows, source.until, notes), trait_checks.check(traits).to_dict("records")
     skipped = dict(listing.skipped)
-    own = _own_diseases(rows, source)
-    return Inventory(participants, demographics, traits, labels, excluded, counts, skipped, notes, identities, own)
+    _check_diagnoses(rows, source.codes)
+    diagnoses = _labels(rows, source.until, [], source.codes) if source.codes else {}
+    more = {"own": _own_diseases(rows, source), "codes": source.codes, "diagnoses": diagnoses}
+    return Inventory(participants, demographics, traits, labels, excluded, counts, skipped, notes, identities, **more)
+
+
+def _check_diagnoses(rows: pd.DataFrame, codes: Sequence[str]) -> None:
+    """Raise UnreadableError where the tables have no hospital diagnoses, from which further codes are labelled."""
+    if codes and not any(field in CODE_DATES for field, *_ in rows.columns):
+        raise UnreadableError(
+            f"the diseases {' '.join(codes)} need the hospital diagnoses, which the tables do not have",
+            "Export field 41270 with its dates, field 41280.",
+        )
 
 
 def _own_diseases(rows: pd.DataFrame, source: Source) -> OwnLabels | None:
-    """The user's further ICD-10 codes as binary tasks, diagnosed at any time; None if there are none."""
+    """The codes of the option as binary tasks, diagnosed at any time; None if there are none."""
     if not source.diseases:
         return None
-    if not any(field in CODE_DATES for field, *_ in rows.columns):
-        raise UnreadableError(
-            f"--diseases {' '.join(source.diseases)} needs the hospital diagnoses, which the tables do not have",
-            "Export field 41270 with its dates, field 41280.",
-        )
     values = tables.labels(rows, "ever", source.until, source.diseases).astype(float)
     tasks = parse([f"{code}:binary" for code in source.diseases])
     return OwnLabels(tasks, pd.DataFrame(values, index=rows.index, columns=list(source.diseases)))
@@ -215,12 +232,14 @@ def _demographics(table: pd.DataFrame, visit: int, notes: list[str]) -> pd.DataF
     return pd.DataFrame({"sex": tables.sex(table).astype("str"), "age": age.mask(invalid)})
 
 
-def _labels(table: pd.DataFrame, until: str | None, notes: list[str]) -> dict[str, np.ndarray]:
-    """Labels by rule; a rule that the table does not support is skipped with a note."""
+def _labels(
+    table: pd.DataFrame, until: str | None, notes: list[str], diseases: Sequence[str] = DISEASES
+) -> dict[str, np.ndarray]:
+    """Labels by rule, each (P, diseases) bool; a rule that the table does not support is skipped with a note."""
     labels = {}
     for rule in RULES:
         try:
-            labels[rule] = tables.labels(table, rule, until)
+            labels[rule] = tables.labels(table, rule, until, diseases)
         except UnreadableError as error:
             notes.append(str(error))
     return labels

@@ -7,13 +7,16 @@ share one store; labels and split are applied when it is opened.
 import hashlib
 import io
 import json
+import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from eccl_lib.config.diseases import setting
 from eccl_lib.config.errors import MissingError
 from eccl_lib.config.load import as_dict, digest, essentials
 from eccl_lib.config.schema import DISEASES, Config, arrays_of
@@ -104,6 +107,9 @@ def publish(folder: Path, inventory: Inventory, records: dict[int, dict], config
     if inventory.own is not None:
         arrays["own"] = inventory.own.rows(rows).values.to_numpy(np.float32)
         facts["tasks"] = inventory.own.tasks_as_json()
+    if inventory.codes:
+        arrays |= {f"diagnoses-{rule}": values[rows] for rule, values in inventory.diagnoses.items()}
+        facts["codes"] = list(inventory.codes)
     write(folder, pd.concat([table, measured, keys], axis=1), quarantine, arrays, facts, config.cohort)
 
 
@@ -156,6 +162,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     table["split"] = splits_of(table, config)
     traits, labels = array(content, "traits")[kept], _labels(content, config)[kept]
     own = _own_labels(manifest, content, kept)
+    diagnoses = {code: values[kept] for code, values in _diagnoses(manifest, content, config.store.labels).items()}
     layout = layout_of(folder, config.cohort)
     _verify_shards(folder, layout, slots, row_checksums, all_files=False)
     shapes = fill.row_shapes(config)
@@ -163,7 +170,21 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     ecg, clips = (stored.get(name) for name in ("ecg", "clips"))
     mark = _fingerprint(config, table, row_checksums, traits, labels, own)
     quarantine, complete = quarantine[~quarantine["eid"].isin(withdrawn)].reset_index(drop=True), manifest["complete"]
-    return Cohort(folder, mark, table, ecg, clips, traits, labels, quarantine, progress, complete, row_checksums, own)
+    facts = {"complete": complete, "row_checksums": row_checksums, "own": own, "diagnoses": diagnoses}
+    data = Cohort(folder, mark, table, ecg, clips, traits, labels, quarantine, progress, **facts)
+    has_labels = diagnoses.__contains__ if config.cohort == "ukb" else data.has_label  # own labels have no dates
+    if missing := [code for code, _ in config.diseases if not has_labels(code)]:
+        raise MissingError(_how_to_label(config, missing))
+    return data
+
+
+def _diagnoses(manifest: dict[str, Any], content: dict[str, bytes], rule: str) -> dict[str, np.ndarray]:
+    """Labels of the further diseases of all rows, (N,) bool by code. Raises MissingError where the rule has none."""
+    if "codes" not in manifest:
+        return {}
+    if f"diagnoses-{rule}.npy" not in content:
+        raise MissingError(_no_labels(rule))
+    return dict(zip(manifest["codes"], array(content, f"diagnoses-{rule}").T, strict=True))
 
 
 def _own_labels(manifest: dict[str, Any], content: dict[str, bytes], kept: np.ndarray) -> OwnLabels | None:
@@ -218,15 +239,28 @@ def _labels(content: dict[str, bytes], config: Config) -> np.ndarray:
     if config.cohort.startswith("ecg-") and not any(name.startswith("labels-") for name in content):
         return np.zeros((len(array(content, "traits")), len(DISEASES)), dtype=bool)
     if f"labels-{rule}.npy" not in content:
-        raise MissingError(f"The store has no labels `{rule}`: the table has no imaging date (field 53-2.0).")
+        raise MissingError(_no_labels(rule))
     return array(content, f"labels-{rule}")
 
 
+def _no_labels(rule: str) -> str:
+    return f"The store has no labels `{rule}`: the table has no imaging date (field 53-2.0)."
+
+
 def before_and_after(config: Config) -> tuple[np.ndarray, np.ndarray] | None:
-    """Prevalent and incident labels of all rows, (N, 4) bool each; None if the table has no imaging date."""
-    content = read(folder_of(config))[1]
-    available = {f"labels-{rule}.npy" for rule in ("prevalent", "incident")} <= content.keys()
-    return (array(content, "labels-prevalent"), array(content, "labels-incident")) if available else None
+    """Prevalent and incident labels of all rows, (N, diseases) bool each; None if the table has no imaging date.
+
+    The diseases are the paper's four, then those of the config of which the store has dates.
+    """
+    manifest, content = read(folder_of(config))
+    if not {f"labels-{rule}.npy" for rule in ("prevalent", "incident")} <= content.keys():
+        return None
+    found = []
+    for rule in ("prevalent", "incident"):
+        dated = _diagnoses(manifest, content, rule)
+        own = [dated[code][:, None] for code, _ in config.diseases if code in dated]
+        found.append(np.hstack([array(content, f"labels-{rule}"), *own]))
+    return found[0], found[1]
 
 
 def verify(folder: Path, cohort: str, all_files: bool = False) -> None:
@@ -268,14 +302,27 @@ EXAMPLES = {
 
 
 def _how_to_build(config: Config) -> str:
-    """Message with the command that builds this store: the last command, or an example."""
+    """Message with the command that builds this store: the last command with the config's diseases, or an example."""
     kind, _, name = config.cohort.partition("-")
     source = folder_of(config) / plan.SOURCE
     content = read_json(source) if source.is_file() else {}
     command = content.get("command", EXAMPLES[kind].format(name))
+    if set(dict(config.diseases)) - set(content.get("names", {})):
+        command += f" --set {shlex.quote(setting(content.get('names', {}) | dict(config.diseases)))}"
     scale = "" if config.scale == "paper" else f" --scale {config.scale}"
     page = "docs/data.md" if config.cohort == "ukb" else "docs/formats.md"
     return f"Build the store of {_store_name(config)} first ({page}):\n  {command}{scale}"
+
+
+def _how_to_label(config: Config, missing: Sequence[str]) -> str:
+    """Message with the command that adds the labels of diseases to this store."""
+    fault = f"The store of {_store_name(config)} has no labels of {', '.join(missing)}."
+    if config.cohort == "ukb":
+        return f"{fault} {_how_to_build(config)}"
+    kind, _, name = config.cohort.partition("-")
+    tasks = " ".join(f"{code}:binary" for code in missing)
+    command = f"eccl ingest {kind} FOLDER... --name {name} --labels FILE.csv --tasks {tasks}"
+    return f"{fault} Build it from a table with these columns (docs/formats.md):\n  {command}"
 
 
 def _store_name(config: Config) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from eccl_lib import figures
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data import ecg
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.small_counts import limit_of
@@ -19,7 +19,7 @@ from eccl_lib.figures.colours import CHAMBER_NAMES
 from eccl_lib.figures.compose import composed
 from eccl_lib.notebooks.widgets import show
 from eccl_lib.notebooks.widgets.player import player, set_heart
-from eccl_lib.tasks import DISEASE_NAMES
+from eccl_lib.tasks import disease_names, task_of
 
 OVERVIEW = "overview"
 OVERVIEW_TRAITS = ("LVEDV", "LVESV", "LVEF", "LVM", "RVEDV", "RVEF", "LAV_max", "LAEF", "RAV_max", "RAEF")
@@ -37,7 +37,7 @@ class CohortView:
 
     def __init__(self, config: Config, data: Cohort) -> None:
         self.config, self.data = config, data
-        self.selection = Selection(disease=config.disease if config.disease in DISEASES else "")
+        self.selection = Selection(disease=config.disease if config.disease in config.codes else "")
         self.rows = self.selection.rows(data)
         self.row = int(self.rows[0]) if len(self.rows) else 0
 
@@ -77,7 +77,8 @@ class CohortView:
         return w.VBox([filters, choice, self.facts, self.ecg_image, panels])
 
     def _make_controls(self, w: Any) -> None:
-        names = {"all": "", **{f"{DISEASE_NAMES[code]} ({code})": code for code in DISEASES}, NO_DISEASE: NO_DISEASE}
+        titles = {task_of(self.config, code).title: code for code in self.config.codes}
+        names = {"all": "", **titles, NO_DISEASE: NO_DISEASE}
         self.disease = _dropdown(w, "disease", names, self.selection.disease)
         self.sex = _dropdown(w, "sex", {"all": "", "female": "female", "male": "male"}, "")
         self.quality = _dropdown(w, "quality", {name: name for name in WARNED}, "all")
@@ -123,7 +124,7 @@ class CohortView:
         warnings = participant.warnings_of(self.data, self.row)
         found = participant.heart_of(self.config, self.data, self.row)
         set_heart(self.heart, found, "short-axis cine")
-        diagnoses = ", ".join(participant.diagnoses_of(self.data, self.row)) or NO_DISEASE
+        diagnoses = ", ".join(participant.diagnoses_of(self.config, self.data, self.row)) or NO_DISEASE
         lines = [f"{participant.facts_of(self.data, self.row)}; diagnoses: {diagnoses}"]
         lines += [f"quality: {'; '.join(warnings) or 'no warning'}", *([found.note] if found.note else [])]
         show.say_in(self.facts, *lines)
@@ -149,7 +150,7 @@ class CohortView:
                 signal = participant.recorded_ecg(self.config, self.data, self.row)
             except UnreadableError as error:
                 which = f"{CLEANED}, because the file cannot be read: {error.reason}"
-        codes = [code for code, has in zip(DISEASES, self.data.labels[self.row], strict=True) if has]
+        codes = [code for code in self.config.codes if self.data.label_of(code)[self.row]]
         facts = participant.facts_of(self.data, self.row)
         title = f"ECG {which}: {facts}; diagnoses: {', '.join(codes) or NO_DISEASE}"
         return figures.ecg_paper(signal, ecg.RATE, title, participant.warnings_of(self.data, self.row))
@@ -165,11 +166,11 @@ class CohortView:
         space = self.space
         disease = self.selection.disease
         cases = np.zeros(len(space.rows), bool)
-        if disease in DISEASES:
-            cases = self.data.labels[space.rows, DISEASES.index(disease)]
+        if disease in self.config.codes:
+            cases = self.data.label_of(disease)[space.rows]
         if limit_of(self.config).hides_class(cases):
             cases, disease = np.zeros_like(cases), ""
-        name = DISEASE_NAMES.get(disease, "")
+        name = disease_names(self.config).get(disease, "")
         return figures.place_in_space(space.ecg, space.cmr, space.place(self.row), cases, name, width=width)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib import figures
-from eccl_lib.config.schema import DISEASES, Config
+from eccl_lib.config.schema import Config
 from eccl_lib.data import ecg
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.small_counts import limit_of
@@ -21,7 +21,7 @@ from eccl_lib.figures.style import pretty_unit
 from eccl_lib.notebooks.widgets import show
 from eccl_lib.notebooks.widgets.cohort_view import OVERVIEW, trait_columns
 from eccl_lib.notebooks.widgets.player import player, set_heart
-from eccl_lib.tasks import DISEASE_NAMES
+from eccl_lib.tasks import disease_names, task_of
 
 MODALITY = "modality"
 FIRST_TRAIT = "LVEF"  # colours the picture; the first group is around its lowest value
@@ -58,10 +58,11 @@ class LatentView:
         """What points can be coloured by, one column each, (2n, columns): modality, diseases, traits."""
         n, limit = len(self.rows), limit_of(self.config)
         columns: dict[str, Any] = {MODALITY: pd.Categorical(np.repeat(["ECG", "CMR"], n), ["ECG", "CMR"])}
-        for code, positive in zip(DISEASES, self.data.labels[self.rows].T, strict=True):
+        for code in self.config.codes:
+            positive = self.data.label_of(code)[self.rows]
             if not limit.hides_class(positive):
                 words = np.where(np.tile(positive, 2), "with", "without")
-                columns[f"{DISEASE_NAMES[code]} ({code})"] = pd.Categorical(words, ["without", "with"])
+                columns[task_of(self.config, code).title] = pd.Categorical(words, ["without", "with"])
         for trait, values in zip(TRAITS, self.traits.T, strict=True):
             if np.isfinite(values).any():
                 filled = np.where(np.isfinite(values), values, np.nanmedian(values))  # the map needs a colour for all
@@ -134,7 +135,7 @@ class LatentView:
     def _draw_hovered(self) -> None:
         self._pending = False
         row = int(self.rows[self._hovered])
-        diagnoses = ", ".join(participant.diagnoses_of(self.data, row)) or participant.NO_DISEASE
+        diagnoses = ", ".join(participant.diagnoses_of(self.config, self.data, row)) or participant.NO_DISEASE
         heart = participant.heart_of(self.config, self.data, row)
         facts = participant.facts_of(self.data, row)
         show.say_in(self.who, f"{facts}; diagnoses: {diagnoses}", *([heart.note] if heart.note else []))
@@ -155,8 +156,8 @@ class LatentView:
             show.say_in(self.lassoed, f"{limit.withheld} participants in the lasso: their traits are withheld")
             self.group_image.layout.display = "none"
             return
-        cases = self.data.labels[self.rows[self.group]].sum(axis=0)
-        counts = limit.counts(dict(zip(DISEASE_NAMES.values(), map(int, cases), strict=True)))
+        rows, names = self.rows[self.group], disease_names(self.config)
+        counts = limit.counts({name: int(self.data.label_of(code)[rows].sum()) for code, name in names.items()})
         words = ", ".join(f"{name} {count}" for name, count in counts.items())
         show.say_in(self.lassoed, f"lassoed group: {n:,} participants; diagnoses: {words}")
         self.group_image.layout.display = ""
