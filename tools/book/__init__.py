@@ -1,0 +1,1 @@
+"""The book: README, docs, notebooks and API pages as a static site (``make book``)."""
