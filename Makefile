@@ -6,6 +6,7 @@
 # make study    train the study of docs/study.md (hours on two cores)
 # make bench    measure speed and memory and compare with references (20 minutes); writes docs/performance.md
 # make refresh  update notebooks/, figures/demo and the README's table; no other command writes there
+# make book     write README, docs, notebooks and API pages as a static site into runs/book/html (needs Node.js)
 # make lock     update constraints.txt and the hash locks after a change of pyproject.toml or of a pin
 # make licences list the licences of the installed packages
 # make audit    compare the pinned packages with the database of known vulnerabilities
@@ -19,7 +20,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-long unit notebooks browser lab table1 study bench refresh lint lock licences audit
+.PHONY: install demo test test-long unit notebooks browser lab table1 study bench book refresh lint lock licences audit
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -91,17 +92,22 @@ lint: install
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/eccl privacy
 
-# These two have an environment of their own, so that their packages are not among the suite's.
+# These three have an environment of their own, so that their packages are not among the suite's.
 UV := 0.13.9
 PIP_AUDIT := 2.10.0
+MYST := 1.11.0
 
 .venv-tools/installed: Makefile
 	$(PYTHON) -m venv .venv-tools
-	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV) pip-audit==$(PIP_AUDIT)
+	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV) pip-audit==$(PIP_AUDIT) mystmd==$(MYST)
 	touch $@
 
 lock: install .venv-tools/installed
 	PATH="$(CURDIR)/.venv-tools/bin:$$PATH" $(BIN)/python -m tools.lock $(if $(WHEELS),--wheels $(WHEELS))
+
+# Without Node.js the command says what to install.
+book: install .venv-tools/installed
+	PATH="$(CURDIR)/.venv-tools/bin:$$PATH" $(BIN)/python -m tools.book
 
 licences: install
 	$(BIN)/python -m tools.licences

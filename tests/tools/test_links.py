@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from eccl_lib.io import paths
-from tools.book import links
+from tools.book import __main__ as book
+from tools.book import api, html, links
 
 PAGES = [
     paths.ROOT / "README.md",
@@ -54,3 +55,33 @@ def test_notebooks_are_read_by_their_markdown_cells(tmp_path: Path):
     page = tmp_path / "page.ipynb"
     page.write_text(json.dumps({"cells": cells}), encoding="utf-8")
     assert links.broken(page) == ["page.ipynb: gone.md does not exist"]
+
+
+def test_the_contents_have_every_page_once_and_only_pages_that_exist():
+    names = [name for group in book.contents().values() for name in group]
+    written = {path.relative_to(paths.ROOT).as_posix() for path in PAGES}
+    assert len(names) == len(set(names))
+    assert written == {name for name in names if not name.startswith("api/")}
+
+
+def test_api_pages_have_the_signature_and_docstring_of_public_definitions_only():
+    pages = api.pages(paths.ROOT / "eccl_lib")
+    assert "### clip\\_loss" in pages["eccl_lib"] or "### clip_loss" in pages["eccl_lib"]
+    assert "def clip_loss(z_ecg: Tensor, z_cmr: Tensor" in pages["eccl_lib"]
+    assert "### _" not in "".join(pages.values())
+
+
+def test_an_unresolved_reference_stops_the_book():
+    renderer = html.Renderer("page", lambda url: url)
+    link = {"type": "link", "url": "gone.md", "children": [{"type": "text", "value": "x"}]}
+    with pytest.raises(html.BrokenLink, match=r"page: the link 'gone.md'"):
+        renderer.render(link)
+    with pytest.raises(html.BrokenLink, match="leads nowhere"):
+        renderer.render({"type": "crossReference", "label": "gone", "children": []})
+    assert renderer.render({**link, "url": "/here"}) == '<a href="/here">x</a>'
+
+
+def test_without_node_the_message_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(book.shutil, "which", lambda name: None)
+    with pytest.raises(RuntimeError, match="pip install mystmd"):
+        book.read_by_myst(tmp_path)
