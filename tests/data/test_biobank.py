@@ -354,7 +354,7 @@ def test_further_icd10_codes_are_own_tasks_beside_the_four_diseases(biobank, run
     assert 0 < data.own.values["I10"].sum() < len(data) and data.own.values["C50"].sum() == 0
     assert build(biobank).own is None  # a later build without the option has no own tasks
     assert eccl("ingest", "ukb", *words(biobank, "--diseases", "I2")) == 2
-    assert "first three characters of an ICD-10 code" in capsys.readouterr().err
+    assert "no ICD-10 code of three characters" in capsys.readouterr().err
 
 
 def test_icd10_codes_need_the_hospital_diagnoses(own_biobank, runs, capsys):
