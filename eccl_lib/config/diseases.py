@@ -46,17 +46,12 @@ def added(known: Named, text: str, name: Any) -> Named:
     return tuple(sorted((*known, (code, name.strip()))))
 
 
-def tasks_of(diseases: Named) -> tuple[str, ...]:
-    """Names of all tasks: those of the suite and of outside packages, then the config's own diseases."""
-    return tuple(dict.fromkeys((*registry.TASKS.names(), *dict(diseases))))
-
-
 def check_task(task: Any, diseases: Named, given: str) -> None:
     """Raise ConfigError where a task is unknown; the message has the valid ones and the line that would add a code.
 
     given: name of the parameter, such as disease.
     """
-    names = tasks_of(diseases)
+    names = dict.fromkeys((*registry.TASKS.names(), *dict(diseases)))
     if isinstance(task, str) and task in names:
         return
     message = f"{given} is {task!r}; choose one of {', '.join(names)}"

@@ -12,7 +12,7 @@ from eccl_lib.config.schema import N_TRAITS, AlignConfig
 from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.pipeline.steps import AlignmentStep
-from eccl_lib.tasks import TASKS, build_targets
+from eccl_lib.tasks import TASKS, cohort_targets
 from eccl_lib.training.batch import Batch
 from eccl_lib.training.datasets import to_device
 from eccl_lib.training.microbatches import Losses, Outputs
@@ -72,7 +72,7 @@ def auxiliary_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def z_scored_traits(data: Cohort) -> Tensor:
     """Traits in standard deviations of the training participants, (N, 82). Raises ConfigError where none exist."""
-    return build_targets(TASKS["traits"], data.labels, data.traits, data.index("train")).standardize()
+    return cohort_targets(TASKS["traits"], data).standardize()
 
 
 def auxiliary_labels(data: Cohort) -> np.ndarray:
