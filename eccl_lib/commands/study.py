@@ -16,18 +16,21 @@ from eccl_lib.pipeline.methods import METHODS
 
 
 @eccl_command("study")
-@click.option("--seeds", type=click.IntRange(min=1), default=5, help="number of seeds")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="the first seed")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="number of seeds, counted from --seed")
 @click.option("--experiment", type=click.Choice(experiments.NAMES), help="one around the table, instead of it")
 @click.option("--plan", is_flag=True, help="estimate the time and stop")
 @guarded
-def command(seeds: int, experiment: str | None, plan: bool) -> int:
+def command(seed: int, seeds: int, experiment: str | None, plan: bool) -> int:
     """Train all rows and tasks of Table 1 at study scale with five seeds: hours on two cores.
 
     It says first how long it will take, and resumes after an interruption. Seeds are trained one after another, and the
-    table is written after each. docs/study.md is the protocol, also of the experiments around the table.
+    table is written after each. Another machine can train other seeds. docs/study.md is the protocol, also of the
+    experiments around the table.
 
     \b
     eccl study --plan
+    eccl study --seed 3 --seeds 2
     eccl study --experiment updates
     """
     config = load("study", overrides={"runtime.build_missing": True})
@@ -38,9 +41,10 @@ def command(seeds: int, experiment: str | None, plan: bool) -> int:
             grid.predict(waves, config, print_line) if plan else grid.run_jobs(waves, config, print_line)
             say("" if plan else experiments.write(experiment, config, data).to_string(index=False))
             return 0
-        grid.predict(grid.plan(config, METHODS, TASKS, range(seeds)), config, print_line)
-        for count in range(1, 1 if plan else seeds + 1):
-            cells = build(config, seeds=range(count))
+        numbers = range(seed, seed + seeds)
+        forecast = grid.predict(grid.plan(config, METHODS, TASKS, numbers), config, print_line)
+        for last in () if plan else numbers:
+            cells = build(config, seeds=range(seed, last + 1), forecast=forecast if last == seed else None)
             say(table1_text.shown(table1.wide(cells)).to_string())
     except grid.GridError as error:
         say(f"\n{error}", error=True)

@@ -14,6 +14,7 @@ from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import Config
 from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import table1, table1_text
+from eccl_lib.grid.forecast import Forecast
 from eccl_lib.io import paths
 from eccl_lib.io.progress import Log, print_line, say
 from eccl_lib.io.workers import BACKENDS, Workers
@@ -28,14 +29,15 @@ def build(
     seeds: Sequence[int] = (0,),
     log: Log = print_line,
     workers: Workers | None = None,
+    forecast: Forecast | None = None,
 ) -> pd.DataFrame:
     """Train the missing runs and write Table 1 to the folder of figures. Returns its cells. Raises GridError.
 
-    rows: keys of METHODS, by default all. tasks: by default those of ``default_tasks``.
+    rows: keys of METHODS, by default all. tasks: by default those of ``default_tasks``. forecast: as in ``run_jobs``.
     """
     rows, tasks = rows or tuple(METHODS), tasks or default_tasks(config)
     open_cohort.require_arrays(config.cohort)
-    grid.run_jobs(grid.plan(config, rows, tasks, seeds), config, log, workers=workers)
+    grid.run_jobs(grid.plan(config, rows, tasks, seeds), config, log, workers=workers, forecast=forecast)
     return table1.write(config, rows, tasks, seeds, paths.figures_dir(config.scale, config.cohort), log)
 
 

@@ -57,13 +57,18 @@ def show_plan(own: RunSpec, log: Log = print) -> float:
 
 
 def run_jobs(
-    waves: Waves, config: Config, log: Log = print, epochs: Log | None = None, workers: Workers | None = None
+    waves: Waves,
+    config: Config,
+    log: Log = print,
+    epochs: Log | None = None,
+    workers: Workers | None = None,
+    forecast: Forecast | None = None,
 ) -> None:
     """Run all unfinished runs. log: receives the forecast, then a line per run with the time left. epochs: receives
     the log of each training.
 
-    workers: by default those of ``local_workers``. If runs fail, all runs that do not depend on them are still
-    finished; then GridError is raised.
+    workers: by default those of ``local_workers``. forecast: from ``predict``; without it, one is made. If runs fail,
+    all runs that do not depend on them are still finished; then GridError is raised.
     """
     if not any(waves):
         return
@@ -74,7 +79,7 @@ def run_jobs(
         log(f"0 of {sum(map(len, waves))} runs to do; all are reused")
         return
     with pool(workers, _shared(config), log) as crew:
-        forecast = _forecast(waves, data, crew, log)
+        forecast = forecast or _forecast(waves, data, crew, log)
         grid = _Grid(longest_first(todo, forecast), forecast, data, crew, log, epochs)
         with LogFollower(_shared(config), grid.read_line) as follower:
             grid.run(follower)
@@ -93,7 +98,7 @@ def train_all(specs: Sequence[RunSpec], config: Config, log: Log = print) -> Non
 
 
 def predict(waves: Waves, config: Config, log: Log = print, workers: Workers | None = None) -> Forecast:
-    """Log what ``run_jobs`` would run and for how long, without running it."""
+    """Log what ``run_jobs`` would run and for how long, without running it. The forecast also serves parts of it."""
     workers = workers or local_workers(config)
     data = open_cohort.load(config, log, needs=_needs(waves))
     with pool(workers, _shared(config), log) as crew:

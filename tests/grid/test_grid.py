@@ -116,6 +116,14 @@ def test_only_a_plan_is_made_on_request(tiny_runs):
     assert not list((tiny_runs / "demo-synthetic").glob("fake/*"))
 
 
+def test_the_forecast_of_all_jobs_also_serves_a_part_of_them(tiny_runs):
+    jobs, said = fakes("a", "b", seconds=0.1), []
+    forecast = grid.predict(grid.waves(jobs), CONFIG, lambda line: None, Workers(jobs=1))
+    grid.run_jobs(grid.waves(jobs[:1]), CONFIG, said.append, workers=Workers(jobs=1), forecast=forecast)
+    assert not any("trial steps" in line for line in said)
+    assert (tiny_runs / "demo-synthetic" / "fake" / "a" / "result").exists()
+
+
 def test_seeds_and_diseases_share_a_prediction_but_other_encoders_do_not():
     job = FakeJob("a", CONFIG)
     forecast = grid.Forecast()
