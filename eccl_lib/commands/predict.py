@@ -10,7 +10,8 @@ from eccl_lib.commands.cli import EXIT_FAILED, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.evaluation import ecg_files, prediction_table
 from eccl_lib.evaluation.ecg_files import NotRead
-from eccl_lib.evaluation.predict import RESEARCH, WARNING, Predictor, of_config, of_folders, predict_all, reliability
+from eccl_lib.evaluation.predict import RESEARCH, WARNING, predict_all, reliability
+from eccl_lib.evaluation.predictor import Predictor, of_config, of_folders
 from eccl_lib.io.progress import Console, Counter, say
 
 KEPT_FOR_TEXT = 1  # files whose predictions are shown as text; more are shown as CSV

@@ -17,7 +17,9 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import ecg_files, run_summary
 from eccl_lib.evaluation.ecg_files import NotRead, Reading
-from eccl_lib.evaluation.predict import Prediction, Predictor, with_silent_leads
+from eccl_lib.evaluation.ecg_prediction import Prediction
+from eccl_lib.evaluation.predict import with_silent_leads
+from eccl_lib.evaluation.predictor import Predictor
 from eccl_lib.io.progress import Log
 from eccl_lib.pipeline import stages
 

@@ -16,7 +16,7 @@ from eccl_lib.data import ecg
 from eccl_lib.data.small_counts import limit_of
 from eccl_lib.evaluation import calibrate, model_card
 from eccl_lib.evaluation.calibrate import Calibration, TraitCalibration
-from eccl_lib.evaluation.predict import cohort_at_hand
+from eccl_lib.evaluation.predictor import cohort_at_hand
 from eccl_lib.io.files import sha256, write_atomically, write_json, write_sealed, write_text
 from eccl_lib.io.progress import Log
 from eccl_lib.pipeline.portable import EcgModel

@@ -13,16 +13,9 @@ from eccl_lib.config.schema import DISEASES
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import prediction_page
 from eccl_lib.evaluation.ecg_files import NotRead, Reading
-from eccl_lib.evaluation.predict import (
-    RESEARCH,
-    WARNING,
-    Predictor,
-    Scored,
-    disease_table,
-    predict_all,
-    reliability,
-    trait_table,
-)
+from eccl_lib.evaluation.ecg_prediction import disease_table, trait_table
+from eccl_lib.evaluation.predict import RESEARCH, WARNING, Scored, predict_all, reliability
+from eccl_lib.evaluation.predictor import Predictor
 from eccl_lib.io.files import write_frame, write_text
 from eccl_lib.metrics.calibration import risk
 

@@ -12,6 +12,7 @@ from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.small_counts import ALL_SHOWN, Limit
 from eccl_lib.evaluation import calibrate, predict
 from eccl_lib.evaluation.ecg_files import reading_of
+from eccl_lib.evaluation.predictor import Predictor, of_config
 from eccl_lib.metrics import scores
 from eccl_lib.metrics.calibration import log_odds, risk
 from eccl_lib.training.run_scores import measured_and_predicted
@@ -123,13 +124,13 @@ def one_seed(tmp_path_factory):
     """A predictor of the first of two seeds of every task."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECCL_RUNS", str(tmp_path_factory.mktemp("runs")))
-        first = predict.of_config(tiny_config(**THIRDS))
+        first = of_config(tiny_config(**THIRDS))
         train_all(seeds=(1,), **THIRDS)
         yield first
 
 
 def test_the_mean_of_all_finished_seeds_is_calibrated_and_the_result_is_kept(one_seed):
-    both = predict.of_config(tiny_config(**THIRDS))
+    both = of_config(tiny_config(**THIRDS))
     assert [model.run.seed for model in both.models["traits"]] == [0, 1]
     assert [model.run.seed for model in one_seed.models["traits"]] == [0]
     found = both.calibration("traits")
@@ -199,6 +200,6 @@ def test_fewer_leads_are_scored_and_calibrated_as_those_leads_removed_from_the_c
 
 
 def test_what_fewer_leads_cost_is_said_to_be_unknown_without_the_cohort(one_seed):
-    elsewhere = predict.Predictor({"I21": one_seed.models["I21"]}, None, ALL_SHOWN)
+    elsewhere = Predictor({"I21": one_seed.models["I21"]}, None, ALL_SHOWN)
     assert elsewhere.lost(LEADS) == ""
     assert "how much is lost is not known here" in elsewhere.lost(("V3",))

@@ -8,9 +8,10 @@ import pytest
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data import open_cohort
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import attribution, ecg_report, predict
+from eccl_lib.evaluation import attribution, ecg_prediction, ecg_report
 from eccl_lib.evaluation import features as latent
 from eccl_lib.evaluation.ecg_files import NotRead
+from eccl_lib.evaluation.predictor import of_config
 from tests.conftest import tiny_config
 from tests.evaluation.trained import write_csv
 
@@ -23,7 +24,7 @@ def quiet(line):
 def opened(shared_runs):
     """Config, cohort and predictor of the tiny runs."""
     config = tiny_config()
-    return config, open_cohort.load(config, quiet), predict.of_config(config, quiet)
+    return config, open_cohort.load(config, quiet), of_config(config, quiet)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_an_ecg_of_the_cohort_is_found_and_another_is_not(opened, example):
 
 def test_measured_values_and_diagnoses_stand_beside_the_predictions_of_a_participant(opened, example):
     _, data, predictor = opened
-    prediction, row = predict.report(predictor, example), ecg_report.cohort_row(data, example)
+    prediction, row = ecg_prediction.report(predictor, example), ecg_report.cohort_row(data, example)
     traits = ecg_report.traits(prediction, data, row)
     assert traits["measured"].to_numpy() == pytest.approx(data.traits[row][traits.index], nan_ok=True)
     assert not traits["name"].str.contains(r"\b(?:LV|RV|LA|RA)\b").any()
