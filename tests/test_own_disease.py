@@ -204,7 +204,9 @@ def test_an_unknown_code_names_the_line_that_adds_it(capsys):
 
 def test_the_synthetic_cohort_refuses_further_diseases(capsys):
     assert eccl("train", "scratch", "--disease", "I25", "--set", LINE) == 2
-    assert "empty for the synthetic cohort, which has I21, I42, I48, I50 alone" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "empty for the synthetic cohort, which has I21, I42, I48, I50 alone" in said
+    assert "diseases is {'I25': " in said
 
 
 def test_default_tasks_are_the_papers_and_the_configs():

@@ -18,7 +18,7 @@ from eccl_lib.config.diseases import FIELD as DISEASES
 from eccl_lib.config.diseases import Named
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.presets import DELTAS, flatten
-from eccl_lib.config.ranges import TRAININGS, value_of, violations
+from eccl_lib.config.ranges import TRAININGS, shown_value, violations
 from eccl_lib.config.schema import Config
 
 SCALES = tuple(DELTAS)
@@ -62,7 +62,7 @@ def _changes(scale: str, cohort: str) -> dict[str, Any]:
 def checked(config: Config) -> Config:
     """The config, unchanged. Raises ConfigError where a value is out of range."""
     for name, wanted in violations(config):
-        raise ConfigError(f"{name} is {value_of(config, name)!r}; it must be {wanted}")
+        raise ConfigError(f"{name} is {shown_value(config, name)!r}; it must be {wanted}")
     return config
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from eccl_lib.config.diseases import FIELD
+
 if TYPE_CHECKING:
     from eccl_lib.config.schema import Config
 
@@ -37,6 +39,12 @@ def value_of(config: Config, name: str) -> Any:
     """The value of a dotted parameter."""
     section, _, key = name.rpartition(".")
     return getattr(getattr(config, section) if section else config, key)
+
+
+def shown_value(config: Config, name: str) -> Any:
+    """The value of a dotted parameter as a user writes it: ``diseases`` as codes with names."""
+    value = value_of(config, name)
+    return dict(value) if name == FIELD else value
 
 
 def _kinds(config: Config) -> Iterator[Rule]:

@@ -5,8 +5,8 @@ import re
 import pandas as pd
 
 from eccl_lib.config import load
-from eccl_lib.config.describe import source_of
-from eccl_lib.config.ranges import value_of
+from eccl_lib.config.describe import PARAMETERS, source_of
+from eccl_lib.config.ranges import shown_value
 from eccl_lib.config.schema import Config
 from eccl_lib.models.cmr_encoders import cmr_encoder
 from eccl_lib.models.ecg_vit import grid
@@ -19,15 +19,16 @@ NOT_STATED = "not stated"
 def scale_table(config: Config, *prefixes: str) -> pd.DataFrame:
     """One row per setting that differs from the paper's scale: paper, authors' code, here.
 
-    prefixes: dotted names or their beginnings, such as "align." or "view.ecg". Whether the paper or the authors' code
-    states a value is read from the comment of the field in ``config.schema``.
+    prefixes: dotted names or their beginnings, such as "align." or "view.ecg"; by default all that may change results.
+    Whether the paper or the authors' code states a value is read from the comment of the field in ``config.schema``.
     """
     paper, authors = load.load("paper"), load.load("authors")
     rows = {}
-    for name in (name for name in load.names() if name.startswith(prefixes)):
+    names = [name for name in load.names() if name not in PARAMETERS and not name.startswith("runtime.")]
+    for name in (name for name in names if name.startswith(prefixes or "")):
         if name.startswith("synthetic.") and config.cohort != "synthetic":
             continue
-        values = [value_of(each, name) for each in (paper, authors, config)]
+        values = [shown_value(each, name) for each in (paper, authors, config)]
         values = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
         if values[2] != values[0]:
             source = source_of(name)

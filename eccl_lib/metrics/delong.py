@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.special import expit
 from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
@@ -56,7 +57,7 @@ class Estimate:
             return (0.0, reach) if self.auc == 0 else (1 - reach, 1.0)
         middle = np.log(self.auc / (1 - self.auc))
         reach = z * self.error / (self.auc * (1 - self.auc))  # derivative of the logit: 1 / (A (1 - A))
-        low, high = 1 / (1 + np.exp(-(middle + np.array([-reach, reach]))))
+        low, high = expit(middle + np.array([-reach, reach]))
         return float(low), float(high)
 
 

@@ -18,6 +18,19 @@ def test_an_override_is_listed_with_the_papers_value_and_its_source():
     assert len(table) == 3
 
 
+def test_all_departures_are_listed_but_not_how_it_is_run():
+    changed = {"align.epochs": 30, "runtime.workers": 7}
+    assert set(scale_table(load("paper", overrides=changed)).index) == {"align.epochs", "align.warmup_epochs"}
+    of_demo = scale_table(load("demo", disease="I48", seed=3)).index
+    assert {"ecg.depth", "mae.epochs", "synthetic.participants"} <= set(of_demo)
+    assert not {"scale", "disease", "seed"} & set(of_demo)
+
+
+def test_diseases_of_a_user_are_listed_by_code():
+    of_user = load("paper", cohort="ukb", overrides={"diseases": {"I25": "coronary disease"}})
+    assert scale_table(of_user).loc["diseases", "here"] == "{'I25': 'coronary disease'}"
+
+
 def test_a_value_that_only_we_state_is_marked_as_not_stated():
     table = scale_table(load("paper", overrides={"augment.ecg_crop_min": 0.5}), "augment.")
     assert table.loc["augment.ecg_crop_min"].tolist() == ["not stated", "not stated", "0.5"]

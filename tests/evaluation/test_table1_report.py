@@ -36,6 +36,7 @@ def test_the_page_has_every_row_claim_and_checklist_and_loads_nothing(content):
     html = table1_page.page(content)
     assert all(f">{method.row}<" in html for method in METHODS.values())
     assert all(f">{claim}<" in html for claim in content.frames["claims"]["claim"])
+    assert len(content.departures) and all(f">{name}<" in html for name in content.departures.index)
     assert all(f">{name}</h2>" in html for name in checklists.CHECKLISTS)
     assert "data:image/png;base64" in html and "Not drawn yet (notebooks 02 to 08): table1_differences" in html
     assert not re.search(r'(?:src|href)=(?!"?(?:data:|#))', html) and "@import" not in html
