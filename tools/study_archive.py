@@ -3,7 +3,8 @@
 Seeds are trained on different days and machines, so the runs of all seeds are never needed at once. The archive has,
 for every finished cell, the predictions for the test participants (float16, in the task's units) and one line of
 ``provenance.csv``; for every seed with a finished ECCL, ranks and purities of its embeddings (``latent/``), and the CPU
-time of each stage (``costs.csv``).
+time of each stage (``costs.csv``). Of the experiments it has the score of every finished run (``NAME_runs.csv``), also
+in each bootstrap draw of participants (``NAME_draws.npz``, float32).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import pandas as pd
 
 from eccl_lib.config.schema import TASKS, Config
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.evaluation import latent_scores, provenance
+from eccl_lib.evaluation import experiments, latent_scores, provenance
 from eccl_lib.evaluation.latent_scores import WHEN, ByTaskAndSeed, LatentScores
+from eccl_lib.evaluation.measured_runs import MeasuredRuns
 from eccl_lib.evaluation.predictions import Scores
 from eccl_lib.io.files import sha256, write_atomically, write_json
 from eccl_lib.metrics.retrieval import DIRECTIONS
@@ -74,13 +76,18 @@ def add(config: Config, data: Cohort, folder: Path) -> pd.DataFrame:
     frame = _provenance(cells, folder)
     _add_predictions(cells, folder)
     for seed in SEEDS:
-        if all(("eccl", task, seed) in cells for task in TASKS):
-            _save(folder / "latent" / f"seed{seed}.npz", _arrays(latent_scores.measure(config, data, TASKS, [seed])))
+        ranks = folder / "latent" / f"seed{seed}.npz"
+        if not ranks.is_file() and all(("eccl", task, seed) in cells for task in TASKS):
+            _save(ranks, _arrays(latent_scores.measure(config, data, TASKS, [seed])))
         if all((key, task, seed) in cells for key in METHODS for task in TASKS):
             _add_costs(config, data, seed, folder)
-    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*.npz"))}
-    write_json(folder / "sums.json", sums)  # the privacy check accepts these files alone
     return frame
+
+
+def write_sums(folder: Path) -> None:
+    """sums.json: the checksum of each .npz file. The privacy check accepts these files alone."""
+    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*.npz"))}
+    write_json(folder / "sums.json", sums)
 
 
 def _provenance(cells: Cells, folder: Path) -> pd.DataFrame:
@@ -99,18 +106,23 @@ def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     Raises OtherRuns if both have a cell whose runs have different names, since a name contains the fingerprint.
     """
     if len(new):
-        both = old.merge(new, on=NAMING, suffixes=("_old", "_new"))
-        other = both[both["run_old"] != both["run_new"]]
-        if len(other):
-            one = other.iloc[0]
-            raise OtherRuns(
-                f"{one.run_new} was trained with other settings than {one.run_old} in provenance.csv. One table needs "
-                "one set of settings: start an empty --folder, or use the code of the committed runs."
-            )
+        _check_same(old, new, NAMING)
     lines = pd.concat([new, old], ignore_index=True).drop_duplicates(NAMING)
     rows = [method.row for method in METHODS.values()]
     order = [(rows.index(row), list(TASKS).index(task), seed) for row, task, seed in lines[NAMING].to_numpy()]
     return lines.iloc[sorted(range(len(lines)), key=order.__getitem__)].reset_index(drop=True)
+
+
+def _check_same(old: pd.DataFrame, new: pd.DataFrame, naming: list[str]) -> None:
+    """Raise OtherRuns if the runs of one place have different names, since a name contains the fingerprint."""
+    both = old.merge(new, on=naming, suffixes=("_old", "_new"))
+    other = both[both["run_old"] != both["run_new"]]
+    if len(other):
+        one = other.iloc[0]
+        raise OtherRuns(
+            f"{one.run_new} was trained with other settings than {one.run_old}, which is committed. One table needs "
+            "one set of settings: start an empty --folder, or use the code of the committed runs."
+        )
 
 
 def _line(key: str, task: str, seed: int, run: Run) -> dict[str, object]:
@@ -153,6 +165,24 @@ def _add_costs(config: Config, data: Cohort, seed: int, folder: Path) -> None:
     if seed not in covered:  # by a measurement of several seeds together
         frame = pd.concat([old[old["seeds"] != str(seed)], pd.DataFrame(lines)], ignore_index=True)
         write_atomically(folder / "costs.csv", lambda path: frame.to_csv(path, index=False, float_format="%.1f"))
+
+
+def add_experiment(name: str, config: Config, data: Cohort, folder: Path) -> MeasuredRuns:
+    """Add the finished runs of an experiment under ECCL_RUNS to the archive. Returns all that it has.
+
+    Raises OtherRuns if a finished run has other settings than the committed one of the same place.
+    """
+    table, draws, naming = folder / f"{name}_runs.csv", folder / f"{name}_draws.npz", experiments.naming(name)
+    new, old = experiments.measure(name, config, data, SEEDS), MeasuredRuns(pd.DataFrame(), np.empty((0, 0)))
+    if table.is_file():
+        old = MeasuredRuns(pd.read_csv(table), _load(draws)["drawn"])
+    if len(new.frame) and len(old.frame):
+        _check_same(old.frame, new.frame, list(naming))
+    kept = new.merged(old, naming)
+    if len(kept.frame):
+        _save(draws, {"drawn": kept.drawn.astype(np.float32)})
+        write_atomically(table, lambda path: kept.frame.to_csv(path, index=False, float_format="%.6g"))
+    return kept
 
 
 def read_costs(folder: Path) -> pd.DataFrame:

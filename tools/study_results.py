@@ -2,16 +2,16 @@
 
 ``python -m tools.study_results`` adds the finished runs of ``eccl study`` (ECCL_RUNS) to the committed predictions
 (``tools/study_archive.py``). Table 1 and all that is computed from it cover the seeds whose cells are all committed,
-also those whose runs are not there any more. The tables of the finished experiments are copied and drawn. The whole
-study takes about 40 MB.
+also those whose runs are not there any more. The experiments are kept in the same way. The whole study takes about
+40 MB.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,28 +79,32 @@ def write_autoencoders(config: Config, data: Cohort, folder: Path) -> None:
         write_atomically(path, lambda beside: frame.to_csv(beside, index=False, float_format="%.4g"))
 
 
-def copy_experiments(config: Config, folder: Path) -> list[str]:
-    """Copy and draw the tables of the finished experiments. Returns their names."""
-    source = paths.figures_dir(config.scale, config.cohort)
-    n = {split: len(open_cohort.load(config, silent).index(split)) for split in ("val", "test")}
-    folder.mkdir(parents=True, exist_ok=True)
-    found = []
+def write_experiments(config: Config, data: Cohort, folder: Path) -> dict[str, int]:
+    """Add the finished runs of the experiments, and write and draw the tables of their complete seeds.
+
+    Returns the number of complete seeds of each experiment that has any.
+    """
+    n = {split: len(data.index(split)) for split in ("val", "test")}
+    complete = {}
     for name in experiments.NAMES:
-        tables = sorted(source.glob(f"{name}*.csv"))
-        for path in tables:
-            shutil.copyfile(path, folder / path.name)
+        measured = study_archive.add_experiment(name, config, data, folder)
+        tables = experiments.tables(name, config, measured) if len(measured.frame) else {}
+        for stem, table in tables.items():
+            if not stem.endswith("_scores"):  # NAME_runs.csv has them
+                write_atomically(folder / f"{stem}.csv", partial(table.to_csv, index=False, float_format="%.6g"))
         if tables:
-            found.append(name)
-            _draw(_figure(name, folder, n), folder, name)
-    return found
+            seeds = next(iter(tables.values()))["seed"].nunique()
+            complete[name] = seeds
+            _draw(_figure(name, folder, n, seeds), folder, name)
+    return complete
 
 
-def _figure(name: str, folder: Path, n: dict[str, int]) -> Figure:
+def _figure(name: str, folder: Path, n: dict[str, int], seeds: int) -> Figure:
     if name == experiments.ENCODERS:
         return figures.fig2b_patches_and_size(pd.read_csv(folder / f"{name}.csv"), n=n["test"])
     experiment = experiments.EXPERIMENTS[name]
     means, differences = (pd.read_csv(folder / f"{name}_{kind}.csv") for kind in ("means", "differences"))
-    size = {"n": n[experiment.split], "seeds": experiment.seeds}
+    size = {"n": n[experiment.split], "seeds": seeds}
     if not experiment.x:
         return figures.option_differences(differences, **size)
     return figures.learning_curves(means, differences, x=experiment.x, **size)
@@ -123,9 +127,11 @@ def main() -> None:
     seeds = study_archive.complete_seeds(lines)
     if seeds:
         write_table(config, data, seeds, parsed.folder)
-    copied = copy_experiments(config, parsed.folder)
+    complete = write_experiments(config, data, parsed.folder)
+    study_archive.write_sums(parsed.folder)
     total = len(list(study_archive.places(SEEDS)))
-    print(f"{len(lines)} of {total} cells, {len(seeds)} complete seeds, experiments: {', '.join(copied) or 'none'}")
+    found = ", ".join(f"{name} ({count} seeds)" for name, count in complete.items())
+    print(f"{len(lines)} of {total} cells, {len(seeds)} complete seeds, experiments: {found or 'none'}")
 
 
 if __name__ == "__main__":

@@ -14,14 +14,20 @@ from eccl_lib.io.progress import print_line, say
 from eccl_lib.pipeline import stages
 from eccl_lib.pipeline.methods import METHODS
 
+SEEDS = 5  # of the table
+
 
 @eccl_command("study")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="the first seed")
-@click.option("--seeds", type=click.IntRange(min=1), default=5, help="number of seeds, counted from --seed")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    help="number of seeds, counted from --seed  [default: 5, or those of the experiment]",
+)
 @click.option("--experiment", type=click.Choice(experiments.NAMES), help="one around the table, instead of it")
 @click.option("--plan", is_flag=True, help="estimate the time and stop")
 @guarded
-def command(seed: int, seeds: int, experiment: str | None, plan: bool) -> int:
+def command(seed: int, seeds: int | None, experiment: str | None, plan: bool) -> int:
     """Train all rows and tasks of Table 1 at study scale with five seeds: hours on two cores.
 
     It says first how long it will take, and resumes after an interruption. Seeds are trained one after another, and the
@@ -32,16 +38,17 @@ def command(seed: int, seeds: int, experiment: str | None, plan: bool) -> int:
     eccl study --plan
     eccl study --seed 3 --seeds 2
     eccl study --experiment updates
+    eccl study --experiment updates --seed 2 --seeds 1
     """
-    config = load("study", overrides={"runtime.build_missing": True})
+    config = load("study", seed=seed, overrides={"runtime.build_missing": True})
     data = open_cohort.load(config, print_line)
     try:
         if experiment:
-            waves = stages.waves(experiments.specs(experiment, config))
+            waves = stages.waves(experiments.specs(experiment, config, seeds))
             grid.predict(waves, config, print_line) if plan else grid.run_jobs(waves, config, print_line)
-            say("" if plan else experiments.write(experiment, config, data).to_string(index=False))
+            say("" if plan else experiments.write(experiment, config, data, seeds).to_string(index=False))
             return 0
-        numbers = range(seed, seed + seeds)
+        numbers = range(seed, seed + (seeds or SEEDS))
         forecast = grid.predict(grid.plan(config, METHODS, TASKS, numbers), config, print_line)
         for last in () if plan else numbers:
             cells = build(config, seeds=range(seed, last + 1), forecast=forecast if last == seed else None)

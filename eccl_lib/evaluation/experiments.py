@@ -1,6 +1,7 @@
 """Experiments around Table 1 at study scale: learning curves, where alignment pays, and options of stage two.
 
-docs/study.md describes each experiment. ``specs`` lists its runs; ``scores``, ``means`` and ``differences`` read them.
+docs/study.md describes each experiment. ``specs`` lists its runs, ``measure`` reads the finished ones, and ``tables``
+makes the tables of the seeds that are complete.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.data import small_counts
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.evaluation import fig2b
+from eccl_lib.evaluation.measured_runs import MeasuredRuns
 from eccl_lib.io import paths
-from eccl_lib.io.progress import silent
-from eccl_lib.metrics import bootstrap, comparison
+from eccl_lib.metrics import bootstrap
 from eccl_lib.metrics.comparison import Difference
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.stages import RunSpec, spec
@@ -66,9 +67,9 @@ class Experiment:
     seeds: int = 3
     split: Literal["val", "test"] = "test"
 
-    def specs(self, config: Config) -> list[RunSpec]:
+    def specs(self, config: Config, seeds: Iterable[int]) -> list[RunSpec]:
         """The runs of all points and seeds, each once."""
-        return list(dict.fromkeys(point.spec(config, seed) for point in self.points for seed in range(self.seeds)))
+        return list(dict.fromkeys(point.spec(config, seed) for point in self.points for seed in seeds))
 
 
 def _arms(tasks: Iterable[str], changes: Mapping[int, dict[str, Any]], keys: Iterable[str]) -> tuple[Point, ...]:
@@ -158,16 +159,6 @@ EXPERIMENTS = {
 }
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores of one point: of each seed (S,), and of each seed and bootstrap draw of participants (S, B)."""
-
-    point: Point
-    by_seed: np.ndarray
-    drawn: np.ndarray
-    runs: tuple[dict[str, object], ...]
-
-
 ENCODERS = "encoders"  # Fig. 2b, which has its own table
 NAMES = (*EXPERIMENTS, ENCODERS)
 
@@ -177,57 +168,76 @@ def _encoders(config: Config) -> Config:
     return with_changes(config, SHORT)
 
 
-def specs(name: str, config: Config) -> list[RunSpec]:
-    """The runs of an experiment. name: one of ``NAMES``."""
-    return fig2b.specs(_encoders(config)) if name == ENCODERS else EXPERIMENTS[name].specs(config)
+def seeds_of(name: str, config: Config, count: int | None = None) -> range:
+    """The seeds of an experiment, counted from that of the config; by default as many as the protocol has."""
+    planned = _encoders(config).variants.seeds if name == ENCODERS else EXPERIMENTS[name].seeds
+    return range(config.seed, config.seed + (count or planned))
 
 
-def write(name: str, config: Config, data: Cohort) -> pd.DataFrame:
+def specs(name: str, config: Config, count: int | None = None) -> list[RunSpec]:
+    """The runs of an experiment. name: one of ``NAMES``. count: number of seeds, as in ``seeds_of``."""
+    seeds = seeds_of(name, config, count)
+    return fig2b.specs(_encoders(config), seeds) if name == ENCODERS else EXPERIMENTS[name].specs(config, seeds)
+
+
+PLACE = ("series", "x", "task")
+
+
+def naming(name: str) -> tuple[str, ...]:
+    """The columns that name a run of an experiment among its measured runs."""
+    return (*(fig2b.PLACE if name == ENCODERS else PLACE), "seed")
+
+
+def write(name: str, config: Config, data: Cohort, count: int | None = None) -> pd.DataFrame:
     """Write an experiment's tables beside the figures, from finished runs. Returns the last one.
 
-    Files: ``NAME_scores.csv``, ``NAME_means.csv`` and ``NAME_differences.csv``, or ``encoders.csv``.
+    count: number of seeds, as in ``seeds_of``.
     """
-    if name == ENCODERS:
-        tables = {ENCODERS: fig2b.compare(_encoders(config), silent)}
-    else:
-        experiment = EXPERIMENTS[name]
-        points = evaluate(experiment, config, data)
-        tables = {f"{name}_scores": scores(points), f"{name}_means": means(points)}
-        tables[f"{name}_differences"] = differences(experiment, points)
     folder = paths.figures_dir(config.scale, config.cohort)
     split = "test" if name == ENCODERS else EXPERIMENTS[name].split
     few = small_counts.hidden_diseases(config, data, split)
     few += ["diseases"] if few else []  # their mean
-    for stem, table in tables.items():
+    measured = measure(name, config, data, seeds_of(name, config, count))
+    for stem, table in tables(name, config, measured).items():
         hidden = table["task"].isin(few).to_numpy() if "task" in table else None
         shown = small_counts.write_table(folder / f"{stem}.csv", table, config, hidden)
     return shown
 
 
-def evaluate(experiment: Experiment, config: Config, data: Cohort, draws: int = DRAWS) -> list[Scored]:
-    """Scores of all points, from finished runs; all points share the draws of participants."""
-    found: dict[RunSpec, tuple[float, np.ndarray, dict[str, object]]] = {}
-    for own in experiment.specs(config):
-        found[own] = _score(own, data, experiment.split, draws)
-    points = []
+def measure(name: str, config: Config, data: Cohort, seeds: Iterable[int], draws: int = DRAWS) -> MeasuredRuns:
+    """Scores of the finished runs of an experiment with these seeds; all share the draws of participants.
+
+    The frame has series, x, task, seed, score, updates, cpu_seconds, run, and r2_masked of the run's autoencoder; that
+    of ``encoders`` is of ``fig2b.measure``.
+    """
+    if name == ENCODERS:
+        return fig2b.measure(_encoders(config), data, seeds)
+    experiment = EXPERIMENTS[name]
+    rows, drawn, known = [], [], {}
     for point in experiment.points:
-        seeds = [found[point.spec(config, seed)] for seed in range(experiment.seeds)]
-        scores, drawn, facts = zip(*seeds, strict=True)
-        points.append(Scored(point, np.array(scores), np.stack(drawn), facts))
-    return points
+        for seed in seeds:
+            own = point.spec(config, seed)
+            if own not in known:
+                known[own] = _score(own, data, experiment.split, draws) if own.run(data).done else None
+            if known[own] is not None:
+                facts, draw = known[own]
+                rows.append({"series": point.series, "x": point.x, "task": point.task, "seed": seed} | facts)
+                drawn.append(draw)
+    return MeasuredRuns(pd.DataFrame(rows), np.array(drawn).reshape(len(rows), draws))
 
 
-def _score(own: RunSpec, data: Cohort, split: str, draws: int) -> tuple[float, np.ndarray, dict[str, object]]:
+def _score(own: RunSpec, data: Cohort, split: str, draws: int) -> tuple[dict[str, object], np.ndarray]:
     run = own.run(data)
     measured, predicted = measured_and_predicted(run) if split == "test" else on_validation(own, data)
     if TASKS[own.task].is_disease:
         drawn = bootstrap.auc_draws(predicted[:, 0], measured[:, 0] > 0.5, draws)
     else:
         drawn = bootstrap.mean_r_draws(predicted[None], measured, draws)
-    facts = {"updates": run.metrics["updates"], "cpu_seconds": round(run.timing["cpu_seconds"]), "run": run.name}
+    facts = {"score": run.metrics[split], "updates": run.metrics["updates"]}
+    facts |= {"cpu_seconds": round(run.timing["cpu_seconds"]), "run": run.name}
     pretrained = next((parent.run(data) for parent in own.parents() if parent.stage == "pretrain_ecg"), None)
     facts["r2_masked"] = np.nan if pretrained is None else pretrained.metrics["r2_masked"]
-    return run.metrics[split], drawn, facts
+    return facts, drawn
 
 
 def on_validation(own: RunSpec, data: Cohort) -> tuple[np.ndarray, np.ndarray]:
@@ -242,63 +252,62 @@ def on_validation(own: RunSpec, data: Cohort) -> tuple[np.ndarray, np.ndarray]:
     return job.targets.values[job.rows("val")].astype(np.float64), run.cached_array("validation", predict).astype(float)
 
 
-def scores(points: Iterable[Scored]) -> pd.DataFrame:
-    """One row per run: series, x, task, seed, score, updates, cpu_seconds, run, r2_masked of its autoencoder."""
-    return pd.DataFrame(
-        {"series": scored.point.series, "x": scored.point.x, "task": scored.point.task, "seed": seed, "score": score}
-        | facts
-        for scored in points
-        for seed, (score, facts) in enumerate(zip(scored.by_seed, scored.runs, strict=True))
-    )
+def tables(name: str, config: Config, measured: MeasuredRuns) -> dict[str, pd.DataFrame]:
+    """Tables of the seeds whose runs are all measured, by name of the file; none without a complete seed.
+
+    ``NAME_scores``, ``NAME_means`` and ``NAME_differences``, or ``encoders``.
+    """
+    points = len(fig2b.plan(_encoders(config)) if name == ENCODERS else EXPERIMENTS[name].points)
+    complete = measured.of_complete_seeds(points)
+    if not len(complete.frame):
+        return {}
+    if name == ENCODERS:
+        return {ENCODERS: fig2b.table(complete)}
+    found = {"scores": complete.frame, "means": means(complete)}
+    found["differences"] = differences(EXPERIMENTS[name], complete)
+    return {f"{name}_{part}": table for part, table in found.items()}
 
 
-def means(points: Iterable[Scored]) -> pd.DataFrame:
+def means(measured: MeasuredRuns) -> pd.DataFrame:
     """One row per point: series, x, task, mean, low, high (95 %, over participants and seeds), cpu_seconds, r2_masked.
 
     cpu_seconds: of the last stage; r2_masked: of the autoencoder, missing without one. Both are means over seeds.
     """
     records = []
-    for scored in points:
-        mean = comparison.over_participants_and_seeds(scored.by_seed, scored.drawn)
-        average = {
-            name: float(np.mean([facts[name] for facts in scored.runs])) for name in ("cpu_seconds", "r2_masked")
-        }
-        records.append(_place(scored.point) | _interval(mean, "mean") | average)
+    for place, runs in measured.by_place(PLACE).items():
+        average = runs.frame[["cpu_seconds", "r2_masked"]].mean().to_dict()
+        records.append(dict(zip(PLACE, place, strict=True)) | _interval(runs.mean(), "mean") | average)
     return pd.DataFrame(records)
 
 
-def differences(experiment: Experiment, points: Iterable[Scored]) -> pd.DataFrame:
+def differences(experiment: Experiment, measured: MeasuredRuns) -> pd.DataFrame:
     """Each pair at equal x and task: series, other, x, task, difference, low, high, p.
 
     Where all four diseases exist, a row "diseases" has the difference of their mean AUC.
     """
-    by_place = {(scored.point.series, scored.point.x, scored.point.task): scored for scored in points}
+    by_place = measured.by_place(PLACE)
+    by_place |= _means_of_diseases(by_place)
     places = list(dict.fromkeys((x, task) for _, x, task in by_place))
     records = []
     for series, other in experiment.pairs:
         for x, task in places:
             if (series, x, task) in by_place and (other, x, task) in by_place:
-                one, two = by_place[series, x, task], by_place[other, x, task]
-                found = comparison.over_participants_and_seeds(one.by_seed - two.by_seed, one.drawn - two.drawn)
-                records.append(_pair(series, other, x, task, found))
-        for x in dict.fromkeys(x for x, _ in places):
-            both = [[by_place.get((name, x, disease)) for disease in DISEASES] for name in (series, other)]
-            if all(part is not None for side in both for part in side):
-                by_seed, drawn = (
-                    np.mean([getattr(one, what) - getattr(two, what) for one, two in zip(*both, strict=True)], axis=0)
-                    for what in ("by_seed", "drawn")
-                )
-                found = comparison.over_participants_and_seeds(by_seed, drawn)
-                records.append(_pair(series, other, x, "diseases", found))
+                found = by_place[series, x, task].minus(by_place[other, x, task])
+                names = {"series": series, "other": other, "x": x, "task": task}
+                records.append(names | _interval(found, "difference") | {"p": found.p})
     return pd.DataFrame(records)
 
 
-def _place(point: Point) -> dict[str, object]:
-    return {"series": point.series, "x": point.x, "task": point.task}
-
-
-def _pair(series: str, other: str, x: int, task: str, found: Difference) -> dict[str, object]:
-    return {"series": series, "other": other, "x": x, "task": task} | _interval(found, "difference") | {"p": found.p}
+def _means_of_diseases(by_place: Mapping[tuple, MeasuredRuns]) -> dict[tuple, MeasuredRuns]:
+    """The mean AUC of the four diseases at each place that has all of them, as task "diseases"."""
+    found = {}
+    for series, x in dict.fromkeys((series, x) for series, x, _ in by_place):
+        each = [by_place.get((series, x, disease)) for disease in DISEASES]
+        if all(each):
+            score = np.mean([runs.frame["score"] for runs in each], axis=0)
+            drawn = np.mean([runs.drawn for runs in each], axis=0)
+            found[series, x, "diseases"] = MeasuredRuns(each[0].frame.assign(score=score), drawn)
+    return found
 
 
 def _interval(found: Difference, name: str) -> dict[str, object]:

@@ -1,14 +1,17 @@
 """Fig. 2b: ECCL with other ECG encoders; one factor varies at a time: patch length, width or depth."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from eccl_lib.config.schema import Config
-from eccl_lib.data import cohort, open_cohort
+from eccl_lib.data import open_cohort
+from eccl_lib.data.cohort import Cohort
+from eccl_lib.evaluation.measured_runs import MeasuredRuns
 from eccl_lib.io.progress import Log
-from eccl_lib.metrics import bootstrap, comparison
+from eccl_lib.metrics import bootstrap
 from eccl_lib.models.ecg_vit import EcgEncoder, grid
 from eccl_lib.models.heads import on_meta, parameters_in_millions
 from eccl_lib.pipeline.stages import RunSpec, expected, spec
@@ -42,40 +45,69 @@ def plan_table(config: Config) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["panel", "patch", "width", "depth"])
 
 
-def _of_all_seeds(config: Config) -> list[Config]:
-    return [replace(config, seed=config.seed + k) for k in range(config.variants.seeds)]
+def seeds_of(config: Config) -> range:
+    """The seeds of Fig. 2b, counted from that of the config."""
+    return range(config.seed, config.seed + config.variants.seeds)
 
 
-def specs(config: Config) -> list[RunSpec]:
-    """The ECCL run of every point and seed, each once."""
-    points = dict.fromkeys(point for _, point in plan(config))
-    return [spec(own, "eccl") for point in points for own in _of_all_seeds(point)]
+def specs(config: Config, seeds: Iterable[int] | None = None) -> list[RunSpec]:
+    """The ECCL run of every point and seed, each once. seeds: by default those of Fig. 2b."""
+    points, seeds = dict.fromkeys(point for _, point in plan(config)), seeds or seeds_of(config)
+    return [spec(replace(point, seed=seed), "eccl") for point in points for seed in seeds]
+
+
+PLACE = ("panel", "tokens", "width", "depth")
 
 
 def compare(config: Config, log: Log = print) -> pd.DataFrame:
-    """One row per point and seed, from finished runs: panel, tokens, parameters, width, depth, seconds, seed, r, ...
+    """The table of Fig. 2b from finished runs of all its seeds."""
+    return table(measure(config, open_cohort.load(config, log), seeds_of(config)))
 
-    seconds: CPU time of both stages of the ECG, mean over seeds. seed, r: of this seed. mean, low, high: over seeds,
-    with the 95 % interval over test participants and seeds.
+
+def measure(config: Config, data: Cohort, seeds: Iterable[int]) -> MeasuredRuns:
+    """Scores of the finished runs with these seeds; all share the draws of participants.
+
+    The frame has panel, tokens, parameters, width, depth, seed, score, run, and seconds: CPU time of both stages of the
+    ECG.
     """
-    data, planned = open_cohort.load(config, log), plan(config)
-    points = {point: _point(point, data) for point in dict.fromkeys(point for _, point in planned)}
-    parts = [points[point].assign(panel=panel) for panel, point in planned]
-    columns = ["panel", *points[planned[0][1]].columns]
-    return pd.concat(parts, ignore_index=True)[columns]
+    rows, drawn, known = [], [], {}
+    for panel, point in plan(config):
+        for seed in seeds:
+            own = replace(point, seed=seed)
+            if own not in known:
+                known[own] = _score(own, data)
+            if known[own] is not None:
+                facts, draw = known[own]
+                rows.append({"panel": panel} | facts)
+                drawn.append(draw)
+    return MeasuredRuns(pd.DataFrame(rows), np.array(drawn).reshape(len(rows), DRAWS))
 
 
-def _point(config: Config, data: cohort.Cohort) -> pd.DataFrame:
-    runs = [expected(own, "eccl", data) for own in _of_all_seeds(config)]
-    pretrained = [expected(own, "pretrain_ecg", data) for own in _of_all_seeds(config)]
-    scores = np.array([run.metrics["test"] for run in runs])
-    pairs = [measured_and_predicted(run) for run in runs]
-    drawn = np.stack([bootstrap.mean_r_draws(predicted[None], measured, DRAWS) for measured, predicted in pairs])
-    interval = comparison.over_participants_and_seeds(scores, drawn)
+def _score(config: Config, data: Cohort) -> tuple[dict[str, object], np.ndarray] | None:
+    """One encoder with one seed; None if it is not finished."""
+    run = expected(config, "eccl", data)
+    if not run.done:
+        return None
+    measured, predicted = measured_and_predicted(run)
     samples = 10 * config.view.ecg_rate
     size = {"tokens": int(np.prod(grid(config.ecg, samples)))}
     size["parameters"] = round(1e6 * parameters_in_millions(on_meta(EcgEncoder, config.ecg, samples)))
     size |= {"width": config.ecg.width, "depth": config.ecg.depth}
-    size["seconds"] = float(sum(run.timing["cpu_seconds"] for run in (*runs, *pretrained))) / len(runs)
-    mean = {"mean": interval.value, "low": interval.low, "high": interval.high}
-    return pd.DataFrame({**size, "seed": [run.seed for run in runs], "r": scores, **mean})
+    seconds = sum(part.timing["cpu_seconds"] for part in (run, expected(config, "pretrain_ecg", data)))
+    facts = size | {"seconds": seconds, "seed": run.seed, "score": run.metrics["test"], "run": run.name}
+    return facts, bootstrap.mean_r_draws(predicted[None], measured, DRAWS)
+
+
+def table(measured: MeasuredRuns) -> pd.DataFrame:
+    """One row per point and seed: panel, tokens, parameters, width, depth, seconds, seed, r, mean, low, high.
+
+    seconds: mean over seeds. seed, r: of this seed. mean, low, high: over seeds, with the 95 % interval over test
+    participants and seeds.
+    """
+    parts = []
+    for runs in measured.by_place(PLACE).values():
+        mean = runs.mean()
+        facts = {"seconds": runs.frame["seconds"].mean(), "mean": mean.value, "low": mean.low, "high": mean.high}
+        parts.append(runs.frame.rename(columns={"score": "r"}).assign(**facts))
+    columns = ["panel", "tokens", "parameters", "width", "depth", "seconds", "seed", "r", "mean", "low", "high"]
+    return pd.concat(parts, ignore_index=True)[columns]

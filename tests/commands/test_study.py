@@ -9,7 +9,7 @@ FEW = {"rows": ("scratch",), "tasks": ("I48",)}
 
 
 def test_the_study_trains_the_seeds_asked_for_one_after_another(tiny_runs, monkeypatch, capsys):
-    monkeypatch.setattr(study, "load", lambda scale, overrides: tiny_config(**overrides))
+    monkeypatch.setattr(study, "load", lambda scale, seed, overrides: tiny_config(seed=seed, **overrides))
     monkeypatch.setattr(study, "METHODS", FEW["rows"])
     monkeypatch.setattr(study, "TASKS", FEW["tasks"])
     monkeypatch.setattr(study, "build", partial(study.build, **FEW))

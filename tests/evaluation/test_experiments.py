@@ -1,6 +1,7 @@
 """Experiments around Table 1: their runs, and the tables that come from them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from eccl_lib import grid
@@ -8,7 +9,8 @@ from eccl_lib.config.load import load
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import experiments
-from eccl_lib.evaluation.experiments import ECCL, EXPERIMENTS, SCRATCH, SSL, Experiment, Point, Scored
+from eccl_lib.evaluation.experiments import ECCL, EXPERIMENTS, SCRATCH, SSL, Experiment, Point
+from eccl_lib.evaluation.measured_runs import MeasuredRuns
 from eccl_lib.metrics import scores
 from eccl_lib.pipeline import stages
 from eccl_lib.training.run_scores import measured_and_predicted
@@ -34,14 +36,20 @@ TINY = Experiment(
 @pytest.fixture(scope="module")
 def trained(shared_runs):
     config = tiny_config()
-    grid.run_jobs(stages.waves(TINY.specs(config)), config, quiet)
+    grid.run_jobs(stages.waves(TINY.specs(config, range(2))), config, quiet)
     return config, open_cohort.load(config, quiet)
+
+
+@pytest.fixture(autouse=True)
+def tiny_experiment(monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "tiny", TINY)
 
 
 def test_the_tables_have_every_run_every_point_and_every_pair(trained):
     config, data = trained
-    points = experiments.evaluate(TINY, config, data, draws=60)
-    table, means = experiments.scores(points), experiments.means(points)
+    measured = experiments.measure("tiny", config, data, range(2), draws=60)
+    found = experiments.tables("tiny", config, measured)
+    table, means, differences = (found[f"tiny_{part}"] for part in ("scores", "means", "differences"))
     assert len(table) == 8 and len(means) == 4 and set(table["x"]) == {15, 10}
     run = stages.spec(tiny_config("traits", seed=1), "ssl").run(data)
     assert table.set_index("run").loc[run.name, "score"] == run.metrics["test"]
@@ -50,7 +58,7 @@ def test_the_tables_have_every_run_every_point_and_every_pair(trained):
     assert table.set_index("series").loc[SCRATCH, "r2_masked"].isna().all()
     by_place = table.groupby(["series", "x"])["score"].mean()
     np.testing.assert_allclose(means.set_index(["series", "x"])["mean"].sort_index(), by_place.sort_index())
-    differences = experiments.differences(TINY, points).set_index("x")
+    differences = differences.set_index("x")
     assert differences.loc[10, "difference"] == pytest.approx(by_place[SSL, 10] - by_place[SCRATCH, 10])
     assert (differences["low"] < differences["difference"]).all()
 
@@ -70,20 +78,45 @@ def test_validation_predictions_give_the_validation_score(trained):
     assert not np.array_equal(measured, measured_and_predicted(own.run(data))[0][: len(measured)])
 
 
+def test_seeds_measured_apart_give_the_tables_of_both_together(trained):
+    config, data = trained
+    first, second = (experiments.measure("tiny", config, data, [seed], draws=60) for seed in range(2))
+    apart = second.merged(first, experiments.naming("tiny"))
+    together = experiments.measure("tiny", config, data, range(2), draws=60)
+    for name, table in experiments.tables("tiny", config, together).items():
+        keys = [key for key in ("series", "other", "x", "task", "seed") if key in table]
+        one, other = (
+            each.sort_values(keys).reset_index(drop=True)
+            for each in (experiments.tables("tiny", config, apart)[name], table)
+        )
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_a_seed_that_is_not_complete_is_in_no_table(trained):
+    config, data = trained
+    measured = experiments.measure("tiny", config, data, range(3), draws=60)  # nothing of seed 2 is trained
+    part = measured.rows((measured.frame["seed"] == 0) | (measured.frame["x"] == 10))
+    assert set(experiments.tables("tiny", config, part)["tiny_scores"]["seed"]) == {0}
+    assert experiments.tables("tiny", config, part.rows(part.frame["seed"] == 1)) == {}
+
+
 def scored(series, task, scores_by_seed):
     by_seed = np.array(scores_by_seed)
     noise = 0.001 * np.random.default_rng(0).standard_normal((len(by_seed), 50))
-    return Scored(
-        Point(series, 0, task, "eccl"), by_seed, by_seed[:, None] + noise, ({"cpu_seconds": 1},) * len(by_seed)
+    place = {"series": series, "x": 0, "task": task}
+    return MeasuredRuns(
+        pd.DataFrame({**place, "seed": range(len(by_seed)), "score": by_seed}), by_seed[:, None] + noise
     )
 
 
 def test_the_diseases_are_compared_by_their_mean():
     gains = dict(zip(DISEASES, (0.01, 0.03, -0.02, 0.06), strict=True))
-    points = [scored(ECCL, task, [0.7, 0.7]) for task in DISEASES]
-    points += [scored("bank", task, [0.7 + gain, 0.7 + gain]) for task, gain in gains.items()]
-    experiment = Experiment("", "", tuple(one.point for one in points), (("bank", ECCL),), seeds=2)
-    found = experiments.differences(experiment, points).set_index("task")["difference"]
+    parts = [scored(ECCL, task, [0.7, 0.7]) for task in DISEASES]
+    parts += [scored("bank", task, [0.7 + gain, 0.7 + gain]) for task, gain in gains.items()]
+    frame = pd.concat([part.frame for part in parts], ignore_index=True)
+    measured = MeasuredRuns(frame, np.concatenate([part.drawn for part in parts]))
+    experiment = Experiment("", "", (), (("bank", ECCL),), seeds=2)
+    found = experiments.differences(experiment, measured).set_index("task")["difference"]
     assert found["diseases"] == pytest.approx(0.02) and found["I50"] == pytest.approx(0.06)
 
 

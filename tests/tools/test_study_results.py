@@ -1,26 +1,80 @@
-"""Tables and figures of the study's experiments."""
+"""The experiments of the study: kept run by run, so that their seeds can be trained apart, then tabled and drawn."""
+
+from pathlib import Path
 
 import pandas as pd
+import pytest
 
-from eccl_lib.io import paths
+from eccl_lib.data import open_cohort
+from eccl_lib.evaluation import experiments
+from eccl_lib.evaluation.experiments import EXPERIMENTS, SCRATCH, SSL, Experiment, Point
+from eccl_lib.pipeline import stages
 from tests.conftest import tiny_config
-from tools import study_results
+from tests.pipeline.tiny_jobs import quiet
+from tools import study_archive, study_results
+
+LONGER = {"align.epochs": 2, "align.warmup_epochs": 0}
+TINY = Experiment(
+    "two lengths of training",
+    "updates",
+    tuple(
+        Point(series, x, "traits", key, changes)
+        for series, key in ((SCRATCH, "scratch"), (SSL, "ssl"))
+        for x, changes in ((15, {}), (10, LONGER))
+    ),
+    ((SSL, SCRATCH),),
+    seeds=2,
+)
 
 
-def test_finished_experiments_are_copied_and_drawn(tiny_runs, tmp_path):
-    config = tiny_config()
-    source = paths.figures_dir("demo", "synthetic")
-    source.mkdir(parents=True)
-    rows = [("ECCL", x, "traits", 0.3, 0.2, 0.4) for x in (100, 1000)]
-    means = pd.DataFrame(rows, columns=["series", "x", "task", "mean", "low", "high"])
-    means.to_csv(source / "updates_means.csv", index=False)
-    means.assign(other="W/ SSL; W/O CL").rename(columns={"mean": "difference"}).to_csv(
-        source / "updates_differences.csv", index=False
+@pytest.fixture
+def only_tiny(monkeypatch):
+    monkeypatch.setattr(experiments, "NAMES", ("tiny",))
+    monkeypatch.setitem(EXPERIMENTS, "tiny", TINY)
+
+
+def train(seed: int) -> None:
+    for own in TINY.specs(tiny_config(), [seed]):
+        stages.require(own, quiet)
+
+
+def test_an_experiment_is_kept_by_run_and_its_complete_seeds_are_tabled(tiny_runs, tmp_path, monkeypatch, only_tiny):
+    config, folder = tiny_config(), tmp_path / "study"
+    folder.mkdir()
+    data = open_cohort.load(config, quiet)
+    train(0)
+    assert study_results.write_experiments(config, data, folder) == {"tiny": 1}
+    names = {"tiny_runs.csv", "tiny_draws.npz", "tiny_means.csv", "tiny_differences.csv", "tiny.png", "tiny.svg"}
+    assert {path.name for path in folder.iterdir()} == names
+
+    elsewhere = Path(tmp_path / "other runs")  # the runs of seed 0 are not there
+    (elsewhere / "demo-synthetic").mkdir(parents=True)
+    (elsewhere / "demo-synthetic" / "cohort").symlink_to((tiny_runs / "demo-synthetic" / "cohort").resolve())
+    monkeypatch.setenv("ECCL_RUNS", str(elsewhere))
+    train(1)
+    assert study_results.write_experiments(config, data, folder) == {"tiny": 2}
+    kept = pd.read_csv(folder / "tiny_runs.csv")
+    assert sorted(kept["seed"]) == [0] * 4 + [1] * 4
+    means = pd.read_csv(folder / "tiny_means.csv").set_index(["series", "x"])["mean"]
+    assert means.sort_index().tolist() == pytest.approx(
+        kept.groupby(["series", "x"])["score"].mean().tolist(), abs=1e-5
     )
-    assert study_results.copy_experiments(config, tmp_path / "study") == ["updates"]
-    assert {path.name for path in (tmp_path / "study").iterdir()} == {
-        "updates_means.csv",
-        "updates_differences.csv",
-        "updates.png",
-        "updates.svg",
-    }
+
+
+def test_a_run_of_other_settings_is_refused(tiny_runs, tmp_path, only_tiny):
+    config = tiny_config()
+    data = open_cohort.load(config, quiet)
+    train(0)
+    study_archive.add_experiment("tiny", config, data, tmp_path)
+    path = tmp_path / "tiny_runs.csv"
+    lines = pd.read_csv(path)
+    lines.assign(run=lines["run"] + "0").to_csv(path, index=False)
+    with pytest.raises(study_archive.OtherRuns, match="other settings"):
+        study_archive.add_experiment("tiny", config, data, tmp_path)
+
+
+def test_an_experiment_without_a_run_leaves_no_file(tiny_runs, tmp_path, only_tiny):
+    config, folder = tiny_config(), tmp_path / "study"
+    folder.mkdir()
+    assert study_results.write_experiments(config, open_cohort.load(config, quiet), folder) == {}
+    assert not list(folder.iterdir())
