@@ -11,6 +11,7 @@ from torch import nn
 from eccl_lib.config.method_schema import ECCL
 from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.segmentation.masks import END_SYSTOLE
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.metrics import scores
 from eccl_lib.models.ecg_vit import patchify, unpatchify
@@ -84,18 +85,25 @@ def constant_errors(config: Config, data: Cohort) -> dict[str, float]:
 
 def retrieval_examples(
     config: Config, data: Cohort, latent: Latent, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+) -> tuple[np.ndarray, dict[str, np.ndarray], pd.DataFrame]:
     """Three query ECGs at fixed percentiles of retrieval rank, with candidate CMRs, for ``figures.retrieval_examples``.
 
-    latent: embeddings of these cohort rows. Returns the ECGs (3, 12, T), the first frame (H, W) of each candidate, and
-    the candidates; their note is the participant's left ventricular mass (LVM) in grams.
+    latent: embeddings of these cohort rows. Returns the ECGs (3, 12, T), two frames (k, H, W) of the k candidates, near
+    end diastole and near end systole, and the candidates; their note is the left ventricular mass (LVM) in grams.
     """
     queries = queries_at_rank_percentiles(latent.z_ecg, latent.z_cmr)
     candidates = nearest_cmrs(latent.z_ecg, latent.z_cmr, queries)
     candidate_rows = rows[candidates["cmr"]]
     mass = data.traits[candidate_rows, [trait.short_name for trait in TRAITS].index("LVM")]
     ecgs = EcgDataset(data, config).of(rows[queries]).cpu().numpy()
-    return ecgs, data.clips[candidate_rows][..., 0], candidates.assign(note=[f"LVM {grams:.0f} g" for grams in mass])
+    clips = data.clips[candidate_rows]  # (k, H, W, F), from the R wave on
+    moments = {"end diastole": 0, "end systole": round(END_SYSTOLE * clips.shape[-1])}
+    images = {name: clips[..., frame] for name, frame in moments.items()}
+    return ecgs, images, candidates.assign(note=list(map(_mass, mass)))
+
+
+def _mass(grams: float) -> str:
+    return f"LVM {grams:.0f} g" if np.isfinite(grams) else "LVM unknown"
 
 
 def nearest_cmrs(z_ecg: np.ndarray, z_cmr: np.ndarray, queries: np.ndarray, k: int = 5) -> pd.DataFrame:

@@ -19,18 +19,24 @@ from eccl_lib.pipeline.stages import spec, waves
 from eccl_lib.tasks import TASKS, default_tasks, tasks_named, tasks_of
 
 ROC_ROWS = ("CMR_Sup", "ECCL", "CMAE", "W/O SSL; W/O CL")  # reference, ECCL, baseline, ablation
-KINDS = {"raw": ("before the prior shift", "brier_raw"), "shifted": ("after the prior shift", "brier_shifted")}
-SCORE, ERROR = "AUC, mean r", "\N{MINUS SIGN}error"
-# Labels in the figure of all trainings: title, loss and score of each stage; names of the variants.
-STAGE_TITLES = {
-    "pretrain_ecg": ("ECG encoder: masked autoencoder", "masked MSE", ERROR),
-    "pretrain_cmr": ("CMR encoder: {}", "task loss", SCORE),
-    "autoencode": ("CMAE: {} autoencoder", "error", ERROR),
-    "pretrain_pair": ("CMAE: joint autoencoders", "loss", ERROR),
-    "align": ("alignment: {}", "loss", SCORE),
-    "finetune": ("fine-tuning: {}", "loss", SCORE),
-    "third_stage": ("third stage: {}", "loss", SCORE),
+KINDS = {"raw": "before the prior shift", "shifted": "after the prior shift"}
+SCORE = "AUC, mean r"
+# Figures of the trainings: in each, blocks of stages; of each stage its title, and the labels of loss and score.
+TRAININGS = {
+    "training_autoencoders": [
+        {
+            "pretrain_ecg": ("ECG encoder", "masked MSE", ""),
+            "autoencode": ("CMAE, {} alone", "error", ""),
+            "pretrain_pair": ("CMAE, both", "loss", ""),
+        }
+    ],
+    "training_cmr_encoders": [{"pretrain_cmr": ("{}", "training loss", SCORE)}],
+    "training_rows": [
+        {"align": ("{}", "training loss", SCORE)},
+        {"finetune": ("{}", "training loss", SCORE), "third_stage": ("{}", "training loss", SCORE)},
+    ],
 }
+MOST_COLUMNS = 5  # stages side by side
 VARIANTS = {"swin": "Swin", "ecg": "ECG", "cmr": "CMR"}  # beside the rows of Table 1
 
 
@@ -66,10 +72,9 @@ def reliability(curves: pd.DataFrame, cells: pd.DataFrame, row: str = "ECCL") ->
     tasks = [*DISEASES, *(task for task in dict.fromkeys(of_row["task"]) if task not in DISEASES)]
     for task in (task for task in tasks if task in set(of_row["task"])):
         of_task = of_row[of_row["task"] == task]
-        panels[titles[task]] = {
-            f"{name}: Brier {numbers.loc[task, brier]:.3f}": of_task[of_task["kind"] == kind]
-            for kind, (name, brier) in KINDS.items()
-        }
+        before, after = (numbers.loc[task, f"brier_{kind}"] for kind in KINDS)
+        title = f"{titles[task]}\nBrier score {before:.3f}, after the shift {after:.3f}"
+        panels[title] = {name: of_task[of_task["kind"] == kind] for kind, name in KINDS.items()}
     return figures.reliability_curves(panels, n=int(numbers["n"].max()))
 
 
@@ -90,8 +95,8 @@ def _titles(cells: pd.DataFrame) -> dict[str, str]:
     return {key: task.title for key, task in tasks_named(further).items()}
 
 
-def training(config: Config, data: Cohort, seeds: Sequence[int]) -> Figure:
-    """Training curves of all finished runs of these seeds, one panel pair per stage."""
+def trainings(config: Config, data: Cohort, seeds: Sequence[int]) -> dict[str, Figure]:
+    """Training curves of all finished runs of these seeds, by name of the figure (TRAININGS)."""
     tasks = {key: tasks_of(config)[key].title for key in default_tasks(config)}
     cells = [replace(config, disease=task, seed=seed) for task in tasks for seed in seeds]
     panels: dict[tuple[str, str], dict[str, list[pd.DataFrame]]] = {}
@@ -99,10 +104,25 @@ def training(config: Config, data: Cohort, seeds: Sequence[int]) -> Figure:
         if not own.is_features and (run := own.run(data)).done:
             task = own.task if own.task in PAPER_TASKS else tasks.get(own.task, "")
             panels.setdefault((own.stage, own.variant), {}).setdefault(task, []).append(shown_history(run, config))
-    names, curves = VARIANTS | {key: method.row for key, method in METHODS.items()}, []
+    drawn = {}
+    for name, parts in TRAININGS.items():
+        blocks = [block for part in parts for block in _blocks(part, panels)]
+        if blocks:
+            drawn[name] = figures.training_stages(blocks)
+    return drawn
+
+
+def _blocks(
+    labels: Mapping[str, tuple[str, str, str]], panels: Mapping[tuple[str, str], Mapping[str, list[pd.DataFrame]]]
+) -> list[list[StageCurves]]:
+    """The found stages of one part of a figure, in the order of Table 1, at most MOST_COLUMNS in a block."""
+    names = VARIANTS | {key: method.row for key, method in METHODS.items()}
     names |= {variant: variant for _, variant in panels if variant not in names}  # CMR encoders of other packages
-    stages, variants = list(STAGE_TITLES), list(names)
-    for stage, variant in sorted(panels, key=lambda panel: (stages.index(panel[0]), variants.index(panel[1]))):
-        title, loss, score = STAGE_TITLES[stage]
+    stages, variants = list(labels), list(names)
+    found = [panel for panel in panels if panel[0] in labels]
+    found.sort(key=lambda panel: (stages.index(panel[0]), variants.index(panel[1])))
+    curves = []
+    for stage, variant in found:
+        title, loss, score = labels[stage]
         curves.append(StageCurves(title.format(names[variant]), loss, score, panels[stage, variant]))
-    return figures.training_stages(curves)
+    return [curves[k : k + MOST_COLUMNS] for k in range(0, len(curves), MOST_COLUMNS)]

@@ -19,8 +19,9 @@ CAPTIONS = {
     "fig2b_patches_and_size": "Fig. 2b: mean r by number of patches and size of the ECG encoder.",
     "fig2c_traits": "Fig. 2c: r of single traits, with the CMR reference.",
     "umap_diseases": "Fig. 2d: UMAP of the ECG features, cases against controls.",
-    "training_stages": "Loss and validation score of every stage.",
-    "02_training": "Masked autoencoder: error on training and validation participants.",
+    "training_autoencoders": "Autoencoders: error on training and validation participants.",
+    "training_cmr_encoders": "CMR encoders: training loss and validation score.",
+    "training_rows": "Rows of Table 1: training loss and validation score of the last stage.",
 }
 STYLE = "td { min-width: 4rem; max-width: 34rem; }"
 

@@ -150,29 +150,40 @@ def _between_0_and_1(trace: np.ndarray) -> np.ndarray:
 @of_participants
 @styled
 def retrieval_examples(
-    ecgs: np.ndarray, images: Sequence[np.ndarray], candidates: pd.DataFrame, rate: float, *, n: int
+    ecgs: np.ndarray, images: Mapping[str, Sequence[np.ndarray]], candidates: pd.DataFrame, rate: float, *, n: int
 ) -> Figure:
-    """Query ECGs with their matching CMR and the most similar CMRs in the shared space: one row per ECG.
+    """Query ECGs with their matching CMR and the most similar CMRs in the shared space: one block per ECG.
 
-    ecgs: (m, 12, T), model input. rate: Hz. candidates: one row per image: query (0 ... m - 1), rank (1: most
-    similar), similarity, matching, optional note; per query the matching CMR first, then ranks 1, 2 ... images: one
-    frame (H, W) per row of candidates. n: number of CMRs searched.
+    ecgs: (m, 12, T), model input. rate: Hz. images: name of a moment of the beat to one frame (H, W) per row of
+    candidates; one row of images each. candidates: one row per CMR: query (0 ... m - 1), rank (1: most similar),
+    similarity, matching, optional note; per query the matching CMR first, then ranks 1, 2 ... n: number of CMRs
+    searched.
     """
     most = int(candidates.groupby("query").size().max())
     lines = 3 if "note" in candidates else 2
-    fig = new_figure(height=(1.12 + 0.15 * lines) * len(ecgs) + 0.5)
-    axes = fig.subplots(len(ecgs), most + 1, squeeze=False, width_ratios=[2.1, *[1] * most])
-    for query, row in enumerate(axes):
-        _short_ecg(row[0], ecgs[query], rate)
+    fig = new_figure(height=(0.82 * len(images) + 0.2 + 0.15 * lines) * len(ecgs) + 0.4)
+    grid = fig.add_gridspec(len(images) * len(ecgs), most + 1, width_ratios=[2.1, *[1] * most])
+    for query, ecg in enumerate(ecgs):
+        first = query * len(images)
+        _short_ecg(fig.add_subplot(grid[first : first + len(images), 0]), ecg, rate)
         positions = np.flatnonzero(candidates["query"] == query)
-        for ax, position in zip(row[1:], positions, strict=True):
-            candidate = candidates.iloc[position]
-            _cmr_frame(ax, images[position], matching=bool(candidate["matching"]))
-            note = [candidate["note"]] if "note" in candidates else []
-            facts = [f"rank {candidate['rank']:,}", f"cos {signed(candidate['similarity'])}", *note]
-            ax.set_title("\n".join(facts), fontsize=7, color=BLUE if candidate["matching"] else BLACK)
-    footer(fig, f"{len(ecgs)} query ECGs, n = {n:,} test CMRs searched; blue (first image): matching CMR")
+        for row, (moment, frames) in enumerate(images.items()):
+            for column, position in enumerate(positions, start=1):
+                candidate = candidates.iloc[position]
+                ax = fig.add_subplot(grid[first + row, column])
+                _cmr_frame(ax, frames[position], matching=bool(candidate["matching"]))
+                if column == 1:
+                    ax.set_ylabel(moment, fontsize=SMALL)
+                if row == 0:
+                    ax.set_title(_of_candidate(candidate), fontsize=7, color=BLUE if candidate["matching"] else BLACK)
+    footer(fig, f"{len(ecgs)} query ECGs, n = {n:,} test CMRs searched; blue: CMR of the same participant")
     return fig
+
+
+def _of_candidate(candidate: pd.Series) -> str:
+    """Title of one CMR: its rank, its cosine similarity with the ECG, and the note."""
+    note = [candidate["note"]] if "note" in candidate else []
+    return "\n".join([f"rank {candidate['rank']:,}", f"cosine {signed(candidate['similarity'])}", *note])
 
 
 def _short_ecg(ax, ecg: np.ndarray, rate: float, seconds: float = 3.0) -> None:
@@ -190,6 +201,5 @@ def _short_ecg(ax, ecg: np.ndarray, rate: float, seconds: float = 3.0) -> None:
 
 def _cmr_frame(ax, image: np.ndarray, matching: bool) -> None:
     show_grey(ax, image)
-    ax.set_anchor("S")  # room for the caption above
     for spine in ax.spines.values():
         spine.set(color=BLUE if matching else GREY, linewidth=2.5 if matching else 0.5)

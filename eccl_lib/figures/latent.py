@@ -1,44 +1,63 @@
 """Figures of the shared embedding space: cosine similarity, Fig. 2a and Fig. 2d."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from eccl_lib.figures.colours import BLUE, ORANGE, PALE, VERMILION
 from eccl_lib.figures.style import footer, hide_ticks, new_figure, of_participants, signed, styled, task_title
 
-MOST_SHOWN = 600  # rows and columns of a matrix; with more, a cell would be smaller than a printed dot
+MOST_GROUPS = 40  # rows and columns of a matrix
 MOST_LINES = 100  # between matching points; more would hide each other
 
 
-@of_participants
 @styled
 def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """Cosine similarity of every ECG with every CMR.
+    """Cosine similarity of ECGs with CMRs by groups of participants, both in the order of the CMR embeddings.
 
-    pairs: "before" and "after" to (z_ecg, z_cmr), both (n, D); row i of both is the same participant.
+    pairs: "before" and "after" to (z_ecg, z_cmr), both (n, D); row i of both is the same participant. The order is
+    that of the first principal component of z_cmr of the last pair, and the same in all panels. A cell is the mean over
+    all pairs of two groups, minus the means of its row and of its column: without them, stripes of participants that
+    are similar to all others hide the diagonal.
     """
     fig = new_figure(height=3.5)
     axes = np.atleast_1d(fig.subplots(1, len(pairs)))
-    matrices = {title: _unit(z_ecg) @ _unit(z_cmr).T for title, (z_ecg, z_cmr) in pairs.items()}  # (n, n)
-    reach = max(0.2, *(float(np.percentile(np.abs(cosine), 99.5)) for cosine in matrices.values()))
+    groups = np.array_split(_along_first_component(list(pairs.values())[-1][1]), MOST_GROUPS)
+    groups = [group for group in groups if len(group)]
+    matrices = {title: _unit(z_ecg) @ _unit(z_cmr).T for title, (z_ecg, z_cmr) in pairs.items()}
+    beyond = {title: _without_means(_by_group(cosine, groups)) for title, cosine in matrices.items()}
+    reach = max(0.05, *(float(np.abs(cells).max()) for cells in beyond.values()))
     for ax, (title, cosine) in zip(axes, matrices.items(), strict=True):
         others = cosine[~np.eye(len(cosine), dtype=bool)]
-        shown = np.unique(np.linspace(0, len(cosine) - 1, min(len(cosine), MOST_SHOWN)).astype(int))
-        image = ax.imshow(cosine[np.ix_(shown, shown)], cmap="PuOr_r", vmin=-reach, vmax=reach, interpolation="nearest")
+        image = ax.imshow(beyond[title], cmap="PuOr_r", vmin=-reach, vmax=reach, interpolation="nearest")
         ax.set_title(
             f"{title} alignment\nmean: matching {signed(np.diag(cosine).mean())}, other {signed(others.mean())}"
         )
-        ax.set(xlabel="CMR of test participant", ylabel="ECG of test participant")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-        ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        ax.set(xlabel="CMR of group", ylabel="ECG of group")
+        hide_ticks(ax)
     fig.colorbar(image, ax=axes, label="cosine similarity", shrink=0.8)
-    part = f" ({len(shown)} shown)" if len(shown) < len(cosine) else ""
-    footer(fig, f"n = {len(cosine):,} test participants{part}; diagonal: ECG and CMR of the same participant")
+    note = f"n = {len(cosine):,} test participants in {len(groups)} groups, in order of CMR embedding"
+    footer(fig, f"{note}; diagonal: the same group")
     return fig
+
+
+def _by_group(cosine: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Means over the pairs of two groups, (groups, groups). cosine: (n, n). groups: row numbers of each."""
+    rows = np.stack([cosine[group].mean(axis=0) for group in groups])
+    return np.stack([rows[:, group].mean(axis=1) for group in groups], axis=1)
+
+
+def _without_means(cells: np.ndarray) -> np.ndarray:
+    """Cells minus the means of their row and column, plus the mean of all."""
+    return cells - cells.mean(axis=0) - cells.mean(axis=1, keepdims=True) + cells.mean()
+
+
+def _along_first_component(z: np.ndarray) -> np.ndarray:
+    """Row numbers of z (n, D) in the order of its first principal component."""
+    centred = z - z.mean(axis=0)
+    return np.argsort(centred @ np.linalg.svd(centred, full_matrices=False)[2][0], kind="stable")
 
 
 def _unit(z: np.ndarray) -> np.ndarray:

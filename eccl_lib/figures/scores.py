@@ -104,16 +104,18 @@ def _sample_size(panels: Iterable[Mapping[str, Curve]], least: int) -> str:
 
 @styled
 def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: int) -> Figure:
-    """Reliability curves (observed share of cases against predicted probability), one panel per disease.
+    """Reliability curves (observed share of cases against predicted probability), one panel per disease, one scale.
 
     panels: disease, as in ``roc_panels``, to {legend: frame}; one row per bin: predicted (mean probability), observed
     (share of cases), low, high (95 % interval of observed), n. n: number of test participants.
     """
     rows = -(-len(panels) // 2)
-    fig = new_figure(height=rows * 2.9 + 0.3)
-    axes = fig.subplots(rows, 2, squeeze=False).ravel()
+    fig = new_figure(height=rows * 2.9 + 0.6)
+    axes = fig.subplots(rows, 2, squeeze=False, sharex=True, sharey=True).ravel()
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
+    every = [bins[["predicted", "high"]].to_numpy(float) for curves in panels.values() for bins in curves.values()]
+    most = min(1.0, max(float(values.max()) for values in every if len(values)))
     for ax, (code, curves) in zip(axes, panels.items(), strict=False):
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="perfect calibration")
         for colour, marker, (name, bins) in zip((VERMILION, BLUE, *CYCLE), "oDs^vP", curves.items(), strict=False):
@@ -122,12 +124,12 @@ def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: i
             reach = np.abs(bins[["low", "high"]].to_numpy(float).T - observed)
             style = {"fmt": f"{marker}-", "color": colour, "elinewidth": 0.8, "linewidth": 1, "markersize": 4}
             ax.errorbar(bins["predicted"], observed, yerr=reach, **style, label=name)
-        most = min(1.0, max(float(bins[["predicted", "high"]].to_numpy().max()) for bins in curves.values()))
-        low, high, above_legend = -0.02 * most, 1.04 * most, 1.38 * most
-        ax.set(xlabel="predicted probability", ylabel="observed share of cases", xlim=(low, high))
-        ax.set_ylim(low, above_legend)
+        ax.set(xlim=(-0.02 * most, 1.04 * most), ylim=(-0.02 * most, 1.04 * most))
+        ax.set_xlabel("predicted probability")
+        ax.set_ylabel("observed share of cases")
+        ax.label_outer()
         ax.set_title(task_title(code))
-        ax.legend(loc="upper left", fontsize=SMALL, labelspacing=0.3)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     footer(fig, f"n = {n:,} test participants; point: one bin of predictions; bars: 95 % interval")
     return fig
 

@@ -1,4 +1,4 @@
-"""Figures of training curves: one run, or all stages in one figure."""
+"""Figures of training curves: one run, or several stages side by side."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,6 @@ from matplotlib.ticker import MaxNLocator
 
 from eccl_lib.figures.colours import BLACK, GREY, TASK_COLOURS
 from eccl_lib.figures.style import SMALL, footer, new_figure, styled, task_title
-
-COLUMNS = 2  # stages side by side, each with loss and score
 
 
 @styled
@@ -44,8 +42,9 @@ def training_curves(
 class StageCurves:
     """Training histories of one stage.
 
-    loss, score: y labels of the history columns loss and score. histories: task ("I21" ... "traits", or "" for a stage
-    without a task) to one history per seed.
+    loss, score: y labels of the history columns loss and score. score is "" for an autoencoder, whose score is minus
+    its error on validation participants. histories: task ("I21" ... "traits", or "" for a stage without a task) to one
+    history per seed.
     """
 
     title: str
@@ -55,38 +54,66 @@ class StageCurves:
 
 
 @styled
-def training_stages(stages: Sequence[StageCurves]) -> Figure:
-    """Training loss and validation score of all stages: one thin line per run, a dot at the best epoch."""
-    rows = -(-len(stages) // COLUMNS)
-    fig = new_figure(height=1.36 * rows + 0.7)
-    pages = np.atleast_1d(fig.subfigures(rows, COLUMNS, wspace=0.04)).ravel()
-    for page, stage in zip(pages, stages, strict=False):
-        page.suptitle(stage.title, x=0.02, ha="left", fontsize=8.5, fontweight="bold")
-        left, right = page.subplots(1, 2)
-        for task, histories in stage.histories.items():
-            for history in histories:
-                _run_curves(left, right, history, TASK_COLOURS.get(task, BLACK))
-        for ax, label in ((left, stage.loss), (right, stage.score)):
-            ax.set_ylabel(label, fontsize=SMALL)
-            ax.tick_params(labelsize=SMALL)
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-            ax.yaxis.set_major_locator(MaxNLocator(nbins=4))
+def training_stages(blocks: Sequence[Sequence[StageCurves]]) -> Figure:
+    """Training curves of several stages: one thin line per run, a dot at the epoch whose weights are kept.
+
+    blocks: stages side by side. In a block of trained tasks, the upper panels show the training loss and the lower ones
+    the validation score, each with one scale. An autoencoder has one panel with training and validation error.
+    """
+    stages = [stage for block in blocks for stage in block]
+    columns, heights = max(map(len, blocks)), [_block_height(block) for block in blocks]
+    fig = new_figure(height=sum(heights) + 0.6)
+    pages = np.atleast_1d(fig.subfigures(len(blocks), 1, height_ratios=heights))
+    for page, block in zip(pages, blocks, strict=True):
+        _draw_block(page, block, columns)
     tasks = dict.fromkeys(task for stage in stages for task in stage.histories)
-    names = {task: task_title(task).replace("82 cardiac ", "") if task else "no label" for task in tasks}
-    lines = [Line2D([], [], color=TASK_COLOURS.get(task, BLACK)) for task in tasks]
+    ordered = [*(task for task in TASK_COLOURS if task in tasks), *(task for task in tasks if task not in TASK_COLOURS)]
+    names = {task: task_title(task).replace("82 cardiac ", "") for task in ordered if task}
+    lines = [Line2D([], [], color=TASK_COLOURS.get(task, BLACK)) for task in names]
+    if any(not stage.score for stage in stages):
+        lines += [Line2D([], [], color=BLACK, linestyle=style) for style in ("-", "--")]
+        names |= {"training": "training", "validation": "validation"}
     fig.legend(lines, names.values(), loc="outside upper left", ncols=3, fontsize=8)
-    for page in pages[max(0, len(stages) - COLUMNS) : len(stages)]:  # the bottom row
-        for ax in page.axes:
-            ax.set_xlabel("epoch", fontsize=SMALL)
     runs = sum(len(histories) for stage in stages for histories in stage.histories.values())
-    footer(fig, f"n = {runs} trainings, one line each; left: training; right: validation; dot: best epoch")
+    footer(fig, f"n = {runs} trainings, one line each; dot: epoch whose weights are kept")
     return fig
 
 
-def _run_curves(left, right, history: pd.DataFrame, colour: str) -> None:
-    """Draw loss and score of one run and mark the epoch with the best score (the last epoch if there is none)."""
+def _block_height(block: Sequence[StageCurves]) -> float:
+    return 3.1 if any(stage.score for stage in block) else 1.9
+
+
+def _draw_block(page, block: Sequence[StageCurves], columns: int) -> None:
+    """Draw the stages of one block. page: its part of the figure. columns: of the widest block."""
+    scored = any(stage.score for stage in block)
+    axes = page.subplots(1 + scored, columns, squeeze=False, sharex="col", sharey="row" if scored else False)
+    for ax in axes[:, len(block) :].ravel():
+        ax.set_axis_off()
+    for k, (column, stage) in enumerate(zip(axes.T, block, strict=False)):
+        for task, histories in stage.histories.items():
+            for history in histories:
+                _run_curves(column, history, TASK_COLOURS.get(task, BLACK))
+        column[0].set_title(stage.title, fontsize=8.5)
+        column[-1].set_xlabel("epoch", fontsize=8)
+        for ax, label in zip(column, (stage.loss, stage.score), strict=False):
+            if k == 0 or not scored:
+                ax.set_ylabel(label, fontsize=8)
+            ax.tick_params(labelsize=SMALL)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+            ax.yaxis.set_major_locator(MaxNLocator(nbins=4))
+
+
+def _run_curves(axes, history: pd.DataFrame, colour: str) -> None:
+    """Draw loss and score of one run and mark the epoch with the best score (the last epoch if there is none).
+
+    axes: of loss and score; a single one, of an autoencoder, shows minus the score as a dashed line.
+    """
     epochs, score = history["epoch"].to_numpy(), history["score"].to_numpy(float)
     best = len(score) - 1 if np.isnan(score).all() else int(np.nanargmax(score))
-    for ax, values in ((left, history["loss"].to_numpy()), (right, score)):
-        ax.plot(epochs, values, color=colour, linewidth=0.8, alpha=0.8)
+    curves = [(axes[0], history["loss"].to_numpy(), "-"), (axes[-1], score, "-")]
+    if len(axes) == 1:
+        curves[1] = (axes[0], -score, "--")
+    for ax, values, line in curves:
+        ax.plot(epochs, values, line, color=colour, linewidth=0.8, alpha=0.8)
+    for ax, values, _ in curves if len(axes) > 1 else curves[1:]:
         ax.plot(epochs[best], values[best], "o", color=colour, markersize=3)

@@ -11,6 +11,7 @@ from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, CHAMBER_NAMES
 from eccl_lib.figures.style import PARTICIPANTS, SMALL, footer, new_figure, pretty_unit, styled
 
 INTERVAL = "lines: 95 % interval over participants"
+CHAMBER_GAP = 1.1  # space above the bars of a chamber, in bars, for its name
 
 
 # Panels of Fig. 2b: the column that varies, its name, and the title.
@@ -80,7 +81,8 @@ def fig2c_traits(
     references: at most three names to the r of each row of traits, drawn as marks, such as that of a CMR model.
     """
     rows = by_chamber(traits.assign(**(references or {})))
-    fig = new_figure(height=max(0.155 * len(rows) + 1.0, 1.75 * len(scatter or ()) + 0.3))
+    gaps = CHAMBER_GAP * rows["group"].nunique()
+    fig = new_figure(height=max(0.15 * (len(rows) + gaps) + 1.0, 1.75 * len(scatter or ()) + 0.3))
     left, right = fig.subfigures(1, 2, width_ratios=(1.45, 1)) if scatter else (fig, None)
     _bars(left.add_subplot(), rows)
     _marks(left, rows, list(references or ()))
@@ -114,21 +116,20 @@ def _marks(fig: Figure, rows: pd.DataFrame, names: list[str]) -> None:
 
 
 def _bars(ax, rows: pd.DataFrame) -> None:
-    """Draw one horizontal bar per trait, with a gap between chambers."""
+    """Draw one horizontal bar per trait, below the name of its chamber."""
     groups = rows["group"].to_numpy()
-    y = np.arange(len(rows)) + 0.7 * np.concatenate([[0], np.cumsum(groups[1:] != groups[:-1])])
+    y = np.arange(len(rows)) + CHAMBER_GAP * np.concatenate([[0], np.cumsum(groups[1:] != groups[:-1])])
     r = rows["r"].to_numpy(float)
     reach = np.abs(rows[["low", "high"]].to_numpy(float).T - r)
     ax.barh(y, r, color=[CHAMBER_COLOURS[group] for group in groups], height=0.8)
     ax.errorbar(r, y, xerr=reach, fmt="none", ecolor=BLACK, elinewidth=0.8)
     ax.set_yticks(y, [readable(name) for name in rows["short_name"]], fontsize=SMALL)
-    ax.set_ylim(y[-1] + 0.8, -0.8)
-    edge = max(float(np.nanmax(rows["high"])), 0.05)
+    ax.set_ylim(y[-1] + 0.8, -1.5)
+    ax.set_xlim(min(0.0, 1.05 * float(np.nanmin(rows["low"]))), 1.02 * max(float(np.nanmax(rows["high"])), 0.05))
     for group in dict.fromkeys(groups):
-        middle = y[groups == group].mean()
-        ax.text(1.02, middle, CHAMBER_NAMES[group], transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL)
+        style = {"va": "center", "fontsize": SMALL, "fontweight": "bold"}
+        ax.text(0.01 * ax.get_xlim()[1], y[groups == group].min() - 0.9, CHAMBER_NAMES[group], **style)
     ax.axvline(0, color=BLACK, linewidth=0.8)
-    ax.set_xlim(min(0.0, 1.05 * float(np.nanmin(rows["low"]))), edge * 1.02)
     ax.set_xlabel("Pearson r")
 
 

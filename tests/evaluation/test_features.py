@@ -125,10 +125,13 @@ def test_retrieval_examples_give_each_candidate_its_own_frame_and_mass(config, d
     after = features.after_alignment(config, data, rows)
     ecgs, images, candidates = features.retrieval_examples(config, data, after, rows)
     lvm = [trait.short_name for trait in TRAITS].index("LVM")
-    assert ecgs.shape[:2] == (3, 12) and len(images) == len(candidates) == 18
-    for image, candidate in zip(images, candidates.itertuples(), strict=True):
+    assert ecgs.shape[:2] == (3, 12) and len(candidates) == 18
+    for k, candidate in enumerate(candidates.itertuples()):
         row = rows[candidate.cmr]
-        np.testing.assert_array_equal(image, data.clips[row][:, :, 0])
+        np.testing.assert_array_equal(images["end diastole"][k], data.clips[row][:, :, 0])
+        np.testing.assert_array_equal(
+            images["end systole"][k], data.clips[row][:, :, round(0.35 * data.clips.shape[-1])]
+        )
         assert candidate.note == f"LVM {data.traits[row, lvm]:.0f} g"
 
 

@@ -75,7 +75,8 @@ def test_reliability_figure_shows_the_requested_row(cells):
         for bars, (kind, words) in zip(ax.containers, supplement.KINDS.items(), strict=True):
             wanted = parts[keys.index(("ECCL", task, kind))]["observed"]
             np.testing.assert_allclose(bars.lines[0].get_ydata(), wanted)
-            assert bars.get_label() == f"{words[0]}: Brier {numbers.loc[task, words[1]]:.3f}"
+            assert bars.get_label() == words
+            assert f"{numbers.loc[task, f'brier_{kind}']:.3f}" in ax.get_title(loc="left")
 
 
 def test_forest_states_participants_and_seeds(cells):
@@ -92,25 +93,34 @@ def finish(run: Run, config: Config, level: float) -> None:
     run.finish(config, torch.nn.Linear(1, 1), history, {}, pd.DataFrame({"row": [0]}), {"seconds": 1.0})
 
 
-def test_training_figure_shows_every_finished_run_once_under_its_stage(tiny_runs):
+def test_training_figures_show_every_finished_run_once_under_its_stage(tiny_runs):
     first, second = (tiny_config("I48", seed) for seed in SEEDS)
     data = open_cohort.load(first, lambda line: None)
     done = {
-        "ECG encoder: masked autoencoder": [
-            stages.expected(config, "pretrain_ecg", data) for config in (first, second)
-        ],
-        "CMR encoder: ResNet50": [stages.expected(with_cmr(first, "resnet50"), "pretrain_cmr", data)],
-        "CMAE: CMR autoencoder": [stages.expected(first, "autoencode_cmr", data)],
-        "CMAE: joint autoencoders": [stages.expected(second, "pretrain_pair", data)],
-        "alignment: ECCL": [stages.expected(config, "eccl", data) for config in (first, second)],
-        "fine-tuning: CMAE": [stages.expected(first, "cmae", data)],
+        "ECG encoder": [stages.expected(config, "pretrain_ecg", data) for config in (first, second)],
+        "CMAE, CMR alone": [stages.expected(first, "autoencode_cmr", data)],
+        "CMAE, both": [stages.expected(second, "pretrain_pair", data)],
+        "ResNet50": [stages.expected(with_cmr(first, "resnet50"), "pretrain_cmr", data)],
+        "ECCL": [stages.expected(config, "eccl", data) for config in (first, second)],
+        "CMAE": [stages.expected(first, "cmae", data)],
     }
     for k, runs in enumerate(done.values()):
         for j, run in enumerate(runs):
             finish(run, first, level=k + j / 10)
-    figure = supplement.training(first, data, seeds=(0, 1, 2))
-    drawn = {page.get_suptitle(): page.axes[0].lines for page in figure.subfigs if page.axes}
+    drawn = supplement.trainings(first, data, seeds=(0, 1, 2))
+    assert list(drawn) == list(supplement.TRAININGS)
+    titled = [ax for figure in drawn.values() for ax in figure.axes if ax.get_title(loc="left")]
     last = {
-        title: [line.get_ydata()[-1] for line in lines if len(line.get_xdata()) == 3] for title, lines in drawn.items()
+        ax.get_title(loc="left"): [
+            line.get_ydata()[-1] for line in ax.lines if len(line.get_xdata()) == 3 and line.get_linestyle() == "-"
+        ]
+        for ax in titled
     }
     assert last == {title: [k + j / 10 for j in range(len(runs))] for k, (title, runs) in enumerate(done.items())}
+
+
+def test_a_figure_of_trainings_without_a_finished_run_is_left_out(tiny_runs):
+    config = tiny_config("I48")
+    data = open_cohort.load(config, lambda line: None)
+    finish(stages.expected(config, "eccl", data), config, level=1.0)
+    assert list(supplement.trainings(config, data, seeds=(0,))) == ["training_rows"]

@@ -64,10 +64,26 @@ def test_umaps_of_all_diseases_have_one_row_each_with_their_scores(generator):
     assert [f"({code}), {4 + k} cases" in title for k, (code, title) in enumerate(zip(DISEASES, titles, strict=True))]
 
 
-def test_similarity_of_equal_features_is_one_on_the_diagonal(generator):
+def test_similarity_is_that_of_groups_without_the_means_of_row_and_column(generator):
     z = generator.standard_normal((N, 5))
-    image = figures.similarity_matrix({"after": (z, 3 * z)}).axes[0].images[0]
-    np.testing.assert_allclose(np.diag(image.get_array()), 1)
+    cells = figures.similarity_matrix({"after": (z, 3 * z)}).axes[0].images[0].get_array()
+    np.testing.assert_allclose(cells.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(cells.mean(axis=1), 0, atol=1e-6)
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    means = (unit @ unit.T).mean(axis=1)
+    np.testing.assert_allclose(np.sort(np.diag(cells)), np.sort(1 - 2 * means + means.mean()), rtol=1e-5)
+
+
+def test_similarity_is_ordered_along_the_main_direction_of_the_cmr_embeddings(generator):
+    angle = generator.permutation(np.linspace(0.0, 3.0, 10 * N))
+    z = np.stack([np.cos(angle), np.sin(angle)], axis=1)  # similar where the angles are
+    z_ecg = generator.permutation(z)  # of other participants
+    other, own = (
+        axes.images[0].get_array() for axes in figures.similarity_matrix({"b": (z_ecg, z), "a": (z, z)}).axes[:2]
+    )
+    assert own.shape == (40, 40)
+    assert min(own[0, 0], own[-1, -1]) > 0.5 and max(own[0, -1], own[-1, 0]) < -0.5
+    assert np.abs(other).max() < own[0, 0]
 
 
 # Scores.
@@ -108,6 +124,13 @@ def test_reliability_draws_each_bin_with_its_interval():
     np.testing.assert_allclose(bars.get_segments(), [[[0.1, 0.0], [0.1, 0.2]], [[0.5, 0.2], [0.5, 0.45]]])
     assert ax.get_xlim()[1] > 0.5
     assert ax.get_ylim()[1] > 0.45
+
+
+def test_reliability_has_one_scale_in_all_panels():
+    bins = pd.DataFrame({"predicted": [0.1], "observed": [0.05], "low": [0.0], "high": [0.2]})
+    figure = figures.reliability_curves({"I21": {"raw": bins}, "I42": {"raw": bins * 3}}, n=N)
+    assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
+    assert figure.axes[0].get_xlim()[1] > 0.6
 
 
 def test_forest_fills_what_stands_after_holm_and_nothing_else():
@@ -202,17 +225,33 @@ def test_fig2b_labels_each_point_and_joins_no_points():
 def test_every_stage_shows_its_runs_and_marks_the_best_epoch():
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "score": [0.1, 0.3, 0.2]})
     unscored = history.assign(score=np.nan)
-    stages = [figures.StageCurves("masked autoencoder", "masked MSE", "score", {"": [history]})]
-    stages.append(figures.StageCurves("alignment", "loss", "AUC", {"I48": [history, history + 1], "I50": [unscored]}))
-    figure = figures.training_stages(stages)
-    assert [page.get_suptitle() for page in figure.subfigs[:2]] == ["masked autoencoder", "alignment"]
-    loss, score = figure.axes[2:4]
+    stage = figures.StageCurves("ECCL", "loss", "AUC", {"I48": [history, history + 1], "I50": [unscored]})
+    figure = figures.training_stages([[stage]])
+    loss, score = figure.axes
+    assert loss.get_title(loc="left") == "ECCL"
     curves = [line for line in score.lines if len(line.get_xdata()) == 3]
     np.testing.assert_array_equal([line.get_ydata() for line in curves[:2]], [[0.1, 0.3, 0.2], [1.1, 1.3, 1.2]])
     assert [line.get_color() for line in curves] == [TASK_COLOURS[task] for task in ("I48", "I48", "I50")]
     kept = [tuple(line.get_xydata()[0]) for line in loss.lines if len(line.get_xdata()) == 1]
     assert kept == [(2, 2.0), (3, 3.0), (3, 1.0)]  # the best score; without any, the last epoch
-    assert note(figure).startswith("n = 4 trainings")
+    assert note(figure).startswith("n = 3 trainings")
+
+
+def test_stages_side_by_side_share_one_scale():
+    low = pd.DataFrame({"epoch": [1, 2], "loss": [3.0, 2.0], "score": [0.1, 0.2]})
+    stages = [figures.StageCurves(name, "loss", "AUC", {"I48": [h]}) for name, h in (("a", low), ("b", low + 5))]
+    losses, scores = np.reshape(figures.training_stages([stages]).axes, (2, 2))
+    assert losses[0].get_ylim() == losses[1].get_ylim()
+    assert scores[0].get_ylim() == scores[1].get_ylim()
+
+
+def test_an_autoencoder_shows_both_errors_in_one_panel():
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "score": [-4.0, -2.0, -3.0]})
+    figure = figures.training_stages([[figures.StageCurves("CMAE", "error", "", {"": [history]})]])
+    (panel,) = figure.axes
+    drawn = {line.get_linestyle(): line.get_ydata().tolist() for line in panel.lines if len(line.get_xdata()) == 3}
+    assert drawn == {"-": [3.0, 2.0, 1.0], "--": [4.0, 2.0, 3.0]}
+    assert [line.get_xydata().tolist() for line in panel.lines if len(line.get_xdata()) == 1] == [[[2.0, 2.0]]]
 
 
 # Single ECGs.
@@ -283,15 +322,18 @@ def test_retrieval_frames_the_matching_cmr_at_every_position(generator):
         (1, 2, 0.1, False),
     ]
     candidates = pd.DataFrame(rows, columns=["query", "rank", "similarity", "matching"])
-    images = generator.random((6, 5, 5))
+    images = {"end diastole": generator.random((6, 5, 5)), "end systole": generator.random((6, 5, 5))}
     figure = figures.retrieval_examples(generator.random((2, 12, 300)), images, candidates, 100, n=N)
     panes = [ax for ax in figure.axes if ax.images]
-    for ax, image, row in zip(panes, images, rows, strict=True):
-        np.testing.assert_array_equal(ax.images[0].get_array(), image)
+    drawn = [(moment, k) for query in ((0, 1, 2), (3, 4, 5)) for moment in images for k in query]
+    for ax, (moment, k) in zip(panes, drawn, strict=True):
+        row = rows[k]
+        np.testing.assert_array_equal(ax.images[0].get_array(), images[moment][k])
         thick = {spine.get_linewidth() > 1 for spine in ax.spines.values()}
         blue = {mpl.colors.to_hex(spine.get_edgecolor()).upper() == BLUE for spine in ax.spines.values()}
         assert thick == blue == {row[3]}
     titles = [ax.get_title(loc="left") for ax in panes]
-    assert titles[:2] == ["rank 2\ncos +0.30", "rank 1\ncos +0.40"]
-    assert titles[3] == "rank 9\ncos \N{MINUS SIGN}0.10"
+    assert titles[:4] == ["rank 2\ncosine +0.30", "rank 1\ncosine +0.40", "rank 2\ncosine +0.30", ""]
+    assert titles[6] == "rank 9\ncosine \N{MINUS SIGN}0.10"
+    assert [ax.get_ylabel() for ax in panes if ax.get_ylabel()] == 2 * list(images)
     assert f"n = {N} test CMRs searched" in note(figure)

@@ -76,6 +76,11 @@ def test_a_generated_heart_is_stored_on_every_cohort(cohort, displayed):
     assert "image/png" in displayed[0]
 
 
+def test_a_heart_without_an_example_is_drawn_once(cohort):
+    plain, changed = (HeartView(cohort[0], **example).picture() for example in ({}, {"scar": 0.8}))
+    assert changed.get_figheight() == pytest.approx(2 * plain.get_figheight(), rel=0.1)
+
+
 def test_keep_pictures_must_be_a_boolean():
     with pytest.raises(ValueError, match="keep_pictures is 'yes'"):
         notebook._check_additional({"keep_pictures": "yes"})

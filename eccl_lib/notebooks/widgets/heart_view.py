@@ -25,7 +25,7 @@ LABELS = {
 
 
 class HeartView:
-    """index: participant of the generator whose heart is changed. example: properties changed in the static picture."""
+    """index: participant of the generator whose heart is changed. example: properties changed in a second picture."""
 
     def __init__(self, config: Config, index: int = 0, **example: float) -> None:
         self.synthetic, self.example = config.synthetic, example
@@ -36,9 +36,11 @@ class HeartView:
         return with_properties(self.own, replace(properties_of(self.own), **values))
 
     def picture(self) -> Any:
-        """ECG and cine of the heart as it is, above those of the example."""
-        rows = []
-        for name, heart in {"before": self.own, "after the change": self.changed(**self.example)}.items():
+        """ECG and cine of the heart as it is, above those of the example if there is one."""
+        rows, hearts = [], {"generated heart": self.own}
+        if self.example:
+            hearts = {"before": self.own, "after the change": self.changed(**self.example)}
+        for name, heart in hearts.items():
             rows += [[self._ecg(heart, name)], [figures.cine_ends(self._slice(heart), width=PAGE)]]
         return composed(rows)
 
