@@ -24,8 +24,8 @@ TASK_NAMES = {key: task.column for key, task in TASKS.items()} | {"traits": "tra
 
 
 def claims() -> str:
-    """Claims of the paper with verdicts: those about Table 1, those about Fig. 2d, and those about patients."""
-    rows = [*table1_text.claim_rows(STUDY), *_separation_rows()]
+    """Claims of the paper with verdicts: those about Table 1, Fig. 2d and Fig. 2b, and those about patients."""
+    rows = [*table1_text.claim_rows(STUDY), *_separation_rows(), *_encoder_rows()]
     rows.append(["an AUC of .826 for CM and a mean r of .407 with ECCL", "needs UK Biobank", "", ""])
     return markdown_table([CLAIM_HEADER, *rows])
 
@@ -34,6 +34,13 @@ def _separation_rows() -> list[list[str]]:
     frame = _read("separation.csv")
     text = "aligned ECG features separate {} cases better (purity)"
     return [[text.format(TASK_NAMES[row.task]), row.verdict, "", difference(row)] for row in frame.itertuples()]
+
+
+def _encoder_rows() -> list[list[str]]:
+    if not (STUDY / "encoders_claims.csv").is_file():
+        return [["more patches help; larger ViTs help little (Fig. 2b)", "not run yet", "", ""]]
+    frame = _read("encoders_claims.csv")
+    return [[row.claim, row.verdict, "", difference(row)] for row in frame.itertuples()]
 
 
 def against_controls() -> str:

@@ -255,14 +255,14 @@ def on_validation(own: RunSpec, data: Cohort) -> tuple[np.ndarray, np.ndarray]:
 def tables(name: str, config: Config, measured: MeasuredRuns) -> dict[str, pd.DataFrame]:
     """Tables of the seeds whose runs are all measured, by name of the file; none without a complete seed.
 
-    ``NAME_scores``, ``NAME_means`` and ``NAME_differences``, or ``encoders``.
+    ``NAME_scores``, ``NAME_means`` and ``NAME_differences``, or ``encoders`` and ``encoders_claims``.
     """
     points = len(fig2b.plan(_encoders(config)) if name == ENCODERS else EXPERIMENTS[name].points)
     complete = measured.of_complete_seeds(points)
     if not len(complete.frame):
         return {}
     if name == ENCODERS:
-        return {ENCODERS: fig2b.table(complete)}
+        return {ENCODERS: fig2b.table(complete), f"{ENCODERS}_claims": fig2b.claims_table(complete)}
     found = {"scores": complete.frame, "means": means(complete)}
     found["differences"] = differences(EXPERIMENTS[name], complete)
     return {f"{name}_{part}": table for part, table in found.items()}

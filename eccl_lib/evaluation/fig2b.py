@@ -9,9 +9,11 @@ import pandas as pd
 from eccl_lib.config.schema import Config
 from eccl_lib.data import open_cohort
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.evaluation import claims
 from eccl_lib.evaluation.measured_runs import MeasuredRuns
 from eccl_lib.io.progress import Log
-from eccl_lib.metrics import bootstrap
+from eccl_lib.metrics import bootstrap, comparison
+from eccl_lib.metrics.comparison import Difference
 from eccl_lib.models.ecg_vit import EcgEncoder, grid
 from eccl_lib.models.heads import on_meta, parameters_in_millions
 from eccl_lib.pipeline.stages import RunSpec, expected, spec
@@ -111,3 +113,31 @@ def table(measured: MeasuredRuns) -> pd.DataFrame:
         parts.append(runs.frame.rename(columns={"score": "r"}).assign(**facts))
     columns = ["panel", "tokens", "parameters", "width", "depth", "seconds", "seed", "r", "mean", "low", "high"]
     return pd.concat(parts, ignore_index=True)[columns]
+
+
+# Claims of the paper on Fig. 2b: panel, column of the size, and the smaller size that the largest one is compared with.
+CLAIMS = {
+    "more patches give a higher mean r": ("patches", "tokens", 0),
+    "a wider ViT gives a higher mean r": ("width", "width", -2),
+    "a deeper ViT gives a higher mean r": ("depth", "depth", -2),
+}
+
+
+def claims_table(measured: MeasuredRuns) -> pd.DataFrame:
+    """The paper's claims on Fig. 2b: claim, difference, low, high, p, p_holm, seeds, verdict (docs/study.md).
+
+    The most patches are compared with the fewest, the widest and the deepest ViT with the next smaller one.
+    """
+    found: dict[str, Difference] = {}
+    for text, (panel, column, smaller) in CLAIMS.items():
+        of_panel = measured.rows((measured.frame["panel"] == panel).to_numpy()).by_place([column])
+        if len(of_panel) > 1:
+            sizes = sorted(size for (size,) in of_panel)
+            compared = of_panel[sizes[-1],].minus(of_panel[sizes[smaller],])
+            found[f"{text} ({sizes[-1]:,} against {sizes[smaller]:,})"] = compared
+    p_holm, seeds = comparison.holm(np.array([each.p for each in found.values()])), measured.frame["seed"].nunique()
+    return pd.DataFrame(
+        {"claim": text, "difference": each.value, "low": each.low, "high": each.high, "p": each.p, "p_holm": p}
+        | {"seeds": seeds, "verdict": claims.verdict(each, p)}
+        for (text, each), p in zip(found.items(), p_holm, strict=True)
+    )
