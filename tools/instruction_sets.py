@@ -1,12 +1,13 @@
 """How far a score of the study moves on another type of processor: one seed under other instruction sets.
 
-``python -m tools.instruction_sets`` trains two cells of the study again with PyTorch and oneDNN limited to older
-instruction sets (about 12 CPU minutes), and writes figures/study/instruction_sets.csv. The cohort and the parent runs
-are those of ``eccl study`` (ECCL_RUNS).
+``python -m tools.instruction_sets --seed 3`` trains two cells of the study again with PyTorch and oneDNN limited to
+older instruction sets (about 12 CPU minutes), and writes figures/study/instruction_sets.csv. The cohort and the parent
+runs of this seed are those of ``eccl study`` (ECCL_RUNS).
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -36,7 +37,7 @@ SETTINGS = {
 TABLE = paths.STUDY_FIGURES / "instruction_sets.csv"
 
 
-def train(setting: dict[str, str], shared: Path, root: Path) -> Iterator[tuple[str, str, Run]]:
+def train(setting: dict[str, str], shared: Path, root: Path, seed: int) -> Iterator[tuple[str, str, Run]]:
     """Train the cells under a setting in the folder ``root``. Yields row, task and the finished run.
 
     shared: folder of the study, whose cohort and stage-one runs are linked.
@@ -47,22 +48,33 @@ def train(setting: dict[str, str], shared: Path, root: Path) -> Iterator[tuple[s
         (folder / part).symlink_to(shared / part)
     for row, task in CELLS:
         command = [sys.executable, "-m", "eccl_lib", "train", row, "--scale", "study", "--disease", task]
+        command += ["--seed", str(seed)]
         subprocess.run(command, env={**os.environ, **setting, "ECCL_RUNS": str(root)}, check=True)
-        config = replace(load("study"), disease=task)
+        config = load("study", disease=task, seed=seed)
         found = spec(config, row).run(open_cohort.load(config, silent))
         yield row, task, replace(found, folder=folder / found.name)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0)
+    seed = parser.parse_args().seed
     shared, records, reference = paths.scale_root("study", "synthetic"), [], {}
     for name, setting in SETTINGS.items():
         with tempfile.TemporaryDirectory() as root:
-            for row, task, run in train(setting, shared, Path(root)):
+            for row, task, run in train(setting, shared, Path(root), seed):
                 score, predicted = run.metrics["test"], measured_and_predicted(run)[1]
                 first, base = reference.setdefault((row, task), (score, predicted))
                 r = float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(predicted.T, base.T, strict=True)]))
                 made_with = {key: run.manifest()["made_with"][key] for key in ("instruction_set", "cpu", "commit")}
-                record = {"setting": name, "row": row, "task": task, "test": score, "difference": score - first}
+                record = {
+                    "setting": name,
+                    "row": row,
+                    "task": task,
+                    "seed": seed,
+                    "test": score,
+                    "difference": score - first,
+                }
                 records.append(record | {"r_of_predictions": r} | made_with)
     frame = pd.DataFrame(records)
     write_atomically(TABLE, lambda path: frame.to_csv(path, index=False, float_format="%.5f"))
