@@ -17,6 +17,7 @@ from eccl_lib.evaluation.experiments import EXPERIMENTS
 from eccl_lib.evaluation.table1_text import CLAIM_HEADER, difference, markdown_table
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_text
+from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.tasks import TASKS
 
 DEMO, STUDY, REAL = paths.DEMO_FIGURES, paths.STUDY_FIGURES, paths.REAL_FIGURES
@@ -152,13 +153,44 @@ def real_comparisons() -> str:
     return markdown_table(rows)
 
 
+def processors() -> str:
+    """How far a test score moves if the same seed is trained with older instruction sets."""
+    if not (STUDY / "instruction_sets.csv").is_file():
+        return "How far a score moves on another type of processor has not been measured yet."
+    frame = _read("instruction_sets.csv")
+    rows = [["row", "task", "instruction set", "test score", "difference", "r of the predictions"]]
+    for row in frame.itertuples():
+        name = METHODS[row.row].row
+        numbers = [f"{row.test:.4f}", f"{row.difference:+.4f}", f"{row.r_of_predictions:.4f}"]
+        rows.append([name, TASK_NAMES[row.task], f"{row.setting} ({row.instruction_set})", *numbers])
+    first = frame.iloc[0]
+    title = f"Seed {first['seed']}, trained again on one processor ({first['cpu']}) with other instruction sets:"
+    return f"{title}\n\n{markdown_table(rows)}"
+
+
+def processors_sentence() -> str:
+    """``processors`` as one sentence."""
+    if not (STUDY / "instruction_sets.csv").is_file():
+        return processors()
+    largest = _read("instruction_sets.csv")["difference"].abs().max()
+    return (
+        f"With older instruction sets of the same processor, the test score of a seed moved by up to {largest:.3f} "
+        "([docs/study.md](docs/study.md#processors))."
+    )
+
+
 def _read(name: str) -> pd.DataFrame:
     return pd.read_csv(STUDY / name)
 
 
 Section = Callable[[], str]
 PAGES: dict[Path, dict[str, Section]] = {
-    paths.ROOT / "README.md": {"table 1": lambda: table1_text.section(STUDY), "claims": claims, "real ECGs": real_ecgs},
+    paths.ROOT / "README.md": {
+        "table 1": lambda: table1_text.section(STUDY),
+        "claims": claims,
+        "real ECGs": real_ecgs,
+        "processors": processors_sentence,
+    },
     paths.ROOT / "docs" / "real_ecg.md": {
         "reconstruction": real_reconstruction,
         "real ECGs": real_ecgs,
@@ -170,6 +202,7 @@ PAGES: dict[Path, dict[str, Section]] = {
         "controls": against_controls,
         "retrieval": retrieval,
         "experiments": experiments,
+        "processors": processors,
     },
     DEMO / "README.md": {
         "table 1": lambda: table1_text.section(DEMO),
