@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from eccl_lib.config.escape import printable
 from eccl_lib.config.load import SCALES, load
 from eccl_lib.config.schema import Config
 from eccl_lib.io import paths
-from eccl_lib.io.progress import say
+from eccl_lib.io.progress import OutputClosedError, say
 
 # Name -> module of this package and one line for ``eccl --help``. A module is imported when its command runs.
 COMMANDS = {
@@ -39,7 +40,7 @@ COMMANDS = {
     "privacy": ("privacy", "Check the repository for participants' data."),
     "leakage": ("leakage", "Check a cohort and its runs for eight kinds of leakage."),
 }
-EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 
 
 class Several(click.Option):
@@ -182,11 +183,16 @@ def guard(run: Callable[[], Any]) -> int:
     """Run a command and return its exit status.
 
     An error that the user can correct is printed in one line and gives status 2. An interrupt (Ctrl-C, or SIGTERM
-    from a cluster) gives status 130.
+    from a cluster) gives status 130. A reader of the output that closes it, such as ``head``, ends the command
+    without a message, with the status that a shell gives for SIGPIPE.
     """
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return run() or 0
+    except OutputClosedError:
+        # Python writes what is left in the buffer at its end, which would fail again with a message.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except (ConfigError, UnreadableError, MissingError, DamagedError, LookupError, OSError) as error:
         say(f"error: {paths.explain(error)}", error=True)
         return EXIT_USER_ERROR

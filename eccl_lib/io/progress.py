@@ -15,12 +15,22 @@ Log = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 5.0
 
 
+class OutputClosedError(BrokenPipeError):
+    """The reader of standard output has closed it, as ``head`` does; the pipe of a worker process can break as well."""
+
+
 def say(text: object = "", error: bool = False) -> None:
     """Print a text, to standard error if it is an error; characters that control a terminal are escaped.
 
     All output of the commands and the progress logs passes here, because it can quote names and content of files.
+    Raises OutputClosedError if nobody reads standard output any more.
     """
-    print(printable(str(text)), file=sys.stderr if error else sys.stdout, flush=True)
+    try:
+        print(printable(str(text)), file=sys.stderr if error else sys.stdout, flush=True)
+    except BrokenPipeError as broken:
+        if error:
+            raise
+        raise OutputClosedError(broken.errno, broken.strerror) from broken
 
 
 class StepLine(str):

@@ -80,6 +80,19 @@ def _raise(error: Exception) -> None:
     raise error
 
 
+def test_a_reader_that_closes_the_output_ends_the_command_without_a_message():
+    command = [sys.executable, "-m", "eccl_lib", "config"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(HANG) == cli.EXIT_BROKEN_PIPE == 141
+
+
+def test_a_broken_pipe_of_a_worker_is_an_error(capsys):
+    assert cli.guard(lambda: _raise(BrokenPipeError(32, "Broken pipe"))) == cli.EXIT_USER_ERROR
+    assert capsys.readouterr().err == "error: [Errno 32] Broken pipe\n"
+
+
 @pytest.mark.parametrize(
     ("module", "new"), [("eccl_lib.data.ukb", "eccl ingest ukb"), ("eccl_lib.privacy", "eccl privacy")]
 )
