@@ -81,9 +81,9 @@ def _in_folder(folder: Path) -> list[Path | NotRead]:
 
 
 def _counts(path: Path) -> bool:
-    """Whether a file that is no recording deserves a line of its own."""
+    """Whether a file that is no recording deserves a line of its own; a further file of a WFDB record does not."""
     is_side = path.suffix.lower() in SIDE_FILES or path.name in ecg_folders.PATIENT_TABLES
-    return not is_side and not path.name.startswith(".")
+    return not is_side and not path.name.startswith(".") and not path.with_suffix(".hea").is_file()
 
 
 def read(path: Path) -> Reading | NotRead:

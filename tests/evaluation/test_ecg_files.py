@@ -45,6 +45,13 @@ def test_a_folder_gives_its_recordings_once_and_every_other_file_with_a_reason(t
     assert reasons["none.csv"] == "the file does not exist"
 
 
+def test_further_signals_and_annotations_of_a_wfdb_record_are_no_files_of_their_own(tmp_path: Path):
+    record = write_wfdb(tmp_path)
+    for name in ("r.xyz", "r.atr", "other.xyz"):  # the first as in PTB, whose headers name it
+        (tmp_path / name).write_bytes(bytes(range(256)))
+    assert ecg_files.find([tmp_path]) == [tmp_path / "other.xyz", record]
+
+
 def test_files_of_one_name_in_two_folders_stay_two_files(tmp_path: Path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
