@@ -10,7 +10,7 @@ from eccl_lib.commands.cli import EXIT_FAILED, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
 from eccl_lib.evaluation import ecg_files, prediction_table
 from eccl_lib.evaluation.ecg_files import NotRead
-from eccl_lib.evaluation.predict import RESEARCH, WARNING, predict_all, reliability
+from eccl_lib.evaluation.predict import limits, predict_all, reliability
 from eccl_lib.evaluation.predictor import Predictor, of_config, of_folders
 from eccl_lib.io.progress import Console, Counter, say
 
@@ -72,9 +72,9 @@ def command(
     read = sum(row["status"] == prediction_table.READ for row in rows)
     further = predictor().diseases if read else {}
     table = prediction_table.frame(rows, further)
-    notes = _notes(predictor()) if read else []
+    measured, limited = (reliability(predictor()), limits(predictor())) if read else ([], [])
     if out:
-        prediction_table.write(table, out, notes, further)
+        prediction_table.write(table, out, measured, limited, further)
     elif as_json:
         say(prediction_table.as_json(table))
     elif shown:
@@ -83,11 +83,6 @@ def command(
         say(prediction_table.as_csv(table))
     if len(files) > 1 or out:
         say(f"{read:,} of {len(files):,} files were read" + (f"; {out}" if out else ""), error=True)
-        for sentence in notes:
+        for sentence in (*measured, *limited):
             say(sentence, error=True)
     return 0 if read else EXIT_FAILED
-
-
-def _notes(predictor: Predictor) -> list[str]:
-    """What the predictions are worth, and what they are not."""
-    return [*reliability(predictor), RESEARCH, *([WARNING] if predictor.is_synthetic else [])]

@@ -90,6 +90,11 @@ def reliability(predictor: Predictor) -> list[str]:
     return [sentence for task in predictor.models if (sentence := _reliability(predictor, task))]
 
 
+def limits(predictor: Predictor) -> list[str]:
+    """What the predictions are not, one sentence a limit."""
+    return [RESEARCH, WARNING] if predictor.is_synthetic else [RESEARCH]
+
+
 def _reliability(predictor: Predictor, task: str) -> str:
     known = predictor.calibration(task)
     if known is None:

@@ -10,29 +10,38 @@ import pandas as pd
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation.calibrate import in_words
-from eccl_lib.evaluation.predict import RESEARCH
 from eccl_lib.io import html_page
 from eccl_lib.tasks import TASKS
 
 INTERVAL = ("trait", "predicted", "95 % prediction interval", "unit")
+COHORT = (
+    "Intervals and probabilities hold for participants of the cohort that trained the models, which the page calls this"
+    " cohort. They do not hold for other people."
+)
+TERMS = (
+    "score: output of a model from 0 to 1, not a probability",
+    "Brier score: mean squared difference between probability and outcome; lower is better",
+    "slope: 1 is ideal; below 1, the probabilities are too extreme",
+)
 
 
-def page(table: pd.DataFrame, sentences: Sequence[str], further: Mapping[str, str]) -> str:
-    """The page. table: of ``prediction_table.frame``; sentences: what the predictions are worth, shown at the top.
+def page(table: pd.DataFrame, measured: Sequence[str], limited: Sequence[str], further: Mapping[str, str]) -> str:
+    """The page. table: of ``prediction_table.frame``; measured: what the predictions are worth, below the summary.
 
-    further: names of diseases beside the paper's four, by code.
+    limited: what they are not, as warnings at the top. further: names of diseases beside the paper's four, by code.
     """
     diseases = {code: TASKS[code].disease for code in DISEASES} | dict(further)
     files = list(table.to_dict("records"))
     read = sum(row["status"] == "read" for row in files)
-    top = ["<h1>ECG predictions</h1>", html_page.paragraph(RESEARCH, "warning")]
-    top += map(html_page.paragraph, [f"{read:,} of {len(files):,} files were read.", *sentences])
-    names = ("file", "status", "heart rate", *(f"{name}, probability" for name in diseases.values()))
+    top = ["<h1>ECG predictions</h1>", *(html_page.paragraph(sentence, "warning") for sentence in limited)]
+    top += map(html_page.paragraph, [f"{read:,} of {len(files):,} files were read.", *([COHORT] if read else [])])
+    names = ("file", "status", "heart rate", *(f"{name} ({code}), probability" for code, name in diseases.items()))
     overview = html_page.table(
         names, ((_link(k, row), row["status"], *_summary(row, diseases)) for k, row in enumerate(files))
     )
     sections = (_section(k, row, diseases) for k, row in enumerate(files))
-    return html_page.page("ECG predictions", [*top, f"<div class=scroll>{overview}</div>", *sections])
+    worth = html_page.section("Measured on test participants", html_page.bullets([*measured, *TERMS])) if read else ""
+    return html_page.page("ECG predictions", [*top, f"<div class=scroll>{overview}</div>", worth, *sections])
 
 
 def _link(k: int, row: dict[str, Any]) -> html_page.Markup:

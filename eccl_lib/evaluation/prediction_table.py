@@ -14,7 +14,7 @@ from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation import prediction_page
 from eccl_lib.evaluation.ecg_files import NotRead, Reading
 from eccl_lib.evaluation.ecg_prediction import disease_table, trait_table
-from eccl_lib.evaluation.predict import RESEARCH, WARNING, Scored, predict_all, reliability
+from eccl_lib.evaluation.predict import Scored, limits, predict_all, reliability
 from eccl_lib.evaluation.predictor import Predictor
 from eccl_lib.io.files import write_frame, write_text
 from eccl_lib.metrics.calibration import risk
@@ -26,6 +26,12 @@ FLAGS = ("missing_leads", "flat_leads", "gaps", "clipped", "baseline_mv", "einth
 PARTS = ("", "_low", "_high")  # of each trait: value and both ends of its 95 % prediction interval
 SCORES = ("_score", "_probability", "_percentile")  # of each disease
 SUFFIXES = (".parquet", ".csv", ".json", ".html")
+LEGENDS = {  # column of a table for a terminal -> what it and its neighbours are
+    "coverage": "low, high: 95 % prediction interval; coverage: share of the test participants with the measured value"
+    " in their interval; test_r: correlation of predicted and measured values in the test participants",
+    "percentile": "score: output of the model from 0 to 1, not a probability; percentile: percentage of the test"
+    " participants with a lower score; test_auc: AUC in the test participants",
+}
 
 
 def columns(further: Iterable[str] = ()) -> list[str]:
@@ -77,11 +83,16 @@ def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
 
 
 def write(
-    table: pd.DataFrame, path: Path, sentences: Sequence[str] = (), diseases: Mapping[str, str] | None = None
+    table: pd.DataFrame,
+    path: Path,
+    measured: Sequence[str] = (),
+    limited: Sequence[str] = (),
+    diseases: Mapping[str, str] | None = None,
 ) -> None:
     """Write the table in the format of the file's suffix, atomically.
 
-    sentences: for the top of an HTML page. diseases: names of further diseases by code, for the page.
+    For an HTML page: measured and limited are the sentences of ``predict.reliability`` and ``predict.limits``, diseases
+    the names of further diseases by code.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -89,7 +100,7 @@ def write(
     elif suffix == ".csv":
         write_text(path, as_csv(table))
     elif suffix == ".html":
-        write_text(path, prediction_page.page(table, sentences, diseases or {}))
+        write_text(path, prediction_page.page(table, measured, limited, diseases or {}))
     else:
         write_text(path, as_json(table) + "\n")
 
@@ -114,7 +125,7 @@ def text(entry: Entry, predictor: Predictor) -> str:
         shown = table.drop(columns=["field_id", "short_name", "group", "z", "code", "meaning"], errors="ignore")
         if len(shown):
             parts.append(shown.to_string(index=False, float_format="%.2f"))
+            parts += [legend for column, legend in LEGENDS.items() if column in shown]
         parts += [f"{row.name}: {row.meaning}" for row in table.itertuples(index=False) if "meaning" in table]
     parts += reliability(predictor)
-    parts += [RESEARCH, WARNING] if predictor.is_synthetic else [RESEARCH]
-    return "\n".join(parts)
+    return "\n".join([*parts, *limits(predictor)])

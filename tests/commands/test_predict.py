@@ -60,6 +60,8 @@ def test_one_file_is_shown_as_text_with_every_trait_spelled_out(runs, folder, ca
     assert eccl("predict", folder / "a.csv", "--weights", runs) == 0
     out = capsys.readouterr().out
     assert "LV end diastolic volume" in out
+    assert "low, high: 95 % prediction interval" in out
+    assert "percentile: percentage of the test participants with a lower score" in out
     assert "heart failure" in out
     assert predict.WARNING in out
     assert predict.RESEARCH in out
@@ -116,7 +118,10 @@ def test_the_page_has_a_section_for_each_file_and_loads_nothing(runs, folder, tm
     assert page.count("<h2 id=f") == 4
     assert "&lt;b&gt;&amp;.csv" in page and "<b>" not in page
     assert "Not read: the file is a PDF." in page
-    assert predict.RESEARCH in page and predict.WARNING in page
+    for sentence in (predict.RESEARCH, predict.WARNING):  # once, before the first number
+        assert page.count(sentence) == 1
+        assert page.index(f"<p class=warning>{sentence}") < page.index("<table>")
+    assert page.index("I50: prob") > page.index("</table>")
     assert "left ventricular end diastolic volume" in page
     assert page.count("participants of this cohort with this score") == 3 * 4
     assert not [word for word in ("http", "src=", "<script", "url(") if word in page]
