@@ -70,7 +70,7 @@ class Run:
     def at(cls, folder: Path) -> Run:
         """The finished run in a folder at any place, also one that was copied. Raises MissingError if there is none."""
         if not (folder / MANIFEST).is_file():
-            raise MissingError(f"{folder} is no folder of a finished run: it has no {MANIFEST}")
+            raise MissingError(_no_run(folder))
         manifest = read_json(folder / MANIFEST)
         if manifest.get("status") != "done":
             raise MissingError(f"the run in {folder} is not finished; run its training again, which resumes")
@@ -226,3 +226,16 @@ def made_with(config: Config) -> dict[str, Any]:
         "device": device(config).type,
         **({"deterministic": True} if config.runtime.deterministic else {}),
     }
+
+
+def _no_run(folder: Path) -> str:
+    """What is wrong with a folder that is no run's, and the run that was probably meant."""
+    if not folder.is_dir():
+        root = paths.runs_root()
+        places = sorted(root.iterdir()) if root.is_dir() and not folder.is_absolute() else []
+        meant = [place / folder for place in places if (place / folder / MANIFEST).is_file()]
+        cure = f"; give the whole path, {' or '.join(map(str, meant))}" if meant else ""
+        return f"there is no folder {folder}{cure}"
+    below = next((path for k in range(5) for path in sorted(folder.glob(f"{'*/' * k}seed*-*/{MANIFEST}"))), None)
+    cure = f"; give one of the runs below it, such as {below.parent}" if below else ""
+    return f"{folder} is no folder of a finished run: it has no {MANIFEST}{cure}"
