@@ -23,6 +23,10 @@ CAPTIONS = {
     "training_cmr_encoders": "CMR encoders: training loss and validation score.",
     "training_rows": "Rows of Table 1: training loss and validation score of the last stage.",
 }
+ROWS = (
+    "W/ and W/O: with and without; SSL: self-supervised pre-training; CL: contrastive learning, the alignment; CMR_Sup:"
+    " the supervised CMR model."
+)
 STYLE = "td { min-width: 4rem; max-width: 34rem; }"
 
 
@@ -68,9 +72,10 @@ def _summary(content: Content) -> str:
             row, top = found.iloc[0], best.loc[best["mean"].idxmax()]
             interval = f"{row['mean']:.3f} (95 % interval {row['low']:.3f} to {row['high']:.3f})"
             highest = f"highest {top['row']}, {top['mean']:.3f}"
-            parts.append(f"{content.tasks[task].column}: {row['metric']} of ECCL {interval}; {highest}.")
+            name = ", ".join(dict.fromkeys((content.tasks[task].column, content.tasks[task].title)))
+            parts.append(f"{name}: {row['metric']} of ECCL {interval}; {highest}.")
     counts = content.frames["claims"]["verdict"].value_counts()
-    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    verdicts = ", ".join(f"{verdict} {n}" for verdict, n in counts.items())
     return html_page.bullets([*parts, f"Claims of the paper: {verdicts}.", f"{facts['cpu_hours']} CPU hours."])
 
 
@@ -90,7 +95,8 @@ def _limits(content: Content) -> list[str]:
 def _table1(content: Content) -> str:
     both = pd.concat([content.frames["table1"], content.frames["reference"]], ignore_index=True)
     shown = table1_text.shown(both, tasks=content.tasks)
-    note = f"{table1_text.here(content.provenance)}. The last rows are controls. Published values: {table1_text.PAPER}."
+    source = f"{table1_text.here(content.provenance)}. Published values: {table1_text.PAPER}."
+    note = f"{source} {ROWS} The last rows are controls."
     parts = [html_page.paragraph(note, "quiet"), html_page.table(("row", *shown), shown.itertuples(name=None))]
     paper = table1_text.shown(table1_text.published())
     return "".join([*parts, "<h3>Published</h3>", html_page.table(("row", *paper), paper.itertuples(name=None))])

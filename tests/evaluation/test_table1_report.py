@@ -40,6 +40,8 @@ def test_the_page_has_every_row_claim_and_checklist_and_loads_nothing(content):
     assert all(f">{name}</h2>" in html for name in checklists.CHECKLISTS)
     assert "data:image/png;base64" in html and "Not drawn yet (notebooks 02 to 08): table1_differences" in html
     assert not re.search(r'(?:src|href)=(?!"?(?:data:|#))', html) and "@import" not in html
+    assert "<li>MI, myocardial infarction (I21): AUC of ECCL 0." in html
+    assert "<li>Mean R, 82 cardiac traits: mean r of ECCL" in html
     assert "not a medical device" in html and "does not" not in table1_report.title(content.config)
 
 
