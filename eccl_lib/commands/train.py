@@ -21,8 +21,9 @@ def command(name: str, no_summary: bool, **options: Any) -> None:
     """Train one stage or one row of Table 1, and its missing prerequisites, at every scale.
 
     NAME is a stage (pretrain_ecg, pretrain_cmr, autoencode_ecg, autoencode_cmr, pretrain_pair, probe, probe_cmr) or a
-    row (cmae, resnet50, vit, triplet, scratch, ssl, cl, eccl, cmr_sup). A finished run is reused, an interrupted one
-    resumes. With --set runtime.build_missing=false, a missing prerequisite stops the command, which names it.
+    row (cmae, resnet50, vit, triplet, scratch, ssl, cl, eccl, cmr_sup, or one of an installed package). A finished run
+    is reused, an interrupted one resumes. With --set runtime.build_missing=false, a missing prerequisite stops the
+    command, which names it.
 
     \b
     eccl train eccl --disease traits --seed 3
