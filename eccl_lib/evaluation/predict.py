@@ -96,17 +96,18 @@ def limits(predictor: Predictor) -> list[str]:
 
 
 def _reliability(predictor: Predictor, task: str) -> str:
-    known = predictor.calibration(task)
+    known, title = predictor.calibration(task), predictor.tasks[task].title
     if known is None:
-        return f"{task}: no interval and no probability: the run's folder has no calibration ({CALIBRATE})"
-    n = predictor.limit.count(known.n_test.max() if isinstance(known, TraitCalibration) else known.n_test)
+        return f"{title}: no interval and no probability: the run's folder has no calibration ({CALIBRATE})"
+    count = predictor.limit.count(known.n_test.max() if isinstance(known, TraitCalibration) else known.n_test)
+    n = f"{count:,} test participants" if isinstance(count, int) else f"{count} test participants"
     if isinstance(known, TraitCalibration):
         covered = known.coverage[np.isfinite(known.coverage)]
         if not len(covered):
-            return "traits: the coverage of the intervals is withheld"
+            return f"{title}: the coverage of the intervals is withheld"
         spread = f"{covered.min():.1%} to {covered.max():.1%} by trait"
-        return f"traits: 95 % intervals contain {covered.mean():.1%} of the measured values ({spread}; n = {n} of test)"
+        return f"{title}: 95 % intervals contain {covered.mean():.1%} of the measured values of {n} ({spread})"
     if not np.isfinite(known.observed):
-        return f"{task}: the calibration is withheld"
+        return f"{title}: the calibration is withheld"
     means = f"mean probability {known.predicted:.1%}, observed {known.observed:.1%}, Brier score {known.brier:.3f}"
-    return f"{task}: probabilities by {known.method}; on n = {n} of test: {means}, slope {known.test_slope:.2f}"
+    return f"{title}: probabilities by {known.method}; on {n}: {means}, slope {known.test_slope:.2f}"

@@ -121,7 +121,7 @@ def test_the_page_has_a_section_for_each_file_and_loads_nothing(runs, folder, tm
     for sentence in (predict.RESEARCH, predict.WARNING):  # once, before the first number
         assert page.count(sentence) == 1
         assert page.index(f"<p class=warning>{sentence}") < page.index("<table>")
-    assert page.index("I50: prob") > page.index("</table>")
+    assert page.index("heart failure (I50): prob") > page.index("</table>")
     assert "left ventricular end diastolic volume" in page
     assert page.count("participants of this cohort with this score") == 3 * 4
     assert not [word for word in ("http", "src=", "<script", "url(") if word in page]

@@ -171,7 +171,7 @@ def test_what_intervals_and_probabilities_are_worth_is_said(one_seed):
     covered = one_seed.calibration("traits").coverage
     assert len(sentences) == 5
     assert f"95 % intervals contain {covered.mean():.1%} of the measured values" in sentences[-1]
-    assert "I21: probabilities by" in sentences[0] and "Brier score" in sentences[0]
+    assert "myocardial infarction (I21): probabilities by" in sentences[0] and "Brier score" in sentences[0]
 
 
 def test_fewer_leads_are_scored_and_calibrated_as_those_leads_removed_from_the_cohort(one_seed, tmp_path):
