@@ -4,6 +4,8 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label
 from scipy.spatial import ConvexHull, QhullError
 
+from eccl_lib.data.segmentation.unet import consistency
+
 LV, WALL, RV = 1, 2, 3
 BLUR_MM = 8.0
 NEAR_MM = 25.0  # SD of the weight around the LV's axis, by which the LV's component is chosen
@@ -51,18 +53,23 @@ def _gaussian(shape: tuple[int, int], at: np.ndarray, sigma_mm: float, spacing_m
     return np.exp(-(rows**2 + columns**2) / (2 * sigma_mm**2))
 
 
-def labels(probability: np.ndarray, spacing_mm: tuple[float, float], change: np.ndarray | None = None) -> np.ndarray:
+def labels(
+    probability: np.ndarray, spacing_mm: tuple[float, float], change: np.ndarray | None = None, cyclic: bool = False
+) -> np.ndarray:
     """Labels from probabilities, (S, F, 4, H, W) -> (S, F, H, W) uint8: one LV with wall and one RV per slice.
 
     change: SD of each pixel's grey value over the beat, (S, H, W); if given, parts that do not move are not RV.
+    cyclic: the frames are a whole beat, so that the probabilities are averaged over neighbouring frames.
     """
+    if cyclic:
+        probability = consistency.smoothed(probability)
     centers = axis(probability, spacing_mm)
     raw = probability.argmax(2).astype(np.uint8)
     out = np.stack([_clean_slice(clip, at, spacing_mm) for clip, at in zip(raw, centers, strict=True)])
     if change is not None:
         for slice_labels, slice_change in zip(out, change, strict=True):
             _drop_still(slice_labels, slice_change)
-    return out
+    return consistency.grow_cavity(out, probability, cyclic)
 
 
 def _clean_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
