@@ -125,7 +125,7 @@ def _axis(
         gap = 1.26 * length / max(dice.slices - 1, 1)
     else:
         gap = dice.uniform(6, 12)[..., 0]
-        z = dice.uniform(-0.12, 1.05)[..., 0] * length + gap * (number - (dice.slices - 1) / 2)
+        z = dice.uniform(-0.05, 0.95)[..., 0] * length + gap * (number - (dice.slices - 1) / 2)
     thickness = torch.minimum(dice.uniform(5, 10), gap[..., None])
     down = length * _of(dice, which, "descent")[..., 0] * step
     left = length - down

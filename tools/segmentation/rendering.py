@@ -123,7 +123,7 @@ def _paint_rv(
     image = paint(image, rv, edge, blood)
     noise = dice.smooth(22, p.size)
     near = torch.exp(-(rv.clamp(min=0)) / dice.uniform(2, 10)) * (rv > -1)
-    mesh = torch.sigmoid((noise + dice.uniform(-1.5, 0.3) + 0.5 * h.level) * 5) * near * dice.uniform(0, 1)
+    mesh = torch.sigmoid((noise + dice.uniform(-1.5, 0.3) + 0.5 * h.level) * 5) * near * dice.uniform(0, 0.8)
     image = torch.lerp(image, wall.expand_as(image), mesh)
     for _ in range(3):
         image = _band(dice, image, t, h, place, wall)
