@@ -169,9 +169,15 @@ def _levels(scores: list[Score]) -> list[str]:
         ("middle slices", (rows[:, 0] >= BASAL) & (rows[:, 0] < APICAL)),
         (f"apical slices (place above {APICAL})", rows[:, 0] >= APICAL),
     ):
-        lines.append(f"- {name}: LV {np.nanmean(rows[chosen, 1]):.3f}, RV {np.nanmean(rows[chosen, 2]):.3f}")
+        left, right = (_mean(rows[chosen, column]) for column in (1, 2))
+        lines.append(f"- {name}: LV {left}, RV {right}")
     found, count = (sum(s.above[k] for s in scores) for k in (0, 1))
     return [*lines, f"- images above the base with LV: {found} of {count}"]
+
+
+def _mean(values: np.ndarray) -> str:
+    known = values[~np.isnan(values)]
+    return f"{known.mean():.3f}" if len(known) else "-"
 
 
 def measure(segment: Callable[[np.ndarray, tuple[float, float]], np.ndarray], hearts: int) -> dict[str, list[Score]]:

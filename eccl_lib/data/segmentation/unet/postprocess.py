@@ -8,6 +8,7 @@ from eccl_lib.data.segmentation.unet import consistency
 
 LV, WALL, RV = 1, 2, 3
 BLUR_MM = 8.0
+REACH = 0.6  # weight within 25 mm of the LV's axis; a heart further away is another structure
 NEAR_MM = 25.0  # SD of the weight around the LV's axis, by which the LV's component is chosen
 RV_GAP_MM = 6.0  # largest distance between RV and LV
 SMALL_PART = 0.2  # of the largest component; smaller components are removed
@@ -66,17 +67,29 @@ def labels(
     centers = axis(probability, spacing_mm)
     raw = probability.argmax(2).astype(np.uint8)
     out = np.stack([_clean_slice(clip, at, spacing_mm) for clip, at in zip(raw, centers, strict=True)])
+    _drop_apart(out)
     if change is not None:
         for slice_labels, slice_change in zip(out, change, strict=True):
             _drop_still(slice_labels, slice_change)
     return consistency.grow_cavity(out, probability, cyclic)
 
 
+def _drop_apart(labels: np.ndarray) -> None:
+    """Remove the slices that an empty slice separates from the largest run of slices with LV. labels: (S, F, H, W)."""
+    ventricle = ((labels == LV) | (labels == WALL)).any((1, 2, 3))
+    runs, count = label(ventricle)
+    if count > 1:
+        size = np.bincount(runs, weights=(labels == LV).sum((1, 2, 3)), minlength=count + 1)
+        size[0] = -1
+        labels[ventricle & (runs != int(size.argmax()))] = 0
+
+
 def _clean_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
     """Cleaned labels of one slice from raw labels (F, H, W). at: the LV's centre."""
     out = np.zeros_like(raw)
-    left = _main_part((raw == LV) | (raw == WALL), _gaussian(raw.shape[1:], at, NEAR_MM, spacing_mm))
-    if not left.any():
+    near = _gaussian(raw.shape[1:], at, NEAR_MM, spacing_mm)
+    left = _main_part((raw == LV) | (raw == WALL), near)
+    if not (left & (near > REACH)).any():
         return out
     filled = np.stack([binary_fill_holes(frame) for frame in left])
     cavity = np.stack([_convex(_large_parts(frame[None])[0]) for frame in (raw == LV) & filled]) & filled
