@@ -34,6 +34,8 @@ END_SYSTOLE = 0.35  # of the beat; the frame that a network segments in addition
 AROUND_END_SYSTOLE = (0.0, 0.25, 0.3, 0.35, 0.4, 0.45)  # of the beat; frames for slice_choice rv_max
 MARGIN_MM = 25.0  # margin around the heart of a few frames, so that the region contains it in all frames; ours
 FIELD_MM = 192.0  # field of view in the training of the library's own network
+# Increase when the own network's input or postprocessing changes: its participants are then read again.
+NETWORK_FORMAT = "2"
 NO_HEART = "Check the images, give a mask, or choose another --segmenter."
 
 
@@ -80,7 +82,7 @@ class Segmenter:
             return [] if order == masks.ORDERS["ukb_cardiac"] else [provider, str(order)]
         if provider == "onnx":
             return [provider, _sha256(self.onnx), self.onnx_labels, self.onnx_scaling, f"{self.onnx_pixel_mm:g}"]
-        return [provider, _sha256(network_weights())] if provider == "network" else [provider]
+        return [provider, _sha256(network_weights()), NETWORK_FORMAT] if provider == "network" else [provider]
 
     def check(self) -> None:
         """Check that the provider can work with these settings. Raises UnreadableError if not."""
