@@ -72,7 +72,7 @@ def draw(
     (wide, short, wall), (height, length) = values, axis
     septal = epi[..., [0]].unsqueeze(-1)
     tip = length * dice.uniform(0.75, 1.02)
-    down = length * (0.04 + 0.3 * short) * dice.uniform(0.5, 1.2) * level + dice.uniform(-8, 6)
+    down = length * (0.04 + 0.3 * short) * dice.uniform(0.5, 1.2) * level + dice.uniform(-14, 1)
     share = ((-height - down) / (tip - down)).clamp(max=1.0)
     inner = share.clamp(min=0)
     width = wide * (1 - inner ** dice.uniform(1.2, 2.8)).clamp(min=0) ** 0.6 * (1 - short * level)
@@ -90,7 +90,7 @@ def draw(
     shape = [dice.uniform(-0.1, 0.5), dice.uniform(-0.35, 0.35), dice.uniform(-0.4, 0.4)]
     there = (share < 0.97) & (width > 2.5) & (cut < 1.2 * b) & ~dice.coin(0.02)
     there = there & ~((place > 0.8) & dice.coin(0.25))
-    grown = ((down + height + 6) / 12).clamp(0, 1)
+    grown = ((down + height + 2) / 12).clamp(0, 1)
     size = dice.uniform(13, 28) * grown * (1 + dice.uniform(-0.05, 0.3) * level) * dice.coin(0.85)
     atrium = outer * dice.uniform(0.7, 1.2), -outer * dice.uniform(0.2, 0.9), size
     shift = dice.uniform(-0.3, 0.3) * outer
