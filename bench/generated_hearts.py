@@ -1,8 +1,8 @@
 """Score the segmentation network on generated hearts by kind: ``python -m bench.generated_hearts [--hearts 6]``.
 
-The hearts are whole stacks with a full field of view that are not among the training images. They are segmented once as
-two stills (end diastole and end systole) and once as a beat. Prints one markdown table for each, with a row for each
-kind of heart, and rows for the basal and the apical slices of all of them.
+The hearts are whole stacks with a full field of view that are not among the training images. They are segmented as two
+stills (end diastole and end systole), and the first ones of each kind also as a beat. Prints one markdown table for
+each, with a row for each kind of heart, and lines on the basal, middle and apical slices of all of them.
 """
 
 from __future__ import annotations
@@ -180,16 +180,19 @@ def _mean(values: np.ndarray) -> str:
     return f"{known.mean():.3f}" if len(known) else "-"
 
 
-def measure(segment: Callable[[np.ndarray, tuple[float, float]], np.ndarray], hearts: int) -> dict[str, list[Score]]:
-    """Scores of a segmentation function by ``stills`` and ``beat``, of ``hearts`` stacks of each kind."""
+def measure(
+    segment: Callable[[np.ndarray, tuple[float, float]], np.ndarray], hearts: int, beats: int
+) -> dict[str, list[Score]]:
+    """Scores of a segmentation function on ``stills`` of stacks of each kind, and on the ``beat`` of the first ones."""
     from tools.segmentation import kinds
 
     out: dict[str, list[Score]] = {"stills": [], "beat": []}
     for number, kind in enumerate(kinds.NAMES):
-        for stack in stacks(kind, number, hearts):
+        for k, stack in enumerate(stacks(kind, number, hearts)):
             spacing = (stack.pixel_mm, stack.pixel_mm)
             out["stills"].append(score(stack, segment(stack.stills, spacing)))
-            out["beat"].append(score(stack, segment(stack.beat, spacing)[:, [0, END_SYSTOLE]]))
+            if k < beats:
+                out["beat"].append(score(stack, segment(stack.beat, spacing)[:, [0, END_SYSTOLE]]))
     return out
 
 
@@ -199,9 +202,10 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python -m bench.generated_hearts", description=__doc__.splitlines()[0])
     parser.add_argument("--hearts", type=int, default=6, help="stacks of each kind")
+    parser.add_argument("--beats", type=int, default=2, help="how many of them are also segmented as a beat")
     parser.add_argument("--weights", type=Path)
     given = parser.parse_args()
-    for name, scores in measure(HeartNet.load(given.weights).segment, given.hearts).items():
+    for name, scores in measure(HeartNet.load(given.weights).segment, given.hearts, given.beats).items():
         print(f"{name}\n\n{table(scores)}\n")
 
 
