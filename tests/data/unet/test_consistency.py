@@ -66,11 +66,19 @@ def test_a_small_apical_cavity_may_close():
 
 
 def test_smoothing_removes_what_appears_in_one_frame_alone_and_keeps_the_rest():
-    probability = np.zeros((1, 6, 4, 2, 2), dtype=np.float32)
+    probability = np.zeros((1, 50, 4, 2, 2), dtype=np.float32)
     probability[:, :, 0] = 1
     probability[:, 3, 0, 0, 0], probability[:, 3, 1, 0, 0] = 0.1, 0.9
     found = consistency.smoothed(probability)
     assert (found.argmax(2) == 0).all()
-    np.testing.assert_allclose(found.sum(2), 1)
+    np.testing.assert_allclose(found.sum(2), 1, rtol=1e-6)
     still = np.broadcast_to(probability[:, :1], probability.shape)
     np.testing.assert_array_equal(consistency.smoothed(still), still)
+
+
+def test_a_beat_of_few_frames_is_smoothed_less():
+    probability = np.zeros((1, 10, 4, 1, 1), dtype=np.float32)
+    probability[0, 4, 1] = 1
+    found = consistency.smoothed(probability)[0, :, 1, 0, 0]
+    np.testing.assert_allclose(found[3:6], [0.05, 0.9, 0.05], rtol=1e-5)
+    assert not found[:3].any() and not found[6:].any()

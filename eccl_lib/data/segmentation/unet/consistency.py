@@ -14,6 +14,7 @@ LEAST = 0.1  # of the stack's largest volume of the cavity: an EF above 90 % is 
 LEAST_AREA = 0.04  # of a slice's largest area, in slices that are larger than LARGE_SLICE; ours
 LARGE_SLICE = 0.6  # of the largest slice's area; smaller ones, near the apex, may close completely
 LEAST_NEXT = 0.6  # of the mean volume of the frame before and the frame after; ours
+FRAMES = 50  # of a beat with full smoothing
 LEAST_BETWEEN = 0.2  # of the smaller area of the slice before and the slice after, at the same frame; ours
 
 
@@ -55,5 +56,11 @@ def _raise(labels: np.ndarray, probability: np.ndarray, pixels: int) -> None:
 
 
 def smoothed(probability: np.ndarray) -> np.ndarray:
-    """Probabilities of a beat, (S, F, ...), averaged over neighbouring frames (weights 1, 2, 1); time is cyclic."""
-    return 0.5 * probability + 0.25 * (np.roll(probability, 1, 1) + np.roll(probability, -1, 1))
+    """Probabilities of a beat, (S, F, ...), averaged over neighbouring frames; time is cyclic.
+
+    The weights are 1, 2, 1 for fifty frames. With fewer frames the neighbours have less weight, since they are further
+    away: a beat of ten frames would lose some of its end systole.
+    """
+    side = 0.25 * min(probability.shape[1] / FRAMES, 1.0)
+    neighbours = np.roll(probability, 1, 1) + np.roll(probability, -1, 1)
+    return (1 - 2 * side) * probability + side * neighbours
