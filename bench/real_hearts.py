@@ -4,7 +4,7 @@ FOLDER contains ``subjects.csv`` with one row per patient (pixel_mm, slice_step_
 each patient it contains ``<patient_id>_sax_4d.nii.gz`` (x, y, slice, frame) and ``<patient_id>_sax_edes_gt.nii.gz``
 (x, y, slice, 2), the expert's contours at end diastole and end systole: 1 LV cavity, 2 myocardium (only at end
 diastole), no RV. Prints the table of docs/segmentation.md, one column per patient. ``--weights``: weights of another
-network than the packaged one.
+network than the packaged one. ``--stills``: without the beat.
 """
 
 from __future__ import annotations
@@ -59,10 +59,13 @@ def rows(folder: Path) -> dict[str, dict[str, str]]:
         return {row["patient_id"]: row for row in csv.DictReader(file)}
 
 
-def segment(folder: Path, row: dict[str, str], net: network.HeartNet) -> Patient:
-    """Label one patient's stack."""
+def segment(folder: Path, row: dict[str, str], net: network.HeartNet, stills: bool = False) -> Patient:
+    """Label one patient's stack. stills: only the expert's two frames, without the beat."""
     pixel, name = float(row["pixel_mm"]), row["patient_id"]
     images = read(folder / f"{name}_sax_4d.nii.gz")
+    if stills:
+        images = images[:, [int(row["ed_frame"]), int(row["es_frame"])]]
+        row = row | {"ed_frame": "0", "es_frame": "1", "n_frames": "2"}
     labels = net.segment(images, (pixel, pixel))
     return Patient(labels, read(folder / f"{name}_sax_edes_gt.nii.gz"), row)
 
@@ -139,11 +142,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--patients", nargs="+", metavar="ID", help="ids in subjects.csv; default: all")
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--stills", action="store_true", help="use only the expert's two frames, without the beat")
     given = parser.parse_args()
     known, net = rows(given.folder), network.HeartNet.load(given.weights)
     if unknown := set(given.patients or ()) - set(known):
         parser.error(f"subjects.csv has no {', '.join(sorted(unknown))}; it has {', '.join(known)}")
-    print(table({name: measures(segment(given.folder, known[name], net)) for name in given.patients or known}))
+    print(
+        table(
+            {name: measures(segment(given.folder, known[name], net, given.stills)) for name in given.patients or known}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -70,6 +70,9 @@ def _cohort(config: Config) -> Iterator[Rule]:
     yield "cohort", known, f"{', '.join(COHORTS)}, or an unpaired store's name, ecg-NAME or cmr-NAME (docs/formats.md)"
     none = not config.diseases or config.cohort != "synthetic"
     yield "diseases", none, f"empty for the synthetic cohort, which has {', '.join(DISEASES)} alone (docs/data.md)"
+    margin, rectangle = config.store.margin_mm, config.store.crop == "rectangle"
+    yield "store.margin_mm", 0 <= margin <= 100, "between 0 and 100"
+    yield "store.margin_mm", not margin or rectangle, "0 with store.crop=fixed_80px, whose size is fixed"
     synthetic = config.synthetic
     yield "synthetic.participants", synthetic.participants >= 30, "30 or more; rare diseases need many more"
     yield "synthetic.slices", synthetic.slices <= 20, "between 1 and 20"

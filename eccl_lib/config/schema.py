@@ -49,6 +49,7 @@ class StoreConfig:
     clip_size: int = 224  # pixels, Sec. 3.1
     labels: Literal["ever", "prevalent", "incident"] = "ever"  # not stated; authors' code
     split_salt: str = "eccl"  # ours; a participant's split depends on salt and id only
+    margin_mm: float = option(0.0)  # ours; rim around the heart's rectangle in the crop, Sec. 3.1 has none
     # Ours; above 0, the test fold of a cohort with published folds (else of ten folds by patient), and the fold before
     # it for validation.
     test_fold: int = option(0)

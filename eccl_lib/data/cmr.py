@@ -94,6 +94,20 @@ def fixed_box(box: tuple[int, int, int, int], side: int = FIXED_BOX) -> tuple[in
     return top, left, top + side, left + side
 
 
+def with_margin(
+    box: tuple[int, int, int, int], margin_mm: float, spacing_mm: tuple[float, float], shape: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """A box (top, left, bottom, right) with a rim of ``margin_mm`` on each side, within an image of (H, W) pixels."""
+    down, across = (round(margin_mm / step) for step in spacing_mm)
+    top, left, bottom, right = box
+    return (
+        min(top, max(top - down, 0)),
+        min(left, max(left - across, 0)),
+        max(bottom, min(bottom + down, shape[0])),
+        max(right, min(right + across, shape[1])),
+    )
+
+
 def window(centre: float, side_mm: float, pixels: int, pixel_mm: float) -> slice:
     """Slice of ``side_mm`` around a centre (in pixels) on an axis of ``pixels``, shifted so that it is in the image."""
     side = min(round(side_mm / pixel_mm), pixels)
@@ -140,14 +154,16 @@ def resample_frames(images: np.ndarray, frames: int) -> np.ndarray:
 def crop(record: CineRecord, store: StoreConfig) -> np.ndarray:
     """A cine as it is stored: (clip_size, clip_size, clip_frames) uint8.
 
-    The crop is the heart's bounding box in the chosen slice, over all frames of one beat, resized to a square (Sec.
-    3.1). The 0.5 and 99.5 percentiles of the clip map to 0 and 255. Raises UnreadableError if the record has neither
-    labels nor a box, or if the crop has constant brightness.
+    The crop is the heart's bounding box in the chosen slice, over all frames of one beat, with a rim of
+    ``store.margin_mm``, resized to a square (Sec. 3.1). The 0.5 and 99.5 percentiles of the clip map to 0 and 255.
+    Raises UnreadableError if the record has neither labels nor a box, or if the crop has constant brightness.
     """
     chosen = choose_slice(record.labels, len(record.images), store.slice_choice)
     box = box_of(record, chosen)
     if store.crop == "fixed_80px":
         box = fixed_box(box)
+    elif store.margin_mm:
+        box = with_margin(box, store.margin_mm, record.spacing_mm, record.images.shape[2:])
     images = cut(record.images[chosen], box)
     low, high = np.quantile(images, WINDOW)
     if not high > low:

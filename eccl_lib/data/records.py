@@ -25,7 +25,7 @@ class CineRecord:
     labels: (S, F, H, W) uint8, 0 background, 1 LV cavity, 2 LV myocardium, 3 RV; None without a segmentation.
     box: bounding box of the heart if there are no labels, as in ``cmr.heart_box``.
     segmenter: the method that located the heart (``providers.CHOICES``), "" if none ran. flagged: True if two methods
-    disagree.
+    disagree or the network is unsure. confidence: expected Dice of the labels of a network; None if it is not known.
     """
 
     images: np.ndarray
@@ -37,6 +37,7 @@ class CineRecord:
     box: tuple[int, int, int, int] | None = None
     segmenter: str = ""
     flagged: bool = False
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def has_warnings(data: Cohort) -> np.ndarray:
 def warnings_of(data: Cohort, row: int) -> list[str]:
     """Quality warnings of one participant's ECG and heart location."""
     facts = data.table.iloc[row].to_dict()
-    far = ["two methods disagree on the place of the heart"] if facts.get("heart_flagged") else []
+    far = ["the place of the heart is uncertain"] if facts.get("heart_flagged") else []
     return ecg.warnings(facts) + far
 
 

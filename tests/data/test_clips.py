@@ -165,6 +165,21 @@ def test_the_fixed_box_has_eighty_pixels_and_is_zero_padded():
     assert cmr.crop(record, StoreConfig(crop="fixed_80px")).shape == (224, 224, 50)
 
 
+def test_a_margin_widens_the_crop_by_millimetres_within_the_image():
+    record = moving_heart()
+    chosen = cmr.choose_slice(record.labels, len(record.images), "middle")
+    box, step = cmr.heart_box(record.labels[chosen]), record.spacing_mm
+    wider = cmr.with_margin(box, 9.0, step, record.images.shape[2:])
+    rim = [round(9 / step[0]), round(9 / step[1])] * 2
+    assert [abs(a - b) for a, b in zip(wider, box, strict=True)] == rim
+    given = dataclasses.replace(record, images=record.images[[chosen]], labels=None, box=wider)
+    np.testing.assert_array_equal(cmr.crop(record, StoreConfig(margin_mm=9.0)), cmr.crop(given, StoreConfig()))
+    height, width = record.images.shape[2:]
+    assert cmr.with_margin(box, 1000.0, step, (height, width)) == (0, 0, height, width)
+    assert cmr.with_margin((-3, 2, 5, 6), 0.0, step, (height, width)) == (-3, 2, 5, 6)  # of voting, beyond the image
+    assert cmr.with_margin((-3, 2, 5, 6), 2 * step[0], step, (height, width))[0] == -3
+
+
 def test_a_missing_mask_and_constant_brightness_raise_errors():
     record = moving_heart()
     with pytest.raises(UnreadableError, match="no segmentation"):

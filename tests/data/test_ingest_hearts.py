@@ -67,7 +67,11 @@ def test_auto_chooses_a_segmenter_per_participant_and_the_report_counts_them(own
     assert table.index[table == "voting"].tolist() == ["9000002", "9000005"]
     assert (table[table != "voting"] == "masks").all()
     shown = json.loads((data.folder / "report" / "report.json").read_text())["segmentation"]
-    empty = dict.fromkeys(report.EMPTY_CLIPS, 0)
+    empty = dict.fromkeys([*report.EMPTY_CLIPS, *report.UNSURE], 0)
+    border = next(name for name, (column, _) in report.UNSURE.items() if column == "box_at_border")
+    touching = data.table["box_at_border"].to_numpy(bool)
+    assert 0 < touching.sum() < 10 and not touching[table != "voting"].any()  # boxes of fixed size
+    empty[border] = "under 10"
     assert shown == {"given masks": "under 10", "circle voting": "under 10", report.FLAGGED: 0} | empty
 
 
@@ -78,6 +82,8 @@ def test_a_participant_without_a_mask_has_the_networks_crop(own_biobank):
     data = build(own_biobank)
     assert (len(data), len(data.quarantine)) == (10, 0)
     assert data.table["segmenter"].tolist() == ["masks"] * 2 + ["network"] + ["masks"] * 7
+    assert data.table["heart_confidence"].between(0, 1).tolist() == [False] * 2 + [True] + [False] * 7
+    assert data.table["box_change"].between(0, 1).all()
     found = providers.read(
         readers.open_cine(files.find(own_biobank).participants["9000003"]["cine"][0]), choice="middle"
     )

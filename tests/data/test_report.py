@@ -247,6 +247,18 @@ def test_the_report_counts_segmenters_and_withholds_small_counts(content, data):
     assert report.facts(CONFIG, older, inventory(older))["segmentation"] == {}
 
 
+def test_the_report_counts_boxes_that_may_be_wrong(data):
+    table = data.table.assign(
+        heart_confidence=[0.5] * 20 + [0.9] * 73 + [None] * 207,
+        box_at_border=pd.array([True] * 11 + [False] * 82 + [None] * 207, dtype="boolean"),
+        box_change=[0.31] * 4 + [0.3] * 296,
+    )
+    shown = report._segmentation(table)
+    counts = [shown[name] for name in report.UNSURE]
+    assert counts == [20, 11, "under 10"]
+    assert not set(report.UNSURE) & set(report._segmentation(data.table))  # an older store
+
+
 NAME = "Doe Jane 1950-02-03"
 
 

@@ -14,8 +14,9 @@ from eccl_lib.config.load import load
 from eccl_lib.config.schema import StoreConfig
 from eccl_lib.data import cmr, synthetic
 from eccl_lib.data.formats import detect
-from eccl_lib.data.records import CineRecord
+from eccl_lib.data.records import CineFile, CineRecord
 from eccl_lib.data.segmentation import circle_voting, masks, providers
+from eccl_lib.data.segmentation.confidence import Segmentation
 
 GREY = np.array([30, 240, 90, 180])  # grey value of background, LV cavity, wall, RV
 
@@ -25,11 +26,14 @@ class PerfectNetwork:
 
     def __init__(self) -> None:
         self.shown: list[tuple[int, ...]] = []
+        self.confidence = 0.95
 
-    def segment(self, images, spacing_mm, frames=None):
+    def analyse(self, images, spacing_mm, frames=None, slices=None):
         images = images if frames is None else images[:, frames]
         self.shown.append(images.shape)
-        return np.abs(images[..., None] - GREY).argmin(axis=-1).astype(np.uint8)
+        images = images if slices is None else images[slices]
+        labels = np.abs(images[..., None] - GREY).argmin(axis=-1).astype(np.uint8)
+        return Segmentation(labels, np.full(len(labels), self.confidence))
 
 
 def beating(slices: int = 7, frames: int = 20, at: tuple[int, int] = (50, 60)) -> CineRecord:
@@ -92,11 +96,38 @@ def test_a_perfect_network_gives_the_slice_and_box_of_the_mask(perfect_network, 
         np.testing.assert_array_equal(cmr.crop(by_net, config), cmr.crop(beating(), config))
 
 
-def test_the_network_sees_two_frames_of_each_slice_and_then_a_part_of_one_slice(perfect_network):
+def test_the_network_sees_two_frames_of_each_slice_and_then_a_part_of_one_slice_and_its_neighbours(perfect_network):
     providers.locate(unlabelled())
     first, second = perfect_network.shown
     assert first == (7, 2, 110, 120)
-    assert second == (1, 20, 107, 107)  # 192 mm
+    assert second == (3, 20, 107, 107)  # 192 mm
+
+
+def test_a_slice_at_the_end_of_a_stack_or_beside_a_damaged_one_has_fewer_neighbours(perfect_network):
+    single = unlabelled(slices=7)
+    single = dataclasses.replace(single, images=single.images[2:3])
+    by_mask = providers.locate(dataclasses.replace(single, labels=beating().labels[2:3]))
+    np.testing.assert_array_equal(providers.locate(single).labels, by_mask.labels)
+    assert perfect_network.shown[-1][0] == 1
+    record = unlabelled()
+
+    def pixels(slices, frames):
+        if list(slices) == [2] and len(frames) == record.images.shape[1]:
+            raise UnreadableError("the slice is damaged")
+        return record.images[list(slices)][:, list(frames)]
+
+    cine = CineFile(record.images.shape, np.empty((0, 3, 3)), record.spacing_mm, 10.0, 40.0, pixels)
+    found = providers.read(cine, choice="middle")
+    assert perfect_network.shown[-1][0] == 2
+    np.testing.assert_array_equal(found.labels[0], beating().labels[3])
+
+
+@pytest.mark.parametrize(("confidence", "unsure"), [(0.95, False), (0.41, True)])
+def test_low_confidence_flags_the_cine_and_is_noted(perfect_network, confidence, unsure):
+    perfect_network.confidence = confidence
+    found = providers.locate(unlabelled())
+    assert (found.confidence, found.flagged) == (confidence, unsure)
+    assert any("unsure of the heart: expected Dice 0.41" in note for note in found.notes) is unsure
 
 
 def test_voting_gives_the_middle_of_the_stack_and_a_box_that_contains_the_left_ventricle(no_weights):
@@ -141,7 +172,9 @@ def test_a_network_that_segments_a_still_structure_is_flagged(perfect_network):
 
 
 def test_auto_falls_back_to_voting_with_a_note_if_the_network_finds_no_heart(perfect_network, monkeypatch):
-    monkeypatch.setattr(perfect_network, "segment", lambda images, *_: np.zeros_like(images, np.uint8))
+    monkeypatch.setattr(
+        perfect_network, "analyse", lambda images, *_: Segmentation(np.zeros_like(images, np.uint8), np.ones(1))
+    )
     found = providers.locate(unlabelled())
     assert (found.segmenter, found.flagged) == ("voting", True)
     assert "finds no heart" in found.notes[-1]

@@ -107,7 +107,7 @@ def test_a_quality_warning_is_found_and_filtered(cohort):
     data.table.loc[8, "age"] = np.nan
     assert Selection(warned=True).rows(data).tolist() == [4, 6]
     assert "flat leads" in participant.warnings_of(data, 4)[0]
-    assert "two methods disagree" in participant.warnings_of(data, 6)[0]
+    assert "the place of the heart is uncertain" in participant.warnings_of(data, 6)[0]
     assert 8 in Selection().rows(data) and 8 not in Selection(ages=(0, 200)).rows(data)
     assert "age unknown" in participant.facts_of(data, 8)
 

@@ -20,9 +20,9 @@ from eccl_lib.data.segmentation.unet import network  # noqa: E402
 from eccl_lib.io import files  # noqa: E402
 from eccl_lib.io.progress import silent  # noqa: E402
 from eccl_lib.training.batch import Batch  # noqa: E402
-from tools.segmentation import training  # noqa: E402
+from tools.segmentation import images, training  # noqa: E402
 
-TINY = training.Plan(seed=3, steps=4, size=32, draws=1)  # two chunks of two steps
+TINY = training.Plan(seed=3, steps=8, size=32, draws=1)  # two chunks of four steps
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_killed_run_resumes_to_the_same_weights(through, tmp_path, monkeypatch
         pass
 
     def kill(self) -> None:
-        if self.step_number == 3:
+        if self.step_number == 6:
             raise Killed
         before_update(self)
 
@@ -77,10 +77,10 @@ def test_the_exported_weights_are_the_moving_average_of_all_updates(tmp_path, mo
     first = training.Averaged(TINY).network.state_dict()
     average = {name: value.clone() for name, value in first.items()}
     trained = training.train(TINY, tmp_path, log=silent)
-    for step, weights in enumerate(seen[:4]):  # one more pass, after the training, counts FLOPs without an update
+    for step, weights in enumerate(seen[:8]):  # one more pass, after the training, counts FLOPs without an update
         decay = min(training.EMA, (step + 1) / (step + 10))
         average = {name: decay * average[name] + (1 - decay) * weights[name] for name in average}
-    assert len(seen) == 4
+    assert len(seen) == 8
     assert all(torch.allclose(average[name], trained.average[name], atol=1e-6) for name in average)
 
 
@@ -102,20 +102,38 @@ def test_images_are_rotated_together_with_their_labels():
     assert min(contrasts) > -0.1
 
 
-def test_every_image_of_a_chunk_occurs_once_and_the_last_chunk_is_cut():
-    plan = replace(TINY, steps=3)
-    job = training.SegmentationJob(plan)
-    assert sorted(np.concatenate(job.batches(0))) == list(range(plan.images_per_chunk))
-    assert [len(job.batches(epoch)) for epoch in range(job.schedule.epochs)] == [2, 1]
+def test_half_of_a_chunk_is_used_mostly_its_ends_and_the_last_chunk_is_cut():
+    plan = replace(TINY, steps=6, draws=20)
+    job = training.SegmentationJob(replace(plan, steps=plan.steps_per_chunk + 2))
+    used = np.concatenate(job.batches(0))
+    assert len(set(used)) == len(used) == plan.images_per_chunk / 2
+    phases = np.bincount(used % images.PHASES) / len(used)
+    assert phases[[0, -1]].min() > 0.26 > 0.24 > phases[1:-1].max()
+    assert [len(job.batches(epoch)) for epoch in range(job.schedule.epochs)] == [plan.steps_per_chunk, 2]
+    assert job.batches(1)[0].min() >= plan.images_per_chunk
 
 
 def test_the_loss_of_certain_truth_is_zero_and_of_ignorance_log_four():
     labels = torch.arange(4).repeat(2, 8, 2)[:, :, :8]
     truth = 50.0 * torch.nn.functional.one_hot(labels, 4).movedim(3, 1)
     assert training.loss(truth, labels).item() == pytest.approx(0.0, abs=1e-4)
-    n = labels.numel() / 4
-    dice = (2 * n / 4 + 1) / (n + n + 1)
-    assert training.loss(torch.zeros(2, 4, 8, 8), labels).item() == pytest.approx(math.log(4) + 1 - dice, rel=1e-5)
+    n = labels.numel() / 4  # pixels of each label in the batch of two
+    batch = (2 * n / 4 + 1) / (n + n + 1)
+    image = (2 * n / 8 + training.SMOOTH) / (n / 2 + n / 2 + training.SMOOTH)
+    ignorance = math.log(4) + 1 - (batch + image) / 2
+    assert training.loss(torch.zeros(2, 4, 8, 8), labels).item() == pytest.approx(ignorance, rel=1e-5)
+
+
+def test_a_small_structure_counts_as_much_as_a_large_one():
+    """A missed cavity of 40 pixels costs more beside large cavities than its share of the pixels."""
+    labels = torch.zeros(2, 64, 64, dtype=torch.long)
+    labels[0, :40, :40] = 1
+    labels[1, :8, :5] = 1
+    right = 20.0 * torch.nn.functional.one_hot(labels, 4).movedim(3, 1)
+    wrong = right.clone()
+    wrong[1] = 20.0 * torch.nn.functional.one_hot(torch.zeros(64, 64, dtype=torch.long), 4).movedim(2, 0)
+    cost = (training.loss(wrong, labels) - training.loss(right, labels)).item()
+    assert cost > 0.15 > 10 * 40 / labels.numel()
 
 
 def test_the_learning_rate_warms_up_and_falls_to_one_percent():
@@ -142,7 +160,7 @@ def test_the_command_writes_weights_that_load_and_state_their_origin(tmp_path, c
     assert facts["command"] == "python -m tools.segmentation.training --steps 1 --seed 5 --lr 0.003"
     assert facts["sha256"] == files.sha256(out)
     assert facts["pictures"] == 12
-    assert set(facts["generated"]) == {"with the beat", "single frames"}
+    assert set(facts["generated"]) == {"beat", "stills", "single"}
     assert network.HeartNet.load(out).facts == facts
     assert sum(value.numel() for value in load_file(out).values()) == facts["parameters"] < 1_000_000
     flipped = bytearray(out.read_bytes())

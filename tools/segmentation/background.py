@@ -8,6 +8,8 @@ import torch
 
 from tools.segmentation.random_draws import Dice
 
+PIXELS_MM = (1.6, 2.4)  # around the 2 mm at which the network works
+
 
 @dataclass
 class Plane:
@@ -33,12 +35,12 @@ class Tissue:
     lung: torch.Tensor
     liver: torch.Tensor
     edge_mm: torch.Tensor  # width of an edge
-    edge_lv_mm: torch.Tensor  # width of the LV's edge, larger if the slice cuts the wall obliquely
+    edge_lv_mm: torch.Tensor  # width of the LV's edge where the slice is perpendicular to the wall
 
 
-def plane(dice: Dice, size: int) -> Plane:
+def plane(dice: Dice, size: int, pixels_mm: tuple[float, float] = PIXELS_MM) -> Plane:
     """Draw the field of view, the position and rotation of the heart, and a smooth deformation."""
-    pixel = dice.uniform(1.6, 2.4)
+    pixel = dice.uniform(*pixels_mm)
     row = torch.arange(size).view(1, 1, size, 1) - (size - 1) / 2
     column = torch.arange(size).view(1, 1, 1, size) - (size - 1) / 2
     off = torch.where(dice.coin(0.15), dice.uniform(30, 60), 35 * dice.uniform() ** 0.8)
@@ -52,14 +54,14 @@ def plane(dice: Dice, size: int) -> Plane:
     return Plane(x * torch.cos(turn) + y * torch.sin(turn), y * torch.cos(turn) - x * torch.sin(turn), pixel)
 
 
-def tissue(dice: Dice, apex: torch.Tensor) -> Tissue:
+def tissue(dice: Dice) -> Tissue:
     blood = dice.uniform(0.45, 1.0)
     muscle = blood * dice.uniform(0.12, 0.58)
     lung = blood * dice.uniform(0.0, 0.22) * dice.uniform(0.1, 1.0)
     lung = torch.where(dice.coin(0.12), dice.uniform(0.0, 0.9) * blood, lung)
     fat = torch.where(dice.coin(0.75), blood * dice.uniform(0.5, 1.8), blood * dice.uniform(0.05, 0.5))
     edge = dice.uniform(0.5, 1.5)
-    oblique = torch.where(apex | dice.coin(0.12), dice.uniform(1.0, 4.0), edge)
+    oblique = torch.where(dice.coin(0.12), dice.uniform(1.0, 4.0), edge)
     rv_blood = blood * dice.uniform(0.75, 1.5)  # closer to the receive coil on the chest
     return Tissue(blood, rv_blood, muscle, fat, lung, muscle * dice.uniform(0.5, 2.0), edge, oblique)
 

@@ -1,9 +1,8 @@
 """Labelled training images: hearts from ``anatomy``, surroundings from ``background``, a randomised scanner.
 
-The network's input has three planes: the frame, the mean over the beat and the signed first harmonic over the beat. The
-harmonic is positive where the image is bright at end diastole and dark at end systole, i.e. only inside the ventricles.
-Hearts are therefore drawn in K coupled phases. A fifth of the hearts is drawn without time (mean = frame, harmonic =
-0), so that the network can also segment single frames.
+Each heart is drawn in some neighbouring slices and K coupled phases, from which ``planes`` makes the network's input.
+The network must work for a whole beat, for the two stills at end diastole and end systole, and for a single image; and
+with or without the neighbouring slices.
 """
 
 from __future__ import annotations
@@ -13,22 +12,26 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from eccl_lib.data.segmentation.unet.network import HARMONIC_GAIN
+from eccl_lib.data.segmentation.unet import planes
 from tools.segmentation import anatomy, background, rendering
 from tools.segmentation.random_draws import Dice
 
 SIZE = 96  # pixels of a training image
+SLICES = 4  # neighbouring slices of a heart
 BETWEEN = ((0.2, 0.45), (0.6, 0.85))  # ranges of the levels of contraction between 0 and 1
 PHASES = 2 + len(BETWEEN)
-NO_TIME = 0.2  # share of hearts without mean and harmonic
+BEAT, STILLS, SINGLE = 0, 1, 2
+MODES = (0.5, 0.35, 0.15)  # shares of hearts with the whole beat, with two stills, with a single image
+ALONE = 0.25  # share of hearts whose slices have no neighbours
 
 
 @dataclass
 class Drawn:
-    """A batch of B hearts in K phases.
+    """Images of N hearts in S slices and K phases.
 
-    inputs: (B, K, 3, H, W), frame, mean, harmonic, normalised. labels: (B, K, H, W) uint8, 0 to 3. pixel_mm: (B,).
-    level: (B, K) contraction. radius_mm: (B, K), mean radius of the cavity. has_time: (B,) bool.
+    inputs: (N, S, K, P, H, W), see ``planes``. labels: (N, S, K, H, W) uint8, 0 to 3. pixel_mm: (N,). level: (N, K)
+    contraction. radius_mm: (N, S, K), mean radius of the cavity. mode: (N,) BEAT, STILLS or SINGLE. kind: (N,). images:
+    (N, S, K, H, W), before normalisation.
     """
 
     inputs: torch.Tensor
@@ -36,45 +39,87 @@ class Drawn:
     pixel_mm: torch.Tensor
     level: torch.Tensor
     radius_mm: torch.Tensor
-    has_time: torch.Tensor
+    mode: torch.Tensor
+    kind: torch.Tensor
+    images: torch.Tensor
 
 
-def draw(seed: int, hearts: int, size: int = SIZE) -> Drawn:
-    """Draw a batch of hearts at end diastole, two phases in between, and end systole; determined by the seed."""
-    dice = Dice(hearts, seed)
-    between = [dice.uniform(low, high).view(-1, 1) for low, high in BETWEEN]
-    level = torch.cat([torch.zeros(hearts, 1), *between, torch.ones(hearts, 1)], 1)
-    h = anatomy.draw(dice, level)
-    p = background.plane(dice, size)
-    t = background.tissue(dice, h.apex)
-    back = background.surroundings(dice, p, t, h.outer[:, :1])
-    image, labels = rendering.heart(dice, back, p, t, h)
-    image = scan(dice, image, t.blood)
+def draw(seed: int, hearts: int, size: int = SIZE, slices: int = SLICES, kind: int | None = None) -> Drawn:
+    """Draw hearts at end diastole, two phases in between, and end systole; determined by the seed."""
+    dice = Dice(hearts, seed, slices)
+    picture = scene(dice, size, kind)
+    h, level = picture.heart, picture.heart.level[..., 0, 0]
     mean_weight, wave_weight = anatomy.beat_weights(dice, level)
-    has_time = ~dice.coin(NO_TIME).view(-1)
-    inputs = planes(dice, image, mean_weight, wave_weight, has_time)
-    return Drawn(inputs, labels, p.pixel_mm.view(-1), level, h.radius[..., 0, 0], has_time)
+    mode = dice.choose(list(MODES))
+    inputs = _inputs(dice, picture.images, mean_weight, wave_weight, mode)
+    shape = (hearts, slices, PHASES)
+    return Drawn(
+        inputs.view(*shape, *inputs.shape[2:]),
+        picture.labels.view(*shape, size, size),
+        picture.pixel_mm[::slices],
+        level[::slices],
+        h.radius[..., 0, 0].view(shape),
+        mode[::slices],
+        h.kind[::slices],
+        picture.images.view(*shape, size, size),
+    )
 
 
-def planes(
-    dice: Dice, image: torch.Tensor, mean_weight: torch.Tensor, wave_weight: torch.Tensor, has_time: torch.Tensor
+@dataclass
+class Scene:
+    """B scanned images at K levels with their labels, (B, K, H, W) each; the hearts and the pixel sizes (B,)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    heart: anatomy.Heart
+    pixel_mm: torch.Tensor
+
+
+def scene(
+    dice: Dice,
+    size: int,
+    kind: int | None = None,
+    whole: bool = False,
+    pixels_mm: tuple[float, float] = background.PIXELS_MM,
+) -> Scene:
+    """Draw and scan the slices of some hearts. kind, whole: see ``anatomy.draw``."""
+    between = [dice.uniform(low, high).view(-1, 1) for low, high in BETWEEN]
+    level = torch.cat([torch.zeros(dice.count, 1), *between, torch.ones(dice.count, 1)], 1)
+    h = anatomy.draw(dice, level, kind, whole)
+    p = background.plane(dice, size, pixels_mm)
+    t = background.tissue(dice)
+    reach = h.outer[:, :1].view(dice.hearts, dice.slices, 1, 1, 1).amax(1).repeat_interleave(dice.slices, 0)
+    back = background.surroundings(dice, p, t, torch.maximum(0.7 * reach, h.outer[:, :1]))
+    image, labels = rendering.heart(dice, back, p, t, h)
+    return Scene(scan(dice, image, t.blood), labels, h, p.pixel_mm.view(-1))
+
+
+def _inputs(
+    dice: Dice, image: torch.Tensor, mean_weight: torch.Tensor, wave_weight: torch.Tensor, mode: torch.Tensor
 ) -> torch.Tensor:
-    """Input planes frame, mean and harmonic, normalised by percentiles of the clip: (B, K, 3, H, W)."""
+    """The network's input planes, normalised by percentiles of each slice's images: (B, K, P, H, W)."""
     flat = image.flatten(1)
     top = dice.uniform(0.965, 0.995).view(-1, 1)
     ordered = flat.sort(1).values
     low = ordered[:, int(0.01 * flat.shape[1])].view(-1, 1, 1, 1)
     high = ordered.gather(1, (top * (flat.shape[1] - 1)).long()).view(-1, 1, 1, 1)
     image = ((image - low) / (high - low).clamp(min=1e-6)).clamp(0, 1) ** torch.exp(dice.uniform(-0.5, 0.5))
+    mode = mode.view(-1, 1, 1, 1)
+    ends = (image[:, :1] + image[:, -1:]) / 2, (image[:, :1] - image[:, -1:]) / 2
     mean = (image * mean_weight[..., None, None]).sum(1, keepdim=True)
     wave = (image * wave_weight[..., None, None]).sum(1, keepdim=True)
-    center = image.mean((1, 2, 3), keepdim=True)
-    spread = image.std((1, 2, 3), keepdim=True).clamp(min=1e-3)
-    frames = (image - center) / spread
-    kept = has_time.view(-1, 1, 1, 1)
-    mean = torch.where(kept, ((mean - center) / spread).expand_as(frames), frames)
-    wave = torch.where(kept, HARMONIC_GAIN * wave / spread, torch.zeros(())).expand_as(frames)
-    return torch.stack([frames, mean, wave], 2)
+    mean = torch.where(mode == BEAT, mean, torch.where(mode == STILLS, ends[0], image))
+    wave = torch.where(mode == BEAT, wave, torch.where(mode == STILLS, ends[1], torch.zeros(())))
+    clip = planes.normalised(image, mean, wave)
+    by_heart = clip.view(dice.hearts, dice.slices, *clip.shape[1:])
+    alone = dice.coin(ALONE).view(dice.hearts, dice.slices)[:, 0]
+    turned = dice.coin(0.5).view(dice.hearts, dice.slices)[:, 0]
+    stacked = []
+    for heart, turn, single in zip(by_heart, turned.tolist(), alone.tolist(), strict=True):
+        for k in range(dice.slices):
+            one = planes.without_neighbours(heart[k]) if single else planes.with_neighbours(heart, k, turn)
+            stacked.append(one)
+    return torch.stack(stacked)
 
 
 def scan(dice: Dice, image: torch.Tensor, blood: torch.Tensor) -> torch.Tensor:
@@ -90,8 +135,29 @@ def scan(dice: Dice, image: torch.Tensor, blood: torch.Tensor) -> torch.Tensor:
     image = image + dice.coin(0.12) * dice.uniform(0, 0.1) * ghost
     noise = dice.uniform() ** 2 * 0.08 * blood
     real, imaginary = dice.normal(phases, size, size), dice.normal(phases, size, size)
-    image = torch.hypot(image + noise * real, noise * imaginary)
+    image = torch.hypot(_folded(dice, image * _banding(dice, size)) + noise * real, noise * imaginary)
     return image * _border(dice, size)
+
+
+def _banding(dice: Dice, size: int) -> torch.Tensor:
+    """Factor of the dark bands of balanced SSFP at off-resonance, more common at 3 T: (B, 1, H, W), 0 to 1."""
+    place = torch.linspace(-1, 1, size)
+    way = dice.angle()
+    along = place.view(1, 1, -1, 1) * torch.sin(way) + place.view(1, 1, 1, -1) * torch.cos(way)
+    off = along + 0.15 * dice.smooth(3, size) - dice.uniform(0.2, 1.2)
+    band = torch.exp(-((off / dice.uniform(0.02, 0.08)) ** 2))
+    return 1 - dice.coin(0.2) * dice.uniform(0.3, 0.95) * band
+
+
+def _folded(dice: Dice, image: torch.Tensor) -> torch.Tensor:
+    """Images with wrap-around: the body beyond the field of view appears at the opposite side, in up to a quarter."""
+    size = image.shape[-1]
+    place = torch.arange(size).view(1, 1, -1, 1)
+    depth = dice.uniform(0.05, 0.28) * size
+    shift = int(dice.uniform(0.4, 0.6)[0] * size)
+    inside = torch.sigmoid((depth - place) / 1.5)
+    folded = torch.roll(image, shift, 2).flip(3) * dice.uniform(0.3, 1.0)
+    return image + dice.coin(0.12) * inside * folded
 
 
 def _blurred(dice: Dice, image: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data import leaks, small_counts, splits
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import report_page
+from eccl_lib.data.segmentation.confidence import LARGE_CHANGE, LOW
 from eccl_lib.data.small_counts import Limit
 from eccl_lib.data.store import sharded
 from eccl_lib.data.store.plan import Inventory
@@ -27,7 +28,15 @@ from eccl_lib.io.files import write_json
 LIMIT = Limit()
 PROVIDERS = {"masks": "given masks", "network": "our network", "onnx": "an ONNX network", "voting": "circle voting"}
 EMPTY_CLIPS = {"crops of one grey value": "clip_contrast", "crops without motion": "clip_motion"}
-FLAGGED = "flagged: two methods locate the heart in different places"
+FLAGGED = "flagged: two methods locate the heart in different places, or the network is unsure"
+UNSURE = {
+    f"boxes with low confidence (expected Dice below {LOW:g})": ("heart_confidence", lambda values: values < LOW),
+    "boxes that touch the image's border": ("box_at_border", lambda values: values.astype("boolean").fillna(False)),
+    f"boxes that change by more than {LARGE_CHANGE:.0%} if one frame is left out": (
+        "box_change",
+        lambda values: values > LARGE_CHANGE,
+    ),
+}
 OTHER_SUFFIX = "files with another suffix"
 COUNTED = re.compile(r"(?<![\w.,])[1-9](?= (?:ages?|cells?|diagnoses|participants?|recordings?|rows?|times)\b)")
 BINS = 24  # of a trait's histogram
@@ -147,12 +156,14 @@ def _quality(table: pd.DataFrame) -> dict[str, int]:
 
 
 def _segmentation(table: pd.DataFrame, limit: Limit = LIMIT) -> dict[str, int | str]:
-    """Number of cines in which each method located the heart, and number of flagged cines."""
+    """Number of cines in which each method located the heart, of flagged cines, and of boxes that may be wrong."""
     if "segmenter" not in table:
         return {}
     named = table["segmenter"].map(PROVIDERS)
     flagged = int(table["heart_flagged"].sum())
     shown = suppress(named.value_counts().to_dict(), limit) | {FLAGGED: limit.of(flagged, len(table))}
+    unsure = {name: int(low(table[column]).sum()) for name, (column, low) in UNSURE.items() if column in table}
+    shown |= limit.counts(unsure)
     if "clip_contrast" in table:
         shown |= limit.counts({name: int((table[column] == 0).sum()) for name, column in EMPTY_CLIPS.items()})
     return shown

@@ -11,6 +11,7 @@ import numpy as np
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data import cmr
 from eccl_lib.data.segmentation import masks
+from eccl_lib.data.segmentation.confidence import Segmentation
 
 SCALINGS = ("range", "zscore", "none")
 WINDOW = (0.01, 0.99)  # quantiles of a slice's cine to which grey values are clipped; common practice
@@ -58,6 +59,17 @@ class OnnxNet:
                 out[s, first : first + batch] = _to_labels(scores, size, (height, width))
         labels = masks.to_standard_order(out.transpose(3, 2, 0, 1), self.labels, "--onnx-labels").transpose(2, 3, 1, 0)
         return largest_component(labels)
+
+    def analyse(
+        self,
+        images: np.ndarray,
+        spacing_mm: tuple[float, float],
+        frames: Sequence[int] | None = None,
+        slices: Sequence[int] | None = None,
+    ) -> Segmentation:
+        """``segment`` for some slices (None: all); the confidence is not known, since scores have any scale."""
+        labels = self.segment(images if slices is None else images[list(slices)], spacing_mm, frames)
+        return Segmentation(labels, np.full(len(labels), np.nan))
 
     def _size(
         self, shape: tuple[int, int], spacing_mm: tuple[float, float], required: tuple[int | None, ...]

@@ -7,16 +7,18 @@
 | onnx | a user's short-axis network | its file, onnxruntime |
 | voting | circle voting, a box of fixed size | nothing, no weights |
 
-A network segments two frames of each slice to choose the slice, and then all frames of this slice. Its LV centre is
-compared with that of circle voting; the cine is flagged if they are far apart.
+A network segments two frames of each slice to choose the slice, and then all frames of this slice. The library's own
+network also sees the slices beside it. The LV centre is compared with that of circle voting. The cine is flagged if
+they are far apart, or if the network is unsure of the slice.
 """
 
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data import cmr
 from eccl_lib.data.records import CineFile, CineRecord, pixels_in_memory
 from eccl_lib.data.segmentation import circle_voting, masks, onnx_network
+from eccl_lib.data.segmentation.confidence import LOW, Segmentation
 
 CHOICES = ("auto", "masks", "network", "onnx", "voting")
 APART_MM = 25.0  # distance between the LV centres of network and voting above which a cine is flagged; ours, from ACDC
@@ -31,10 +34,21 @@ END_SYSTOLE = 0.35  # of the beat; the frame that a network segments in addition
 AROUND_END_SYSTOLE = (0.0, 0.25, 0.3, 0.35, 0.4, 0.45)  # of the beat; frames for slice_choice rv_max
 MARGIN_MM = 25.0  # margin around the heart of a few frames, so that the region contains it in all frames; ours
 FIELD_MM = 192.0  # field of view in the training of the library's own network
+# Increase when the own network's input or postprocessing changes: its participants are then read again.
+NETWORK_FORMAT = "2"
 NO_HEART = "Check the images, give a mask, or choose another --segmenter."
 
-# Images (S, F, H, W), spacing in mm, frame numbers (None: all) -> labels (S, frames, H, W).
-Segment = Callable[[np.ndarray, tuple[float, float], Sequence[int] | None], np.ndarray]
+
+class Network(Protocol):
+    """A network that labels some frames and slices (None: all) of images (S, F, H, W). spacing_mm: as in CineRecord."""
+
+    def analyse(
+        self,
+        images: np.ndarray,
+        spacing_mm: tuple[float, float],
+        frames: Sequence[int] | None = None,
+        slices: Sequence[int] | None = None,
+    ) -> Segmentation: ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ class Segmenter:
             return [] if order == masks.ORDERS["ukb_cardiac"] else [provider, str(order)]
         if provider == "onnx":
             return [provider, _sha256(self.onnx), self.onnx_labels, self.onnx_scaling, f"{self.onnx_pixel_mm:g}"]
-        return [provider, _sha256(network_weights())] if provider == "network" else [provider]
+        return [provider, _sha256(network_weights()), NETWORK_FORMAT] if provider == "network" else [provider]
 
     def check(self) -> None:
         """Check that the provider can work with these settings. Raises UnreadableError if not."""
@@ -145,9 +159,9 @@ def _locate(cine: CineFile, labels: np.ndarray | None, segmenter: Segmenter, cho
         raise UnreadableError("no segmentation is given, so the location of the heart is unknown", masks.GIVE_MASKS)
     if provider == "voting":
         return _by_voting(cine, choice)
-    segment, window = _network(provider, segmenter)
+    network, window = _network(provider, segmenter)
     try:
-        return _by_network(cine, segment, provider, choice, window)
+        return _by_network(cine, network, provider, choice, window)
     except _NoHeartError as error:
         if segmenter.provider != "auto":
             raise
@@ -176,29 +190,45 @@ def _sampled(cine: CineFile) -> np.ndarray:
     return cine.pixels(range(cine.shape[0]), circle_voting.sampled_frames(cine.shape[1]))
 
 
-def _by_network(cine: CineFile, segment: Segment, provider: str, choice: str, window: bool) -> CineRecord:
+def _by_network(cine: CineFile, network: Network, provider: str, choice: str, window: bool) -> CineRecord:
     """The chosen slice with the labels of a network.
 
     Labels of a few frames of all slices give the slice and the region of interest; then all frames of this slice are
-    segmented. window: the network accepts a part of the image.
+    segmented. window: the network accepts a part of the image, and uses the neighbouring slices.
     """
     slices, frames, height, width = cine.shape
     sampled = _sampled(cine)
     times = AROUND_END_SYSTOLE if choice == "rv_max" else (0.0, END_SYSTOLE)
     few = sorted({round(time * sampled.shape[1]) for time in times})
-    preview = segment(sampled, cine.spacing_mm, few)
+    preview = network.analyse(sampled, cine.spacing_mm, few).labels
     if not (preview == cmr.LV).any():
         raise _NoHeartError(f"the {NAMES[provider]} finds no heart", NO_HEART)
     chosen = cmr.choose_slice(preview, slices, choice)
     part = _region(preview.any(axis=(0, 1)), cine.spacing_mm) if window else (slice(0, height), slice(0, width))
     record = _record(cine, [chosen], None)
+    stack, number = _with_neighbours(cine, record.images, chosen) if provider == "network" else (record.images, 0)
+    found = network.analyse(stack[:, :, *part], cine.spacing_mm, None, [number])
     labels = np.zeros((frames, height, width), dtype=np.uint8)
-    labels[:, *part] = segment(record.images[:, :, *part], cine.spacing_mm)[0]
+    labels[:, *part] = found.labels[0]
     if not (labels == cmr.LV).any():
         raise _NoHeartError(f"the {NAMES[provider]} finds no heart in the chosen slice", NO_HEART)
-    note = _compare_with_voting(preview, sampled, cine.spacing_mm, provider)
-    notes = (*record.notes, note) if note else record.notes
-    return replace(record, labels=labels[None], notes=notes, segmenter=provider, flagged=bool(note))
+    confidence = float(found.confidence[0])
+    notes = [_compare_with_voting(preview, sampled, cine.spacing_mm, provider)]
+    notes += [f"the {NAMES[provider]} is unsure of the heart: expected Dice {confidence:.2f}"] * (confidence < LOW)
+    notes = [note for note in notes if note]
+    known = None if np.isnan(confidence) else confidence
+    facts = {"segmenter": provider, "flagged": bool(notes), "confidence": known}
+    return replace(record, labels=labels[None], notes=(*record.notes, *notes), **facts)
+
+
+def _with_neighbours(cine: CineFile, images: np.ndarray, chosen: int) -> tuple[np.ndarray, int]:
+    """A slice (1, F, H, W) with the slices before and after it, where they exist and can be read, and its number."""
+    before, after = [], []
+    for side, number in ((before, chosen - 1), (after, chosen + 1)):
+        if 0 <= number < cine.shape[0]:
+            with contextlib.suppress(UnreadableError):
+                side.append(cine.pixels([number], range(cine.shape[1])))
+    return np.concatenate([*before, images, *after]), len(before)
 
 
 NAMES = {"network": "network", "onnx": "ONNX network"}
@@ -226,12 +256,12 @@ def _compare_with_voting(labels: np.ndarray, images: np.ndarray, spacing_mm: tup
     return f"the locations by the {NAMES[provider]} and by voting are {apart:.0f} mm apart" if apart > APART_MM else ""
 
 
-def _network(provider: str, segmenter: Segmenter) -> tuple[Segment, bool]:
-    """The network's segmentation function, and True if it accepts a part of the image."""
+def _network(provider: str, segmenter: Segmenter) -> tuple[Network, bool]:
+    """The network, and True if it accepts a part of the image."""
     if provider == "onnx":
         fields = segmenter.onnx, segmenter.onnx_labels, segmenter.onnx_scaling, segmenter.onnx_pixel_mm
-        return onnx_network.OnnxNet(*fields).segment, segmenter.onnx_pixel_mm > 0
-    return _heart_net().segment, True
+        return onnx_network.OnnxNet(*fields), segmenter.onnx_pixel_mm > 0
+    return _heart_net(), True
 
 
 def network_weights() -> Path | None:

@@ -22,7 +22,7 @@ from eccl_lib.config.schema import ARRAYS, Config, arrays_of
 from eccl_lib.data import cmr, ecg, files, synthetic
 from eccl_lib.data.formats import detect
 from eccl_lib.data.records import CineRecord, EcgRecord
-from eccl_lib.data.segmentation import providers
+from eccl_lib.data.segmentation import confidence, providers
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store.layout import BLOCK, Layout
 from eccl_lib.data.ukb import readers
@@ -81,6 +81,8 @@ def process(participant: Participant, config: Config) -> tuple[dict[str, np.ndar
         rows["clips"] = _guard(participant, "cine", lambda: cmr.crop(cine, config.store))
         facts |= {"segmenter": cine.segmenter or "masks", "heart_flagged": cine.flagged}  # synthetic cines have labels
         facts |= _grey_values(rows["clips"])
+        if participant.index < 0:  # of a file; the labels of rendered cines are exact
+            facts |= _location(cine, config)
         notes = [*notes, *cine.notes]
     return rows, {**facts, "notes": "; ".join(notes)}
 
@@ -88,6 +90,14 @@ def process(participant: Participant, config: Config) -> tuple[dict[str, np.ndar
 def _grey_values(clip: np.ndarray) -> dict[str, int]:
     """Range of the grey values, 0 if a clip is black, and of a pixel over time, 0 if nothing moves. clip: (H, W, F)."""
     return {"clip_contrast": int(np.ptp(clip)), "clip_motion": int(np.ptp(clip, axis=2).max())}
+
+
+def _location(cine: CineRecord, config: Config) -> dict[str, float | bool | None]:
+    """How sure the heart's location is: the network's confidence, and position and stability of the heart's box."""
+    chosen = cmr.choose_slice(cine.labels, len(cine.images), config.store.slice_choice)
+    change = None if cine.labels is None else confidence.box_change(cine.labels[chosen])
+    touches = confidence.at_border(cmr.box_of(cine, chosen), cine.images.shape[2:])
+    return {"heart_confidence": cine.confidence, "box_at_border": touches, "box_change": change}
 
 
 def _ecg(participant: Participant, config: Config) -> EcgRecord:

@@ -12,6 +12,7 @@ EID = r"\d{1,19}"
 # Columns about the recordings.
 FACTS = ("heart_rate", "missing_leads", "flat_leads", "gaps", "clipped", "baseline_mv", "einthoven_uv")
 FACTS += ("heart_rate_from", "segmenter", "heart_flagged", "clip_contrast", "clip_motion", "notes")
+LOCATION = ("heart_confidence", "box_at_border", "box_change")  # how sure the heart's location is
 SHA256, CHECKSUMS = r"[0-9a-f]{64}", ("ecg_sha256", "clip_sha256")
 
 
@@ -57,7 +58,9 @@ def schemas() -> dict[str, Any]:
     }
     # Absent, or missing, in older stores.
     greys = Column(float, Check.in_range(0, 255), nullable=True, coerce=True, required=False)
-    clip = {"clip_contrast": greys, "clip_motion": greys}
+    unknown = {"nullable": True, "coerce": True, "required": False}  # in older stores and for rendered cines
+    clip = {"clip_contrast": greys, "clip_motion": greys, "box_at_border": Column(pd.BooleanDtype(), **unknown)}
+    clip |= {name: Column(float, share, **unknown) for name in ("heart_confidence", "box_change")}
     slot = {"slot": Column(int, Check.ge(0), unique=True, coerce=True)}
     ecg_checksum, clip_checksum = ({name: Column(str, Check.str_matches(SHA256))} for name in CHECKSUMS)
     # The eid of an unpaired store is a hash of the file's name. All recordings of one patient are in one split.

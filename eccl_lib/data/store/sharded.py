@@ -18,7 +18,7 @@ import pandas as pd
 
 from eccl_lib.config.diseases import setting
 from eccl_lib.config.errors import MissingError
-from eccl_lib.config.load import as_dict, digest, essentials
+from eccl_lib.config.load import digest, essentials
 from eccl_lib.config.schema import DISEASES, Config, arrays_of
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnLabels, tasks_from_json
@@ -34,13 +34,14 @@ from eccl_lib.io.progress import Log
 from eccl_lib.io.workers import Workers
 
 FORMAT = 1  # increase when the preprocessing changes the stored data
-PIXELS = ("slice_choice", "crop", "clip_frames", "clip_size")  # fields of StoreConfig that the arrays depend on
+# Fields of StoreConfig that the arrays depend on.
+PIXELS = ("slice_choice", "crop", "clip_frames", "clip_size", "margin_mm")
 SECONDS_BETWEEN_PUBLICATIONS = 600.0
 
 
 def folder_of(config: Config) -> Path:
     """Folder of the store for a config; stores of ECGs alone do not depend on the pixel settings."""
-    settings = as_dict(config)["store"] if "clips" in arrays_of(config.cohort) else {}
+    settings = essentials(config)["store"] if "clips" in arrays_of(config.cohort) else {}
     pixels = {name: settings[name] for name in PIXELS if name in settings}
     return paths.store_root(config.cohort) / "cohort" / digest(FORMAT, pixels)[:8]
 

@@ -85,6 +85,17 @@ def test_the_axis_follows_a_tilted_heart():
     np.testing.assert_allclose(found[:, 1], 34, atol=1.5)
 
 
+def test_a_structure_far_from_the_axis_and_one_beyond_an_empty_slice_are_removed():
+    stack = np.concatenate([heart(slices=3), 0 * heart(slices=2)])
+    stack[3, :, disc((57, 5), 5)] = 2  # 75 mm from the axis
+    stack[3, :, disc((57, 5), 3)] = 1
+    stack[4, :, disc((30, 34), 6)] = 2
+    stack[4, :, disc((30, 34), 4)] = 1
+    found = postprocess.labels(certain(stack), SPACING)
+    np.testing.assert_array_equal(found[:3], heart(slices=3))
+    assert not found[3:].any()
+
+
 def test_a_still_structure_is_not_right_ventricle():
     noisy = heart(slices=1)
     noisy[0, :, 24:38, 51:60] = 3  # as near and as large as the RV, in all frames

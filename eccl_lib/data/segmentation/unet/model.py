@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from eccl_lib.data.segmentation.unet.planes import PLANES
+
 WIDTHS = (16, 32, 64, 96, 128)
-PLANES = 3  # frame, mean, harmonic
 CLASSES = 4  # background, LV cavity, LV myocardium, RV
 STRIDE = 2 ** (len(WIDTHS) - 1)  # the image's sides must be multiples of it
 
@@ -25,7 +26,7 @@ def double_conv(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """Label logits of images: (B, 3, H, W) -> (B, 4, H, W); H and W are multiples of 16."""
+    """Label logits of images: (B, 7, H, W) -> (B, 4, H, W); H and W are multiples of 16."""
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS):
         super().__init__()
@@ -44,3 +45,10 @@ class UNet(nn.Module):
             upsampled = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = self.up[k](torch.cat([skips[k], upsampled], dim=1))
         return self.out(x)
+
+
+def extended(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights whose first layer has weights of 0 for the last input planes, which older weights do not know."""
+    first = weights["down.0.0.weight"]
+    missing = PLANES - first.shape[1]
+    return weights | {"down.0.0.weight": functional.pad(first, (0, 0, 0, 0, 0, missing))}

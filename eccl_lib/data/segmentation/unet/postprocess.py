@@ -4,12 +4,15 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label
 from scipy.spatial import ConvexHull, QhullError
 
+from eccl_lib.data.segmentation.unet import consistency
+
 LV, WALL, RV = 1, 2, 3
 BLUR_MM = 8.0
+REACH = 0.6  # weight within 25 mm of the LV's axis; a heart further away is another structure
 NEAR_MM = 25.0  # SD of the weight around the LV's axis, by which the LV's component is chosen
 RV_GAP_MM = 6.0  # largest distance between RV and LV
 SMALL_PART = 0.2  # of the largest component; smaller components are removed
-STILL = 0.7  # of the LV's change over the beat; 98% of generated RVs change more, about half of false ones change less
+STILL = 0.35  # of the LV's change over the beat; a basal RV, whose place the atrium takes, changes by about half
 
 
 def center(probability: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[float, float]:
@@ -51,25 +54,42 @@ def _gaussian(shape: tuple[int, int], at: np.ndarray, sigma_mm: float, spacing_m
     return np.exp(-(rows**2 + columns**2) / (2 * sigma_mm**2))
 
 
-def labels(probability: np.ndarray, spacing_mm: tuple[float, float], change: np.ndarray | None = None) -> np.ndarray:
+def labels(
+    probability: np.ndarray, spacing_mm: tuple[float, float], change: np.ndarray | None = None, cyclic: bool = False
+) -> np.ndarray:
     """Labels from probabilities, (S, F, 4, H, W) -> (S, F, H, W) uint8: one LV with wall and one RV per slice.
 
     change: SD of each pixel's grey value over the beat, (S, H, W); if given, parts that do not move are not RV.
+    cyclic: the frames are a whole beat, so that the probabilities are averaged over neighbouring frames.
     """
+    if cyclic:
+        probability = consistency.smoothed(probability)
     centers = axis(probability, spacing_mm)
     raw = probability.argmax(2).astype(np.uint8)
     out = np.stack([_clean_slice(clip, at, spacing_mm) for clip, at in zip(raw, centers, strict=True)])
+    _drop_apart(out)
     if change is not None:
         for slice_labels, slice_change in zip(out, change, strict=True):
             _drop_still(slice_labels, slice_change)
-    return out
+    return consistency.grow_cavity(out, probability, cyclic)
+
+
+def _drop_apart(labels: np.ndarray) -> None:
+    """Remove the slices that an empty slice separates from the largest run of slices with LV. labels: (S, F, H, W)."""
+    ventricle = ((labels == LV) | (labels == WALL)).any((1, 2, 3))
+    runs, count = label(ventricle)
+    if count > 1:
+        size = np.bincount(runs, weights=(labels == LV).sum((1, 2, 3)), minlength=count + 1)
+        size[0] = -1
+        labels[ventricle & (runs != int(size.argmax()))] = 0
 
 
 def _clean_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
     """Cleaned labels of one slice from raw labels (F, H, W). at: the LV's centre."""
     out = np.zeros_like(raw)
-    left = _main_part((raw == LV) | (raw == WALL), _gaussian(raw.shape[1:], at, NEAR_MM, spacing_mm))
-    if not left.any():
+    near = _gaussian(raw.shape[1:], at, NEAR_MM, spacing_mm)
+    left = _main_part((raw == LV) | (raw == WALL), near)
+    if not (left & (near > REACH)).any():
         return out
     filled = np.stack([binary_fill_holes(frame) for frame in left])
     cavity = np.stack([_convex(_large_parts(frame[None])[0]) for frame in (raw == LV) & filled]) & filled
