@@ -33,8 +33,8 @@ _BIRTHS = (
 )
 _HOMES = re.compile(r"(?:/home|/Users|[A-Za-z]:\\{1,2}Users)[/\\]{1,2}(?!<|\$|\{)[\w.-]+|(?<![\w.])/root/[\w.-]+")
 _DATA = {".dcm", ".nii", ".parquet", ".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pt", ".safetensors", ".zip", ".xml"}
-# Predictions and ranks of the test participants of the study, which are synthetic.
-STUDY = re.compile(r"figures/study/(measured|predictions/\w+-\w+|latent/seed\d)\.npz")
+# Predictions, ranks and bootstrap scores of the test participants of the study, which are synthetic.
+STUDY = re.compile(r"figures/study/(measured|predictions/\w+-\w+|latent/seed\d|\w+_draws)\.npz")
 # Weights of the segmentation network, trained on synthetic images: allowed with its digest.
 WEIGHTS = "eccl_lib/data/segmentation/unet/weights.safetensors"
 _TAG = re.compile(r"<(?!!--)[^>]*>")  # SVG tags; SVG comments repeat the visible text

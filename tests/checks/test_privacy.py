@@ -208,3 +208,10 @@ def test_predictions_of_the_study_are_accepted_by_their_digest_and_others_are_no
     other = path.with_name("mine.npz")
     other.write_bytes(b"others")
     assert privacy.check_file(other, "figures/study/predictions/mine.npz")
+    sums = {"predictions/eccl-traits.npz": privacy.sha256(path), "updates_draws.npz": privacy.sha256(path)}
+    (tmp_path / "figures/study/sums.json").write_text(json.dumps(sums))
+    draws = tmp_path / "figures/study/updates_draws.npz"
+    draws.write_bytes(path.read_bytes())
+    assert not privacy.check_file(draws, "figures/study/updates_draws.npz")
+    draws.write_bytes(path.read_bytes() + b"more")
+    assert privacy.check_file(draws, "figures/study/updates_draws.npz")
