@@ -188,7 +188,7 @@ def test_a_run_is_exported_and_predicts_under_its_name(table, data, tmp_path, fi
     assert f"# ECG model: {NAME}" in (tmp_path / "model" / "README.md").read_text()
     ecg = next(files.rglob("*_20205_2_0.xml"))
     assert eccl("predict", ecg, "--weights", run.folder, "--out", tmp_path / "out.html") == 0
-    assert f"{NAME}, probability" in (tmp_path / "out.html").read_text()
+    assert f"{NAME} (I25), probability" in (tmp_path / "out.html").read_text()
     assert eccl("predict", ecg, "--weights", run.folder, "--out", tmp_path / "out.csv") == 0
     assert 0 < pd.read_csv(tmp_path / "out.csv")["I25_score"].item() < 1
 

@@ -20,7 +20,7 @@ from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cmr, ecg, files, open_cohort
 from eccl_lib.data.splits import SPLITS
-from eccl_lib.data.store import fill
+from eccl_lib.data.store import fill, schemas
 from eccl_lib.io import paths
 from eccl_lib.io.files import sha256
 from tests.conftest import HANG, eccl
@@ -192,7 +192,9 @@ def test_direct_rendering_gives_the_same_rows_as_written_files(tmp_path):
         direct = fill.process(fill.Participant(eid, index=int(eid) - 9_000_001), config)
         for name in ("ecg", "clips"):
             np.testing.assert_array_equal(written[0][name], direct[0][name])
+        location = {name: written[1].pop(name) for name in schemas.LOCATION}  # of a file alone
         assert written[1] == direct[1]
+        assert location["box_at_border"] in (True, False) and 0 <= location["box_change"] < 1
 
 
 def test_two_processes_that_need_one_cohort_build_it_once(tmp_path, monkeypatch):
