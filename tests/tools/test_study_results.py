@@ -7,24 +7,12 @@ import pytest
 
 from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import experiments
-from eccl_lib.evaluation.experiments import EXPERIMENTS, SCRATCH, SSL, Experiment, Point
+from eccl_lib.evaluation.experiments import EXPERIMENTS
 from eccl_lib.pipeline import stages
 from tests.conftest import tiny_config
+from tests.evaluation.test_experiments import TINY
 from tests.pipeline.tiny_jobs import quiet
 from tools import study_archive, study_results
-
-LONGER = {"align.epochs": 2, "align.warmup_epochs": 0}
-TINY = Experiment(
-    "two lengths of training",
-    "updates",
-    tuple(
-        Point(series, x, "traits", key, changes)
-        for series, key in ((SCRATCH, "scratch"), (SSL, "ssl"))
-        for x, changes in ((15, {}), (10, LONGER))
-    ),
-    ((SSL, SCRATCH),),
-    seeds=2,
-)
 
 
 @pytest.fixture
