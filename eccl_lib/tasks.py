@@ -16,10 +16,9 @@ from eccl_lib.config.schema import DISEASES, UNPAIRED, Config
 from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnTask
+from eccl_lib.data.splits import SPLITS
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.metrics import scores
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,12 @@ def command(ecgs: tuple[Path, ...], cohort: str, weights: Path, projected: bool,
     else:
         files = ecg_files.find(ecgs)
         counter = Counter("embed", 0, len(files), log, "files")
+        said: set[str] = set()
 
         def finished(entry: Reading | NotRead) -> None:
             counter.add(1)
             if isinstance(entry, NotRead):
-                say(entry, error=True)
+                say(entry.line(said), error=True)
 
         table = embed.of_files(model, files, projected, finished)
         read = int((table["status"] == prediction_table.READ).sum()) if len(table) else 0

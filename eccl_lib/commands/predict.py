@@ -55,16 +55,19 @@ def command(
     log = Console(error=True)
     files = ecg_files.find(ecgs)
 
+    counter = Counter("predict", 0, len(files), log, "files")
+
     @functools.cache
     def predictor() -> Predictor:
-        if weights:
-            return of_folders(weights, log)
-        return of_config(config_of(cohort=cohort, build=False, **options), log)
+        with counter.paused():
+            if weights:
+                return of_folders(weights, log)
+            return of_config(config_of(cohort=cohort, build=False, **options), log)
 
-    rows, shown, counter = [], [], Counter("predict", 0, len(files), log, "files")
+    rows, shown, said = [], [], set()
     for entry in predict_all(ecg_files.read_all(files), predictor):
         if isinstance(entry[0], NotRead):
-            say(entry[0], error=True)
+            say(entry[0].line(said), error=True)
         rows.append(prediction_table.row(entry))
         shown += [entry] if entry[1] is not None and len(files) <= KEPT_FOR_TEXT else []
         if len(files) > 1:

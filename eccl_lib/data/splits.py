@@ -16,6 +16,11 @@ UNLIKELY = 0.01  # family-wise error rate of the balance check over all strata; 
 FEWEST = 20  # smaller strata are not checked; ours
 
 
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table with splits as its index in the order train, val, test; a split without a row is left out."""
+    return table.loc[[split for split in SPLITS if split in table.index]]
+
+
 def parts_of(config: Config) -> tuple[int, ...]:
     """Parts of train, validation and test; a synthetic cohort may have others than Sec. 3.1."""
     return config.synthetic.split if config.cohort == "synthetic" else PARTS

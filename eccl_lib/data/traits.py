@@ -37,3 +37,8 @@ def _read() -> tuple[Trait, ...]:
 
 
 TRAITS = _read()
+
+
+def value_text(value: float) -> str:
+    """A value with three significant digits and without an exponent: 1023.4 is "1,020"."""
+    return f"{float(f'{value:.3g}'):,.10g}"

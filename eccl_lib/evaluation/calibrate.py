@@ -275,4 +275,4 @@ def in_words(probability: float) -> str:
     count = round(probability * whole)
     about = f"about {count:,}" if count else "fewer than 1"
     have = "has" if count <= 1 else "have"
-    return f"of {whole:,} participants of this cohort with this score, {about} {have} the diagnosis"
+    return f"of {whole:,} participants of the training cohort with this score, {about} {have} the diagnosis"

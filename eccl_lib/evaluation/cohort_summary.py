@@ -6,12 +6,12 @@ import pandas as pd
 from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.small_counts import limit_of
-from eccl_lib.data.splits import SPLITS
+from eccl_lib.data.splits import SPLITS, in_order
 
 
 def cohort_table(data: Cohort, config: Config) -> pd.DataFrame:
     """One row per split: participants, mean age in years, and number of cases of each disease, without small counts."""
-    table = data.table.groupby("split", sort=False).agg(participants=("eid", "size"), age=("age", "mean"))
+    table = in_order(data.table.groupby("split").agg(participants=("eid", "size"), age=("age", "mean")))
     labels = data.labels_of(config.codes)
     cases = [labels[data.index(split)].sum(axis=0) for split in table.index]
     table = table.join(pd.DataFrame(cases, index=table.index, columns=list(config.codes))).round(1)

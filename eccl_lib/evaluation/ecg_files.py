@@ -29,6 +29,12 @@ class NotRead:
     def __str__(self) -> str:
         return f"{self.file}: {self.reason}. {self.cure}".rstrip()
 
+    def line(self, said: set[str]) -> str:
+        """The same without a cure that is in ``said``; the cure is added to it. For a folder with many such files."""
+        text = f"{self.file}: {self.reason}." if self.cure in said else str(self)
+        said.add(self.cure)
+        return text
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -58,8 +58,9 @@ def read(config: Config, data: Cohort, ecg: str, log: Log) -> list[Reading | Not
     if not ecg:
         return [ecg_files.reading_of(original.ecg_of(config, data, data.index("test")[0]), EXAMPLE)]
     entries = list(ecg_files.read_all(ecg_files.find([ecg])))
+    said: set[str] = set()
     for entry in (entry for entry in entries if isinstance(entry, NotRead)):
-        log(f"not read: {entry}")
+        log(f"not read: {entry.line(said)}")
     if not any(isinstance(entry, Reading) for entry in entries):
         first = entries[0]
         raise UnreadableError(f"{first.file}: {first.reason}", first.cure)

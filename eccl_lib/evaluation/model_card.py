@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 
 from eccl_lib.data.small_counts import Limit
-from eccl_lib.data.traits import TRAITS
+from eccl_lib.data.splits import SPLITS
+from eccl_lib.data.traits import TRAITS, value_text
 from eccl_lib.evaluation.calibrate import Calibration, DiseaseCalibration, TraitCalibration
 from eccl_lib.evaluation.predict import RESEARCH
 from eccl_lib.models.heads import parameters_in_millions
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.portable import EcgModel
-from eccl_lib.tasks import SPLITS, tasks_of
+from eccl_lib.tasks import tasks_of
 from eccl_lib.training import run_scores
 
 COHORTS = {
@@ -122,7 +123,7 @@ def _traits(known: TraitCalibration) -> str:
         "|---|---|---|---|---|",
     ]
     for trait, r, radius, coverage in zip(TRAITS, known.r, known.radius, known.coverage, strict=True):
-        cells = [f"{value:.3g}" if np.isfinite(value) else "withheld" for value in (r, radius, coverage)]
+        cells = [value_text(value) if np.isfinite(value) else "withheld" for value in (r, radius, coverage)]
         lines.append(f"| {trait.name} | {trait.unit} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config.schema import DISEASES
-from eccl_lib.data.traits import TRAITS
+from eccl_lib.data.traits import TRAITS, value_text
 from eccl_lib.evaluation.calibrate import in_words
 from eccl_lib.io import html_page
 from eccl_lib.tasks import TASKS
 
 INTERVAL = ("trait", "predicted", "95 % prediction interval", "unit")
 COHORT = (
-    "Intervals and probabilities hold for participants of the cohort that trained the models, which the page calls this"
-    " cohort. They do not hold for other people."
+    "Intervals and probabilities hold for participants of the training cohort, with which the models were trained. They"
+    " do not hold for other people."
 )
 TERMS = (
     "score: output of a model from 0 to 1, not a probability",
@@ -63,7 +63,7 @@ def _section(k: int, row: dict[str, Any], diseases: Mapping[str, str]) -> str:
         if np.isfinite(row[f"{code}_score"])
     ]
     traits = [
-        (trait.full_name, _number(row[name]), _between(row[f"{name}_low"], row[f"{name}_high"]), trait.unit)
+        (trait.full_name, value_text(row[name]), _between(row[f"{name}_low"], row[f"{name}_high"]), trait.unit)
         for trait in TRAITS
         if np.isfinite(row[name := trait.short_name])
     ]
@@ -74,8 +74,8 @@ def _section(k: int, row: dict[str, Any], diseases: Mapping[str, str]) -> str:
 
 
 def _between(low: float, high: float) -> str:
-    return f"{_number(low)} to {_number(high)}" if np.isfinite(high) else ""
+    return f"{value_text(low)} to {value_text(high)}" if np.isfinite(high) else ""
 
 
-def _number(value: float, form: str = ".3g") -> str:
+def _number(value: float, form: str) -> str:
     return f"{value:{form}}" if np.isfinite(value) else ""

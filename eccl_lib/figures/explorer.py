@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data.heart_slice import HeartSlice
+from eccl_lib.data.traits import value_text
 from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, ORANGE, PALE, VERMILION
 from eccl_lib.figures.person import LABELS
 from eccl_lib.figures.style import footer, hide_ticks, new_figure, of_participants, pretty_unit, styled
@@ -126,7 +127,10 @@ def _marks(ax, traits: pd.DataFrame, z: np.ndarray, values: np.ndarray) -> tuple
     style = {"s": 36, "zorder": 5, "edgecolors": BLACK, "linewidths": 0.7, "label": label}
     ax.scatter(middle[measured], rows[measured], c=np.array(colours)[measured], **style)
     units = [pretty_unit(unit) for unit in traits["unit"]]
-    texts = [f"{v:.3g} {unit}" if has else "not measured" for v, unit, has in zip(shown, units, measured, strict=True)]
+    texts = [
+        f"{value_text(v)} {unit}" if has else "not measured"
+        for v, unit, has in zip(shown, units, measured, strict=True)
+    ]
     return middle, texts
 
 

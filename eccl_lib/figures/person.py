@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from eccl_lib.config.schema import LEADS
+from eccl_lib.data.traits import value_text
 from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, GREEN, ORANGE, PALE, SKY, VERMILION
 from eccl_lib.figures.style import (
     footer,
@@ -205,7 +206,7 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
     ax.set_xlim(-reach, reach)
     ax.set_yticks(rows, [name[:1].upper() + name[1:] for name in predicted["name"]])
     right = ax.secondary_yaxis("right")
-    right.set_yticks(rows, [f"{row.value:.3g} {pretty_unit(row.unit)}" for row in predicted.itertuples()])
+    right.set_yticks(rows, [f"{value_text(row.value)} {pretty_unit(row.unit)}" for row in predicted.itertuples()])
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
     ax.set_ylim(len(predicted) - 0.4, -0.6)
@@ -228,8 +229,8 @@ def risk_panel(
     """Disease scores of one ECG, and the score distributions of the test participants.
 
     scores: code to score in 0 ... 1. cohort: code to (scores (N,), labels (N,) bool); a disease may be absent.
-    probabilities: code to calibrated probability. titles: code to title, for a disease that is not the paper's.
-    least: a bar has no or at least so many participants.
+    probabilities: code to calibrated probability in the training cohort. titles: code to title, for a disease that is
+    not the paper's. least: a bar has no or at least so many participants.
     """
     fig = new_figure(height=1.05 * len(scores) + 0.8)
     axes = np.atleast_1d(fig.subplots(len(scores), 1, sharex=True))
@@ -264,7 +265,7 @@ def risk_panel(
         )
         above = f"above {np.mean(others < score):.0%} of the test participants"
         chance = (probabilities or {}).get(code, np.nan)
-        meaning = f"; probability {chance:.1%}" if np.isfinite(chance) else ""
+        meaning = f"; probability in the training cohort {chance:.1%}" if np.isfinite(chance) else ""
         ax.set_title(f"{title}: score {score:.2f}, {above}{meaning}")
     axes[-1].set_xlabel("score (not a probability)")
     handles: dict[str, object] = {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -127,6 +128,13 @@ class Counter:
         self.before, self.last = self.done, 0.0
         if self.done and self.done < self.total:
             self.log(f"{self.label}: {self.done:,} of {self.total:,} {self.what} are finished already")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Not counted as time: work that is done once, such as loading models, and says nothing about the time left."""
+        start = time.monotonic()
+        yield
+        self.start += time.monotonic() - start
 
     def add(self, count: int) -> None:
         """Add ``count`` finished participants."""

@@ -12,6 +12,7 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import unpaired
 from eccl_lib.data.ingest.build import build
 from eccl_lib.data.ingest.ptbxl import SUPERCLASSES
+from eccl_lib.data.splits import in_order
 from eccl_lib.data.store import sharded
 from eccl_lib.evaluation.probe import Encoder
 from eccl_lib.io import paths
@@ -46,10 +47,10 @@ def ptbxl(config: Config, folder: str, log: Log) -> Config:
 def counts(data: Cohort) -> pd.DataFrame:
     """One row per split: recordings, patients, mean age, and recordings with each class."""
     labels = data.own.values[[*SUPERCLASSES, "AF"]].assign(split=data.table["split"].to_numpy())
-    people = data.table.groupby("split", sort=False).agg(
+    people = data.table.groupby("split").agg(
         recordings=("eid", "size"), patients=("patient", "nunique"), age=("age", "mean")
     )
-    return people.join(labels.groupby("split").sum().astype(int)).round(1)
+    return in_order(people.join(labels.groupby("split").sum().astype(int))).round(1)
 
 
 def encoders(config: Config, log: Log) -> list[Encoder]:

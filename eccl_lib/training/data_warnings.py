@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config.schema import LEADS
+from eccl_lib.data.splits import SPLITS
 from eccl_lib.metrics.scores import scorable
-from eccl_lib.tasks import SPLITS
 
 MOST_NAMED = 5  # columns that a sentence names
 

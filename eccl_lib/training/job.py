@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from eccl_lib.config.schema import TrainingConfig
 from eccl_lib.config.seeds import seed_of
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.tasks import SPLITS, OwnTargets, Targets, check_splits_not_empty, counts
+from eccl_lib.data.splits import SPLITS
+from eccl_lib.tasks import OwnTargets, Targets, check_splits_not_empty, counts
 from eccl_lib.training import data_warnings, distributed
 from eccl_lib.training.datasets import EVALUATION_BATCH, CineDataset, EcgDataset, predict_in_batches
 from eccl_lib.training.microbatches import Step

@@ -123,5 +123,5 @@ def test_the_page_has_a_section_for_each_file_and_loads_nothing(runs, folder, tm
         assert page.index(f"<p class=warning>{sentence}") < page.index("<table>")
     assert page.index("heart failure (I50): prob") > page.index("</table>")
     assert "left ventricular end diastolic volume" in page
-    assert page.count("participants of this cohort with this score") == 3 * 4
+    assert page.count("participants of the training cohort with this score") == 3 * 4
     assert not [word for word in ("http", "src=", "<script", "url(") if word in page]

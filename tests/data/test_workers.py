@@ -27,6 +27,18 @@ def test_the_remaining_time_follows_from_the_throughput(monkeypatch):
     assert lines[2].startswith("preprocess: 100 of 100 participants, 30 s")
 
 
+def test_a_pause_is_not_counted_as_time(monkeypatch):
+    now = iter((0.0, 3.0, 103.0, 110.0))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    lines: list[str] = []
+    bar = Counter("predict", 0, 100, lines.append, "files")
+    bar.start = next(now)
+    with bar.paused():
+        pass
+    bar.add(10)
+    assert lines == ["predict: 10 of 100 files, 10 s, about 2 min left"]
+
+
 def test_jobs_are_generated_on_demand(tmp_path):
     drawn = []
 

@@ -102,12 +102,12 @@ def test_numbers_of_few_participants_are_withheld():
 @pytest.mark.parametrize(
     ("probability", "words"),
     [
-        (0.071, "of 100 participants of this cohort with this score, about 7 have the diagnosis"),
-        (0.0097, "of 100 participants of this cohort with this score, about 1 has the diagnosis"),
-        (0.004, "of 1,000 participants of this cohort with this score, about 4 have the diagnosis"),
+        (0.071, "of 100 participants of the training cohort with this score, about 7 have the diagnosis"),
+        (0.0097, "of 100 participants of the training cohort with this score, about 1 has the diagnosis"),
+        (0.004, "of 1,000 participants of the training cohort with this score, about 4 have the diagnosis"),
         (
             0.00001,
-            "of 10,000 participants of this cohort with this score, fewer than 1 has the diagnosis",
+            "of 10,000 participants of the training cohort with this score, fewer than 1 has the diagnosis",
         ),
         (float("nan"), "the calibration is withheld or not available"),
     ],

@@ -20,6 +20,7 @@ def data(shared_runs) -> cohort.Cohort:
 
 def test_the_table_counts_every_participant_and_case_once(data):
     table = cohort_summary.cohort_table(data, tiny_config())
+    assert table.index.tolist() == ["train", "val", "test"]
     assert table["participants"].sum() == len(data)
     assert table[list(DISEASES)].sum().tolist() == data.labels.sum(axis=0).tolist()
     train = data.table["split"] == "train"

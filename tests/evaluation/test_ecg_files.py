@@ -45,6 +45,18 @@ def test_a_folder_gives_its_recordings_once_and_every_other_file_with_a_reason(t
     assert reasons["none.csv"] == "the file does not exist"
 
 
+def test_a_cure_is_said_once_for_many_files():
+    said: set[str] = set()
+    entries = [
+        NotRead(f"{name}.csv", "it has no lead names", cure) for name, cure in (("a", "Add them."), ("b", "Add them."))
+    ]
+    assert [entry.line(said) for entry in [*entries, NotRead("c.csv", "it is empty")]] == [
+        "a.csv: it has no lead names. Add them.",
+        "b.csv: it has no lead names.",
+        "c.csv: it is empty.",
+    ]
+
+
 def test_further_signals_and_annotations_of_a_wfdb_record_are_no_files_of_their_own(tmp_path: Path):
     record = write_wfdb(tmp_path)
     for name in ("r.xyz", "r.atr", "other.xyz"):  # the first as in PTB, whose headers name it
