@@ -25,7 +25,6 @@ from eccl_lib.pipeline import stages
 
 EXAMPLE = "first test participant"
 BLOCK = 256  # ECGs of the cohort that are compared together
-SYSTOLE = 0.35  # of the beat, about end systole at rest; the stored clips have no segmentation
 HEARTS = 4  # most similar hearts that are shown
 
 

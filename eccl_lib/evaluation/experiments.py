@@ -213,21 +213,19 @@ def measure(name: str, config: Config, data: Cohort, seeds: Iterable[int], draws
     if name == ENCODERS:
         return fig2b.measure(_encoders(config), data, seeds)
     experiment = EXPERIMENTS[name]
-    rows, drawn, known = [], [], {}
-    for point in experiment.points:
-        for seed in seeds:
-            own = point.spec(config, seed)
-            if own not in known:
-                known[own] = _score(own, data, experiment.split, draws) if own.run(data).done else None
-            if known[own] is not None:
-                facts, draw = known[own]
-                rows.append({"series": point.series, "x": point.x, "task": point.task, "seed": seed} | facts)
-                drawn.append(draw)
-    return MeasuredRuns(pd.DataFrame(rows), np.array(drawn).reshape(len(rows), draws))
+    places = (
+        ({"series": point.series, "x": point.x, "task": point.task, "seed": seed}, point.spec(config, seed))
+        for point in experiment.points
+        for seed in seeds
+    )
+    return MeasuredRuns.of(places, lambda own: _score(own, data, experiment.split, draws), draws)
 
 
-def _score(own: RunSpec, data: Cohort, split: str, draws: int) -> tuple[dict[str, object], np.ndarray]:
+def _score(own: RunSpec, data: Cohort, split: str, draws: int) -> tuple[dict[str, object], np.ndarray] | None:
+    """One run; None if it is not finished."""
     run = own.run(data)
+    if not run.done:
+        return None
     measured, predicted = measured_and_predicted(run) if split == "test" else on_validation(own, data)
     if TASKS[own.task].is_disease:
         drawn = bootstrap.auc_draws(predicted[:, 0], measured[:, 0] > 0.5, draws)

@@ -72,17 +72,8 @@ def measure(config: Config, data: Cohort, seeds: Iterable[int]) -> MeasuredRuns:
     The frame has panel, tokens, parameters, width, depth, seed, score, run, and seconds: CPU time of both stages of the
     ECG.
     """
-    rows, drawn, known = [], [], {}
-    for panel, point in plan(config):
-        for seed in seeds:
-            own = replace(point, seed=seed)
-            if own not in known:
-                known[own] = _score(own, data)
-            if known[own] is not None:
-                facts, draw = known[own]
-                rows.append({"panel": panel} | facts)
-                drawn.append(draw)
-    return MeasuredRuns(pd.DataFrame(rows), np.array(drawn).reshape(len(rows), DRAWS))
+    places = (({"panel": panel}, replace(point, seed=seed)) for panel, point in plan(config) for seed in seeds)
+    return MeasuredRuns.of(places, lambda own: _score(own, data), DRAWS)
 
 
 def _score(config: Config, data: Cohort) -> tuple[dict[str, object], np.ndarray] | None:

@@ -3,14 +3,17 @@ on different days and machines."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from eccl_lib.metrics import comparison
 from eccl_lib.metrics.comparison import Difference
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,27 @@ class MeasuredRuns:
 
     frame: pd.DataFrame
     drawn: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        places: Iterable[tuple[Mapping[str, object], Key]],
+        score: Callable[[Key], tuple[Mapping[str, object], np.ndarray] | None],
+        draws: int,
+    ) -> MeasuredRuns:
+        """Score the run of each place. places: columns of the place, and the run, which several places may share.
+
+        score: facts and draws (B,) of a run, None if it is not finished. draws: B.
+        """
+        rows, drawn, known = [], [], {}
+        for names, run in places:
+            if run not in known:
+                known[run] = score(run)
+            if known[run] is not None:
+                facts, draw = known[run]
+                rows.append({**names, **facts})
+                drawn.append(draw)
+        return cls(pd.DataFrame(rows), np.array(drawn).reshape(len(rows), draws))
 
     def merged(self, older: MeasuredRuns, naming: Sequence[str]) -> MeasuredRuns:
         """These runs, and those of ``older`` with another place or seed. naming: columns of the place and seed.

@@ -20,7 +20,7 @@ LARGEST_SIDE = 1024  # voxels along x, y and slices; a cine has about 200, an in
 MOST_FRAMES_OFF = 0.1  # largest relative difference in the number of frames; ukbb_cardiac pads to fifty; ours
 END_DIASTOLE_NAME = re.compile(r"(?i)_ED(\.nii(?:\.gz)?)$")
 ACDC_NAME = re.compile(r"(?P<patient>.+)_frame(?P<number>\d+)_gt\.nii(\.gz)?")
-END_SYSTOLE = 0.35  # of the beat; frame given to seg_sa_ES, whose own frame number is unknown; ours
+END_SYSTOLE = 0.35  # of the beat, about end systole at rest; seg_sa_ES does not have its own frame number; ours
 FLIP = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes (left, back, head) to NIfTI's (right, front, head)
 # Standard label of a file's labels 0, 1, 2, 3. ACDC: 1 RV, 2 myocardium, 3 LV; M&Ms and M&Ms-2 are as ukbb_cardiac.
 ORDERS = {"ukb_cardiac": (0, 1, 2, 3), "acdc": (0, 3, 2, 1), "mms": (0, 1, 2, 3)}

@@ -30,7 +30,6 @@ from eccl_lib.data.segmentation.confidence import LOW, Segmentation
 
 CHOICES = ("auto", "masks", "network", "onnx", "voting")
 APART_MM = 25.0  # distance between the LV centres of network and voting above which a cine is flagged; ours, from ACDC
-END_SYSTOLE = 0.35  # of the beat; the frame that a network segments in addition to the first one
 AROUND_END_SYSTOLE = (0.0, 0.25, 0.3, 0.35, 0.4, 0.45)  # of the beat; frames for slice_choice rv_max
 MARGIN_MM = 25.0  # margin around the heart of a few frames, so that the region contains it in all frames; ours
 FIELD_MM = 192.0  # field of view in the training of the library's own network
@@ -198,7 +197,7 @@ def _by_network(cine: CineFile, network: Network, provider: str, choice: str, wi
     """
     slices, frames, height, width = cine.shape
     sampled = _sampled(cine)
-    times = AROUND_END_SYSTOLE if choice == "rv_max" else (0.0, END_SYSTOLE)
+    times = AROUND_END_SYSTOLE if choice == "rv_max" else (0.0, masks.END_SYSTOLE)
     few = sorted({round(time * sampled.shape[1]) for time in times})
     preview = network.analyse(sampled, cine.spacing_mm, few).labels
     if not (preview == cmr.LV).any():
