@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from eccl_lib.evaluation import table1_text
-from eccl_lib.evaluation.experiments import EXPERIMENTS
+from eccl_lib.evaluation.experiments import EXPERIMENTS, eccl_plus
 from eccl_lib.evaluation.table1_text import CLAIM_HEADER, difference, markdown_table
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_text
@@ -66,6 +66,8 @@ def experiments() -> str:
     for name, experiment in EXPERIMENTS.items():
         if (STUDY / f"{name}_means.csv").is_file():
             parts += [f"### {experiment.title}", _means(name), _differences(name)]
+            if name == "options":
+                parts.append(f"By its rule, ECCL+ has: {', '.join(eccl_plus(_read('options_differences.csv')))}.")
     return "\n\n".join(parts) or "The experiments have not been run yet."
 
 

@@ -308,5 +308,23 @@ def _means_of_diseases(by_place: Mapping[tuple, MeasuredRuns]) -> dict[tuple, Me
     return found
 
 
+def eccl_plus(differences: pd.DataFrame) -> list[str]:
+    """Options that ECCL+ combines, by the rule of docs/study.md. differences: table of the experiment ``options``."""
+    table = differences[differences["other"] == ECCL].set_index(["series", "task"])
+    by_option = {
+        name: table.loc[[(name, "traits"), (name, "diseases")]]
+        for name in OPTIONS
+        if {(name, "traits"), (name, "diseases")} <= set(table.index)
+    }
+    gains = {name: float(rows["difference"].sum()) for name, rows in by_option.items()}
+    better = [name for name, rows in by_option.items() if (rows["difference"] > 0).all() and (rows["low"] > 0).any()]
+    kept, changed = [], set()
+    for name in sorted(better or gains, key=gains.__getitem__, reverse=True)[: None if better else 1]:
+        if not changed & set(OPTIONS[name]):
+            kept.append(name)
+            changed |= set(OPTIONS[name])
+    return kept
+
+
 def _interval(found: Difference, name: str) -> dict[str, object]:
     return {name: found.value, "low": found.low, "high": found.high}

@@ -265,7 +265,7 @@ def risk_panel(
         )
         above = f"above {np.mean(others < score):.0%} of the test participants"
         chance = (probabilities or {}).get(code, np.nan)
-        meaning = f"; probability in the training cohort {chance:.1%}" if np.isfinite(chance) else ""
+        meaning = f"; probability {chance:.1%}" if np.isfinite(chance) else ""
         ax.set_title(f"{title}: score {score:.2f}, {above}{meaning}")
     axes[-1].set_xlabel("score (not a probability)")
     handles: dict[str, object] = {}

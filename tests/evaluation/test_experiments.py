@@ -138,3 +138,28 @@ def test_the_table_of_the_study_is_part_of_the_learning_curve():
         own = stages.spec(config, key)
         point = next(p for p in EXPERIMENTS["updates"].points if p.method == key and p.x == 2_000)
         assert point.spec(config, 0) == own
+
+
+def option_differences(**gains: tuple[float, float, float]) -> pd.DataFrame:
+    """Table of options. gains: difference on the traits, on the diseases, and half the width of the intervals."""
+    return pd.DataFrame(
+        {"series": name.replace("_", " "), "other": ECCL, "task": task, "difference": gain, "low": gain - half}
+        for name, (traits, diseases, half) in gains.items()
+        for task, gain in (("traits", traits), ("diseases", diseases), ("I21", -1.0))
+    )
+
+
+def test_eccl_plus_combines_the_options_that_help_once_per_setting():
+    differences = option_differences(
+        feature_bank=(0.01, 0.002, 0.005),
+        sigmoid_loss=(0.01, 0.01, 0.005),
+        soft_targets=(0.02, 0.01, 0.005),  # changes the same setting as the sigmoid loss, and gains more
+        mean_pooling=(0.05, -0.001, 0.005),  # worse on the diseases
+        task_weight_5=(0.01, 0.01, 0.02),  # both intervals contain zero
+    )
+    assert experiments.eccl_plus(differences) == ["soft targets", "feature bank"]
+
+
+def test_eccl_plus_has_the_best_single_option_where_none_is_certain():
+    differences = option_differences(mean_pooling=(0.005, -0.001, 0.01), feature_bank=(0.001, 0.001, 0.01))
+    assert experiments.eccl_plus(differences) == ["mean pooling"]
