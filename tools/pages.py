@@ -54,6 +54,12 @@ def against_controls() -> str:
     return markdown_table(rows)
 
 
+def autoencoders() -> str:
+    """What the masked autoencoder of each seed explains."""
+    values = [f"{row.r2_masked:.3f} (seed {row.seed})" for row in _read("autoencoders.csv").itertuples()]
+    return f"Share of the variance of the masked patches that is explained: {', '.join(values)}."
+
+
 def retrieval() -> str:
     """Retrieval of the matching CMR and ECG with the traits encoders."""
     frame = _read("retrieval.csv")
@@ -202,6 +208,7 @@ PAGES: dict[Path, dict[str, Section]] = {
     paths.ROOT / "docs" / "study.md": {
         "claims": claims,
         "controls": against_controls,
+        "autoencoders": autoencoders,
         "retrieval": retrieval,
         "experiments": experiments,
         "processors": processors,
