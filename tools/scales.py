@@ -32,8 +32,10 @@ def page() -> str:
         "",
         "The settings in which the demo or the study differs from the paper, and those of the authors' code.",
         "`python -m tools.scales` generates this page; [schema.py](../eccl_lib/config/schema.py) describes every",
-        "setting. A training has epochs x steps per epoch updates. *not stated*: neither the paper nor the authors'",
-        "code gives a value.",
+        "setting. A training has epochs x steps per epoch updates. The rows `synthetic` have the number and prevalence",
+        "of the paper's participants. *not stated*: neither the paper nor the authors' code gives a value. *as paper*:",
+        "the scale has the default of schema.py, as the scale `paper`. Where `disease_steps_per_epoch` is 0, the CMR",
+        "encoders of the diseases train like that of the traits, and `disease_lr` is not used.",
         "",
     ]
     return "\n".join([*head, *rows]) + "\n"
