@@ -96,7 +96,7 @@ def _table1(content: Content) -> str:
     both = pd.concat([content.frames["table1"], content.frames["reference"]], ignore_index=True)
     shown = table1_text.shown(both, tasks=content.tasks)
     source = f"{table1_text.here(content.provenance)}. Published values: {table1_text.PAPER}."
-    note = f"{source} {ROWS} The last rows are controls."
+    note = f"{source} {ROWS} Rows below CMR_Sup are controls: ridge regression on the named features."
     parts = [html_page.paragraph(note, "quiet"), html_page.table(("row", *shown), shown.itertuples(name=None))]
     paper = table1_text.shown(table1_text.published())
     return "".join([*parts, "<h3>Published</h3>", html_page.table(("row", *paper), paper.itertuples(name=None))])

@@ -135,7 +135,7 @@ def section(folder: Path) -> str:
     lines = [
         f"*{here(facts)}*: mean{' ± standard deviation' if seeds > 1 else ''} over {seeds} seed{'s' * (seeds > 1)}, "
         f"in brackets the 95 % interval over test participants{' and seeds' * (seeds > 1)}. "
-        f"Cases in the test set: {cases}. The last rows are controls: ridge regression on simple features.",
+        f"Cases in the test set: {cases}. Rows below CMR_Sup are controls: ridge regression on the named features.",
         f"*{PAPER}*: mean ± standard deviation over five seeds, as printed. "
         "The cohorts and model sizes differ: compare the order of rows within each source, not values between them.",
         "",

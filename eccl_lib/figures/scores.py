@@ -155,10 +155,18 @@ def differences_forest(differences: pd.DataFrame, *, n: int, seeds: int) -> Figu
         ax.set_xlabel(f"difference\nin {score_name(task).replace('Pearson ', '')}", fontsize=8)
         ax.tick_params(axis="x", labelsize=SMALL)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=3))
-        ax.margins(x=0.25)  # room for the p-values
+        ax.margins(x=0.3)  # room for the p-values
+    of_diseases = [ax for ax, task in zip(axes, tasks, strict=True) if task != "traits"]
+    if of_diseases:
+        left, right = zip(*(ax.get_xlim() for ax in of_diseases), strict=True)
+        for ax in of_diseases:
+            ax.set_xlim(min(left), max(right))  # one scale for all AUCs
     axes[0].set_yticks(range(len(others)), others, fontsize=8)
     axes[0].set_ylim(len(others) - 0.5, -0.7)
-    marks = {f"p < {ALPHA:g}": (BLUE, BLUE), f"p \N{GREATER-THAN OR EQUAL TO} {ALPHA:g}": (BLACK, "white")}
+    marks = {
+        f"p < {ALPHA:g} (Holm)": (BLUE, BLUE),
+        f"p \N{GREATER-THAN OR EQUAL TO} {ALPHA:g} (Holm)": (BLACK, "white"),
+    }
     handles = [Line2D([], [], marker="o", color=c, markerfacecolor=face, label=p) for p, (c, face) in marks.items()]
     fig.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=8)
     fig.suptitle("ECCL minus the row named at the left; right of 0: ECCL is better", x=0.01, ha="left", fontsize=8.5)

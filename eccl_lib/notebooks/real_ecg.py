@@ -15,6 +15,7 @@ from eccl_lib.data.ingest.ptbxl import SUPERCLASSES
 from eccl_lib.data.splits import in_order
 from eccl_lib.data.store import sharded
 from eccl_lib.evaluation.probe import Encoder
+from eccl_lib.evaluation.table1_text import difference
 from eccl_lib.io import paths
 from eccl_lib.io.progress import Log
 from eccl_lib.io.workers import Workers
@@ -70,6 +71,17 @@ def encoders(config: Config, log: Log) -> list[Encoder]:
 
 
 def trial() -> pd.DataFrame:
-    """The planned comparisons of docs/real_ecg.md over the finished folds, from figures/real; empty without them."""
+    """The planned comparisons of docs/real_ecg.md as text, over the folds in figures/real; empty without them."""
     path = paths.REAL_FIGURES / "comparisons.csv"
-    return pd.read_csv(path).round(3) if path.is_file() else pd.DataFrame()
+    frame = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    return pd.DataFrame(
+        {
+            "question": row.question,
+            "outcome": "macro AUC" if row.outcome == "superclass" else f"AUC of {row.outcome}",
+            "comparison": f"{row.one} minus {row.other}",
+            "difference (95 % interval)": difference(row),
+            "p, Holm": "< .001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
+            "verdict": row.verdict,
+        }
+        for row in frame.itertuples()
+    )
