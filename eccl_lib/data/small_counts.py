@@ -112,15 +112,42 @@ def withhold(frame: pd.DataFrame, config: Config, hidden: np.ndarray | None = No
         return frame
     hidden = np.zeros(len(frame), bool) if hidden is None else np.array(hidden, bool)
     if "n" in frame:
-        n = frame["n"].to_numpy(float, na_value=np.nan)
-        cases = frame["positives"] if "positives" in frame else n * frame["observed"] if "observed" in frame else n
-        cases = pd.Series(cases).to_numpy(float, na_value=np.nan)
-        hidden |= np.array([limit.hides(a, round(b), round(a - b)) for a, b in np.nan_to_num(np.stack([n, cases], 1))])
+        hidden |= _are_few(frame, limit)
     results = [name for name in frame.select_dtypes("number") if name not in NAMING]
     whole = [name for name in results if pd.api.types.is_integer_dtype(frame[name])]
     shown = frame.astype(dict.fromkeys(whole, "Int64"))
     shown.loc[hidden, results] = pd.NA
     return shown.assign(**{NOTE: np.where(hidden, limit.withheld, limit.note)})
+
+
+def _are_few(frame: pd.DataFrame, limit: Limit) -> np.ndarray:
+    """Whether the participants, cases or controls of each row are few, (rows,) bool; the columns as in ``withhold``."""
+    return np.array([limit.hides(n, cases, controls) for n, cases, controls in _counts(frame)], bool)
+
+
+def _counts(frame: pd.DataFrame) -> np.ndarray:
+    """Participants, cases and controls of each row, (rows, 3). Means over seeds are no whole numbers; missing: 0."""
+    n = frame["n"].to_numpy(float, na_value=np.nan)
+    cases = frame["positives"] if "positives" in frame else n * frame["observed"] if "observed" in frame else n
+    cases = pd.Series(cases).to_numpy(float, na_value=np.nan)
+    return np.nan_to_num(np.stack([n, cases, n - cases], axis=1)).round(6)
+
+
+def hidden_bins(curves: pd.DataFrame, config: Config) -> np.ndarray:
+    """The bins of reliability curves that are withheld, (rows,) bool. curves: row, task, kind, bin, observed, n.
+
+    A bin of few cases or controls is withheld and, if it is the only one of its curve, another one as well: the cases
+    of the whole curve are known, so one missing bin could be computed.
+    """
+    limit = limit_of(config)
+    hidden, counts = _are_few(curves, limit), _counts(curves)[:, 1:].min(axis=1)  # of the smaller class
+    for rows in curves.reset_index(drop=True).groupby(["row", "task", "kind"]).groups.values():
+        others = rows[~hidden[rows]]
+        if hidden[rows].sum() == 1 and len(others):
+            large = others[counts[others] >= limit.least]
+            chosen = large if len(large) else others
+            hidden[chosen[counts[chosen].argmin()]] = True
+    return hidden
 
 
 def write_table(

@@ -255,5 +255,7 @@ def write_tables(
         (folder / name).unlink(missing_ok=True)
     for name, frame in frames.items():
         hidden = None if name == "retrieval.csv" else _of_tasks(frame, few)  # retrieval is of all test participants
+        if name == "reliability.csv":
+            hidden = hidden | small_counts.hidden_bins(frame, config)
         small_counts.write_table(folder / name, frame, config, hidden)
     return long

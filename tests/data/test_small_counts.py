@@ -12,7 +12,7 @@ from eccl_lib import figures
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import load
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.data.small_counts import NOTE, Limit, hidden_diseases, limit_of, withhold, write_table
+from eccl_lib.data.small_counts import NOTE, Limit, hidden_bins, hidden_diseases, limit_of, withhold, write_table
 from eccl_lib.evaluation import cohort_summary, probe, run_summary
 from eccl_lib.figures.style import PARTICIPANTS
 from eccl_lib.metrics import roc
@@ -78,6 +78,22 @@ def test_a_bin_is_withheld_by_the_cases_that_its_share_implies():
     shown = withhold(bins, UKB)
     assert shown["observed"].isna().tolist() == [True, False, False]
     assert shown["bin"].tolist() == [1, 2, 3]
+
+
+def test_a_bin_whose_mean_over_seeds_is_below_one_case_is_withheld():
+    of_one_case_in_two_seeds = {"bin": [1, 2], "observed": [1 / 200, 0.5], "predicted": 0.3, "n": 100.0}
+    assert withhold(pd.DataFrame(of_one_case_in_two_seeds), UKB)["observed"].isna().tolist() == [True, False]
+
+
+def test_no_withheld_bin_can_be_computed_from_the_other_bins_and_all_cases():
+    cases = {"one": [3, 12, 40, 70], "two": [3, 5, 40, 70], "none": [10, 12, 40, 70], "controls": [0, 30, 60, 95]}
+    parts = [pd.DataFrame({"row": row, "bin": [1, 2, 3, 4], "observed": np.divide(n, 100)}) for row, n in cases.items()]
+    curves = pd.concat(parts).assign(task="I21", kind="raw", n=100.0)
+    hidden = dict(zip(cases, hidden_bins(curves, UKB).reshape(4, 4).tolist(), strict=True))
+    assert hidden["one"] == hidden["two"] == [True, True, False, False]
+    assert hidden["none"] == [False] * 4
+    assert hidden["controls"] == [False, True, False, True]
+    assert not hidden_bins(curves, SYNTHETIC).any()
 
 
 def test_the_cohorts_table_and_the_hidden_diseases(tmp_path):
