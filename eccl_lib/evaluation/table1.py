@@ -134,6 +134,12 @@ def single_scores(columns: Mapping[str, Column]) -> pd.DataFrame:
     return _in_order(pd.DataFrame(records))
 
 
+def shown_scores(frame: pd.DataFrame, config: Config, data: cohort.Cohort) -> pd.DataFrame:
+    """``single_scores`` without validation scores of few cases or controls."""
+    few = small_counts.hidden_diseases(config, data, "val")
+    return frame.assign(validation=frame["validation"].mask(frame["task"].isin(few)))
+
+
 def differences(columns: Mapping[str, Column]) -> pd.DataFrame:
     """ECCL minus each other row on each task: difference, std, low, high (95 %), p, p_holm (over all rows), draws.
 
@@ -236,7 +242,7 @@ def write_tables(
         "table1.csv": wide(long, tasks_of(config)),
         "reference.csv": wide(reference, tasks_of(config)),
         "table1_cells.csv": pd.concat([long, reference], ignore_index=True),
-        "table1_seeds.csv": single_scores(columns),
+        "table1_seeds.csv": shown_scores(single_scores(columns), config, data),
         "table1_differences.csv": differences(columns),
         "claims.csv": claims.table(resampled),
         "reliability.csv": reliability(columns),
@@ -247,7 +253,8 @@ def write_tables(
         of_controls = {(control.name, control.task): control.resampled for control in beside}
         frames["against_controls.csv"] = own_questions.against_controls(eccl, of_controls)
     if latents:
-        positives = {task: each.positive for task, each in scores_by_task.items() if task in config.codes}
+        shown = [task for task in scores_by_task if task in config.codes and task not in few]
+        positives = {task: scores_by_task[task].positive for task in shown}
         frames["retrieval.csv"] = retrieval(latents)
         frames["separation.csv"] = own_questions.separation(positives, latents)
     folder.mkdir(parents=True, exist_ok=True)

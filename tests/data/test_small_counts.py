@@ -13,7 +13,7 @@ from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import load
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.small_counts import NOTE, Limit, hidden_bins, hidden_diseases, limit_of, withhold, write_table
-from eccl_lib.evaluation import cohort_summary, probe, run_summary
+from eccl_lib.evaluation import cohort_summary, probe, run_summary, table1
 from eccl_lib.figures.style import PARTICIPANTS
 from eccl_lib.metrics import roc
 from eccl_lib.notebooks import notebook
@@ -105,6 +105,16 @@ def test_the_cohorts_table_and_the_hidden_diseases(tmp_path):
     assert np.isnan(shown["age"]["val"]) and shown["age"]["test"] == 60
     assert shown["I42"].tolist() == ["under 10", 0, 0]
     assert cohort_summary.cohort_table(data, SYNTHETIC)["I42"].tolist() == [4, 0, 0]
+
+
+def test_a_score_of_few_validation_cases_is_withheld(tmp_path):
+    data = cohort(tmp_path, cases=(30, 33, 45, 60))
+    data.table["split"] = ["test"] * 30 + ["val"] * 30  # with 30 and 3 cases of I42, and 30 and 15 cases of I48
+    assert hidden_diseases(UKB, data) == []
+    frame = pd.DataFrame({"task": ["I42", "I48", "traits"], "test": 0.7, "validation": 0.8})
+    shown = table1.shown_scores(frame, UKB, data)
+    assert shown["validation"].isna().tolist() == [True, False, False] and shown["test"].notna().all()
+    pd.testing.assert_frame_equal(table1.shown_scores(frame, SYNTHETIC, data), frame)
 
 
 def steps(labels, scores, least):

@@ -143,6 +143,7 @@ def test_no_number_of_few_cases_is_in_any_file_of_the_table(grid, withheld, writ
     assert table[[f"{table1_text.stem_of(code)}_mean" for code in DISEASES]].isna().all(axis=None)
     assert table["mean_r_mean"].notna().all()
     assert len(pd.read_csv(withheld / "claims.csv")) < len(pd.read_csv(written / "claims.csv"))
+    assert not len(pd.read_csv(withheld / "separation.csv"))  # no verdict either
     facts = json.loads((withheld / "table1.json").read_text())
     assert set(facts["test_positives"].values()) == {"under 12"}
     assert facts["small_counts"] == "counts below 12 withheld"
