@@ -163,7 +163,9 @@ def claim_rows(folder: Path) -> list[list[str]]:
 
 
 def difference(row: Any) -> str:
-    """A difference with its interval. row: of a frame with the columns difference, low and high."""
+    """A difference with its interval, or that it is withheld. row: of a frame with difference, low and high."""
+    if pd.isna(row.difference):
+        return WITHHELD
     return f"{signed(row.difference, 3)} ({signed(row.low, 3)} to {signed(row.high, 3)})"
 
 

@@ -1,6 +1,7 @@
 """``eccl report``: facts, checklists and the page."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,15 @@ def test_the_page_has_every_row_claim_and_checklist_and_loads_nothing(content):
 def test_the_page_has_no_participant_id(content, grid):  # noqa: F811
     html = table1_page.page(content)
     assert not [eid for eid in grid[1].table["eid"] if eid in html]
+
+
+def test_a_withheld_difference_is_named_and_is_no_number(content):
+    frames = {name: content.frames[name].copy() for name in ("table1_differences", "against_controls")}
+    for frame in frames.values():
+        frame.loc[frame["task"] == "I42", ["difference", "low", "high"]] = np.nan
+    html = table1_page.page(replace(content, frames=content.frames | frames))
+    assert not re.search(r"\bnan\b", html)
+    assert html.count(">withheld</td>") == sum((frame["task"] == "I42").sum() for frame in frames.values())
 
 
 @pytest.mark.parametrize("cohort", ["synthetic", "ukb"])
