@@ -134,7 +134,7 @@ def of_folders(folders: Sequence[Path | str], log: Log = silent) -> Predictor:
     """The models of run folders, or of the runs below folders, without their cohort.
 
     Below a folder of several rows of Table 1, the row ECCL is used. Raises MissingError where there is no run, and
-    ConfigError where the runs of one task were trained with different settings.
+    ConfigError where the runs of one task were trained with different settings, or those of two tasks on two cohorts.
     """
     runs = [run for folder in folders for run in _runs_below(Path(folder).expanduser())]
     rows = {run.variant for run in runs}
@@ -149,6 +149,7 @@ def of_folders(folders: Sequence[Path | str], log: Log = silent) -> Predictor:
     for task in sorted(by_task, key=_place):
         models[task] = tuple(_loaded(run) for run in sorted(by_task[task].values(), key=lambda run: run.seed))
         _check_one_setting(task, models[task])
+    _check_one_cohort([each for own in models.values() for each in own])
     first = next(iter(models.values()))[0].config
     return Predictor(models, cohort_at_hand(first), limit_of(first), log)
 
@@ -195,6 +196,22 @@ def _check_one_setting(task: str, models: Sequence[EcgModel]) -> None:
     if len(settings) > 1 or len(set(seeds)) < len(seeds):
         named = ", ".join(str(model.run.folder) for model in models)
         raise ConfigError(f"several runs of {task} with different settings: {named}; give the folder of one of them")
+
+
+def _check_one_cohort(models: Sequence[EcgModel]) -> None:
+    """Raise ConfigError unless all models were trained on one cohort, which calibrates them and limits their counts."""
+    known: dict[str, EcgModel] = {}
+    for model in models:
+        known.setdefault(repr(_cohort_facts(model.config)), model)
+    if len(known) > 1:
+        named = ", ".join(f"{model.run.folder} ({model.config.cohort})" for model in known.values())
+        raise ConfigError(f"the runs are of different cohorts or splits: {named}; give runs of one cohort")
+
+
+def _cohort_facts(config: Config) -> tuple[Any, ...]:
+    """The settings on which the participants and their split depend."""
+    content = essentials(config)
+    return config.cohort, content["store"], content["synthetic"] if config.cohort == "synthetic" else None
 
 
 def cohort_at_hand(config: Config) -> Callable[[], Cohort] | None:

@@ -2,11 +2,13 @@
 
 import io
 import json
+import shutil
 
 import pandas as pd
 import pytest
 
 from eccl_lib.evaluation import predict, prediction_table
+from eccl_lib.io.files import read_json, sha256, write_json, write_sealed
 from tests.conftest import eccl
 from tests.evaluation.trained import train_all, write_csv
 
@@ -108,6 +110,18 @@ def test_the_folder_of_one_run_predicts_its_task_alone(runs, folder, capsys):
     assert table["I48_score"].notna().sum() == 2
     assert table["I21_score"].isna().all()
     assert table["LVEDV"].isna().all()
+
+
+def test_runs_of_two_cohorts_are_refused_since_one_cohort_calibrates_them(runs, folder, tmp_path, capsys):
+    (run,), (traits,) = ((runs / "align" / "eccl" / task).iterdir() for task in ("I48", "traits"))
+    copy = shutil.copytree(run, tmp_path / "align" / "eccl" / "I48" / run.name)
+    write_json(copy / "config.json", read_json(copy / "config.json") | {"cohort": "ukb"})
+    manifest = read_json(copy / "manifest.json")
+    manifest["files"]["config.json"] = sha256(copy / "config.json")
+    write_sealed(copy / "manifest.json", manifest)
+    assert eccl("predict", folder / "a.csv", "--weights", traits, "--weights", copy) == 2
+    said = capsys.readouterr().err
+    assert "the runs are of different cohorts" in said and f"{copy} (ukb)" in said
 
 
 def test_the_page_has_a_section_for_each_file_and_loads_nothing(runs, folder, tmp_path):
