@@ -72,13 +72,18 @@ def frame(rows: Iterable[dict[str, Any]], further: Iterable[str] = ()) -> pd.Dat
     return table.assign(**table[texts].fillna("").astype(str), **table[numbers].astype(np.float64))
 
 
-def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
-    """Raise ConfigError where the results cannot be written: an unknown suffix, no folder, or a file that exists."""
+def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES, *, replaces: bool = False) -> None:
+    """Raise ConfigError where the results cannot be written: an unknown suffix, no folder, or a file that exists.
+
+    replaces: a file that exists is replaced.
+    """
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"--out {path}: the name must end in one of {', '.join(suffixes)}")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"--out {path}: there is no folder {path.parent}; make it first")
-    if path.exists():
+    if path.is_dir():
+        raise ConfigError(f"--out {path}: it is a folder; give the name of a file")
+    if path.exists() and not replaces:
         raise ConfigError(f"--out {path}: the file exists and is not overwritten; remove it or give another name")
 
 

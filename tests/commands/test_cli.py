@@ -40,6 +40,21 @@ def test_an_error_of_the_user_has_status_2_and_an_interrupt_130(capsys):
         train.command.make_context("train", ["eccl", "--no-such-option"])
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
+    (tmp_path / "folder.html").mkdir()
+    for out, said in (
+        (tmp_path / "none" / "page.html", "there is no folder"),
+        (tmp_path / "folder.html", "it is a folder"),
+        (tmp_path / "report", "the name must end in one of .html, .htm"),
+    ):
+        assert eccl("report", "--out", out) == 2
+        assert said in capsys.readouterr().err
+    (tmp_path / "page.html").write_text("of an earlier report, which is replaced")
+    assert eccl("report", "--out", tmp_path / "page.html") == 2
+    assert "eccl table1" in capsys.readouterr().err
+
+
 def test_an_unusable_folder_of_runs_names_the_variable_the_fault_and_the_cure(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     locked = tmp_path / "locked"
