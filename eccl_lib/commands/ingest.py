@@ -20,6 +20,7 @@ from eccl_lib.data.ingest.purge import purge
 from eccl_lib.data.segmentation import masks, onnx_network, providers
 from eccl_lib.data.store import plan
 from eccl_lib.data.ukb import tables, withdrawals
+from eccl_lib.io.paths import expanded
 from eccl_lib.io.progress import print_line
 from eccl_lib.io.workers import Workers
 
@@ -134,7 +135,7 @@ def ukb_source(
         except ValueError:
             raise UnreadableError(f"--until {until} is not a date", "Write 2022-10-31.") from None
     codes = tuple(code_of(code, "--diseases") for code in diseases)
-    tables = tuple(str(path.expanduser().resolve()) for path in files)
+    tables = tuple(str(expanded(path).resolve()) for path in files)
     segmenter = _segmenter(options)
     return plan.Source(_absolute(folders), tables, _absolute(segmentations), until, segmenter, codes, dict(names or {}))
 
@@ -166,7 +167,7 @@ def _unpaired(kind: str) -> click.Command:
             raise ConfigError(f"--name {name}: use small letters, digits and _, such as --name ptbxl_2020")
         if labels and not labels.is_file():
             raise UnreadableError(f"there is no table {labels}", "Correct the path.")
-        table = str(labels.expanduser().resolve()) if labels else None
+        table = str(expanded(labels).resolve()) if labels else None
         if tasks and not table:
             raise ConfigError("--tasks names columns of --labels FILE.csv: give both")
         own_labels.parse(tasks)
@@ -223,7 +224,7 @@ def _build(
 def _segmenter(options: dict[str, Any]) -> providers.Segmenter:
     """Make the segmenter and remove its options from ``options``. Raises UnreadableError if it cannot work."""
     fields = {name: options.pop(name) for name in plan.OPTIONS}
-    fields["onnx"] = str(Path(fields["onnx"]).expanduser().resolve()) if fields["onnx"] else ""
+    fields["onnx"] = str(expanded(fields["onnx"]).resolve()) if fields["onnx"] else ""
     segmenter = providers.Segmenter(**fields)
     segmenter.check()
     return segmenter
@@ -231,7 +232,7 @@ def _segmenter(options: dict[str, Any]) -> providers.Segmenter:
 
 def _absolute(folders: Iterable[Path]) -> tuple[str, ...]:
     """Absolute paths. Raises UnreadableError where a folder does not exist."""
-    resolved = [path.expanduser().resolve() for path in folders]
+    resolved = [expanded(path).resolve() for path in folders]
     for folder in resolved:
         if not folder.is_dir():
             raise UnreadableError(f"there is no folder {folder}", "Correct the path.")

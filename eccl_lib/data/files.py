@@ -13,6 +13,7 @@ from typing import TypeVar
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.data.records import CineRecord, EcgRecord
 from eccl_lib.io import regular
+from eccl_lib.io.paths import expanded
 
 ECG_FIELD, CINE_FIELD, EXERCISE_FIELD = 20205, 20209, 6025
 SUFFIX = {ECG_FIELD: ".xml", CINE_FIELD: ".zip"}
@@ -98,7 +99,7 @@ def find(folders: Path | Sequence[Path], visit: int = 2, segmentations: Sequence
     roots = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
     for order, root in enumerate((*roots, *segmentations)):
         masks_only = order >= len(roots)
-        for path in walk(Path(root).expanduser().absolute(), listing):
+        for path in walk(expanded(root).absolute(), listing):
             parsed = _parse_name(path, visit, listing)
             if parsed is None or (masks_only and parsed[1] != "segmentation"):
                 continue

@@ -14,6 +14,7 @@ from eccl_lib.data.formats import detect
 from eccl_lib.data.formats.wfdb_header import header_of
 from eccl_lib.data.ingest import ecg_folders
 from eccl_lib.data.records import EcgRecord
+from eccl_lib.io.paths import expanded
 
 SIDE_FILES = (".json",)  # beside an array or a record; they are no recordings of their own
 
@@ -64,8 +65,7 @@ def find(paths: Sequence[Path | str]) -> list[Path | NotRead]:
     Raises ConfigError if there is no file at all.
     """
     found: dict[str, Path | NotRead] = {}
-    for place in map(Path, paths):
-        place = place.expanduser()
+    for place in map(expanded, paths):
         for entry in _in_folder(place) if place.is_dir() else [header_of(place) or place]:
             key = entry.file if isinstance(entry, NotRead) else str(entry.absolute())
             found.setdefault(key, entry)

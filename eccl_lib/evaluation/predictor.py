@@ -18,6 +18,7 @@ from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.small_counts import Limit, limit_of
 from eccl_lib.evaluation import calibrate
 from eccl_lib.evaluation.calibrate import Calibration
+from eccl_lib.io import paths
 from eccl_lib.io.progress import Log, silent
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import portable, stages
@@ -136,7 +137,7 @@ def of_folders(folders: Sequence[Path | str], log: Log = silent) -> Predictor:
     Below a folder of several rows of Table 1, the row ECCL is used. Raises MissingError where there is no run, and
     ConfigError where the runs of one task were trained with different settings, or those of two tasks on two cohorts.
     """
-    runs = [run for folder in folders for run in _runs_below(Path(folder).expanduser())]
+    runs = [run for folder in folders for run in _runs_below(paths.expanded(folder))]
     rows = {run.variant for run in runs}
     if len(rows) > 1:
         if "eccl" not in rows:

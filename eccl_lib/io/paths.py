@@ -11,10 +11,18 @@ ROOT = PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else PACKAGE / 
 IN_CHECKOUT = PACKAGE.parent == ROOT
 
 
+def expanded(path: Path | str) -> Path:
+    """The path with the home folder for ~. A name that only looks like it, such as ~$table.xlsx, is left as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(path)
+
+
 def runs_root() -> Path:
     """The folder of all results: ECCL_RUNS, else ``runs`` in the checkout, else ``runs`` in the current folder."""
     default = (ROOT if IN_CHECKOUT else Path.cwd()) / "runs"
-    return Path(os.environ.get("ECCL_RUNS") or default).expanduser().resolve()
+    return expanded(os.environ.get("ECCL_RUNS") or default).resolve()
 
 
 def explain(error: Exception) -> str:

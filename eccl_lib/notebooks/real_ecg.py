@@ -1,7 +1,6 @@
 """Notebook 10: the store of PTB-XL, and the ECG encoders that are compared on it."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -37,10 +36,10 @@ def ptbxl(config: Config, folder: str, log: Log) -> Config:
     store = load(config.scale, cohort=COHORT).store  # as every command and notebook that names this cohort
     changed = with_changes(replace(config, cohort=COHORT, store=store), {"probe.tasks": list(TASKS)})
     if not (sharded.folder_of(changed) / "manifest.json").is_file():
-        if not folder or not Path(folder).expanduser().is_dir():
+        if not folder or not paths.expanded(folder).is_dir():
             fault = f"there is no folder {folder}" if folder else f"the store {COHORT} has not been built"
             raise MissingError(f"{fault}. {DOWNLOAD}")
-        source = unpaired.Source(COHORT, (str(Path(folder).expanduser().resolve()),))
+        source = unpaired.Source(COHORT, (str(paths.expanded(folder).resolve()),))
         build(changed, source, Workers(jobs=config.runtime.workers), False, log)
     return changed
 

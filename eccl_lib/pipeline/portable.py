@@ -16,7 +16,7 @@ from eccl_lib.config.schema import LEADS, Config
 from eccl_lib.data import ecg
 from eccl_lib.data.formats import detect
 from eccl_lib.data.records import EcgRecord
-from eccl_lib.io import regular
+from eccl_lib.io import paths, regular
 from eccl_lib.models.build import new_autoencoder, new_ecg_model
 from eccl_lib.models.heads import Aligned, Supervised
 from eccl_lib.pipeline.methods import METHODS
@@ -114,7 +114,7 @@ def load(folder: Path | str) -> EcgModel:
     Raises MissingError where the folder is no finished run, is no run of an ECG model, or was made by a version that
     did not yet write outputs.json; DamagedError where a file differs from its checksum.
     """
-    return of(Run.at(Path(folder).expanduser()))
+    return of(Run.at(paths.expanded(folder)))
 
 
 def of(run: Run) -> EcgModel:

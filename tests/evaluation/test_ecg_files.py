@@ -45,6 +45,18 @@ def test_a_folder_gives_its_recordings_once_and_every_other_file_with_a_reason(t
     assert reasons["none.csv"] == "the file does not exist"
 
 
+def test_a_name_that_begins_like_a_home_folder_is_a_name(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~$table.xlsx").write_bytes(b"\x05user")  # an office program's lock file
+    write_csv(tmp_path / "~$a.csv")
+    for given in (["~$table.xlsx", "~$a.csv"], ["."]):
+        first, second = sorted(ecg_files.read_all(ecg_files.find(given)), key=lambda entry: entry.file)
+        assert isinstance(first, Reading) and first.file == "~$a.csv"
+        assert isinstance(second, NotRead) and "unexpected" not in second.reason
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ecg_files.find(["~/~$a.csv"]) == [tmp_path / "~$a.csv"]
+
+
 def test_a_cure_is_said_once_for_many_files():
     said: set[str] = set()
     entries = [

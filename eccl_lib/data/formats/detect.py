@@ -28,6 +28,7 @@ from eccl_lib.data.formats.leads import ACCEPTED
 from eccl_lib.data.records import CineFile, CineRecord, EcgRecord
 from eccl_lib.data.segmentation import providers
 from eccl_lib.io import regular
+from eccl_lib.io.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def read_ecg(path: Path | str) -> EcgRecord:
 
     Raises UnreadableError with the cure.
     """
-    return gaps.mark(_read(Path(path).expanduser()))
+    return gaps.mark(_read(expanded(path)))
 
 
 def _read(path: Path) -> EcgRecord:
@@ -147,7 +148,7 @@ def _read_as(name: str, path: Path) -> EcgRecord:
 
 def open_cine(path: Path | str) -> CineFile:
     """Open a short-axis cine: a 4-D NIfTI, or DICOM files in a folder or zip of any series. Raises UnreadableError."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir() or path.suffix.lower() == ".zip":
         return dicom_series.open_file(path, any_name=True)
     return nifti.open_file(path)
