@@ -119,6 +119,20 @@ def test_an_interrupted_purge_resumes(used, monkeypatch):
     assert not any(eid.encode() in everything(used) for eid in GONE)
 
 
+def test_the_same_list_removes_what_a_training_in_progress_has_written_since(used, leaving):
+    run = next(used.glob("demo-ukb/align/eccl/I21/*"))
+    written = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert eccl("withdraw", str(leaving)) == 0
+    for name, content in written.items():
+        (run / name).write_bytes(content)
+    assert any(eid.encode() in everything(used) for eid in GONE)
+    assert eccl("withdraw", str(leaving)) == 0
+    assert not any(eid.encode() in everything(used) for eid in GONE)
+    assert not list(used.rglob("features.*"))
+    assert read_json(run / "manifest.json")["files"]["predictions.parquet"] == sha256(run / "predictions.parquet")
+    assert purge.purge(withdrawals.read()) == {}
+
+
 def test_inconsistent_tables_of_an_interrupted_purge_are_written_again(used, biobank, leaving):
     table = next(used.glob("ukb/cohort/*/store/table.parquet"))
     pd.read_parquet(table).iloc[:9].to_parquet(table, index=False)

@@ -18,19 +18,20 @@ from eccl_lib.io import paths
 from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_frame, write_json, write_sealed, write_text
 from eccl_lib.io.progress import Log
 
-PURGED = "purged.json"
+PURGED, PREDICTIONS = "purged.json", "predictions*.parquet"
 
 
 def purge(withdrawn: Collection[str], progress: Log = print) -> dict[str, int]:
     """Delete withdrawn participants from all stores, views, caches and predictions under ``runs``.
 
-    An interrupted purge resumes. Weights are kept; the changed cohort has a new fingerprint, so every stage trains
-    again. Returns the number of removed items by kind.
+    An interrupted purge resumes. A purge with the same list is repeated where a training that was in progress during
+    the first one has written predictions of withdrawn participants. Weights are kept; the changed cohort has a new
+    fingerprint, so every stage trains again. Returns the number of removed items by kind.
     """
     root = paths.ukb_root()
     mark = hashlib.sha256("\n".join(sorted(withdrawn)).encode()).hexdigest()
     done = root / PURGED
-    if done.is_file() and read_json(done) == mark:
+    if done.is_file() and read_json(done) == mark and not _are_predicted(withdrawn):
         return {}
     counts = {"participants in stores": 0, "rows of predictions": 0, "caches and views": 0}
     for folder in sorted((root / "cohort").glob("*")):
@@ -43,6 +44,17 @@ def purge(withdrawn: Collection[str], progress: Log = print) -> dict[str, int]:
     if any(counts.values()):
         progress("removed: " + ", ".join(f"{n:,} {kind}" for kind, n in counts.items()))
     return counts
+
+
+def _are_predicted(withdrawn: Collection[str]) -> bool:
+    """Whether a run has predictions of withdrawn participants."""
+    predicted = (path for folder in paths.runs_root().glob("*-ukb") for path in folder.rglob(PREDICTIONS))
+    return bool(withdrawn) and any(_of_withdrawn(path, withdrawn).any() for path in predicted)
+
+
+def _of_withdrawn(path: Path, withdrawn: Collection[str]) -> np.ndarray:
+    """Whether each row of a file of predictions is of a withdrawn participant, (rows,) bool."""
+    return pd.read_parquet(path, columns=["eid"])["eid"].astype(str).isin(withdrawn).to_numpy()
 
 
 def _purge_store(folder: Path, withdrawn: Collection[str]) -> int:
@@ -91,12 +103,11 @@ def _purge_tables(folder: Path, withdrawn: Collection[str]) -> None:
 
 def _purge_results(results: Path, withdrawn: Collection[str], counts: dict[str, int]) -> None:
     """Delete rows of predictions, and delete caches, figures and notebooks whole, since runs write them again."""
-    for path in sorted(results.rglob("predictions*.parquet")):
-        frame = pd.read_parquet(path)
-        kept = ~frame["eid"].astype(str).isin(withdrawn)
+    for path in sorted(results.rglob(PREDICTIONS)):
+        kept = ~_of_withdrawn(path, withdrawn)
         if kept.all():
             continue
-        write_frame(path, frame[kept])
+        write_frame(path, pd.read_parquet(path)[kept])
         counts["rows of predictions"] += int((~kept).sum())
         _update_checksum(path)
     cached = [path for path in results.rglob("*.npy") if path.with_suffix(".json").is_file()]
