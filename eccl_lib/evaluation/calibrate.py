@@ -148,7 +148,7 @@ def of(
         return None
     found = _compute(models, present, open_cohort())
     first = min((model.run for model in models), key=lambda run: run.seed)
-    with contextlib.suppress(PermissionError):  # in a folder that is read-only, it is computed again the next time
+    with contextlib.suppress(OSError):  # where it cannot be written, such as read-only, it is computed again
         write(first.folder, name, found)
     return found
 

@@ -1,6 +1,9 @@
 """Intervals and probabilities of predictions, against known distributions and a second calculation."""
 
+import errno
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -153,6 +156,17 @@ def test_an_ecg_of_the_cohort_gets_the_scores_of_the_run(one_seed):
     for task, values in outputs.items():
         predicted = measured_and_predicted(one_seed.models[task][0].run)[1]
         assert values == pytest.approx(predicted, rel=1e-3, abs=1e-3)
+
+
+def test_a_calibration_that_cannot_be_kept_is_given_all_the_same(tmp_path, monkeypatch):
+    def refuse(path, content):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    model = SimpleNamespace(binary=(False,), run=SimpleNamespace(folder=tmp_path, fingerprint="1a2b", seed=0))
+    monkeypatch.setattr(calibrate, "_compute", lambda *arguments: traits())
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert calibrate.of([model], LEADS, lambda: None).radius == pytest.approx(traits().radius)
+    assert not list(tmp_path.iterdir())
 
 
 def test_calibrations_are_sealed(one_seed):
