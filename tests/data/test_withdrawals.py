@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.data import open_cohort
 from eccl_lib.data.ingest import purge
 from eccl_lib.data.ukb import withdrawals
-from eccl_lib.io.files import read_json, sha256, write_array, write_json
+from eccl_lib.io.files import read_json, sha256, write_array, write_json, write_text
 from tests.conftest import eccl
 from tests.data.test_biobank import build, built, runs, small, words  # noqa: F401
 
@@ -150,6 +151,22 @@ def test_the_build_command_applies_its_list_and_earlier_lists(biobank, runs, lea
     (tmp_path / "later.txt").write_text("eid\n9000001\n")
     assert len(build(biobank, "--withdrawals", str(tmp_path / "later.txt"))) == 7
     assert not any(eid.encode() in everything(runs) for eid in (*GONE, "9000001"))
+
+
+def test_two_lists_that_are_added_at_once_are_both_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
+    other = threading.Thread(target=withdrawals.add, args=[GONE[1:]])
+
+    def write_late(path, text):
+        if other.ident is None:
+            other.start()
+            other.join(timeout=0.5)  # without a lock it writes now, and its ids are lost
+        write_text(path, text)
+
+    monkeypatch.setattr(withdrawals, "write_text", write_late)
+    withdrawals.add(GONE[:1])
+    other.join()
+    assert withdrawals.read() == set(GONE)
 
 
 def test_opening_a_store_without_a_list_raises_an_error(used):

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from eccl_lib.config.errors import MissingError
 from eccl_lib.io import paths
-from eccl_lib.io.files import write_text
+from eccl_lib.io.files import exclusive_lock, write_text
 
 LIST = "withdrawn.txt"
 
@@ -24,11 +24,14 @@ def read() -> frozenset[str]:
 
 
 def add(eids: Collection[str]) -> frozenset[str]:
-    """Add ids to the list and return all ids on it. No stage uses these participants from now on."""
+    """Add ids to the list and return all ids on it. No stage uses these participants from now on.
+
+    Two processes add one after the other, so that neither loses the ids of the other.
+    """
     root = paths.ukb_root()
-    root.mkdir(parents=True, exist_ok=True)
-    known = set((root / LIST).read_text(encoding="utf-8").split()) if (root / LIST).is_file() else set()
-    withdrawn = known | set(eids)
-    if withdrawn != known or not (root / LIST).is_file():
-        write_text(root / LIST, "".join(f"{eid}\n" for eid in sorted(withdrawn)))
+    with exclusive_lock(root):
+        known = set((root / LIST).read_text(encoding="utf-8").split()) if (root / LIST).is_file() else set()
+        withdrawn = known | set(eids)
+        if withdrawn != known or not (root / LIST).is_file():
+            write_text(root / LIST, "".join(f"{eid}\n" for eid in sorted(withdrawn)))
     return frozenset(withdrawn)
