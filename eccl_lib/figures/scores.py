@@ -107,8 +107,13 @@ def reliability_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, n: i
     """Reliability curves (observed share of cases against predicted probability), one panel per disease, one scale.
 
     panels: disease, as in ``roc_panels``, to {legend: frame}; one row per bin: predicted (mean probability), observed
-    (share of cases), low, high (95 % interval of observed), n. n: number of test participants.
+    (share of cases), low, high (95 % interval of observed), n. n: number of test participants. Without a panel, the
+    figure says that all bins are withheld.
     """
+    if not panels:
+        fig = new_figure(height=1.0)
+        fig.text(0.5, 0.5, "all bins are withheld: they have few cases or controls", ha="center", va="center")
+        return fig
     rows = -(-len(panels) // 2)
     fig = new_figure(height=rows * 2.9 + 0.6)
     axes = fig.subplots(rows, 2, squeeze=False, sharex=True, sharey=True).ravel()

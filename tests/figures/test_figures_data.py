@@ -126,6 +126,11 @@ def test_reliability_draws_each_bin_with_its_interval():
     assert ax.get_ylim()[1] > 0.45
 
 
+def test_reliability_without_a_shown_bin_says_so():
+    figure = figures.reliability_curves({}, n=N)
+    assert [text.get_text() for text in figure.texts] == ["all bins are withheld: they have few cases or controls"]
+
+
 def test_reliability_has_one_scale_in_all_panels():
     bins = pd.DataFrame({"predicted": [0.1], "observed": [0.05], "low": [0.0], "high": [0.2]})
     figure = figures.reliability_curves({"I21": {"raw": bins}, "I42": {"raw": bins * 3}}, n=N)
