@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from eccl_lib.config.load import essentials
 from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.leaks import Leak, epoch_not_best_on_validation, predictions_outside_test, scaler_fitted_beyond_train
@@ -18,7 +19,10 @@ from eccl_lib.tasks import TASKS, build_targets
 
 
 def check_runs(config: Config, data: Cohort) -> list[Leak]:
-    """Leaks in training and finished runs: trait standardization, predicted participants, selected epoch."""
+    """Leaks in training and finished runs: trait standardization, predicted participants, selected epoch.
+
+    Unfinished runs, and those of another synthetic cohort, are left out.
+    """
     train = data.index("train")
 
     def fit(values: np.ndarray) -> Iterable[np.ndarray]:
@@ -28,14 +32,23 @@ def check_runs(config: Config, data: Cohort) -> list[Leak]:
     measured = np.isfinite(data.traits[train]).any()  # a store of ECGs alone has no traits
     leaks = scaler_fitted_beyond_train(fit, np.asarray(data.traits, dtype=np.float64), train) if measured else []
     for manifest in sorted(paths.scale_root(config.scale, config.cohort).glob("*/*/*/seed*/manifest.json")):
-        run, metrics = manifest.parent, read_json(manifest.parent / "metrics.json")
-        name = "/".join(run.parts[-4:])
-        store = read_json(run / "config.json")["store"] if (run / "config.json").is_file() else {}
-        own = replace(config, store=replace(config.store, test_fold=store.get("test_fold", 0)))
-        table = data.table.assign(split=splits_of(data.table, own).to_numpy())  # each fold has runs of its own
-        of_run = _check_run(run, metrics, table)
-        leaks += [Leak(leak.kind, leak.level, f"{leak.message} ({name})") for leak in of_run]
+        run, place = manifest.parent, "/".join(manifest.parts[-5:-1])
+        content = read_json(run / "config.json") if (run / "config.json").is_file() else {}
+        if read_json(manifest).get("status") == "training" or _is_of_another_cohort(content, config):
+            continue
+        stated = {"split_salt": config.store.split_salt, "test_fold": 0} | content.get("store", {})
+        split = {name: stated[name] for name in ("split_salt", "test_fold")}
+        own = replace(config, store=replace(config.store, **split))
+        table = data.table.assign(split=splits_of(data.table, own).to_numpy())  # each split has runs of its own
+        of_run = _check_run(run, read_json(run / "metrics.json"), table)
+        leaks += [Leak(leak.kind, leak.level, f"{leak.message} ({place})") for leak in of_run]
     return leaks
+
+
+def _is_of_another_cohort(content: dict[str, Any], config: Config) -> bool:
+    """Whether a run's config names other synthetic participants; such runs lie in the same folder."""
+    own = essentials(config)["synthetic"]
+    return config.cohort == "synthetic" and content.get("synthetic", own) != own
 
 
 def _check_run(run: Path, metrics: dict[str, Any], table: pd.DataFrame) -> list[Leak]:

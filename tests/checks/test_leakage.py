@@ -10,7 +10,7 @@ import pytest
 
 from eccl_lib.checks import leakage
 from eccl_lib.commands import ingest
-from eccl_lib.config.load import load
+from eccl_lib.config.load import essentials, load
 from eccl_lib.data import leaks
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.splits import split_of
@@ -149,6 +149,25 @@ def test_finished_runs_are_checked_against_the_cohort(data, tmp_path, monkeypatc
     found = leakage.check_runs(CONFIG, data)
     assert kinds(found) == {("1.1", "error"), ("1.3", "error")}
     assert all("align/eccl/I48/seed0-0123abcd" in str(leak) for leak in found)
+
+
+def test_unfinished_runs_and_those_of_other_splits_and_cohorts_are_no_leak(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path))
+    salted = load("demo", overrides={"store.split_salt": "another salt"})
+    larger = load("demo", overrides={"synthetic.participants": 9_000})
+    of_salt = [eid for eid in data.table["eid"] if split_of(eid, "another salt", CONFIG.synthetic.split) == "test"]
+    for k, (config, status, eids) in enumerate(
+        ((CONFIG, "training", []), (salted, "done", of_salt), (larger, "done", ["9008999"]), (CONFIG, "done", of_salt))
+    ):
+        run = tmp_path / "demo-synthetic" / "align" / "eccl" / "I48" / f"seed{k}-0123abcd"
+        run.mkdir(parents=True)
+        write_json(run / "manifest.json", {"status": status})
+        if status == "done":
+            write_json(run / "config.json", essentials(config))
+            write_json(run / "metrics.json", {})
+            pd.DataFrame({"eid": eids}).to_parquet(run / "predictions.parquet", index=False)
+    (found,) = leakage.check_runs(CONFIG, data)
+    assert (found.kind, found.level) == ("1.1", "error") and "seed3-0123abcd" in str(found)
 
 
 def test_the_documentation_has_the_same_table():
