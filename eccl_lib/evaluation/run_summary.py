@@ -11,6 +11,7 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data import small_counts
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.metrics import bootstrap, embedding, scores
+from eccl_lib.training import data_warnings
 from eccl_lib.training.run_scores import SCORES, few_cases, interval, measured_and_predicted
 from eccl_lib.training.runs import Run
 
@@ -30,7 +31,7 @@ def summary(runs: Mapping[str, Run], config: Config) -> pd.DataFrame:
         facts |= {"n": run.metrics["n"]["test"], "positives": withheld if hidden else cases}
         rows.append(facts | {"best epoch": run.metrics["best_epoch"]})
         if warnings := run.metrics.get("warnings"):
-            rows[-1]["warnings"] = "; ".join(warnings)
+            rows[-1]["warnings"] = "; ".join(data_warnings.shown(warnings, small_counts.limit_of(config)))
     return pd.DataFrame(rows).set_index("run").round(3)
 
 

@@ -9,11 +9,12 @@ import torch
 
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import Config
+from eccl_lib.data.small_counts import limit_of
 from eccl_lib.io.files import exclusive_lock
 from eccl_lib.io.progress import Log, with_prefix
 from eccl_lib.models.build import device
 from eccl_lib.pipeline import torchrun
-from eccl_lib.training import cost, distributed, performance
+from eccl_lib.training import cost, data_warnings, distributed, performance
 from eccl_lib.training.job import TrainingJob
 from eccl_lib.training.loop import fit
 from eccl_lib.training.runs import Run
@@ -65,7 +66,7 @@ def _train(run: Run, config: Config, job: TrainingJob, log: Log) -> None:
     metrics["updates"] = sum(len(job.batches(epoch)) for epoch in range(len(history)))
     if warnings := job.warnings():
         metrics["warnings"] = warnings
-        for warning in warnings:
+        for warning in data_warnings.shown(warnings, limit_of(config)):
             log(f"{run.name}: warning: {warning}")
     distributed.on_main_process(lambda: run.finish(config, job.model, history, metrics, predictions, timing))
 

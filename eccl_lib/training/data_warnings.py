@@ -4,16 +4,21 @@ Such data give scores that are not defined or are those of chance. A stage write
 and its log, so that nobody has to infer them from a NaN or an AUC of .5.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from eccl_lib.config.schema import LEADS
+from eccl_lib.data.small_counts import Limit
 from eccl_lib.data.splits import SPLITS
 from eccl_lib.metrics.scores import scorable
 
 MOST_NAMED = 5  # columns that a sentence names
+_COUNT = re.compile(
+    rf"\d[\d,]*(?= of \d[\d,]* in (?:{'|'.join(SPLITS)})\b)"
+)  # a count in a sentence, as _listed has it
 
 
 def find(rows: Mapping[str, np.ndarray], table: pd.DataFrame, inputs: tuple[str, ...], targets: object) -> list[str]:
@@ -28,6 +33,15 @@ def find(rows: Mapping[str, np.ndarray], table: pd.DataFrame, inputs: tuple[str,
             if any(counts.values()):
                 found.append(f"{what}: {_listed(counts, {split: len(part) for split, part in rows.items()})}")
     return found
+
+
+def shown(sentences: Sequence[str], limit: Limit) -> list[str]:
+    """The sentences of ``find`` without small counts."""
+    return [_COUNT.sub(lambda found: _shown_count(found[0], limit), sentence) for sentence in sentences]
+
+
+def _shown_count(text: str, limit: Limit) -> str:
+    return limit.withheld if limit.hides(int(text.replace(",", ""))) else text
 
 
 def _of_targets(rows: Mapping[str, np.ndarray], targets: object) -> list[str]:

@@ -12,6 +12,7 @@ from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import open_cohort
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnLabels, parse
+from eccl_lib.data.small_counts import ALL_SHOWN, Limit
 from eccl_lib.data.store import fill
 from eccl_lib.evaluation import run_summary
 from eccl_lib.pipeline import stages
@@ -39,6 +40,15 @@ def warnings(data: Cohort, task: str = "I48", inputs: tuple[str, ...] = ()) -> l
 def test_a_complete_cohort_has_no_warning(data):
     for task in ("I48", "traits"):
         assert warnings(data, task, ("ecg", "clips")) == []
+
+
+def test_small_counts_are_withheld_where_the_sentences_are_shown():
+    flat = np.repeat(["V1", "", "V2", ""], [1_200, 800, 4, 26])
+    table = pd.DataFrame({"flat_leads": flat, "missing_leads": ""})
+    found = data_warnings.find({"train": np.arange(2_000), "val": np.arange(2_000, 2_030)}, table, ("ecg",), None)
+    assert found == ["ECGs with a flat lead: 1,200 of 2,000 in train, 4 of 30 in val"]
+    assert data_warnings.shown(found, Limit()) == [found[0].replace("4 of 30", "under 10 of 30")]
+    assert data_warnings.shown(found, ALL_SHOWN) == found
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
