@@ -101,10 +101,10 @@ def test_the_cohorts_table_and_the_hidden_diseases(tmp_path):
     assert hidden_diseases(UKB, data) == ["I42"]
     assert hidden_diseases(SHOWN, data) == hidden_diseases(SYNTHETIC, data) == []
     shown = cohort_summary.cohort_table(data, UKB)
-    assert shown["participants"].tolist() == ["withheld", "under 10", 30]
+    assert shown["participants"].tolist() == [30, "under 10", "withheld"]  # train, val, test
     assert np.isnan(shown["age"]["val"]) and shown["age"]["test"] == 60
-    assert shown["I42"].tolist() == ["under 10", 0, 0]
-    assert cohort_summary.cohort_table(data, SYNTHETIC)["I42"].tolist() == [4, 0, 0]
+    assert shown["I42"].tolist() == [0, 0, "under 10"]
+    assert cohort_summary.cohort_table(data, SYNTHETIC)["I42"].tolist() == [0, 0, 4]
 
 
 def test_a_score_of_few_validation_cases_is_withheld(tmp_path):
