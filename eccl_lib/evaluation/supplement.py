@@ -83,8 +83,8 @@ def forest(differences: pd.DataFrame, cells: pd.DataFrame) -> Figure:
 
     differences: other, task, difference, low, high, p_holm. cells: task, column, n, seeds.
     """
-    shown, titles = differences[differences["difference"].notna()], _titles(cells)  # without withheld tasks
-    shown = shown.assign(task=[task if task in TASKS else titles[task] for task in shown["task"]])
+    titles = _titles(cells)
+    shown = differences.assign(task=[task if task in TASKS else titles[task] for task in differences["task"]])
     return figures.differences_forest(shown, n=int(cells["n"].max()), seeds=int(cells["seeds"].max()))
 
 

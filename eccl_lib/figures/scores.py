@@ -145,8 +145,9 @@ def differences_forest(differences: pd.DataFrame, *, n: int, seeds: int) -> Figu
 
     differences: one row per comparison: task (its key, or the title of a disease that is not the paper's), other (row
     name in the paper), difference, low, high, p_holm. n: number of test participants. Right of 0 ECCL is better; filled
-    marks have p_holm below 0.05.
+    marks have p_holm below 0.05. Withheld comparisons (NaN) are not drawn, but Holm's correction has counted them.
     """
+    tests, differences = len(differences), differences[differences["difference"].notna()]
     found = dict.fromkeys(differences["task"])
     tasks = [*(task for task in TASKS if task in found), *(task for task in found if task not in TASKS)]
     others = list(dict.fromkeys(differences["other"]))
@@ -176,7 +177,7 @@ def differences_forest(differences: pd.DataFrame, *, n: int, seeds: int) -> Figu
     fig.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=8)
     fig.suptitle("ECCL minus the row named at the left; right of 0: ECCL is better", x=0.01, ha="left", fontsize=8.5)
     note = f"n = {n:,} test participants, {seeds} seed{'s' * (seeds > 1)}; 95 % intervals"
-    footer(fig, f"{note}; numbers: p, Holm-corrected for {len(differences)} tests")
+    footer(fig, f"{note}; numbers: p, Holm-corrected for {tests} tests")
     return fig
 
 

@@ -84,6 +84,9 @@ def test_forest_states_participants_and_seeds(cells):
     frame = pd.DataFrame([("CMAE", "I21", 0.1, 0.0, 0.2, 0.04), ("ViT", "I21", 0.1, 0.0, 0.2, 0.4)], columns=columns)
     note = supplement.forest(frame, cells).texts[-1].get_text()
     assert note.startswith(f"n = {N} test participants, 2 seeds")
+    withheld = pd.DataFrame([("CMAE", "I42", *[np.nan] * 4)], columns=columns)
+    figure = supplement.forest(pd.concat([frame, withheld]), cells)
+    assert len(figure.axes) == 1 and figure.texts[-1].get_text().endswith("Holm-corrected for 3 tests")
 
 
 def finish(run: Run, config: Config, level: float) -> None:
