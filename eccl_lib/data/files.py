@@ -147,17 +147,25 @@ def walk(root: Path, listing: FileListing) -> Iterator[Path]:
             listing.reject("", folder.name, reason, "Give yourself permission to read it.")
             continue
         for entry in (entry for entry in entries if not _is_utf8(entry.name)):
-            kind = "folder" if entry.is_dir() else "file"
+            kind = "folder" if _is(entry.is_dir) else "file"
             listing.reject("", _shown(entry.name), f"the name of the {kind} is not UTF-8", RENAME)
         entries = [entry for entry in entries if _is_utf8(entry.name)]
-        todo += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
-        for entry in (entry for entry in entries if not entry.is_dir()):
-            is_broken_link = entry.is_symlink() and not Path(entry.path).exists()
-            if entry.is_file() or is_broken_link:  # the link is reported where a file of its name is needed
+        todo += [Path(entry.path) for entry in reversed(entries) if _is(entry.is_dir)]
+        for entry in (entry for entry in entries if not _is(entry.is_dir)):
+            is_broken_link = entry.is_symlink() and not _is(Path(entry.path).exists)
+            if is_broken_link or _is(entry.is_file):  # the link is reported where a file of its name is needed
                 yield Path(entry.path)
             else:
                 with contextlib.suppress(OSError):
                     listing.reject("", entry.name, regular.not_a_file(entry.stat().st_mode), regular.GIVE_FILE)
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Whether an entry is of a kind; False for a link to itself, or to a place that may not be read."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _is_utf8(name: str) -> bool:

@@ -57,6 +57,17 @@ def test_a_name_that_begins_like_a_home_folder_is_a_name(tmp_path: Path, monkeyp
     assert ecg_files.find(["~/~$a.csv"]) == [tmp_path / "~$a.csv"]
 
 
+def test_a_link_to_itself_has_its_reason_and_stops_no_other_file(tmp_path: Path):
+    table = write_csv(tmp_path / "a.csv")
+    for name in ("circle.csv", "circle"):
+        (tmp_path / name).symlink_to(name)
+    entries = list(ecg_files.read_all(ecg_files.find([tmp_path])))
+    assert [entry.file for entry in entries if isinstance(entry, Reading)] == [str(table)]
+    refused = [entry for entry in entries if isinstance(entry, NotRead)]
+    assert {Path(entry.file).name for entry in refused} == {"circle.csv", "circle"}
+    assert all("symbolic links" in entry.reason for entry in refused)
+
+
 def test_a_cure_is_said_once_for_many_files():
     said: set[str] = set()
     entries = [
