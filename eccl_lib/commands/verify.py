@@ -30,6 +30,8 @@ def command(places: tuple[Path, ...]) -> int:
         if not place.exists():
             raise ConfigError(f"there is no folder {place}; correct the path")
         found, read = integrity.check(place)
+        if places and not read:
+            raise ConfigError(f"there is no run and no store in {place}; correct the path")
         damaged, count = damaged + found, count + read
     for damage in damaged:
         say(damage, error=True)

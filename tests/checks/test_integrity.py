@@ -76,7 +76,7 @@ def test_a_missing_file_is_named_with_the_cure(results):
         away.rename(weights)
 
 
-def test_the_command_names_the_damage_and_ends_with_1(results, capsys):
+def test_the_command_names_the_damage_and_ends_with_1(results, capsys, tmp_path):
     assert eccl("verify", results) == 0
     assert ", 0 damaged" in capsys.readouterr().out
     path = next(results.rglob("views/*.npy"))
@@ -88,6 +88,9 @@ def test_the_command_names_the_damage_and_ends_with_1(results, capsys):
     finally:
         path.write_bytes(content)
     assert eccl("verify", results / "nowhere") == 2
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "empty", next(results.rglob("model.safetensors"))):
+        assert eccl("verify", place) == 2  # nothing was checked
 
 
 def test_a_changed_view_is_noticed_when_the_cohort_is_opened(tiny_store, tmp_path, monkeypatch):
