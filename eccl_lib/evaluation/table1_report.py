@@ -60,7 +60,11 @@ class Content:
 
 
 def gather_content(config: Config, log: Log = print) -> Content:
-    """Read the files of Table 1, its runs and its cohort. Raises MissingError with the command if there is no table."""
+    """Read the files of Table 1, its runs and its cohort. Raises MissingError with the command if there is no table.
+
+    Raises ConfigError for a cohort that can have none.
+    """
+    open_cohort.require_arrays(config.cohort)
     folder = paths.figures_dir(config.scale, config.cohort)
     if not (folder / "table1.json").is_file():
         command = f"eccl table1 --scale {config.scale} --cohort {config.cohort}"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from eccl_lib.config.errors import MissingError
+from eccl_lib.config.errors import ConfigError, MissingError
+from eccl_lib.config.load import load
 from eccl_lib.config.schema import TASKS
 from eccl_lib.data import small_counts
 from eccl_lib.evaluation import checklists, subgroups, table1, table1_page, table1_report
@@ -115,3 +116,5 @@ def test_parameters_are_those_of_the_stored_model(content, grid):  # noqa: F811
 def test_without_a_table_the_command_is_named(tiny_runs):
     with pytest.raises(MissingError, match="eccl table1 --scale demo --cohort synthetic"):
         table1_report.gather_content(tiny_config(), quiet)
+    with pytest.raises(ConfigError, match="contains only ECGs"):  # no command could make it
+        table1_report.gather_content(load("demo", cohort="ecg-mine"), quiet)
