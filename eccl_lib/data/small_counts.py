@@ -7,7 +7,6 @@ Counts of UK Biobank participants below SMALL are withheld, with every number co
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +74,11 @@ class Limit:
 
     def steps(self, counts: Mapping[str, int]) -> dict[str, int | str]:
         """Counts of successive selection steps, such that no small difference between two steps can be computed."""
-        shown = self.counts(counts)
-        for before, after in pairwise(counts):
-            if self.hides(counts[before] - counts[after]):
-                shown[before] = WITHHELD
+        shown, later = self.counts(counts), []  # later: the next step, and the next one that is shown
+        for name, count in reversed(counts.items()):
+            if any(self.hides(count - other) for other in later):
+                shown[name] = WITHHELD
+            later = [count, *([count] if shown[name] == count else later[1:])]
         return shown
 
 

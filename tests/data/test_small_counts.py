@@ -57,6 +57,21 @@ def test_one_small_part_of_a_total_withholds_a_second_one_and_keeps_the_order():
     assert Limit(0).parts({"a": 30, "b": 3}) == {"a": 30, "b": 3}
 
 
+@pytest.mark.parametrize(
+    ("counts", "shown"),
+    [
+        ((1000, 1000, 995), ("withheld", "withheld", 995)),  # the first step, too, is five above the last
+        ((1000, 990, 985), (1000, "withheld", 985)),
+        ((1000, 980, 960), (1000, 980, 960)),
+        ((30, 12, 5), (30, "withheld", "under 10")),
+    ],
+)
+def test_no_small_difference_of_two_steps_can_be_computed(counts, shown):
+    named = dict(zip("abc", counts, strict=True))
+    assert tuple(Limit().steps(named).values()) == shown
+    assert Limit(0).steps(named) == named
+
+
 def test_rows_of_few_participants_cases_or_controls_are_empty(tmp_path):
     frame = pd.DataFrame({"row": list("abcdef"), "task": "I21", "mean": 0.7, "n": [40, 9, 40, 40, 40, 40]})
     frame["positives"] = pd.array([20, 5, 3, 36, 0, 10], dtype="Int64")
