@@ -66,12 +66,19 @@ def find(paths: Sequence[Path | str]) -> list[Path | NotRead]:
     """
     found: dict[str, Path | NotRead] = {}
     for place in map(expanded, paths):
-        for entry in _in_folder(place) if place.is_dir() else [header_of(place) or place]:
+        for entry in _at(place):
             key = entry.file if isinstance(entry, NotRead) else str(entry.absolute())
             found.setdefault(key, entry)
     if not found:
         raise ConfigError(f"there is no file in {', '.join(map(str, paths))}")
     return list(found.values())
+
+
+def _at(place: Path) -> list[Path | NotRead]:
+    try:
+        return _in_folder(place) if place.is_dir() else [header_of(place) or place]
+    except OSError as error:  # such as a name that is too long
+        return [NotRead(one_line(str(place)), f"the path cannot be used: {error.strerror}", "Correct the path.")]
 
 
 def _in_folder(folder: Path) -> list[Path | NotRead]:

@@ -87,6 +87,13 @@ def test_further_signals_and_annotations_of_a_wfdb_record_are_no_files_of_their_
     assert ecg_files.find([tmp_path]) == [tmp_path / "other.xyz", record]
 
 
+def test_a_path_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path):
+    table = write_csv(tmp_path / "a.csv")
+    refused, read = ecg_files.find([tmp_path / ("b" * 300), table])
+    assert refused.reason == "the path cannot be used: File name too long"
+    assert read == table
+
+
 def test_files_of_one_name_in_two_folders_stay_two_files(tmp_path: Path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
