@@ -23,3 +23,11 @@ TASK_COLOURS = {"I21": BLUE, "I42": ORANGE, "I48": GREEN, "I50": VERMILION, "tra
 METHOD_COLOURS = {"ECCL": BLUE, "CMR_Sup": ORANGE, "CMAE": GREEN, "Triplet": PURPLE, "ResNet50": SKY, "ViT": BLACK}
 METHOD_COLOURS |= {"W/O SSL; W/O CL": VERMILION, "W/ SSL; W/O CL": "#8C510A", "W/O SSL; W/ CL": "#999933"}
 METHOD_COLOURS["CMR, supervised"] = ORANGE
+ENCODER_COLOURS = {  # on real ECGs; those of the study's rows that they come from
+    "measurements": BLACK,
+    "random": METHOD_COLOURS["W/O SSL; W/O CL"],
+    "MAE, real": GREEN,
+    "MAE, synthetic": METHOD_COLOURS["W/ SSL; W/O CL"],
+    "MAE, synthetic then real": PURPLE,
+    "ECCL, synthetic": METHOD_COLOURS["ECCL"],
+}

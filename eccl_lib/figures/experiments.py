@@ -1,6 +1,6 @@
 """Figures of the experiments around Table 1: scores and gains along a curve, and options of stage two."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from eccl_lib.figures.colours import BLUE, CYCLE, GREY, METHOD_COLOURS, PURPLE, SKY
+from eccl_lib.figures.colours import BLUE, CYCLE, ENCODER_COLOURS, GREY, METHOD_COLOURS, PURPLE, SKY
 from eccl_lib.figures.style import footer, new_figure, score_name, styled, task_title
 
 OUTCOMES = {"traits": ("82 traits", "r"), "diseases": ("four diseases", "AUC")}
@@ -99,7 +99,8 @@ def probe_curves(scores: pd.DataFrame, *, outcome: str, n: int, patients: int, f
     """
     tuned, probed = (scores[scores["evaluation"] == name] for name in ("fine-tuned", "linear probe"))
     encoders = list(dict.fromkeys(scores["encoder"]))
-    colours = {name: CYCLE[k % len(CYCLE)] for k, name in enumerate(encoders)}
+    others = iter(colour for colour in CYCLE if colour not in ENCODER_COLOURS.values())
+    colours = {name: ENCODER_COLOURS.get(name) or next(others, GREY) for name in encoders}
     middle = tuned["updates"].mode().iloc[0] if len(tuned) else 0
     panels = {
         ("updates, all labels", "updates"): tuned[tuned["share"] == 1],
@@ -109,24 +110,33 @@ def probe_curves(scores: pd.DataFrame, *, outcome: str, n: int, patients: int, f
     fig = new_figure(height=3.4)
     axes = fig.subplots(1, len(panels) + 1, sharey=True, width_ratios=[1] * len(panels) + [0.9])
     for ax, ((label, column), rows) in zip(axes, panels.items(), strict=False):
+        if rows[column].nunique() == 1:
+            _by_encoder(ax, rows, colours)
+            ax.set_title(f"fine-tuned, {rows['updates'].iloc[0]:,} updates")
+            continue
         for k, (encoder, curve) in enumerate(rows.groupby("encoder", sort=False)):
             _curve(ax, curve.assign(x=curve[column]), "score", colours[encoder], encoder, k)
         _logarithmic(ax, sorted(set(rows[column])), label)
         if column == "share":
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
         ax.set_title("fine-tuned")
-    probes = axes[-1]
-    rows = probed[probed["share"] == 1].set_index("encoder")
-    places = np.arange(len(rows))
-    reach = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["score"].to_numpy(float))
-    for k, name in enumerate(rows.index):
-        probes.errorbar(places[k], rows["score"].iloc[k], yerr=reach[:, [k]], fmt="o", color=colours[name], capsize=2)
-    probes.set_title("linear probe, all labels")
-    probes.set_xticks([])
-    probes.set_xlim(-0.6, len(rows) - 0.4)
+    _by_encoder(axes[-1], probed[probed["share"] == 1], colours)
+    axes[-1].set_title("linear probe, all labels")
     axes[0].set_ylabel(outcome)
     handles = [Line2D([], [], marker="o", color=colours[name], label=name) for name in encoders]
     fig.legend(handles=handles, loc="outside upper left", ncols=4, fontsize=7.5)
     tested = f"{folds} fold{'s' * (folds > 1)}"
-    footer(fig, f"n = {n:,} recordings of {patients:,} patients, {tested}; bars: 95 % interval over patients")
+    footer(fig, f"PTB-XL, n = {n:,} recordings of {patients:,} patients, {tested}; bars: 95 % interval over patients")
     return fig
+
+
+def _by_encoder(ax: Axes, rows: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    """One point per encoder, in the order of the legend."""
+    rows = rows.set_index("encoder")
+    rows = rows.loc[[name for name in colours if name in rows.index]]
+    reach = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["score"].to_numpy(float))
+    for k, name in enumerate(rows.index):
+        ax.errorbar(k, rows["score"].iloc[k], yerr=reach[:, [k]], fmt="o", color=colours[name], capsize=2)
+    ax.set_xticks([])
+    ax.set_xlim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel("encoders as in the legend")

@@ -109,7 +109,8 @@ def trait_positions(traits: pd.DataFrame, cohort: np.ndarray, chosen: np.ndarray
     ax.set_xlabel("SD from the cohort's mean")
     fig.legend(loc="outside upper left", ncols=3 if width > 6 else 2, handletextpad=0.4, columnspacing=1.0)
     whose = "one participant" if len(chosen) == 1 else f"group: n = {len(chosen):,}"
-    footer(fig, f"{whose}; cohort: n = {int(np.isfinite(cohort).any(axis=1).sum()):,}", size=7.5)
+    n = int(np.isfinite(cohort).any(axis=1).sum())
+    footer(fig, f"{whose}; cohort: n = {n:,}, white: median; colour: chamber", size=7.5)
     return fig
 
 
@@ -156,7 +157,7 @@ def place_in_space(
     ax.set(xlabel="component 1", ylabel="component 2")
     hide_ticks(ax)
     fig.legend(loc="outside upper left", ncols=2 if width > 5 else 1, handletextpad=0.2, columnspacing=0.8)
-    dark = f"; dark: {int(cases.sum())} with {disease}" if disease else ""
+    dark = f"; dark: {int(cases.sum())} with {disease}, pale: all others" if disease else ""
     footer(fig, f"n = {len(ecg):,} test participants{dark}", size=7.5)
     return fig
 

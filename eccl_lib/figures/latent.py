@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from eccl_lib.figures.colours import BLUE, ORANGE, PALE, VERMILION
-from eccl_lib.figures.style import footer, hide_ticks, new_figure, of_participants, signed, styled, task_title
+from eccl_lib.figures.style import SMALL, footer, hide_ticks, new_figure, of_participants, signed, styled, task_title
 
 MOST_GROUPS = 40  # rows and columns of a matrix
 MOST_LINES = 100  # between matching points; more would hide each other
@@ -36,8 +36,11 @@ def similarity_matrix(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Fig
             f"{title} alignment\nmean: matching {signed(np.diag(cosine).mean())}, other {signed(others.mean())}"
         )
         ax.set(xlabel="CMR of group", ylabel="ECG of group")
-        hide_ticks(ax)
-    fig.colorbar(image, ax=axes, label="cosine similarity", shrink=0.8)
+        ends = (0, len(groups) - 1)
+        ax.set_xticks(ends, [f"{k + 1}" for k in ends], fontsize=SMALL)
+        ax.set_yticks(ends, [f"{k + 1}" for k in ends], fontsize=SMALL)
+        ax.tick_params(length=0)
+    fig.colorbar(image, ax=axes, label="cosine similarity, without\nthe means of row and column", shrink=0.8)
     note = f"n = {len(cosine):,} test participants in {len(groups)} groups, in order of CMR embedding"
     footer(fig, f"{note}; diagonal: the same group")
     return fig

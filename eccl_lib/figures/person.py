@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data.traits import value_text
-from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, GREEN, ORANGE, PALE, SKY, VERMILION
+from eccl_lib.figures.colours import BLACK, BLUE, CHAMBER_COLOURS, GREEN, GREY, ORANGE, PALE, SKY, VERMILION
 from eccl_lib.figures.style import (
     footer,
     hide_ticks,
@@ -30,6 +30,7 @@ RHYTHM = "II"
 PULSE_MM = 9.0  # space for the calibration pulse left of the traces
 LARGE = 10.5  # points; a figure this wide is often printed at two thirds of its size
 LABEL_MM = 9.0  # width of a lead label
+LABEL_SHIFTS_MM = (0.0, 3.0, 6.0, 9.0, 12.0)  # to the right, where a QRS complex is under the label
 LEAD_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
 PAPER_THIN, PAPER_THICK = "#F6D5D5", "#E8A9A9"
 LABELS = {2: ("LV wall", GREEN), 3: ("RV cavity", SKY), 1: ("LV cavity", VERMILION)}  # in drawing order
@@ -99,9 +100,15 @@ def _trace(ax, lead_mv: np.ndarray, rate: float, name: str, start: float, second
     ax.plot(x0 + np.arange(len(piece)) / rate * MM_PER_SECOND, base + piece * MM_PER_MV, color=BLACK, linewidth=0.75)
     if start > 0:
         ax.plot([x0, x0], [base - 2, base + 2], color=BLACK, linewidth=0.9)
-    under = piece[: round(LABEL_MM / MM_PER_SECOND * rate)]  # the label is placed above the trace
-    peak = np.nanmax(under) * MM_PER_MV if np.isfinite(under).any() else 0.0
-    ax.text(x0 + 1, base + max(6.2, peak + 0.8), label, fontsize=LARGE, fontweight="bold", va="bottom", bbox=LEAD_BOX)
+    height, beside = min((_above(piece, rate, shift), shift) for shift in LABEL_SHIFTS_MM)
+    ax.text(x0 + 1 + beside, base + height, label, fontsize=LARGE, fontweight="bold", va="bottom", bbox=LEAD_BOX)
+
+
+def _above(piece: np.ndarray, rate: float, shift: float) -> float:
+    """Height in mm at which a label ``shift`` mm to the right lies above the trace. piece: (T,) mV."""
+    start = round(shift / MM_PER_SECOND * rate)
+    under = piece[start : start + round(LABEL_MM / MM_PER_SECOND * rate)]
+    return max(6.2, float(np.nanmax(under)) * MM_PER_MV + 0.8 if np.isfinite(under).any() else 0.0)
 
 
 @of_participants
@@ -189,8 +196,8 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
     standardized = pd.DataFrame((cohort - mean) / spread, columns=rows)
     fig = new_figure(height=0.21 * len(predicted) + 0.95)
     ax = fig.add_subplot()
-    style = {"inner": "quart", "density_norm": "width", "cut": 0, "width": 0.85, "linewidth": 0.7, "color": PALE}
-    sns.violinplot(standardized, orient="h", ax=ax, **style)
+    style = {"inner": "quart", "density_norm": "width", "cut": 0, "width": 0.85, "linewidth": 0.7}
+    sns.violinplot(standardized, orient="h", ax=ax, color=PALE, linecolor=GREY, **style)
     z = (predicted["value"].to_numpy(float) - mean) / spread
     colours = [CHAMBER_COLOURS.get(group, BLACK) for group in predicted["group"]]
     if {"low", "high"} <= set(predicted):
@@ -200,7 +207,16 @@ def trait_panel(predicted: pd.DataFrame, cohort: np.ndarray) -> Figure:
         measured = (predicted["measured"].to_numpy(float) - mean) / spread
         style = {"marker": "D", "s": 26, "facecolors": "white", "edgecolors": VERMILION, "linewidths": 1.3}
         ax.scatter(measured, rows, zorder=4, label="measured in this participant", **style)
-    ax.scatter(z, rows, c=colours, s=30, zorder=3, edgecolors=BLACK, linewidths=0.6, label="predicted from this ECG")
+    ax.scatter(
+        z,
+        rows,
+        c=colours,
+        s=30,
+        zorder=3,
+        edgecolors=BLACK,
+        linewidths=0.6,
+        label="predicted from this ECG (colour: chamber)",
+    )
     ax.plot([], [], "s", color=PALE, markersize=8, label="measured in the cohort (lines: quartiles)")
     reach = max(4.0, float(np.nanmax(np.abs(z))) + 0.3)  # outliers of the cohort beyond are cut off
     ax.set_xlim(-reach, reach)

@@ -34,7 +34,7 @@ def training_curves(
         ax.set(xlabel="epoch", ylabel=label)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1, handlelength=1.5, fontsize=8)
-    footer(fig, f"n = {len(history)} epochs")
+    footer(fig, f"one training of {len(history)} epochs")
     return fig
 
 
