@@ -24,7 +24,7 @@ from eccl_lib.evaluation import table_cell
 from eccl_lib.evaluation.claims import Resampled
 from eccl_lib.metrics import bootstrap
 from eccl_lib.metrics.calibration import Prior
-from eccl_lib.metrics.linear import ridge
+from eccl_lib.metrics.linear import ridge_on_known
 from eccl_lib.metrics.scores import pearson
 from eccl_lib.models.build import new_ecg_model
 from eccl_lib.tasks import TASKS, Targets, Task, cohort_targets, task_of
@@ -90,8 +90,9 @@ def predict(
     """
     splits = [data.index(name) for name in ("train", "val", "test")]
     targets = {key: cohort_targets(task, data) for key, task in tasks.items()}
-    standard = np.column_stack([np.nan_to_num(each.standardize().numpy()) for each in targets.values()])
-    scores = np.split(ridge(features, standard, *splits[:2]), np.cumsum([t.task.outputs for t in targets.values()]), 1)
+    standard = np.column_stack([each.standardize().numpy() for each in targets.values()])
+    places = np.cumsum([each.task.outputs for each in targets.values()])
+    scores = np.split(ridge_on_known(features, standard, *splits[:2]), places, axis=1)
     fitted, test = np.concatenate(splits[:2]), splits[2]
     return {key: _finished(targets[key], score, fitted, test) for key, score in zip(targets, scores, strict=False)}
 

@@ -26,7 +26,7 @@ from eccl_lib.data.small_counts import ALL_SHOWN, Limit
 from eccl_lib.io.progress import silent
 from eccl_lib.metrics import bootstrap, comparison
 from eccl_lib.metrics.comparison import Difference
-from eccl_lib.metrics.linear import ridge
+from eccl_lib.metrics.linear import ridge_on_known
 from eccl_lib.models.public import ADAPTERS, PublicEncoder, load_public
 from eccl_lib.pipeline.stages import RunSpec, spec
 from eccl_lib.tasks import own_targets
@@ -179,20 +179,6 @@ def predict(config: Config, data: Cohort, encoder: Encoder | None, setting: Sett
     standard = targets.standardize().numpy().astype(np.float64)
     predicted = ridge_on_known(features, standard, train.rows("train"), data.index("val"))[test]
     return Fold(patients, measured, targets.to_units(predicted))
-
-
-def ridge_on_known(features: np.ndarray, targets: np.ndarray, train: np.ndarray, val: np.ndarray) -> np.ndarray:
-    """``ridge`` where targets may be missing: each column is fitted on the rows that have it. targets: (N, K), NaN.
-
-    Returns (N, K).
-    """
-    predicted, known = np.empty_like(targets), ~np.isnan(targets)
-    complete = known[np.concatenate([train, val])].all(axis=0)
-    groups = [np.flatnonzero(complete), *np.flatnonzero(~complete)[:, None]]
-    for columns in (group for group in groups if len(group)):
-        rows = [part[known[part][:, columns].all(axis=1)] for part in (train, val)]
-        predicted[:, columns] = ridge(features, np.nan_to_num(targets[:, columns]), *rows)
-    return predicted
 
 
 def initial_features(own: RunSpec, data: Cohort) -> np.ndarray:

@@ -19,6 +19,20 @@ def ridge(features: np.ndarray, targets: np.ndarray, train: np.ndarray, val: np.
     return candidates[r.argmax(axis=0), :, np.arange(targets.shape[1])].T
 
 
+def ridge_on_known(features: np.ndarray, targets: np.ndarray, train: np.ndarray, val: np.ndarray) -> np.ndarray:
+    """``ridge`` where targets may be missing: each is fitted on the rows that have it. targets: (N, K), NaN if missing.
+
+    A target with fewer than two such rows in train or in val is predicted as 0. Returns (N, K).
+    """
+    predicted, known = np.zeros(targets.shape), ~np.isnan(targets)
+    patterns, pattern = np.unique(known, axis=1, return_inverse=True)
+    for k, has in enumerate(patterns.T):
+        columns, rows = np.flatnonzero(pattern.ravel() == k), [part[has[part]] for part in (train, val)]
+        if min(map(len, rows)) > 1:
+            predicted[:, columns] = ridge(features, np.nan_to_num(targets[:, columns]), *rows)
+    return predicted
+
+
 def expand(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Principal components of the standardised features, partly whitened, and squares of the leading ones."""
     mean, spread = features[train].mean(axis=0), features[train].std(axis=0)

@@ -188,20 +188,6 @@ def test_the_command_prints_a_table_and_names_an_unknown_task(config, capsys):
     assert "its tasks are fast, both, age" in capsys.readouterr().err
 
 
-def test_a_missing_label_is_left_out_of_the_ridge():
-    generator = np.random.default_rng(0)
-    features = generator.normal(size=(400, 5))
-    targets = np.column_stack([features[:, 0], features[:, 1]]) + 0.1 * generator.normal(size=(400, 2))
-    train, val, test = np.split(np.arange(400), [250, 320])
-    hidden = targets.copy()
-    hidden[train[features[train, 1] > 0.3], 1] = np.nan  # missing in dependence on the value itself
-    found = probe.ridge_on_known(features, hidden, train, val)
-    rows = train[~np.isnan(hidden[train, 1])]
-    np.testing.assert_allclose(found[:, [1]], probe.ridge(features, targets[:, [1]], rows, val))
-    np.testing.assert_allclose(found[:, [0]], probe.ridge(features, targets[:, [0]], train, val))
-    assert np.corrcoef(found[test, 1], targets[test, 1])[0, 1] > 0.95
-
-
 def test_a_run_of_another_fold_of_the_same_cohort_is_no_start(config):
     first = stages.train(config, "pretrain_ecg", quiet)
     other = probe.fold_config(config, 3)

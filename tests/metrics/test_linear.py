@@ -77,3 +77,25 @@ def test_a_missing_feature_counts_as_the_training_mean(row):
     gap[row, 0] = np.nan
     filled[row, 0] = np.nanmean(gap[TRAIN, 0])
     np.testing.assert_allclose(linear.ridge(gap, y, TRAIN, VAL), linear.ridge(filled, y, TRAIN, VAL), atol=1e-9)
+
+
+def test_a_missing_target_is_left_out_of_the_ridge():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(400, 5))
+    targets = np.column_stack([features[:, 0], features[:, 1]]) + 0.1 * generator.normal(size=(400, 2))
+    train, val, test = np.split(np.arange(400), [250, 320])
+    hidden = targets.copy()
+    hidden[train[features[train, 1] > 0.3], 1] = np.nan  # missing in dependence on the value itself
+    found = linear.ridge_on_known(features, hidden, train, val)
+    rows = train[~np.isnan(hidden[train, 1])]
+    np.testing.assert_allclose(found[:, [1]], linear.ridge(features, targets[:, [1]], rows, val))
+    np.testing.assert_allclose(found[:, [0]], linear.ridge(features, targets[:, [0]], train, val))
+    assert np.corrcoef(found[test, 1], targets[test, 1])[0, 1] > 0.95
+
+
+def test_a_target_that_hardly_anyone_has_is_predicted_as_zero():
+    targets = np.full((400, 2), np.nan)
+    targets[:, 0] = np.arange(400)
+    targets[3, 1] = 1.0
+    found = linear.ridge_on_known(np.arange(400.0)[:, None], targets, np.arange(250), np.arange(250, 320))
+    assert (found[:, 1] == 0).all() and np.corrcoef(found[:, 0], targets[:, 0])[0, 1] > 0.95
