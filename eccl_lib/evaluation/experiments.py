@@ -198,6 +198,7 @@ def write(name: str, config: Config, data: Cohort, count: int | None = None) -> 
     few = small_counts.hidden_diseases(config, data, split)
     few += ["diseases"] if few else []  # their mean
     measured = measure(name, config, data, seeds_of(name, config, count))
+    shown = pd.DataFrame()
     for stem, table in tables(name, config, measured).items():
         hidden = table["task"].isin(few).to_numpy() if "task" in table else None
         shown = small_counts.write_table(folder / f"{stem}.csv", table, config, hidden)
