@@ -71,6 +71,10 @@ def retrieval() -> str:
 def experiments() -> str:
     """Means and differences of every finished experiment."""
     parts = []
+    if (STUDY / "alignment_gains.png").is_file():
+        parts.append(
+            "Where alignment pays:\n\n![ECCL minus the row without alignment](../figures/study/alignment_gains.png)"
+        )
     for name, experiment in EXPERIMENTS.items():
         if (STUDY / f"{name}_means.csv").is_file():
             parts += [f"### {experiment.title}", _means(name), _differences(name)]

@@ -26,7 +26,7 @@ TRAININGS = {
     "training_autoencoders": [
         {
             "pretrain_ecg": ("ECG encoder", "masked MSE", ""),
-            "autoencode": ("CMAE, {} alone", "error", ""),
+            "autoencode": ("CMAE, {} alone", "reconstruction error", ""),
             "pretrain_pair": ("CMAE, both", "loss", ""),
         }
     ],

@@ -17,7 +17,7 @@
 # ruff: noqa: F401 (these names are imported from this package)
 from eccl_lib.figures.colours import CHAMBER_NAMES
 from eccl_lib.figures.examples import attention_maps, attribution_maps, mae_reconstructions, retrieval_examples
-from eccl_lib.figures.experiments import learning_curves, option_differences, probe_curves
+from eccl_lib.figures.experiments import alignment_gains, learning_curves, option_differences, probe_curves
 from eccl_lib.figures.explorer import augmentation_gallery, cine_ends, linked_maps, place_in_space, trait_positions
 from eccl_lib.figures.hearts import heart_overlays, similar_hearts
 from eccl_lib.figures.latent import fig2a_latent, fig2d_umap, similarity_matrix, umap_diseases

@@ -176,8 +176,7 @@ def retrieval_examples(
                     ax.set_ylabel(moment, fontsize=SMALL)
                 if row == 0:
                     ax.set_title(_of_candidate(candidate), fontsize=7, color=BLUE if candidate["matching"] else BLACK)
-    note = f"{len(ecgs)} query ECGs, n = {n:,} test CMRs searched; blue: CMR of the same participant"
-    footer(fig, f"{note}; each lead has its own scale")
+    footer(fig, f"{len(ecgs)} ECGs (each lead has its own scale), n = {n:,} CMRs searched; blue: same participant")
     return fig
 
 

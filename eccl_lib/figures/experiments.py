@@ -1,6 +1,7 @@
 """Figures of the experiments around Table 1: scores and gains along a curve, and options of stage two."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from eccl_lib.figures.colours import BLUE, CYCLE, ENCODER_COLOURS, GREY, METHOD_COLOURS, PURPLE, SKY
+from eccl_lib.figures.colours import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    ENCODER_COLOURS,
+    GREY,
+    METHOD_COLOURS,
+    PURPLE,
+    SKY,
+    TASK_COLOURS,
+)
 from eccl_lib.figures.style import footer, new_figure, score_name, styled, task_title
 
 OUTCOMES = {"traits": ("82 traits", "r"), "diseases": ("four diseases", "AUC")}
@@ -62,6 +73,40 @@ def _logarithmic(ax: Axes, places: Sequence[int], name: str) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.tick_params(axis="x", labelsize=8)
     ax.set_xlabel(name)
+
+
+@styled
+def alignment_gains(differences: Mapping[str, pd.DataFrame], *, one: str, other: str, n: int) -> Figure:
+    """Where alignment pays: the gain of one row over another in each experiment; one row of panels per task.
+
+    differences: label of x to rows of an experiment: series, other, x, task, difference, low, high. one, other: series
+    whose difference is drawn. n: test participants. Panels of one task share their scale.
+    """
+    pairs = {
+        label: rows[(rows["series"] == one) & (rows["other"] == other)].sort_values("x")
+        for label, rows in differences.items()
+    }
+    tasks = list(dict.fromkeys(task for rows in pairs.values() for task in rows["task"]))
+    fig = new_figure(height=2.4 * len(tasks) + 0.4)
+    axes = fig.subplots(len(tasks), len(pairs), squeeze=False, sharey="row")
+    for line, task in zip(axes, tasks, strict=True):
+        drawn = []
+        for ax, (label, rows) in zip(line, pairs.items(), strict=True):
+            own = rows[rows["task"] == task]
+            if not len(own):
+                ax.set_axis_off()
+                continue
+            ax.axhline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
+            _curve(ax, own, "difference", TASK_COLOURS.get(task, BLACK), task, 0)
+            places = sorted(set(own["x"]))
+            _logarithmic(ax, places if len(places) < 4 else places[::2], fill(label, 22))  # labels need room
+            ax.set_title(task_title(task), fontsize=8.5)
+            drawn.append(ax)
+        drawn[0].set_ylabel(f"gain in {score_name(task).replace('Pearson ', '')}")
+        drawn[0].tick_params(labelleft=True)
+    fig.suptitle(f"{one} minus {other}", x=0.01, ha="left", fontsize=9.5)
+    footer(fig, f"n = {n:,} test participants; bars: 95 % interval over participants and seeds")
+    return fig
 
 
 @styled

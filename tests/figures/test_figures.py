@@ -271,6 +271,7 @@ DRAWINGS = {
     ),
     "learning_curves": lambda: _learning_curves(["traits"], 5, 6),
     "learning_curves (two tasks)": lambda: _learning_curves(["traits", "I42"], 4, 4),
+    "alignment_gains": lambda: _gains(),
     "probe_curves": lambda: _probe_curves(),
     "probe_curves (one setting)": lambda: _probe_curves(slice(1, None, 4)),
     "option_differences": lambda: _options(),
@@ -290,6 +291,23 @@ def _learning_curves(tasks: list[str], series: int, pairs: int) -> Figure:
     rows = [(*pair, x, task, 0.01, -0.01, 0.03) for pair in compared for task, x in places]
     columns = ["series", "other", "x", "task", "difference", "low", "high"]
     return figures.learning_curves(means, pd.DataFrame(rows, columns=columns), x="updates", n=PAPER_N, seeds=3)
+
+
+def _gains() -> Figure:
+    places = {
+        "updates": ((100, 300, 1000, 2000, 4000), ("traits",)),
+        "training participants of the last stage": ((80, 800, 8000), ("traits", "I42")),
+        "updates of the CMR encoder": ((100, 500, 2000), ("traits", "I42")),
+        "participants in a batch": ((8, 32, 128), ("traits",)),
+    }
+    columns = ["series", "other", "x", "task", "difference", "low", "high"]
+    frames = {
+        label: pd.DataFrame(
+            [("ECCL", "W/ SSL; W/O CL", x, task, 0.01, -0.01, 0.03) for task in tasks for x in xs], columns=columns
+        )
+        for label, (xs, tasks) in places.items()
+    }
+    return figures.alignment_gains(frames, one="ECCL", other="W/ SSL; W/O CL", n=PAPER_N)
 
 
 def _probe_curves(kept: slice = slice(None)) -> Figure:
