@@ -96,14 +96,14 @@ def write_experiments(config: Config, data: Cohort, folder: Path) -> dict[str, i
             seeds = next(iter(tables.values()))["seed"].nunique()
             complete[name] = seeds
             _draw(_figure(name, folder, n, seeds), folder, name)
+    gain = experiments.ECCL, experiments.SSL
     varied = {
-        experiments.EXPERIMENTS[name].x: pd.read_csv(folder / f"{name}_differences.csv")
-        for name in complete
-        if name != experiments.ENCODERS and experiments.EXPERIMENTS[name].x
+        experiment.x: pd.read_csv(folder / f"{name}_differences.csv")
+        for name, experiment in experiments.EXPERIMENTS.items()
+        if name in complete and experiment.x and gain in experiment.pairs
     }
     if varied:
-        gains = figures.alignment_gains(varied, one=experiments.ECCL, other=experiments.SSL, n=n["test"])
-        _draw(gains, folder, "alignment_gains")
+        _draw(figures.alignment_gains(varied, one=gain[0], other=gain[1], n=n["test"]), folder, "alignment_gains")
     return complete
 
 
