@@ -46,7 +46,8 @@ EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 14
 class Several(click.Option):
     """An option that may repeat and takes several values: ``--rows ssl eccl`` or ``--rows ssl --rows eccl``.
 
-    With ``must_contain``, it takes only values with this sign: ``--set a=1 b=2 NAME`` leaves NAME as an argument.
+    With ``must_contain``, it takes only values with this sign after the first: ``--set a=1 b=2 NAME`` leaves NAME as an
+    argument.
     """
 
     def __init__(self, *names: Any, must_contain: str = "", **settings: Any) -> None:
@@ -93,7 +94,7 @@ class Command(click.Command):
                 option = word if word in several else None
                 if option is None or k + 1 == len(words):
                     expanded.append(word)
-            elif option and several[option].must_contain in word:
+            elif option and (words[k - 1] == option or several[option].must_contain in word):  # the first is its own
                 expanded += [option, word]
             else:
                 expanded.append(word)

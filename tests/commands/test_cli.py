@@ -28,6 +28,11 @@ def test_set_takes_several_values_and_repeats():
     assert given["seed"] == 3
 
 
+def test_a_value_of_set_without_a_sign_is_no_argument(capsys):
+    assert eccl("config", "--set", "align") == cli.EXIT_USER_ERROR
+    assert "--set align: give FIELD=VALUE" in capsys.readouterr().err
+
+
 def test_an_error_of_the_user_has_status_2_and_an_interrupt_130(capsys):
     assert eccl("train", "eccl", "--set", "align.no_such_field=1") == cli.EXIT_USER_ERROR == 2
     assert capsys.readouterr().err.startswith("error: ")
