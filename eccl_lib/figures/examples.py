@@ -90,7 +90,7 @@ def attention_maps(
     for ax, (title, share) in zip(axes, attention.items(), strict=False):
         _over_traces(ax, ecg, FEW_LEADS if all_leads else LEADS, share, rate).set_label("attention", fontsize=8)
         spans = "all leads" if all_leads else "one lead"
-        facts = f"each token spans {spans}; maximum {share.max():.2g}, if equal {1 / share.size:.2g}"
+        facts = f"each token spans {spans}; maximum {share.max():.2g}, uniform {1 / share.size:.2g}"
         ax.set_title(f"{title}: {facts}", fontsize=8.5)
     _over_traces(axes[-1], ecg, LEADS, occlusion, rate).set_label(output, fontsize=8)
     axes[-1].set_title("occlusion: effect of setting one segment of one lead to zero", fontsize=8.5)

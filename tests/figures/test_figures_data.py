@@ -293,7 +293,7 @@ def test_attention_is_coloured_over_the_time_and_leads_of_its_tokens(generator, 
         traces = 12 if len(values) == 12 else 3
         assert len(ax.lines) == len(ax.get_yticks()) == traces
         assert corners[-1, 0, 1] == traces
-    assert f"maximum {share.max():.2g}, if equal {1 / share.size:.2g}" in figure.axes[0].get_title(loc="left")
+    assert f"maximum {share.max():.2g}, uniform {1 / share.size:.2g}" in figure.axes[0].get_title(loc="left")
     assert figure.axes[2].get_title(loc="left").startswith("occlusion: effect of")
     names = [ax.get_ylabel() for ax in figure.axes[3:]]
     assert names == ["attention", "attention", "decrease of a logit"]
