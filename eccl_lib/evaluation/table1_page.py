@@ -139,7 +139,11 @@ def _subgroups(content: Content) -> str:
 
 
 def _interval(row: object) -> str:
-    return table1_text.WITHHELD if pd.isna(row.mean) else f"{row.mean:.3f} ({row.low:.3f} to {row.high:.3f})"
+    if pd.isna(row.mean):
+        return table1_text.WITHHELD
+    if pd.isna(row.low):  # one case or one control
+        return f"{row.mean:.3f} (no interval)"
+    return f"{row.mean:.3f} ({row.low:.3f} to {row.high:.3f})"
 
 
 def _count(n: object) -> int | str:
