@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from eccl_lib.config.load import load
-from eccl_lib.evaluation.scale_table import scale_table
+from eccl_lib.evaluation.scale_table import scale_table, setting_text
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_text
 
@@ -16,10 +16,10 @@ PREFIXES += ("cmr_training.", "align.", "third_stage.", "cmae.", "variants.")
 
 def table() -> pd.DataFrame:
     """One row per setting: paper, authors' code, demo, study."""
-    demo, study = (scale_table(load(scale), *PREFIXES) for scale in ("demo", "study"))
-    names = [*demo.index, *(name for name in study.index if name not in demo.index)]
-    sources = pd.concat([demo, study[~study.index.isin(demo.index)]]).loc[names, ["paper", "authors' code"]]
-    return sources.assign(demo=demo["here"].reindex(names), study=study["here"].reindex(names)).fillna("as paper")
+    configs = {scale: load(scale) for scale in ("demo", "study")}
+    differing = pd.concat([scale_table(config, *PREFIXES) for config in configs.values()])
+    sources = differing.loc[~differing.index.duplicated(), ["paper", "authors' code"]]
+    return sources.assign(**{s: [setting_text(config, name) for name in sources.index] for s, config in configs.items()})
 
 
 def page() -> str:
@@ -33,9 +33,9 @@ def page() -> str:
         "The settings in which the demo or the study differs from the paper, and those of the authors' code.",
         "`python -m tools.scales` generates this page; [schema.py](../eccl_lib/config/schema.py) describes every",
         "setting. A training has epochs x steps per epoch updates. The rows `synthetic` have the number and prevalence",
-        "of the paper's participants. *not stated*: neither the paper nor the authors' code gives a value. *as paper*:",
-        "the scale has the default of schema.py, as the scale `paper`. Where `disease_steps_per_epoch` is 0, the CMR",
-        "encoders of the diseases train like that of the traits, and `disease_lr` is not used.",
+        "of the paper's participants. *not stated*: neither the paper nor the authors' code gives a value. Where",
+        "`disease_steps_per_epoch` is 0, the CMR encoders of the diseases train like that of the traits, and",
+        "`disease_lr` is not used.",
         "",
     ]
     return "\n".join([*head, *rows]) + "\n"

@@ -33,7 +33,8 @@ def gallery(config: Config, data: Cohort, row: int, draw: int) -> Gallery:
     clip = CineDataset(data, config).of(np.array([row])).cpu().contiguous()
     own = config.augment
     ecgs = {title: _numpy(changed) for title, changed in _ecgs(config, signal).items()}
-    ecgs[DRAWN] = _numpy(ecg.augment(signal, own, torch.rand(ecg.AUGMENT_DRAWS, 1, generator=generator)))
+    drawn = ecg.augment(signal, own, torch.rand(ecg.AUGMENT_DRAWS, 1, generator=generator))
+    ecgs[DRAWN + (" (unchanged)" if torch.equal(drawn, signal) else "")] = _numpy(drawn)
     clips = {title: _numpy(changed) for title, changed in _clips(config, clip).items()}
     clips[DRAWN] = _numpy(cmr.augment(clip, own, torch.rand(cmr.AUGMENT_DRAWS, 1, generator=generator)))
     return Gallery(ecgs, clips, config.view.ecg_rate)

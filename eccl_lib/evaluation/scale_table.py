@@ -28,14 +28,19 @@ def scale_table(config: Config, *prefixes: str) -> pd.DataFrame:
     for name in (name for name in names if name.startswith(prefixes or "")):
         if name.startswith("synthetic.") and config.cohort != "synthetic":
             continue
-        values = [shown_value(each, name) for each in (paper, authors, config)]
-        values = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+        values = [setting_text(each, name) for each in (paper, authors, config)]
         if values[2] != values[0]:
             source = source_of(name)
             stated = re.search(r"Sec\.|Fig\.", source) is not None
             known = stated or "authors' code" in source or values[1] != values[0]
             rows[name] = [values[0] if stated else NOT_STATED, values[1] if known else NOT_STATED, values[2]]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["paper", "authors' code", "here"])
+
+
+def setting_text(config: Config, name: str) -> str:
+    """A setting as the tables show it. name: dotted."""
+    value = shown_value(config, name)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def model_sizes(config: Config) -> pd.DataFrame:

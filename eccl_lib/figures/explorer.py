@@ -94,9 +94,9 @@ def trait_positions(traits: pd.DataFrame, cohort: np.ndarray, chosen: np.ndarray
         band = pd.DataFrame((cohort - centre) / spread).quantile([0.05, 0.25, 0.5, 0.75, 0.95]).to_numpy()
     fig = new_figure(height=0.2 * len(traits) + 1.0, width=width)
     ax = fig.add_subplot()
-    ax.hlines(rows, band[0], band[4], color=PALE, linewidth=3, label="cohort, 5 to 95 %")
+    ax.hlines(rows, band[0], band[4], color=PALE, linewidth=3, label="cohort: 5 to 95 %")
     ax.hlines(rows, band[1], band[3], color="#9A9A9A", linewidth=7, label="middle half")
-    ax.scatter(band[2], rows, marker="|", s=70, color="white", zorder=3)
+    ax.scatter(band[2], rows, marker="|", s=60, color=BLACK, linewidth=1, zorder=3, label="median")
     middle, texts = _marks(ax, traits, (chosen - centre) / spread, chosen)
     reach = max(3.2, float(np.nanmax(np.abs(middle), initial=0)) + 0.4)
     ax.set_xlim(-reach, reach)
@@ -110,7 +110,7 @@ def trait_positions(traits: pd.DataFrame, cohort: np.ndarray, chosen: np.ndarray
     fig.legend(loc="outside upper left", ncols=3 if width > 6 else 2, handletextpad=0.4, columnspacing=1.0)
     whose = "one participant" if len(chosen) == 1 else f"group: n = {len(chosen):,}"
     n = int(np.isfinite(cohort).any(axis=1).sum())
-    footer(fig, f"{whose}; cohort: n = {n:,}, white: median; colour: chamber", size=7.5)
+    footer(fig, f"{whose}; cohort: n = {n:,}; colour: chamber", size=7.5)
     return fig
 
 
