@@ -1,5 +1,6 @@
 """Read every file of runs and stores and compare its checksum: ``eccl verify``."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,21 +38,39 @@ def check(place: Path) -> tuple[list[Damage], int]:
 def _each(place: Path) -> Iterator[Damage | None]:
     """For every file with a checksum: its damage, or None."""
     for manifest in sorted(place.rglob(MANIFEST)):
-        try:
-            content = read_json(manifest)
-        except DamagedError:
-            yield Damage(manifest, "it has changed since it was written", REPEAT)
-            continue
-        yield None
-        folder = manifest.parent / "store" if (manifest.parent / "store").is_dir() else manifest.parent
-        for name, expected in content.get("files", {}).items():
-            expected = expected["sha256"] if isinstance(expected, dict) else expected
-            yield _compared(folder / name, expected, REPEAT)
-        if (manifest.parent / "store" / "shards").is_dir():
-            yield _rows(manifest.parent)
+        yield from _current(manifest)
     for digest in sorted(place.rglob("*.json")):
         if digest.name != MANIFEST:
             yield from _sealed(digest)
+
+
+def _current(manifest: Path) -> list[Damage | None]:
+    """The manifest and its files. If a running training replaces them during the check, they are checked again."""
+    while manifest.is_file():
+        before = manifest.stat()
+        found = list(_listed(manifest))
+        if not any(found) or (manifest.is_file() and _identity(manifest.stat()) == _identity(before)):
+            return found
+    return []
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_ino, status.st_mtime_ns
+
+
+def _listed(manifest: Path) -> Iterator[Damage | None]:
+    try:
+        content = read_json(manifest)
+    except DamagedError:
+        yield Damage(manifest, "it has changed since it was written", REPEAT)
+        return
+    yield None
+    folder = manifest.parent / "store" if (manifest.parent / "store").is_dir() else manifest.parent
+    for name, expected in content.get("files", {}).items():
+        expected = expected["sha256"] if isinstance(expected, dict) else expected
+        yield _compared(folder / name, expected, REPEAT)
+    if (manifest.parent / "store" / "shards").is_dir():
+        yield _rows(manifest.parent)
 
 
 def _compared(path: Path, expected: str, cure: str) -> Damage | None:

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from eccl_lib.checks import integrity
 from eccl_lib.config.errors import DamagedError
@@ -11,6 +12,7 @@ from eccl_lib.data import open_cohort
 from eccl_lib.io import paths
 from eccl_lib.io.files import read_json, write_sealed
 from eccl_lib.pipeline import stages
+from eccl_lib.training.state import write_checkpoint
 from tests.conftest import eccl, tiny_config
 from tests.pipeline.tiny_jobs import quiet
 
@@ -121,3 +123,19 @@ def test_files_of_a_run_can_be_read_by_whom_the_umask_allows(results):
     assert paths.runs_root()  # the modes of a copy are those of the originals
     modes = {path.stat().st_mode & 0o777 for path in results.rglob("align/**/*") if path.is_file()}
     assert len(modes) == 1
+
+
+def test_a_checkpoint_that_is_replaced_during_the_check_is_no_damage(tmp_path, monkeypatch):
+    compared = integrity._compared
+
+    def save(step: int) -> None:
+        write_checkpoint(tmp_path, "f", {"epoch": 0, "step": step}, {"w": torch.full((3,), float(step))})
+
+    def after_a_save(path, expected, cure):
+        if path.name == "state-0000-000001.safetensors":
+            save(2)
+        return compared(path, expected, cure)
+
+    save(1)
+    monkeypatch.setattr(integrity, "_compared", after_a_save)
+    assert integrity.check(tmp_path) == ([], 2)
