@@ -17,7 +17,7 @@ from eccl_lib.data.own_labels import OwnLabels
 from eccl_lib.data.sharded_array import Rows
 from eccl_lib.data.splits import SPLITS
 from eccl_lib.io import checksums
-from eccl_lib.io.files import read_json, remove_leftovers, sha256, write_rows, write_sealed
+from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_rows, write_sealed
 from eccl_lib.io.progress import Log
 
 LABELS_OF_CODES = (
@@ -105,23 +105,28 @@ class Cohort:
         return self._view(name, self.clips, shape, lambda row: cmr.to_view(row, view))
 
     def _view(self, name: str, source: np.ndarray | Rows, shape: tuple[int, ...], downsample: Callable) -> np.ndarray:
-        """Downsampled copy of all rows of ``source``, cached per fingerprint of the cohort.
+        """Downsampled copy of all rows of ``source``, cached per fingerprint of the cohort; one process computes it.
 
         Its checksum is verified when its size or time of modification has changed. Raises DamagedError.
         """
         path, key_path = self.folder / "views" / f"{name}.npy", self.folder / "views" / f"{name}.json"
         key = {"fingerprint": self.fingerprint, "shape": list(shape)}
-        known = read_json(key_path) if key_path.is_file() else {}
-        if not (path.is_file() and known.get("sha256") and {name: known.get(name) for name in key} == key):
-            path.parent.mkdir(exist_ok=True)
-            self.progress(f"computing the view {name} of {len(self):,} participants; later runs reuse it")
-            remove_leftovers(path.parent)
-            key_path.unlink(missing_ok=True)
-            write_rows(path, map(downsample, source), shape, source.dtype)
-            write_sealed(key_path, key | {"sha256": sha256(path)})
-            checksums.note(path.parent, [path])
+        if not (known := _checksum(path, key_path, key)):
+            with exclusive_lock(path.parent, self.progress):
+                if not _checksum(path, key_path, key):
+                    self.progress(f"computing the view {name} of {len(self):,} participants; later runs reuse it")
+                    key_path.unlink(missing_ok=True)
+                    write_rows(path, map(downsample, source), shape, source.dtype)
+                    write_sealed(key_path, key | {"sha256": sha256(path)})
+                    checksums.note(path.parent, [path])
         elif checksums.changed(path.parent, [path]):
-            if sha256(path) != known["sha256"]:
+            if sha256(path) != known:
                 raise checksums.damaged(path, "Remove it and run the same command again.")
             checksums.note(path.parent, [path])
         return np.load(path, mmap_mode="r")
+
+
+def _checksum(path: Path, key_path: Path, key: dict[str, object]) -> str:
+    """SHA-256 of a cached view; empty if there is none with this key."""
+    known = read_json(key_path) if path.is_file() and key_path.is_file() else {}
+    return known.get("sha256", "") if {name: known.get(name) for name in key} == key else ""
