@@ -65,10 +65,10 @@ class Limit:
         return {name: self.count(n) for name, n in counts.items()}
 
     def parts(self, counts: Mapping[str, int]) -> dict[str, int | str]:
-        """Counts of the parts of a total, in their order; small ones cannot be found by subtraction."""
+        """Counts of the parts of a total, in their order; small ones and their sum cannot be found by subtraction."""
         shown = self.counts(counts)
         large = {name: n for name, n in counts.items() if n >= self.least}
-        if sum(self.hides(n) for n in counts.values()) == 1 and large:
+        if self.hides(*counts.values()) and large:
             shown[min(large, key=lambda name: (large[name], -list(counts).index(name)))] = WITHHELD
         return shown
 

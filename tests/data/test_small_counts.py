@@ -53,7 +53,7 @@ def test_a_count_is_small_from_one_to_nine(n, hidden):
 
 def test_one_small_part_of_a_total_withholds_a_second_one_and_keeps_the_order():
     assert Limit().parts({"a": 30, "b": 3, "c": 50}) == {"a": "withheld", "b": "under 10", "c": 50}
-    assert Limit().parts({"a": 30, "b": 3, "c": 5}) == {"a": 30, "b": "under 10", "c": "under 10"}
+    assert Limit().parts({"a": 30, "b": 3, "c": 5}) == {"a": "withheld", "b": "under 10", "c": "under 10"}
     assert Limit(0).parts({"a": 30, "b": 3}) == {"a": 30, "b": 3}
 
 
