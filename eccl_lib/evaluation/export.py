@@ -17,7 +17,7 @@ from eccl_lib.data.small_counts import limit_of
 from eccl_lib.evaluation import calibrate, model_card
 from eccl_lib.evaluation.calibrate import Calibration, TraitCalibration
 from eccl_lib.evaluation.predictor import cohort_at_hand
-from eccl_lib.io.files import sha256, write_atomically, write_json, write_sealed, write_text
+from eccl_lib.io.files import sha256, temporary_folder, write_atomically, write_json, write_sealed, write_text
 from eccl_lib.io.progress import Log
 from eccl_lib.pipeline.portable import EcgModel
 from eccl_lib.tasks import tasks_of
@@ -83,13 +83,17 @@ def write(model: EcgModel, folder: Path, log: Log) -> list[Path]:
 
     Raises ConfigError where the folder has files, MissingError where small counts need a calibration that is missing.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(path.suffix != ".partial" for path in folder.iterdir())):
         raise ConfigError(f"--out {folder}: it exists and is not an empty folder; nothing is overwritten")
     known = _calibration(model, log)
-    model = model.cpu()
+    with temporary_folder(folder, "export") as beside:  # an error leaves no part of an export
+        _write(model.cpu(), known, beside, log)
+        return [path.replace(folder / path.name) for path in sorted(beside.iterdir()) if path.name[0] != "."]
+
+
+def _write(model: EcgModel, known: Calibration | None, folder: Path, log: Log) -> None:
     run, limit = model.run, limit_of(model.config)
     manifest = run.manifest()
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", run.config)
     write_sealed(folder / OUTPUTS, shown_outputs(run.outputs, known))
     save_tensors(folder / "model.safetensors", run.weights())
@@ -102,7 +106,6 @@ def write(model: EcgModel, folder: Path, log: Log) -> list[Path]:
     digests = {name: sha256(folder / name) for name in ("config.json", "model.safetensors")}
     content = {"status": "done", "fingerprint": run.fingerprint, "files": digests, "made_with": made_with}
     write_sealed(folder / MANIFEST, content)
-    return sorted(path for path in folder.iterdir() if path.name[0] != ".")
 
 
 def _calibration(model: EcgModel, log: Log) -> Calibration | None:

@@ -140,3 +140,13 @@ def test_onnxruntime_gives_the_same_for_any_batch(runs, name, tmp_path):
         if name != "ecg":
             assert found[0] == pytest.approx(model(mv).numpy(), rel=1e-4, abs=1e-4)
     assert [entry.shape[1:] for entry in session.get_inputs()] == [[len(LEADS), 5000]]
+
+
+def test_an_error_leaves_no_part_of_an_export(runs, tmp_path, monkeypatch):
+    def broken(model, path):
+        raise RuntimeError("the exporter failed")
+
+    monkeypatch.setattr(export, "_onnx", broken)
+    with pytest.raises(RuntimeError):
+        export.write(eccl_lib.load(runs["I48"].folder), tmp_path / "p", print)
+    assert list((tmp_path / "p").iterdir()) == []
