@@ -16,9 +16,8 @@ from eccl_lib.data.splits import SPLITS
 from eccl_lib.metrics.scores import scorable
 
 MOST_NAMED = 5  # columns that a sentence names
-_COUNT = re.compile(
-    rf"\d[\d,]*(?= of \d[\d,]* in (?:{'|'.join(SPLITS)})\b)"
-)  # a count in a sentence, as _listed has it
+_PART = re.compile(rf"(\d[\d,]*) of (\d[\d,]*)(?= in (?:{'|'.join(SPLITS)})\b)")  # as _listed writes it
+_WHOLE = re.compile(rf"(?<=among the )(\d[\d,]*)(?= (?:{'|'.join(SPLITS)}) participants)")
 
 
 def find(rows: Mapping[str, np.ndarray], table: pd.DataFrame, inputs: tuple[str, ...], targets: object) -> list[str]:
@@ -37,11 +36,19 @@ def find(rows: Mapping[str, np.ndarray], table: pd.DataFrame, inputs: tuple[str,
 
 def shown(sentences: Sequence[str], limit: Limit) -> list[str]:
     """The sentences of ``find`` without small counts."""
-    return [_COUNT.sub(lambda found: _shown_count(found[0], limit), sentence) for sentence in sentences]
+
+    def part(found: re.Match) -> str:
+        n, whole = (int(count.replace(",", "")) for count in found.groups())
+        return f"{_grouped(limit.of(n, whole))} of {_grouped(limit.count(whole))}"
+
+    def size(found: re.Match) -> str:
+        return _grouped(limit.count(int(found[1].replace(",", ""))))
+
+    return [_WHOLE.sub(size, _PART.sub(part, sentence)) for sentence in sentences]
 
 
-def _shown_count(text: str, limit: Limit) -> str:
-    return limit.withheld if limit.hides(int(text.replace(",", ""))) else text
+def _grouped(count: int | str) -> str:
+    return count if isinstance(count, str) else f"{count:,}"
 
 
 def _of_targets(rows: Mapping[str, np.ndarray], targets: object) -> list[str]:

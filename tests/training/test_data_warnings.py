@@ -51,6 +51,15 @@ def test_small_counts_are_withheld_where_the_sentences_are_shown():
     assert data_warnings.shown(found, ALL_SHOWN) == found
 
 
+def test_small_sizes_and_remainders_are_withheld_too():
+    sentences = ["no case of I48 among the 7 val participants", "no label at all: 28 of 30 in val, 2 of 7 in test"]
+    assert data_warnings.shown(sentences, Limit()) == [
+        "no case of I48 among the under 10 val participants",
+        "no label at all: all but under 10 of 30 in val, under 10 of under 10 in test",
+    ]
+    assert data_warnings.shown(sentences, ALL_SHOWN) == sentences
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize(("value", "who"), [(False, "case"), (True, "control")])
 def test_a_split_without_cases_or_without_controls_is_named(data, split, value, who):
