@@ -19,7 +19,8 @@ def table() -> pd.DataFrame:
     configs = {scale: load(scale) for scale in ("demo", "study")}
     differing = pd.concat([scale_table(config, *PREFIXES) for config in configs.values()])
     sources = differing.loc[~differing.index.duplicated(), ["paper", "authors' code"]]
-    return sources.assign(**{s: [setting_text(config, name) for name in sources.index] for s, config in configs.items()})
+    values = {scale: [setting_text(config, name) for name in sources.index] for scale, config in configs.items()}
+    return sources.assign(**values)
 
 
 def page() -> str:
