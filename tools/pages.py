@@ -77,10 +77,20 @@ def experiments() -> str:
         )
     for name, experiment in EXPERIMENTS.items():
         if (STUDY / f"{name}_means.csv").is_file():
-            parts += [f"### {experiment.title}", _means(name), _differences(name)]
+            parts += [f"### {experiment.title}", _seeds(name), _picture(name), _means(name), _differences(name)]
             if name == "options":
                 parts.append(f"By its rule, ECCL+ has: {', '.join(eccl_plus(_read('options_differences.csv')))}.")
     return "\n\n".join(parts) or "The experiments have not been run yet."
+
+
+def _seeds(name: str) -> str:
+    count, planned = _read(f"{name}_means.csv")["seeds"].max(), EXPERIMENTS[name].seeds
+    covered = "participants and seeds" if count > 1 else "participants only"
+    return f"{count} of {planned} training seeds; the 95 % intervals cover {covered}."
+
+
+def _picture(name: str) -> str:
+    return f"![{EXPERIMENTS[name].title}](../figures/study/{name}.png)"
 
 
 def _means(name: str) -> str:

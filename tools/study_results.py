@@ -98,12 +98,14 @@ def write_experiments(config: Config, data: Cohort, folder: Path) -> dict[str, i
             _draw(_figure(name, folder, n, seeds), folder, name)
     gain = experiments.ECCL, experiments.SSL
     varied = {
-        experiment.x: pd.read_csv(folder / f"{name}_differences.csv")
+        name: experiment.x
         for name, experiment in experiments.EXPERIMENTS.items()
         if name in complete and experiment.x and gain in experiment.pairs
     }
     if varied:
-        _draw(figures.alignment_gains(varied, one=gain[0], other=gain[1], n=n["test"]), folder, "alignment_gains")
+        differences = {x: pd.read_csv(folder / f"{name}_differences.csv") for name, x in varied.items()}
+        size = {"n": n["test"], "seeds": [complete[name] for name in varied]}
+        _draw(figures.alignment_gains(differences, one=gain[0], other=gain[1], **size), folder, "alignment_gains")
     return complete
 
 

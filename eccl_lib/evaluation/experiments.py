@@ -268,14 +268,16 @@ def tables(name: str, config: Config, measured: MeasuredRuns) -> dict[str, pd.Da
 
 
 def means(measured: MeasuredRuns) -> pd.DataFrame:
-    """One row per point: series, x, task, mean, low, high (95 %, over participants and seeds), cpu_seconds, r2_masked.
+    """One row per point: series, x, task, mean, low, high, seeds, cpu_seconds, r2_masked.
 
+    low, high: 95 % interval over participants and seeds; with one seed, over participants. seeds: their number.
     cpu_seconds: of the last stage; r2_masked: of the autoencoder, missing without one. Both are means over seeds.
     """
     records = []
     for place, runs in measured.by_place(PLACE).items():
         average = runs.frame[["cpu_seconds", "r2_masked"]].mean().to_dict()
-        records.append(dict(zip(PLACE, place, strict=True)) | _interval(runs.mean(), "mean") | average)
+        seeds = {"seeds": runs.frame["seed"].nunique()}
+        records.append(dict(zip(PLACE, place, strict=True)) | _interval(runs.mean(), "mean") | seeds | average)
     return pd.DataFrame(records)
 
 

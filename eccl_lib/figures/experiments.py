@@ -1,6 +1,6 @@
 """Figures of the experiments around Table 1: scores and gains along a curve, and options of stage two."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from textwrap import fill
 
 import numpy as np
@@ -53,9 +53,16 @@ def learning_curves(means: pd.DataFrame, differences: pd.DataFrame, *, x: str, n
             _logarithmic(ax, sorted(set(means["x"])), x)
     for ax in axes[:, -1]:
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=7.5)
-    repeats = f"{seeds} training seed{'s' * (seeds > 1)}"
-    footer(fig, f"n = {n:,} test participants; {repeats}; bars: 95 % interval over both")
+    footer(fig, f"n = {n:,} test participants; {_covered([seeds])}")
     return fig
+
+
+def _covered(seeds: Collection[int]) -> str:
+    """The numbers of training seeds of a figure, and what its intervals cover."""
+    fewest, most = min(seeds), max(seeds)
+    count = f"{fewest} to {most}" if fewest < most else str(most)
+    over = "participants and seeds" if fewest > 1 else "participants"
+    return f"{count} training seed{'s' * (most > 1)}; bars: 95 % interval over {over}"
 
 
 def _curve(ax: Axes, rows: pd.DataFrame, value: str, colour: str, label: str, place: int) -> None:
@@ -76,11 +83,14 @@ def _logarithmic(ax: Axes, places: Sequence[int], name: str) -> None:
 
 
 @styled
-def alignment_gains(differences: Mapping[str, pd.DataFrame], *, one: str, other: str, n: int) -> Figure:
+def alignment_gains(
+    differences: Mapping[str, pd.DataFrame], *, one: str, other: str, n: int, seeds: Collection[int]
+) -> Figure:
     """Where alignment pays: the gain of one row over another in each experiment; one row of panels per task.
 
     differences: label of x to rows of an experiment: series, other, x, task, difference, low, high. one, other: series
-    whose difference is drawn. n: test participants. Panels of one task share their scale.
+    whose difference is drawn. n: test participants. seeds: number of training seeds of each experiment. Panels of one
+    task share their scale.
     """
     pairs = {
         label: rows[(rows["series"] == one) & (rows["other"] == other)].sort_values("x")
@@ -99,13 +109,14 @@ def alignment_gains(differences: Mapping[str, pd.DataFrame], *, one: str, other:
             ax.axhline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
             _curve(ax, own, "difference", TASK_COLOURS.get(task, BLACK), task, 0)
             places = sorted(set(own["x"]))
-            _logarithmic(ax, places if len(places) < 4 else places[::2], fill(label, 22))  # labels need room
+            crowded = len(places) * len(pairs) > 12
+            _logarithmic(ax, places[::2] if crowded and len(places) > 3 else places, fill(label, 22))
             ax.set_title(task_title(task), fontsize=8.5)
             drawn.append(ax)
         drawn[0].set_ylabel(f"gain in {score_name(task).replace('Pearson ', '')}")
         drawn[0].tick_params(labelleft=True)
     fig.suptitle(f"{one} minus {other}", x=0.01, ha="left", fontsize=9.5)
-    footer(fig, f"n = {n:,} test participants; bars: 95 % interval over participants and seeds")
+    footer(fig, f"n = {n:,} test participants; {_covered(seeds)}")
     return fig
 
 
@@ -129,9 +140,8 @@ def option_differences(differences: pd.DataFrame, *, n: int, seeds: int) -> Figu
         ax.set_xlabel(f"difference in mean {score}")
     axes[0].set_yticks(range(len(order)), order, fontsize=8)
     axes[0].set_ylim(len(order) - 0.5, -0.5)
-    repeats = f"{seeds} training seed{'s' * (seeds > 1)}"
     base = differences["other"].iloc[0]
-    footer(fig, f"option minus {base}; n = {n:,} validation participants; {repeats}; bars: 95 % interval over both")
+    footer(fig, f"option minus {base}; n = {n:,} validation participants; {_covered([seeds])}")
     return fig
 
 
