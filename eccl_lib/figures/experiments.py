@@ -129,7 +129,7 @@ def option_differences(differences: pd.DataFrame, *, n: int, seeds: int) -> Figu
     """
     panels = {task: title for task, title in OUTCOMES.items() if task in set(differences["task"])}
     order = differences[differences["task"] == "traits"].sort_values("difference", ascending=False)["series"].tolist()
-    fig = new_figure(height=0.34 * len(order) + 1.3)
+    fig = new_figure(height=0.34 * len(order) + 1.6)
     axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (task, (title, score)) in zip(axes, panels.items(), strict=True):
         rows = differences[differences["task"] == task].set_index("series").loc[order]
@@ -141,7 +141,8 @@ def option_differences(differences: pd.DataFrame, *, n: int, seeds: int) -> Figu
     axes[0].set_yticks(range(len(order)), order, fontsize=8)
     axes[0].set_ylim(len(order) - 0.5, -0.5)
     base = differences["other"].iloc[0]
-    footer(fig, f"option minus {base}; n = {n:,} validation participants; {_covered([seeds])}")
+    fig.suptitle(f"option minus {base}", x=0.01, ha="left", fontsize=9.5)
+    footer(fig, f"n = {n:,} validation participants; {_covered([seeds])}")
     return fig
 
 
