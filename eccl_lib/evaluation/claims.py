@@ -32,8 +32,8 @@ class Claim:
 
 
 CLAIMS = (
-    Claim("ECCL detects MI better than an ECG encoder trained from scratch", "eccl", "scratch", ("I21",)),
-    Claim("ECCL detects CM better than an ECG encoder trained from scratch", "eccl", "scratch", ("I42",)),
+    Claim("ECCL has a higher MI AUC than an ECG encoder trained from scratch", "eccl", "scratch", ("I21",)),
+    Claim("ECCL has a higher CM AUC than an ECG encoder trained from scratch", "eccl", "scratch", ("I42",)),
     Claim("ECCL has a higher CM AUC than supervised CMR", "eccl", "cmr_sup", ("I42",)),
     Claim("traits from ECG lag behind supervised CMR", "cmr_sup", "eccl", TRAITS),
     Claim("pre-training alone helps: traits", "ssl", "scratch", TRAITS),

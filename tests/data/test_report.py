@@ -189,9 +189,9 @@ def test_quantiles_have_enough_participants_beyond_them():
     assert report._distribution(np.arange(9.0)) == {"n": "under 10"}
 
 
-def test_a_second_count_is_withheld_if_only_one_is_small():
+def test_a_large_count_is_withheld_beside_small_ones():
     assert report.suppress({"a": 50, "b": 30, "c": 3}) == {"a": 50, "b": "withheld", "c": "under 10"}
-    assert report.suppress({"a": 50, "b": 4, "c": 3}) == {"a": 50, "b": "under 10", "c": "under 10"}
+    assert report.suppress({"a": 50, "b": 4, "c": 3}) == {"a": "withheld", "b": "under 10", "c": "under 10"}
     assert report.suppress({"a": 50, "b": 0}) == {"a": 50, "b": 0}
 
 
