@@ -17,13 +17,22 @@ from eccl_lib.data.small_counts import limit_of
 from eccl_lib.evaluation import calibrate, model_card
 from eccl_lib.evaluation.calibrate import Calibration, TraitCalibration
 from eccl_lib.evaluation.predictor import cohort_at_hand
-from eccl_lib.io.files import sha256, temporary_folder, write_atomically, write_json, write_sealed, write_text
+from eccl_lib.io.files import (
+    remove_left_folders,
+    sha256,
+    temporary_folder,
+    write_atomically,
+    write_json,
+    write_sealed,
+    write_text,
+)
 from eccl_lib.io.progress import Log
 from eccl_lib.pipeline.portable import EcgModel
 from eccl_lib.tasks import tasks_of
 from eccl_lib.training.runs import MANIFEST, OUTPUTS, save_tensors
 
 INSTALL = "pip install 'eccl-lib[export]'"
+BESIDE = "export"  # name of the temporary folder in --out
 TOLERANCE = 1e-4  # largest difference between onnxruntime and torch, relative to the largest output
 FILES = ("config.json", OUTPUTS, "model.safetensors")
 KEPT = ("torch", "eccl_lib", "python")  # of a manifest's ``made_with``; the rest describes the machine
@@ -83,10 +92,11 @@ def write(model: EcgModel, folder: Path, log: Log) -> list[Path]:
 
     Raises ConfigError where the folder has files, MissingError where small counts need a calibration that is missing.
     """
-    if folder.exists() and (not folder.is_dir() or any(path.suffix != ".partial" for path in folder.iterdir())):
+    remove_left_folders(folder, BESIDE)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--out {folder}: it exists and is not an empty folder; nothing is overwritten")
     known = _calibration(model, log)
-    with temporary_folder(folder, "export") as beside:  # an error leaves no part of an export
+    with temporary_folder(folder, BESIDE) as beside:  # an error leaves no part of an export
         _write(model.cpu(), known, beside, log)
         return [path.replace(folder / path.name) for path in sorted(beside.iterdir()) if path.name[0] != "."]
 

@@ -79,12 +79,17 @@ def _remove_if_left_behind(path: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def remove_left_folders(parent: Path, name: str) -> None:
+    """Remove what killed processes have left of ``temporary_folder`` with this name."""
+    for path in parent.glob(f".{name}.*.partial"):
+        _remove_if_left_behind(path)
+
+
 @contextlib.contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """A folder that is removed at the end; one that a killed process has left in ``parent`` is removed first."""
     folder = parent / partial_name(name)
-    for path in parent.glob(f".{name}.*.partial"):
-        _remove_if_left_behind(path)
+    remove_left_folders(parent, name)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import platform
 import sys
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 import eccl_lib
+from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.load import of_run
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data import ecg, open_cohort
@@ -150,3 +153,12 @@ def test_an_error_leaves_no_part_of_an_export(runs, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError):
         export.write(eccl_lib.load(runs["I48"].folder), tmp_path / "p", print)
     assert list((tmp_path / "p").iterdir()) == []
+
+
+def test_a_folder_with_an_export_in_progress_or_a_file_of_the_user_is_not_empty(runs, tmp_path):
+    model = eccl_lib.load(runs["I48"].folder)
+    for name in ("mine.partial", f".export.{platform.node().replace('.', '-')}.{os.getpid()}.partial"):
+        out = tmp_path / name.strip(".")
+        (out / name).mkdir(parents=True)
+        with pytest.raises(ConfigError, match="nothing is overwritten"):
+            export.write(model, out, print)
