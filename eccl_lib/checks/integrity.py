@@ -1,6 +1,5 @@
 """Read every file of runs and stores and compare its checksum: ``eccl verify``."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from eccl_lib.config.errors import DamagedError
 from eccl_lib.config.schema import KINDS
 from eccl_lib.data.store import sharded
+from eccl_lib.io import checksums
 from eccl_lib.io.files import REPEAT, read_json, sha256
 
 MANIFEST = "manifest.json"
@@ -46,16 +46,11 @@ def _each(place: Path) -> Iterator[Damage | None]:
 
 def _current(manifest: Path) -> list[Damage | None]:
     """The manifest and its files. If a running training replaces them during the check, they are checked again."""
-    while manifest.is_file():
-        before = manifest.stat()
+    while before := checksums.look(manifest):
         found = list(_listed(manifest))
-        if not any(found) or (manifest.is_file() and _identity(manifest.stat()) == _identity(before)):
+        if not any(found) or checksums.look(manifest) == before:
             return found
     return []
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_ino, status.st_mtime_ns
 
 
 def _listed(manifest: Path) -> Iterator[Damage | None]:

@@ -13,12 +13,12 @@ NOTES = "verified.json"
 def changed(folder: Path, files: Iterable[Path]) -> list[Path]:
     """Files that have changed since their last verification; all files if none is recorded."""
     known = _notes(folder)
-    return [path for path in files if known.get(_name(folder, path)) != _look(path)]
+    return [path for path in files if known.get(_name(folder, path)) != look(path)]
 
 
 def note(folder: Path, files: Iterable[Path]) -> None:
     """Record that these files have just been verified. If the folder is read-only, they are verified every time."""
-    known = _notes(folder) | {_name(folder, path): _look(path) for path in files}
+    known = _notes(folder) | {_name(folder, path): look(path) for path in files}
     with contextlib.suppress(OSError):
         write_json(folder / NOTES, known)
 
@@ -32,7 +32,7 @@ def _name(folder: Path, path: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _look(path: Path) -> list[int] | None:
+def look(path: Path) -> list[int] | None:
     try:
         fact = path.stat()
     except FileNotFoundError:
