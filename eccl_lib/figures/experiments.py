@@ -61,8 +61,8 @@ def _covered(seeds: Collection[int]) -> str:
     """The numbers of training seeds of a figure, and what its intervals cover."""
     fewest, most = min(seeds), max(seeds)
     count = f"{fewest} to {most}" if fewest < most else str(most)
-    over = "participants and seeds" if fewest > 1 else "participants"
-    return f"{count} training seed{'s' * (most > 1)}; bars: 95 % interval over {over}"
+    seeds_too = " and seeds" if fewest > 1 else ", and seeds if several" if most > 1 else ""
+    return f"{count} seed{'s' * (most > 1)}; bars: 95 % interval over participants{seeds_too}"
 
 
 def _curve(ax: Axes, rows: pd.DataFrame, value: str, colour: str, label: str, place: int) -> None:
