@@ -33,7 +33,8 @@ from eccl_lib.tasks import TASKS as DETAILS
 from eccl_lib.training.run_scores import measured_and_predicted
 from eccl_lib.training.runs import Run
 
-SEEDS = range(5)  # docs/study.md
+SEEDS = range(5)  # of the table; docs/study.md
+EXPERIMENT_SEEDS = range(10)  # those that an experiment may have runs of; its seeds are counted from ``--seed``
 MADE_WITH = ("commit", "clean", "cpu", "instruction_set", "threads", "torch", "python", "device", "ranks", "eccl_lib")
 NAMING = ["row", "task", "seed"]
 Cells = dict[tuple[str, str, int], Run]
@@ -173,7 +174,7 @@ def add_experiment(name: str, config: Config, data: Cohort, folder: Path) -> Mea
     Raises OtherRuns if a finished run has other settings than the committed one of the same place.
     """
     table, draws, naming = folder / f"{name}_runs.csv", folder / f"{name}_draws.npz", experiments.naming(name)
-    new, old = experiments.measure(name, config, data, SEEDS), MeasuredRuns(pd.DataFrame(), np.empty((0, 0)))
+    new, old = experiments.measure(name, config, data, EXPERIMENT_SEEDS), MeasuredRuns(pd.DataFrame(), np.empty((0, 0)))
     if table.is_file():
         old = MeasuredRuns(pd.read_csv(table), _load(draws)["drawn"])
     if len(new.frame) and len(old.frame):
