@@ -16,7 +16,7 @@ from eccl_lib.config.errors import ConfigError, DamagedError, MissingError, Unre
 from eccl_lib.config.escape import printable
 from eccl_lib.config.load import SCALES, load
 from eccl_lib.config.schema import Config
-from eccl_lib.io import paths
+from eccl_lib.io import disk
 from eccl_lib.io.progress import OutputClosedError, say
 
 # Name -> module of this package and one line for ``eccl --help``. A module is imported when its command runs.
@@ -195,7 +195,7 @@ def guard(run: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except (ConfigError, UnreadableError, MissingError, DamagedError, LookupError, OSError) as error:
-        say(f"error: {paths.explain(error)}", error=True)
+        say(f"error: {disk.explain(error)}", error=True)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         say("interrupted; run the same command again to resume", error=True)

@@ -15,7 +15,7 @@ from eccl_lib.data import open_cohort
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.grid.forecast import Forecast, Progress, from_finished_runs, like, wall_seconds
 from eccl_lib.grid.log_follower import LogFollower, append
-from eccl_lib.io import paths
+from eccl_lib.io import disk, paths
 from eccl_lib.io.progress import Log, format_seconds, silent
 from eccl_lib.io.workers import Pool, Setting, Workers, entered, pool
 from eccl_lib.models.build import visible_gpus
@@ -201,7 +201,7 @@ def _start(lines: Path) -> None:
 
 def reason(error: Exception) -> str:
     """An error in one line, with its type where the message is not one of ours."""
-    first = (paths.explain(error).strip().splitlines() or [""])[0]
+    first = (disk.explain(error).strip().splitlines() or [""])[0]
     known = isinstance(error, ConfigError | MissingError | DamagedError | GridError | OSError)
     return first if known else f"{type(error).__name__}: {first}"
 

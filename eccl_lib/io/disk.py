@@ -10,11 +10,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from eccl_lib.io.paths import runs_root
+
 # Fault and cure by error number. {disk}: the folder whose disk it is; {free}: its free space.
 FAULTS = {
     errno.ENOSPC: ("the disk is full", "Free space on the disk of {disk} ({free} free)"),
     errno.EDQUOT: ("your disk quota is used up", "Delete files of yours on the disk of {disk}, or ask for more quota"),
-    errno.EFBIG: ("the file is larger than allowed", "Raise the limit of file sizes (ulimit -f), or use another disk"),
+    errno.EFBIG: ("the file is larger than allowed", "Raise the limit of file sizes (ulimit -f)"),
     errno.EROFS: ("the disk is mounted read-only", "Mount the disk of {disk} for writing"),
     errno.EACCES: ("writing is not permitted", "Make {disk} writable for your account"),
     errno.EPERM: ("writing is not permitted", "Make {disk} writable for your account"),
@@ -24,7 +26,6 @@ FAULTS = {
 }
 # Only writing can fail with these; the others also come from reading, which has messages of its own.
 WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-ELSEWHERE = "or set the variable ECCL_RUNS to a folder on another disk"
 
 
 class WriteError(OSError):
@@ -74,7 +75,14 @@ def describe(path: Path, number: int, kept: str) -> str:
         free = f"{shutil.disk_usage(disk).free / 1e6:,.0f} MB"
     except OSError:
         free = "unknown space"
-    return f"{path} cannot be written: {fault}. {cure.format(disk=disk, free=free)}, {ELSEWHERE}. {kept}".rstrip()
+    cure = f"{cure.format(disk=disk, free=free)}, or {_other_place(path)}"
+    return f"{path} cannot be written: {fault}. {cure}. {kept}".rstrip()
+
+
+def _other_place(path: Path) -> str:
+    """How to write a file to another disk: results are under ECCL_RUNS, any other file is where the user wants it."""
+    is_result = path.absolute().is_relative_to(runs_root())
+    return "set the variable ECCL_RUNS to a folder on another disk" if is_result else "write to another disk"
 
 
 def is_about_disk(error: Exception) -> bool:
@@ -83,7 +91,20 @@ def is_about_disk(error: Exception) -> bool:
 
 
 def explain(error: Exception) -> str:
-    """The message of an error; for a write that failed outside of ``writing``, with fault and cure."""
-    if isinstance(error, WriteError) or not is_about_disk(error):
+    """The message of an error; where a disk or an unusable ECCL_RUNS is the cause, the fault and the cure."""
+    if is_about_disk(error) and not isinstance(error, WriteError):  # a write that failed outside of ``writing``
+        return describe(Path(os.fsdecode(error.filename or Path.cwd() / "file")), error.errno, "")
+    root, path = runs_root(), Path(str(getattr(error, "filename", None) or "."))
+    elsewhere = not (path.is_relative_to(root) or root.is_relative_to(path))
+    if elsewhere or is_about_disk(error) or not os.environ.get("ECCL_RUNS"):
         return str(error)
-    return describe(Path(os.fsdecode(error.filename or Path.cwd() / "file")), error.errno, "")
+    existing = next(folder for folder in (root, *root.parents) if os.access(folder, os.F_OK))
+    if not existing.is_dir():
+        fault = f"{existing} is a file"
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        fault = f"{existing} is not writable"
+    elif existing != root:
+        fault = f"{root} does not exist and cannot be created in {existing}"
+    else:
+        return str(error)
+    return f"ECCL_RUNS is set to {root}, but {fault}. Set the variable ECCL_RUNS to a writable folder, or unset it."

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-from eccl_lib.io import disk
-
 PACKAGE = Path(__file__).resolve().parents[1]
 # The checkout; where the package was installed from a wheel, the files that the wheel carries (setup.py).
 ROOT = PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else PACKAGE / "shipped"
@@ -23,24 +21,6 @@ def runs_root() -> Path:
     """The folder of all results: ECCL_RUNS, else ``runs`` in the checkout, else ``runs`` in the current folder."""
     default = (ROOT if IN_CHECKOUT else Path.cwd()) / "runs"
     return expanded(os.environ.get("ECCL_RUNS") or default).resolve()
-
-
-def explain(error: Exception) -> str:
-    """The message of an error; where a disk or an unusable ECCL_RUNS is the cause, the fault and the cure."""
-    root, path = runs_root(), Path(str(getattr(error, "filename", None) or "."))
-    elsewhere = not (path.is_relative_to(root) or root.is_relative_to(path))
-    if elsewhere or not os.environ.get("ECCL_RUNS") or disk.is_about_disk(error):
-        return disk.explain(error)
-    existing = next(folder for folder in (root, *root.parents) if os.access(folder, os.F_OK))
-    if not existing.is_dir():
-        fault = f"{existing} is a file"
-    elif not os.access(existing, os.W_OK | os.X_OK):
-        fault = f"{existing} is not writable"
-    elif existing != root:
-        fault = f"{root} does not exist and cannot be created in {existing}"
-    else:
-        return str(error)
-    return f"ECCL_RUNS is set to {root}, but {fault}. Set the variable ECCL_RUNS to a writable folder, or unset it."
 
 
 def ukb_root() -> Path:

@@ -119,6 +119,15 @@ def test_error_numbers_are_found_in_the_text_of_other_libraries(tmp_path):
         _ = 1 / 0
 
 
+def test_the_cure_names_the_folder_of_results_only_for_results(tmp_path, monkeypatch):
+    from eccl_lib.io.disk import describe
+
+    monkeypatch.setenv("ECCL_RUNS", str(tmp_path / "runs"))
+    result, other = (describe(tmp_path / name, errno.ENOSPC, "") for name in ("runs/views/x.npy", "report.html"))
+    assert result.endswith("free), or set the variable ECCL_RUNS to a folder on another disk.")
+    assert other.endswith("free), or write to another disk.")
+
+
 def test_a_file_that_cannot_be_read_is_not_called_a_failed_write(tmp_path):
     from eccl_lib.io.disk import WriteError
     from eccl_lib.io.files import write_rows
