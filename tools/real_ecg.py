@@ -17,6 +17,7 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import features, probe
 from eccl_lib.evaluation.claims import verdict
+from eccl_lib.evaluation.experiments import SHORT, VOLTAGE
 from eccl_lib.evaluation.probe import MEASUREMENTS, Encoder, Setting
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_atomically, write_json
@@ -30,8 +31,6 @@ FOLDER = paths.REAL_FIGURES
 TASKS = ("superclass", "AF", "male", "age")
 OUTCOMES = ("superclass", "NORM", "MI", "STTC", "CD", "HYP", "AF", "male", "age")
 FOLDS = tuple(range(1, 11))
-SHORT = {"mae.steps_per_epoch": 100}  # 2,000 updates
-VOLTAGE = {"view.ecg_scaling": "fixed", "view.ecg_full_scale_mv": 5.0, "view.ecg_gain": 25.0}
 RANDOM, REAL, SYNTHETIC, BOTH, ECCL = (
     "random",
     "MAE, real",

@@ -88,6 +88,8 @@ CMR_UPDATES = {100: {"cmr_training.steps_per_epoch": 10}, 500: {"cmr_training.st
 BATCHES = {8: {"align.batch": 8}, 32: {}, 128: {"align.batch": 128}}
 FOUR = ("scratch", "ssl", "cl", "eccl")
 ALL_LEAD_TOKENS = {"ecg.patch_leads": 12, "ecg.patch_samples": 20}
+# One scale for all leads: 1 mV becomes 5, which gives the study's ECGs a standard deviation of .9; clipped beyond 5 mV.
+VOLTAGE = {"view.ecg_scaling": "fixed", "view.ecg_full_scale_mv": 5.0, "view.ecg_gain": 25.0}
 
 OPTIONS: dict[str, dict[str, Any]] = {
     ECCL: {},
@@ -100,6 +102,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mean pooling": {"align.pooling": "mean"},
     "traits and diseases beside the labels": {"align.auxiliary": "labels"},
     "predictions of the CMR models beside the labels": {"align.auxiliary": "teachers"},
+    "voltage": VOLTAGE,
+    "tokens of all leads": ALL_LEAD_TOKENS,
 }
 
 SHORT = {"mae.steps_per_epoch": 100}  # pre-training of 2,000 updates at study scale
