@@ -174,16 +174,21 @@ def add_experiment(name: str, config: Config, data: Cohort, folder: Path) -> Mea
     Raises OtherRuns if a finished run has other settings than the committed one of the same place.
     """
     table, draws, naming = folder / f"{name}_runs.csv", folder / f"{name}_draws.npz", experiments.naming(name)
-    new, old = experiments.measure(name, config, data, EXPERIMENT_SEEDS), MeasuredRuns(pd.DataFrame(), np.empty((0, 0)))
-    if table.is_file():
-        old = MeasuredRuns(pd.read_csv(table), _load(draws)["drawn"])
+    new, old = experiments.measure(name, config, data, EXPERIMENT_SEEDS), _read_runs(table, draws)
     if len(new.frame) and len(old.frame):
         _check_same(old.frame, new.frame, list(naming))
     kept = new.merged(old, naming)
     if len(kept.frame):
         _save(draws, {"drawn": kept.drawn.astype(np.float32)})
         write_atomically(table, lambda path: kept.frame.to_csv(path, index=False, float_format="%.6g"))
-    return kept
+    return _read_runs(table, draws)  # as rounded in the files: the same tables with and without the runs
+
+
+def _read_runs(table: Path, draws: Path) -> MeasuredRuns:
+    """The measured runs of an experiment that the archive has. table, draws: their files."""
+    if not table.is_file():
+        return MeasuredRuns(pd.DataFrame(), np.empty((0, 0)))
+    return MeasuredRuns(pd.read_csv(table), _load(draws)["drawn"].astype(np.float64))
 
 
 def read_costs(folder: Path) -> pd.DataFrame:

@@ -56,7 +56,7 @@ def fig2b_patches_and_size(points: pd.DataFrame, *, n: int) -> Figure:
 def _run_label(value: int, row: pd.Series) -> str:
     """Tick label: the quantity that varies, the parameters and the training time."""
     millions = row["parameters"] / 1e6
-    weights = f"{millions:,.0f} M" if millions >= 10 else f"{millions:.2g} M"
+    weights = f"{millions:,.0f} M" if millions >= 9.95 else f"{millions:#.2g} M"
     return f"{value:,}\n{weights}\n{_duration(row['seconds'])}"
 
 

@@ -208,18 +208,22 @@ def spec(config: Config, name: str) -> RunSpec:
         stage, _, modality = name.partition("_") if name.startswith("autoencode") else (name, "", "")
         variant = {"pretrain_ecg": "vit", "pretrain_pair": "cmae"}.get(name, modality)
         own = replace(config, disease=scale.disease, diseases=(), align=scale.align, probe=scale.probe)
-        return RunSpec(stage, variant, with_cmr(own, "swin"))
+        return RunSpec(stage, variant, with_cmr(replace(own, cmr_training=scale.cmr_training), "swin"))
     if name in ("probe", "probe_cmr"):
         if name == "probe_cmr" and config.probe.encoder == "mae":
             raise ConfigError("probe.encoder is mae, an encoder of ECGs; for cines choose random or run")
         return RunSpec(name, config.probe.encoder, replace(config, disease=scale.disease, diseases=()))
     if name in ("pretrain_cmr", "cmr_features"):
-        return RunSpec(name, config.cmr.architecture, replace(config, ecg=scale.ecg, mae=scale.mae, probe=scale.probe))
+        align = replace(scale.align, views=config.align.views) if name == "cmr_features" else scale.align
+        own = replace(config, ecg=scale.ecg, mae=scale.mae, align=align, probe=scale.probe)
+        return RunSpec(name, config.cmr.architecture, own)
     if name not in METHODS:
         raise ConfigError(f"{name!r} is no stage and no row of Table 1; choose one of {', '.join(names())}")
     if name == "cmr_sup":
         return spec(with_cmr(config, "swin"), "pretrain_cmr")
     stage = "align" if METHODS[name].arm.teacher else "finetune"
+    if stage == "finetune":  # without a CMR encoder
+        config = replace(config, cmr_training=scale.cmr_training)
     has_third = config.third_stage.enabled and stage == "align" and config.disease == "traits"  # authors' code
     return RunSpec("third_stage" if has_third else stage, name, config)
 

@@ -132,6 +132,14 @@ def test_every_experiment_of_the_study_has_valid_runs(name):
         assert len({(point.series, point.x, point.task) for point in experiment.points}) == len(experiment.points)
 
 
+@pytest.mark.parametrize("name", experiments.NAMES)
+def test_each_run_of_an_experiment_is_planned_once(name, trained):
+    _, data = trained
+    planned = [own for wave in stages.waves(experiments.specs(name, load("study"), 1)) for own in wave]
+    names = [(own.stage, own.run(data).name, own.is_features and own.config.align.views) for own in planned]
+    assert len(set(names)) == len(names)
+
+
 def test_the_table_of_the_study_is_part_of_the_learning_curve():
     config = load("study", disease="traits")
     for key in ("scratch", "ssl", "cl", "eccl"):
