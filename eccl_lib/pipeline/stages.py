@@ -207,15 +207,16 @@ def spec(config: Config, name: str) -> RunSpec:
     if name in ("pretrain_ecg", "pretrain_pair", "autoencode_ecg", "autoencode_cmr"):
         stage, _, modality = name.partition("_") if name.startswith("autoencode") else (name, "", "")
         variant = {"pretrain_ecg": "vit", "pretrain_pair": "cmae"}.get(name, modality)
-        own = replace(config, disease=scale.disease, diseases=(), align=scale.align, probe=scale.probe)
-        return RunSpec(stage, variant, with_cmr(replace(own, cmr_training=scale.cmr_training), "swin"))
+        own = _reset(config, scale, "disease", "diseases", "cmr_training", "align", "probe")
+        return RunSpec(stage, variant, with_cmr(own, "swin"))
     if name in ("probe", "probe_cmr"):
         if name == "probe_cmr" and config.probe.encoder == "mae":
             raise ConfigError("probe.encoder is mae, an encoder of ECGs; for cines choose random or run")
-        return RunSpec(name, config.probe.encoder, replace(config, disease=scale.disease, diseases=()))
+        return RunSpec(name, config.probe.encoder, _reset(config, scale, "disease", "diseases"))
     if name in ("pretrain_cmr", "cmr_features"):
-        align = replace(scale.align, views=config.align.views) if name == "cmr_features" else scale.align
-        own = replace(config, ecg=scale.ecg, mae=scale.mae, align=align, probe=scale.probe)
+        own = _reset(config, scale, "ecg", "mae", "align", "probe")
+        if name == "cmr_features":  # of the augmented versions of each clip
+            own = replace(own, align=replace(scale.align, views=config.align.views))
         return RunSpec(name, config.cmr.architecture, own)
     if name not in METHODS:
         raise ConfigError(f"{name!r} is no stage and no row of Table 1; choose one of {', '.join(names())}")
@@ -223,9 +224,14 @@ def spec(config: Config, name: str) -> RunSpec:
         return spec(with_cmr(config, "swin"), "pretrain_cmr")
     stage = "align" if METHODS[name].arm.teacher else "finetune"
     if stage == "finetune":  # without a CMR encoder
-        config = replace(config, cmr_training=scale.cmr_training)
+        config = _reset(config, scale, "cmr_training")
     has_third = config.third_stage.enabled and stage == "align" and config.disease == "traits"  # authors' code
     return RunSpec("third_stage" if has_third else stage, name, config)
+
+
+def _reset(config: Config, scale: Config, *names: str) -> Config:
+    """The config with the scale's values of these fields."""
+    return replace(config, **{name: getattr(scale, name) for name in names})
 
 
 def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:
