@@ -24,6 +24,7 @@ from eccl_lib.evaluation import experiments, latent_scores, provenance
 from eccl_lib.evaluation.latent_scores import WHEN, ByTaskAndSeed, LatentScores
 from eccl_lib.evaluation.measured_runs import MeasuredRuns
 from eccl_lib.evaluation.predictions import Scores
+from eccl_lib.io import paths
 from eccl_lib.io.files import sha256, write_atomically, write_json
 from eccl_lib.metrics.retrieval import DIRECTIONS
 from eccl_lib.metrics.scores import RECALLS
@@ -34,7 +35,6 @@ from eccl_lib.training.run_scores import measured_and_predicted
 from eccl_lib.training.runs import Run
 
 SEEDS = range(5)  # of the table; docs/study.md
-EXPERIMENT_SEEDS = range(10)  # those that an experiment may have runs of; its seeds are counted from ``--seed``
 MADE_WITH = ("commit", "clean", "cpu", "instruction_set", "threads", "torch", "python", "device", "ranks", "eccl_lib")
 NAMING = ["row", "task", "seed"]
 Cells = dict[tuple[str, str, int], Run]
@@ -174,7 +174,7 @@ def add_experiment(name: str, config: Config, data: Cohort, folder: Path) -> Mea
     Raises OtherRuns if a finished run has other settings than the committed one of the same place.
     """
     table, draws, naming = folder / f"{name}_runs.csv", folder / f"{name}_draws.npz", experiments.naming(name)
-    new, old = experiments.measure(name, config, data, EXPERIMENT_SEEDS), _read_runs(table, draws)
+    new, old = experiments.measure(name, config, data, _seeds_at_hand(config)), _read_runs(table, draws)
     if len(new.frame) and len(old.frame):
         _check_same(old.frame, new.frame, list(naming))
     kept = new.merged(old, naming)
@@ -182,6 +182,11 @@ def add_experiment(name: str, config: Config, data: Cohort, folder: Path) -> Mea
         _save(draws, {"drawn": kept.drawn.astype(np.float32)})
         write_atomically(table, lambda path: kept.frame.to_csv(path, index=False, float_format="%.6g"))
     return _read_runs(table, draws)  # as rounded in the files: the same tables with and without the runs
+
+
+def _seeds_at_hand(config: Config) -> list[int]:
+    """The seeds that have a run under ECCL_RUNS; those of an experiment are counted from ``--seed``."""
+    return paths.seeds_of(paths.scale_root(config.scale, config.cohort).glob("*/*/*/seed*-*"))
 
 
 def _read_runs(table: Path, draws: Path) -> MeasuredRuns:

@@ -124,8 +124,7 @@ def of_config(config: Config, log: Log = silent) -> Predictor:
 
 def _other_seeds(config: Config, data: Cohort, run: Run) -> Iterator[Run]:
     """The finished runs of the same config with other seeds."""
-    names = {folder.name.partition("-")[0].removeprefix("seed") for folder in run.folder.parent.glob("seed*-*")}
-    for seed in sorted(int(name) for name in names if name.isdigit()):
+    for seed in paths.seeds_of(run.folder.parent.glob("seed*-*")):
         spec = stages.spec(replace(config, seed=seed), "eccl")
         if seed != run.seed and (other := spec.run(data)).done:
             yield spec.described(other, data)

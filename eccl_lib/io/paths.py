@@ -1,6 +1,7 @@
 """All paths. The environment variable ECCL_RUNS sets the folder of results."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -46,6 +47,12 @@ def cohort_dir(scale: str, cohort: str, fingerprint: str) -> Path:
 def run_dir(scale: str, cohort: str, stage: str, variant: str, task: str, seed: int, fingerprint: str) -> Path:
     """``<stage>/<architecture or method>/<task>/seed<k>-<first 8 of the fingerprint>``."""
     return scale_root(scale, cohort) / stage / variant / task / f"seed{seed}-{fingerprint[:8]}"
+
+
+def seeds_of(folders: Iterable[Path]) -> list[int]:
+    """The seeds in the names of run folders, in ascending order; folders with another name are left out."""
+    names = {folder.name.partition("-")[0].removeprefix("seed") for folder in folders}
+    return sorted(int(name) for name in names if name.isdigit())
 
 
 def figures_dir(scale: str, cohort: str) -> Path:
