@@ -184,6 +184,12 @@ def add_experiment(name: str, config: Config, data: Cohort, folder: Path) -> Mea
     return _read_runs(table, draws)  # as rounded in the files: the same tables with and without the runs
 
 
+def runs_of(name: str, folder: Path) -> list[str]:
+    """The names of an experiment's runs whose scores the archive has."""
+    table = folder / f"{name}_runs.csv"
+    return pd.read_csv(table)["run"].tolist() if table.is_file() else []
+
+
 def _seeds_at_hand(config: Config) -> list[int]:
     """The seeds that have a run under ECCL_RUNS; those of an experiment are counted from ``--seed``."""
     return paths.seeds_of(paths.scale_root(config.scale, config.cohort).glob("*/*/*/seed*-*"))

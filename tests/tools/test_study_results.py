@@ -12,7 +12,7 @@ from eccl_lib.pipeline import stages
 from tests.conftest import tiny_config
 from tests.evaluation.test_experiments import TINY
 from tests.pipeline.tiny_jobs import quiet
-from tools import study_archive, study_results
+from tools import study_archive, study_experiments, study_results
 
 
 @pytest.fixture
@@ -66,3 +66,14 @@ def test_an_experiment_without_a_run_leaves_no_file(tiny_runs, tmp_path, only_ti
     folder.mkdir()
     assert study_results.write_experiments(config, open_cohort.load(config, quiet), folder) == {}
     assert not list(folder.iterdir())
+
+
+def test_only_runs_that_the_archive_does_not_have_are_left_to_train(tiny_runs, tmp_path, only_tiny):
+    config = tiny_config()
+    data = open_cohort.load(config, quiet)
+    wanted = TINY.specs(config, [0])
+    assert study_experiments.missing(["tiny"], config, data, tmp_path) == wanted
+    stages.require(wanted[1], quiet)
+    study_archive.add_experiment("tiny", config, data, tmp_path)
+    assert study_experiments.missing(["tiny"], config, data, tmp_path) == [wanted[0], *wanted[2:]]
+    assert study_experiments.missing(["tiny"], tiny_config(seed=1), data, tmp_path) == TINY.specs(config, [1])
