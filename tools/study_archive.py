@@ -29,7 +29,7 @@ from eccl_lib.io.files import sha256, write_atomically, write_json
 from eccl_lib.metrics.retrieval import DIRECTIONS
 from eccl_lib.metrics.scores import RECALLS
 from eccl_lib.pipeline.methods import METHODS
-from eccl_lib.pipeline.stages import spec
+from eccl_lib.pipeline.stages import RunSpec, spec
 from eccl_lib.tasks import TASKS as DETAILS
 from eccl_lib.training.run_scores import measured_and_predicted
 from eccl_lib.training.runs import Run
@@ -171,6 +171,8 @@ def _add_costs(config: Config, data: Cohort, seed: int, folder: Path) -> None:
 def add_experiment(name: str, config: Config, data: Cohort, folder: Path) -> MeasuredRuns:
     """Add the finished runs of an experiment under ECCL_RUNS to the archive. Returns all that it has.
 
+    A run that is also a cell of the table is taken from the table's predictions, if its folder is not there.
+
     Raises OtherRuns if a finished run has other settings than the committed one of the same place.
     """
     table, draws, naming = folder / f"{name}_runs.csv", folder / f"{name}_draws.npz", experiments.naming(name)
@@ -179,15 +181,49 @@ def add_experiment(name: str, config: Config, data: Cohort, folder: Path) -> Mea
         _check_same(old.frame, new.frame, list(naming))
     kept = new.merged(old, naming)
     if len(kept.frame):
+        cells = _of_table(name, config, data, sorted(set(kept.frame["seed"].tolist())), folder)
+        kept = kept.merged(cells, naming)
         _save(draws, {"drawn": kept.drawn.astype(np.float32)})
         write_atomically(table, lambda path: kept.frame.to_csv(path, index=False, float_format="%.6g"))
     return _read_runs(table, draws)  # as rounded in the files: the same tables with and without the runs
 
 
-def runs_of(name: str, folder: Path) -> list[str]:
-    """The names of an experiment's runs whose scores the archive has."""
+def _of_table(name: str, config: Config, data: Cohort, seeds: Iterable[int], folder: Path) -> MeasuredRuns:
+    """The runs of an experiment that are cells of the archived table, scored by their committed predictions."""
+    cells = _cells_of_table(name, folder)
+    if not len(cells):
+        return MeasuredRuns(pd.DataFrame(), np.empty((0, 0)))
+    keys = {method.row: key for key, method in METHODS.items()}
+    measured = _load(folder / "measured.npz")
+    autoencoders = pd.read_csv(folder / "autoencoders.csv").set_index("seed")["r2_masked"]
+
+    def score(own: RunSpec) -> tuple[dict[str, object], np.ndarray] | None:
+        run = own.run(data)
+        if run.name not in cells.index:
+            return None
+        cell = cells.loc[run.name]
+        predicted = _load(folder / "predictions" / f"{keys[cell.row]}-{cell.task}.npz")[f"seed{cell.seed}"]
+        has_autoencoder = any(parent.stage == "pretrain_ecg" for parent in own.parents())
+        facts = {"score": cell.test, "updates": cell.updates, "cpu_seconds": round(cell.cpu_seconds), "run": run.name}
+        facts["r2_masked"] = autoencoders[cell.seed] if has_autoencoder else np.nan
+        return facts, experiments.drawn_scores(cell.task, measured[cell.task].astype(float), predicted.astype(float))
+
+    return MeasuredRuns.of(experiments.places(name, config, seeds), score, experiments.DRAWS)
+
+
+def _cells_of_table(name: str, folder: Path) -> pd.DataFrame:
+    """provenance.csv by name of the run, for an experiment that is scored on test participants as the table is."""
+    scored = name != experiments.ENCODERS and experiments.EXPERIMENTS[name].split == "test"
+    if not scored or not (folder / "provenance.csv").is_file():
+        return pd.DataFrame()
+    return read_provenance(folder).set_index("run", drop=False)
+
+
+def runs_of(name: str, folder: Path) -> set[str]:
+    """The names of an experiment's runs whose scores the archive has or has the predictions for."""
     table = folder / f"{name}_runs.csv"
-    return pd.read_csv(table)["run"].tolist() if table.is_file() else []
+    kept = set(pd.read_csv(table)["run"]) if table.is_file() else set()
+    return kept | set(_cells_of_table(name, folder).index)
 
 
 def _seeds_at_hand(config: Config) -> list[int]:

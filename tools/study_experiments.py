@@ -1,8 +1,8 @@
 """Train the runs of the study's experiments that figures/study does not have yet, several experiments in one plan.
 
 ``python -m tools.study_experiments participants teacher batch --seed 4`` does the work of ``eccl study --experiment``
-for one seed, without the runs whose scores are committed. All runs of a seed need the same type of processor. Then
-``python -m tools.study_results`` adds the finished runs.
+for one seed, without the runs whose scores or predictions are committed. All runs of a seed need the same type of
+processor. Then ``python -m tools.study_results`` adds the finished runs.
 """
 
 from __future__ import annotations

@@ -217,13 +217,24 @@ def measure(name: str, config: Config, data: Cohort, seeds: Iterable[int], draws
     """
     if name == ENCODERS:
         return fig2b.measure(_encoders(config), data, seeds)
-    experiment = EXPERIMENTS[name]
-    places = (
+    split = EXPERIMENTS[name].split
+    return MeasuredRuns.of(places(name, config, seeds), lambda own: _score(own, data, split, draws), draws)
+
+
+def places(name: str, config: Config, seeds: Iterable[int]) -> list[tuple[dict[str, Any], RunSpec]]:
+    """Series, x, task and seed of each run of an experiment of ``EXPERIMENTS``, and the run."""
+    return [
         ({"series": point.series, "x": point.x, "task": point.task, "seed": seed}, point.spec(config, seed))
-        for point in experiment.points
+        for point in EXPERIMENTS[name].points
         for seed in seeds
-    )
-    return MeasuredRuns.of(places, lambda own: _score(own, data, experiment.split, draws), draws)
+    ]
+
+
+def drawn_scores(task: str, measured: np.ndarray, predicted: np.ndarray, draws: int = DRAWS) -> np.ndarray:
+    """The score in each bootstrap draw of participants. measured, predicted: (n, outputs). Returns (draws,)."""
+    if TASKS[task].is_disease:
+        return bootstrap.auc_draws(predicted[:, 0], measured[:, 0] > 0.5, draws)
+    return bootstrap.mean_r_draws(predicted[None], measured, draws)
 
 
 def _score(own: RunSpec, data: Cohort, split: str, draws: int) -> tuple[dict[str, object], np.ndarray] | None:
@@ -232,15 +243,11 @@ def _score(own: RunSpec, data: Cohort, split: str, draws: int) -> tuple[dict[str
     if not run.done:
         return None
     measured, predicted = measured_and_predicted(run) if split == "test" else on_validation(own, data)
-    if TASKS[own.task].is_disease:
-        drawn = bootstrap.auc_draws(predicted[:, 0], measured[:, 0] > 0.5, draws)
-    else:
-        drawn = bootstrap.mean_r_draws(predicted[None], measured, draws)
     facts = {"score": run.metrics[split], "updates": run.metrics["updates"]}
     facts |= {"cpu_seconds": round(run.timing["cpu_seconds"]), "run": run.name}
     pretrained = next((parent.run(data) for parent in own.parents() if parent.stage == "pretrain_ecg"), None)
     facts["r2_masked"] = np.nan if pretrained is None else pretrained.metrics["r2_masked"]
-    return facts, drawn
+    return facts, drawn_scores(own.task, measured, predicted, draws)
 
 
 def on_validation(own: RunSpec, data: Cohort) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -26,6 +27,14 @@ def train(seed: int) -> None:
         stages.require(own, quiet)
 
 
+def without_runs(runs: Path, parent: Path, monkeypatch) -> None:
+    """Another folder of results, with the same cohort alone."""
+    elsewhere = parent / "other runs"
+    (elsewhere / "demo-synthetic").mkdir(parents=True)
+    (elsewhere / "demo-synthetic" / "cohort").symlink_to((runs / "demo-synthetic" / "cohort").resolve())
+    monkeypatch.setenv("ECCL_RUNS", str(elsewhere))
+
+
 def test_an_experiment_is_kept_by_run_and_its_complete_seeds_are_tabled(tiny_runs, tmp_path, monkeypatch, only_tiny):
     config, folder = tiny_config(), tmp_path / "study"
     folder.mkdir()
@@ -35,10 +44,7 @@ def test_an_experiment_is_kept_by_run_and_its_complete_seeds_are_tabled(tiny_run
     names = {"tiny_runs.csv", "tiny_draws.npz", "tiny_means.csv", "tiny_differences.csv", "tiny.png", "tiny.svg"}
     assert {path.name for path in folder.iterdir()} == names
 
-    elsewhere = Path(tmp_path / "other runs")  # the runs of seed 0 are not there
-    (elsewhere / "demo-synthetic").mkdir(parents=True)
-    (elsewhere / "demo-synthetic" / "cohort").symlink_to((tiny_runs / "demo-synthetic" / "cohort").resolve())
-    monkeypatch.setenv("ECCL_RUNS", str(elsewhere))
+    without_runs(tiny_runs, tmp_path, monkeypatch)  # of seed 0
     train(6)  # more than the seeds of the table
     assert study_results.write_experiments(config, data, folder) == {"tiny": 2}
     kept = pd.read_csv(folder / "tiny_runs.csv")
@@ -77,3 +83,24 @@ def test_only_runs_that_the_archive_does_not_have_are_left_to_train(tiny_runs, t
     study_archive.add_experiment("tiny", config, data, tmp_path)
     assert study_experiments.missing(["tiny"], config, data, tmp_path) == [wanted[0], *wanted[2:]]
     assert study_experiments.missing(["tiny"], tiny_config(seed=1), data, tmp_path) == TINY.specs(config, [1])
+
+
+def test_runs_of_the_table_are_taken_from_its_predictions(tiny_runs, tmp_path, monkeypatch, only_tiny):
+    config, folder = tiny_config(), tmp_path / "study"
+    data = open_cohort.load(config, quiet)
+    train(0)
+    study_archive.add(config, data, folder)  # the points at x = 15 are cells of the table
+    study_results.write_autoencoders(config, data, folder)
+    expected = study_archive.add_experiment("tiny", config, data, tmp_path)
+    without_runs(tiny_runs, tmp_path, monkeypatch)
+    missing = study_experiments.missing(["tiny"], config, data, folder)
+    assert missing == [point.spec(config, 0) for point in TINY.points if point.x == 10]
+    for own in missing:
+        stages.require(own, quiet)
+    found = study_archive.add_experiment("tiny", config, data, folder)
+    order = found.frame.set_index(["series", "x"]).index.get_indexer(expected.frame.set_index(["series", "x"]).index)
+    columns = ["series", "x", "task", "seed", "score", "updates", "run", "r2_masked"]
+    pd.testing.assert_frame_equal(
+        found.frame.iloc[order][columns].reset_index(drop=True), expected.frame[columns], rtol=1e-3
+    )
+    np.testing.assert_allclose(found.drawn[order], expected.drawn, atol=2e-2)  # float16 of predictions that hardly vary
