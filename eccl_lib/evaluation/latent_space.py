@@ -45,6 +45,12 @@ def modality_silhouette(latent: Latent) -> float:
     return float(embedding.silhouette(*_stacked(latent)[:2]).mean())
 
 
+def silhouette_interval(latent: Latent) -> tuple[float, float, float]:
+    """``modality_silhouette`` with its 95 % bootstrap interval over participants: mean, low, high."""
+    stacked, modality, participant = _stacked(latent)
+    return embedding.balanced_interval(embedding.silhouette(stacked, modality), modality, participant)
+
+
 @dataclass(frozen=True)
 class SharedMap:
     """t-SNE of the ECG and CMR embeddings of n participants in the shared space. ecg, cmr: (n, 2)."""
@@ -69,7 +75,8 @@ def fig2a(before: Latent, after: Latent, maps: tuple[SharedMap, SharedMap]) -> F
     for when, latent in (("before", before), ("after", after)):
         rank = retrieval(latent.z_ecg, latent.z_cmr)["median_rank"]
         match = f"median rank of the matching CMR {rank:.0f} of {len(latent.z_ecg):,}"
-        scores[when] = f"{run_summary.modality_gap(*_stacked(latent))}\n{match}"
+        mean, low, high = silhouette_interval(latent)
+        scores[when] = f"silhouette {mean:.2f} ({low:.2f} to {high:.2f}); 0 = mixed\n{match}"
     return figures.fig2a_latent(*points, scores)
 
 

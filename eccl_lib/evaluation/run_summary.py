@@ -106,12 +106,6 @@ def scatter(run: Run, names: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.
     return {name: (measured[:, position[name]], predicted[:, position[name]]) for name in names}
 
 
-def modality_gap(features: np.ndarray, group: np.ndarray, participant: np.ndarray) -> str:
-    """Silhouette of two modalities with its interval, as text: 0 if they are mixed, 1 if they are separated."""
-    mean, low, high = embedding.balanced_interval(embedding.silhouette(features, group), group, participant)
-    return f"silhouette {mean:.2f} ({low:.2f} to {high:.2f}); 0 = mixed"
-
-
 def separation(features: np.ndarray, group: np.ndarray) -> str:
     """5-NN purity of cases and controls with its interval, as text: 0.5 if they are mixed, 1 if they are separated."""
     mean, low, high = embedding.balanced_interval(embedding.purity(features, group), group)

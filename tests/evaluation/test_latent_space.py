@@ -20,7 +20,9 @@ def embeddings(gap: float, seed: int = 0) -> Latent:
 def test_modality_silhouette_is_that_of_scikit_learn():
     latent = embeddings(2)
     both, modality = np.concatenate([latent.z_ecg, latent.z_cmr]), np.repeat([0, 1], N)
+    mean, low, high = latent_space.silhouette_interval(latent)
     assert latent_space.modality_silhouette(latent) == pytest.approx(silhouette_score(both, modality))
+    assert mean == pytest.approx(latent_space.modality_silhouette(latent)) and low < mean < high
 
 
 def test_fig2a_shows_the_separation_before_and_after():
