@@ -1,7 +1,5 @@
 """The experiments of the study: kept run by run, so that their seeds can be trained apart, then tabled and drawn."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +8,7 @@ from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import experiments
 from eccl_lib.evaluation.experiments import EXPERIMENTS
 from eccl_lib.pipeline import stages
-from tests.conftest import tiny_config
+from tests.conftest import link_cohort, tiny_config
 from tests.evaluation.test_experiments import TINY
 from tests.pipeline.tiny_jobs import quiet
 from tools import study_archive, study_experiments, study_results
@@ -27,15 +25,9 @@ def train(seed: int) -> None:
         stages.require(own, quiet)
 
 
-def without_runs(runs: Path, parent: Path, monkeypatch) -> None:
-    """Another folder of results, with the same cohort alone."""
-    elsewhere = parent / "other runs"
-    (elsewhere / "demo-synthetic").mkdir(parents=True)
-    (elsewhere / "demo-synthetic" / "cohort").symlink_to((runs / "demo-synthetic" / "cohort").resolve())
-    monkeypatch.setenv("ECCL_RUNS", str(elsewhere))
-
-
-def test_an_experiment_is_kept_by_run_and_its_complete_seeds_are_tabled(tiny_runs, tmp_path, monkeypatch, only_tiny):
+def test_an_experiment_is_kept_by_run_and_its_complete_seeds_are_tabled(
+    tiny_store, tiny_runs, tmp_path, monkeypatch, only_tiny
+):
     config, folder = tiny_config(), tmp_path / "study"
     folder.mkdir()
     data = open_cohort.load(config, quiet)
@@ -44,7 +36,7 @@ def test_an_experiment_is_kept_by_run_and_its_complete_seeds_are_tabled(tiny_run
     names = {"tiny_runs.csv", "tiny_draws.npz", "tiny_means.csv", "tiny_differences.csv", "tiny.png", "tiny.svg"}
     assert {path.name for path in folder.iterdir()} == names
 
-    without_runs(tiny_runs, tmp_path, monkeypatch)  # of seed 0
+    link_cohort(tiny_store, tmp_path / "other runs", monkeypatch)  # without the runs of seed 0
     train(6)  # more than the seeds of the table
     assert study_results.write_experiments(config, data, folder) == {"tiny": 2}
     kept = pd.read_csv(folder / "tiny_runs.csv")
@@ -85,14 +77,14 @@ def test_only_runs_that_the_archive_does_not_have_are_left_to_train(tiny_runs, t
     assert study_experiments.missing(["tiny"], tiny_config(seed=1), data, tmp_path) == TINY.specs(config, [1])
 
 
-def test_runs_of_the_table_are_taken_from_its_predictions(tiny_runs, tmp_path, monkeypatch, only_tiny):
+def test_runs_of_the_table_are_taken_from_its_predictions(tiny_store, tiny_runs, tmp_path, monkeypatch, only_tiny):
     config, folder = tiny_config(), tmp_path / "study"
     data = open_cohort.load(config, quiet)
     train(0)
     study_archive.add(config, data, folder)  # the points at x = 15 are cells of the table
     study_results.write_autoencoders(config, data, folder)
     expected = study_archive.add_experiment("tiny", config, data, tmp_path)
-    without_runs(tiny_runs, tmp_path, monkeypatch)
+    link_cohort(tiny_store, tmp_path / "other runs", monkeypatch)
     missing = study_experiments.missing(["tiny"], config, data, folder)
     assert missing == [point.spec(config, 0) for point in TINY.points if point.x == 10]
     for own in missing:
