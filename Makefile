@@ -2,7 +2,7 @@
 # make test     run the unit tests, compare every committed notebook with its stored outputs, then run some in a browser
 # make test-long  the full counts of tests/reliability and 10,000 damaged files for each parser (hours on two cores)
 # make lab      open JupyterLab on notebooks/
-# make table1   train all 225 cells of Table 1 (nine rows, five tasks, five seeds); run it again to resume
+# make table1   train all 225 models of Table 1 (nine rows, five tasks, five seeds); run it again to resume
 # make study    train the study of docs/study.md (hours on two cores)
 # make bench    measure speed and memory and compare with references (20 minutes); writes docs/performance.md
 # make refresh  update notebooks/, figures/demo and the README's table; no other command writes there

@@ -1,1 +1,1 @@
-"""Checks of a checkout and of results: privacy, leakage."""
+"""Checks of a checkout and of results: privacy, leakage, integrity."""

@@ -1,4 +1,4 @@
-"""The open lists of the suite: rows of Table 1, tasks, encoders of CMR, ECG file formats (docs/extending.md).
+"""The open lists of the suite: rows of Table 1, tasks, encoders of CMR and ECG, ECG file formats (docs/extending.md).
 
 An outside package adds an entry by an entry point of the list's group; Python code adds one by ``register``. Valid
 names of the config come from here, so that an entry needs no change of ``schema.py``.

@@ -58,7 +58,7 @@ def reconstructions(
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Original ECG, reconstruction and mask of each row, each (12, T).
 
-    Both signals have the model's scale, [-1, 1]. mask: 1 masked, 0 visible.
+    Both signals have the model's scale (``data.ecg.scale``). mask: 1 masked, 0 visible.
     """
     model: MaskedAutoencoder = models.masked_autoencoder(config, data)
     x = EcgDataset(data, config).of(np.asarray(rows))

@@ -21,9 +21,10 @@ NO_DISEASE = "none of the four"
 
 @dataclass(frozen=True)
 class Selection:
-    """A filter of participants. disease: a code, NO_DISEASE, or "" for all. sex: female, male or "". ages: years.
+    """A filter of participants. disease: a code, NO_DISEASE, or "" for all. sex: female, male or "".
 
-    ages: None for all, also those without an age. warned: True only with, False only without quality warnings.
+    ages: lowest and highest age in years, None for all, also those without an age. warned: True only with, False only
+    without quality warnings.
     """
 
     disease: str = ""

@@ -11,7 +11,7 @@
 | latent | shared embedding space: similarity, Fig. 2a, Fig. 2d |
 | scores | ROC, calibration, differences between rows of Table 1 |
 | traits | Fig. 2b, Fig. 2c, all 82 traits |
-| style, colours | shared style |
+| compose, style, colours | several figures in one picture; shared style |
 """
 
 # ruff: noqa: F401 (these names are imported from this package)

@@ -47,7 +47,7 @@ class EcgEncoder(VisionTransformer):
         self.register_buffer("pos_embed", positions(config.width, grid(config, samples)), persistent=False)
 
     def forward(self, ecg: Tensor) -> Tensor:
-        """ecg: (B, 12, T) in [-1, 1]. Returns (B, D)."""
+        """ecg: (B, 12, T), scaled by ``data.ecg.scale``. Returns (B, D)."""
         tokens = self.forward_features(ecg[:, None])  # (B, 1 + L, D)
         return tokens[:, 0] if self.pooling == "class" else tokens[:, 1:].mean(dim=1)
 

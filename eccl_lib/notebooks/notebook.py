@@ -32,8 +32,8 @@ REAL = "real_"  # prefix of figures of a recording from a person; these are neve
 def start(*, scale: str, cohort: str, disease: str, seed: int, overrides: dict[str, Any], **more: Any) -> Config:
     """Check the notebook's parameters and return them as a Config.
 
-    more: parameters of this notebook only (00: keep_pictures, 05: method, 06: seeds, 09: ecg, which is checked when it
-    is read).
+    more: parameters of this notebook only (00: keep_pictures, 05: method, 06: seeds, 09: ecg, 10: folder). Files and
+    folders are checked when they are read.
     Raises ConfigError on an unknown name, a wrong type or a wrong value.
     """
     declared = ("scale", "cohort", "disease", "seed", "overrides", *more)

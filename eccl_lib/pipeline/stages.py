@@ -411,7 +411,7 @@ def names() -> tuple[str, ...]:
 
 
 def train(config: Config, name: str, log: Log = print, *, summarize: bool = True) -> Run:
-    """Train a stage or a row of Table 1, or return its finished run. name: one of ``NAMES``.
+    """Train a stage or a row of Table 1, or return its finished run. name: one of ``names()``.
 
     summarize: log the summary with the next step after a training.
     """

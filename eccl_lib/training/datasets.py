@@ -44,7 +44,7 @@ class EcgDataset:
         self.waited = 0.0
 
     def of(self, rows: np.ndarray) -> Tensor:
-        """ECGs of some cohort rows. rows: (B,). Returns (B, 12, T) in [-1, 1]."""
+        """ECGs of some cohort rows. rows: (B,). Returns (B, 12, T), scaled by ``data.ecg.scale``."""
         if self.resident is not None:
             return ecg.scale(self.resident[to_device(rows, self.device)], self.view)
         began = time.perf_counter()
