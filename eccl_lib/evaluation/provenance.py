@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from eccl_lib.config.schema import Config
@@ -37,16 +38,20 @@ def facts(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores]) ->
 
 
 def of_cohort(config: Config, data: Cohort) -> dict[str, Any]:
-    """Facts about the cohort, and the software and machine that computed the table from the predictions."""
-    limit, test, labels = limit_of(config), data.index("test"), {code: data.label_of(code) for code in config.codes}
+    """Facts about the cohort, and the software and machine that computed the table from the predictions.
+
+    prevalence and test_positives are those of the test participants.
+    """
+    limit, test = limit_of(config), data.index("test")
+    labels = {code: data.label_of(code)[test] for code in config.codes}
     return {
         "scale": config.scale,
         "cohort": config.cohort,
         "cohort_fingerprint": data.fingerprint,
         "participants": len(data.table),
-        "test": len(data.index("test")),
-        "prevalence": {code: _share(int(positive.sum()), len(data), limit) for code, positive in labels.items()},
-        "test_positives": limit.counts({code: int(positive[test].sum()) for code, positive in labels.items()}),
+        "test": len(test),
+        "prevalence": {code: _share(positive, limit) for code, positive in labels.items()},
+        "test_positives": limit.counts({code: int(positive.sum()) for code, positive in labels.items()}),
         **({"diseases": dict(config.diseases)} if config.diseases else {}),
         **({"small_counts": limit.note} if limit.note else {}),
         "packages": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -54,9 +59,9 @@ def of_cohort(config: Config, data: Cohort) -> dict[str, Any]:
     }
 
 
-def _share(n: int, whole: int, limit: Limit) -> float | None:
-    """A share of all participants; None if it is of few."""
-    return None if limit.hides(n) else round(n / whole, 4)
+def _share(positive: np.ndarray, limit: Limit) -> float | None:
+    """The share of cases; None if they are few. positive: (n,) bool."""
+    return None if limit.hides(int(positive.sum())) else round(float(positive.mean()), 4)
 
 
 def digest(fingerprints: Iterable[str]) -> str:

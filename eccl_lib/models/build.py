@@ -58,8 +58,8 @@ def convolution(config: Config) -> nn.Module:
     return encoder
 
 
-# Architecture to a builder that takes the Config. Input: (B, 12, T), scaled by ``data.ecg.scale``; ``num_features`` is D
-# of the output.
+# Architecture to a builder that takes the Config. Input: (B, 12, T), scaled by ``data.ecg.scale``; ``num_features`` is
+# D of the output.
 ECG_ENCODERS = registry.ECG_ENCODERS.define({"vit": vit, "convolution": convolution})
 
 

@@ -360,8 +360,9 @@ def test_a_part_of_the_grid_gives_a_part_of_the_table(grid, tmp_path):
 
 def test_the_page_labels_every_number_and_contains_the_published_ones(grid, written):
     text = (written / "table1.md").read_text()
-    n = len(grid[1].index("test"))
-    assert f"*here (synthetic cohort, n = {n}, prevalence MI " in text
+    test = grid[1].index("test")
+    n, share = len(test), grid[1].label_of("I21")[test].mean()
+    assert f"*here (synthetic cohort, n = {n}, prevalence MI {share:.1%}, " in text
     lines = [line for line in text.split("## ")[0].splitlines() if line.startswith("| ")]
     theirs = table1_text.shown(table1_text.published())
     for row in theirs.index:
