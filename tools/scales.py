@@ -31,13 +31,14 @@ def page() -> str:
     head = [
         "# Departures from the paper",
         "",
-        "The settings in which the demo or the study differs from the paper, with those of the authors' code beside them.",
-        "`eccl config` also lists the settings in which only the authors' code differs. `python -m tools.scales`",
-        "generates this page; [schema.py](../eccl_lib/config/schema.py) describes every setting. The rows `store.clip_*`",
-        "and `cmr_training.disease_*` apply to the synthetic cohort only. A training has epochs x steps per epoch updates. The rows `synthetic` have the number and prevalence",
-        "of the paper's participants. *not stated*: neither the paper nor the authors' code gives a value. Where",
-        "`disease_steps_per_epoch` is 0, the CMR encoders of the diseases train like that of the traits, and",
-        "`disease_lr` is not used.",
+        "The settings in which the demo or the study differs from the paper, with those of the authors' code. `eccl",
+        "config --changed --scale authors` lists the settings in which the authors' code differs. `python -m",
+        "tools.scales` generates this page; [schema.py](../eccl_lib/config/schema.py) describes every setting.",
+        "",
+        "A training has epochs x steps per epoch updates. The rows `synthetic` have the number and prevalence of the",
+        "paper's participants. The rows `store.clip_*` and `cmr_training.disease_*` apply to the synthetic cohort",
+        "only. *not stated*: neither the paper nor the authors' code gives a value. Where `disease_steps_per_epoch`",
+        "is 0, the CMR encoders of the diseases train like that of the traits, and `disease_lr` is not used.",
         "",
     ]
     return "\n".join([*head, *rows]) + "\n"
