@@ -73,7 +73,7 @@ def experiments() -> str:
     parts = []
     if (STUDY / "alignment_gains.png").is_file():
         parts.append(
-            "Where alignment pays:\n\n![ECCL minus the row without alignment](../figures/study/alignment_gains.png)"
+            "The gain of alignment:\n\n![ECCL minus the row without alignment](../figures/study/alignment_gains.png)"
         )
     for name, experiment in EXPERIMENTS.items():
         if (STUDY / f"{name}_means.csv").is_file():

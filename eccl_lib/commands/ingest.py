@@ -64,13 +64,13 @@ def _build_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every build."""
     for option in (
         set_option(),
-        click.option("--cluster", default="", metavar="ADDRESS", help="Dask scheduler, such as tcp://node1:8786"),
+        click.option("--scheduler", default="", metavar="ADDRESS", help="of Dask, such as tcp://node1:8786"),
         click.option("--workers", type=int, default=os.cpu_count() or 1, show_default="cores", help="processes"),
         click.option(
             "--scale",
             type=click.Choice(SCALES),
             default="paper",
-            help="the store serves every scale; authors has another crop",
+            help="authors: another crop and slice; the others give the same store",
         ),
         click.option("--retry-quarantined", is_flag=True, help="read quarantined files again"),
     ):
@@ -151,7 +151,6 @@ def _unpaired(kind: str) -> click.Command:
     @click.option(
         "--tasks", cls=Several, metavar="NAME:KIND...", help="own tasks in --labels, such as MI:binary age:continuous"
     )
-    @_segmenter_options
     @_build_options
     @guarded
     def run(
@@ -171,11 +170,12 @@ def _unpaired(kind: str) -> click.Command:
         if tasks and not table:
             raise ConfigError("--tasks names columns of --labels FILE.csv: give both")
         own_labels.parse(tasks)
-        source = unpaired.Source(cohort, _absolute(folders), table, _segmenter(options), patient_folder, tasks)
+        segmenter = _segmenter(options) if kind == "cmr" else providers.AUTO
+        source = unpaired.Source(cohort, _absolute(folders), table, segmenter, patient_folder, tasks)
         return _build(cohort, source, **options)
 
     run.__doc__ = UNPAIRED_HELP[kind]
-    return eccl_command(kind)(_patient_folder(run) if kind == "ecg" else run)
+    return eccl_command(kind)(_patient_folder(run) if kind == "ecg" else _segmenter_options(run))
 
 
 _patient_folder = click.option(
@@ -211,13 +211,13 @@ command.add_command(_unpaired("cmr"))
 
 
 def _build(
-    cohort: str, source: plan.Inputs, retry_quarantined: bool, scale: str, workers: int, cluster: str, **options: Any
+    cohort: str, source: plan.Inputs, retry_quarantined: bool, scale: str, workers: int, scheduler: str, **options: Any
 ) -> int:
     """Build a store. Returns exit status 1 if no file could be read, otherwise 0."""
     if workers < 1:
         raise ConfigError(f"--workers {workers}: give 1 or more")
     config = config_of(scale, cohort, settings=options["settings"])
-    engine = Workers("dask" if cluster else "loky", workers, cluster)
+    engine = Workers("dask" if scheduler else "loky", workers, scheduler)
     return 0 if len(build(config, source, engine, retry_quarantined, print_line)) else EXIT_FAILED
 
 

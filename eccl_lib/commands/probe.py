@@ -26,7 +26,7 @@ from eccl_lib.tasks import own_targets
     "--encoders",
     cls=Several,
     metavar="ENCODER...",
-    help="random, mae, mae+RUN, RUN, ADAPTER=PATH, each as NAME=... if named",
+    help="random, mae, mae+RUN, RUN or ADAPTER=PATH; NAME=ENCODER gives an encoder a name of its own",
 )
 @click.option(
     "--folds",

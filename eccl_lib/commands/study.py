@@ -24,7 +24,11 @@ SEEDS = 5  # of the table
     type=click.IntRange(min=1),
     help="number of seeds, counted from --seed  [default: 5, or those of the experiment]",
 )
-@click.option("--experiment", type=click.Choice(experiments.NAMES), help="one around the table, instead of it")
+@click.option(
+    "--experiment",
+    type=click.Choice(experiments.NAMES),
+    help="train this experiment of docs/study.md instead of the table",
+)
 @click.option("--plan", is_flag=True, help="estimate the time and stop")
 @guarded
 def command(seed: int, seeds: int | None, experiment: str | None, plan: bool) -> int:

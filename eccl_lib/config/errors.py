@@ -8,6 +8,11 @@ from eccl_lib.config.escape import one_line, printable
 DOWNLOAD_AGAIN = "Download or export the file again; if the fault remains, leave the participant out."
 
 
+def install(extra: str) -> str:
+    """The command that installs an extra of pyproject.toml. The library is not on PyPI."""
+    return f"pip install '.[{extra}]' in the folder with pyproject.toml"
+
+
 class ShortInNotebooks(Exception):
     """An error whose message is enough: Jupyter and papermill show it without the lines of code that raised it."""
 

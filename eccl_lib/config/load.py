@@ -55,8 +55,8 @@ def _changes(scale: str, cohort: str) -> dict[str, Any]:
     A store of a user's files has the paper's resolution, so one store serves every scale. It may have no traits, so the
     encoders of diseases do not start from that of the traits.
     """
-    embedded = () if cohort == "synthetic" else ("store.clip_", "cmr_training.disease_")
-    return {name: value for name, value in DELTAS[scale].items() if not name.startswith(embedded)}
+    synthetic_only = () if cohort == "synthetic" else ("store.clip_", "cmr_training.disease_")
+    return {name: value for name, value in DELTAS[scale].items() if not name.startswith(synthetic_only)}
 
 
 def checked(config: Config) -> Config:

@@ -1,4 +1,4 @@
-"""Open a cohort by its config, build the embedded cohort if it is missing, and verify a cohort's files."""
+"""Open a cohort by its config, build the synthetic cohort if it is missing, and verify a cohort's files."""
 
 import shlex
 from collections.abc import Collection
@@ -30,7 +30,7 @@ def fingerprint(config: Config) -> str:
 
 
 def load(config: Config, progress: Log = print, incomplete: bool = False, needs: Collection[str] = ARRAYS) -> Cohort:
-    """Open the config's cohort; with ``runtime.build_missing``, build a missing embedded cohort first.
+    """Open the config's cohort; with ``runtime.build_missing``, build a missing synthetic cohort first.
 
     incomplete: also open a store to which participants are still being added. needs: arrays that the caller requires,
     by default ``ecg`` and ``clips``. Raises MissingError if the cohort is not built and ConfigError if the cohort has
@@ -66,7 +66,7 @@ def require_arrays(cohort: str, needs: Collection[str] = ARRAYS) -> None:
 
 
 def command(config: Config) -> str:
-    """The shell command that builds this config's embedded cohort."""
+    """The shell command that builds this config's synthetic cohort."""
     from eccl_lib.config.command_line import line
 
     words = shlex.split(line(config))

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.errors import ConfigError, DamagedError, MissingError
+from eccl_lib.config.errors import ConfigError, DamagedError, MissingError, install
 from eccl_lib.config.load import of_run
 from eccl_lib.evaluation import run_summary
 from eccl_lib.io import paths
 from eccl_lib.io.files import read_json, write_atomically
 from eccl_lib.training.runs import MANIFEST, Run
 
-INSTALL = "pip install 'eccl-lib[tensorboard]'"
+INSTALL = install("tensorboard")
 EVENTS = "events.out.tfevents.eccl"  # one name, so that writing again replaces the file; TensorBoard reads *tfevents*
 LEVELS = 5  # of folders between runs/ and a run
 

@@ -1,4 +1,4 @@
-"""Experiments around Table 1 at study scale: learning curves, where alignment pays, and options of stage two.
+"""Experiments around Table 1 at study scale: learning curves, the gain of alignment, and options of stage two.
 
 docs/study.md describes each experiment. ``specs`` lists its runs, ``measure`` reads the finished ones, and ``tables``
 makes the tables of the seeds that are complete.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eccl_lib.config.errors import ConfigError, MissingError
+from eccl_lib.config.errors import ConfigError, MissingError, install
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data import ecg
 from eccl_lib.data.small_counts import limit_of
@@ -31,7 +31,7 @@ from eccl_lib.pipeline.portable import EcgModel
 from eccl_lib.tasks import tasks_of
 from eccl_lib.training.runs import MANIFEST, OUTPUTS, save_tensors
 
-INSTALL = "pip install 'eccl-lib[export]'"
+INSTALL = install("export")
 BESIDE = "export"  # name of the temporary folder in --out
 TOLERANCE = 1e-4  # largest difference between onnxruntime and torch, relative to the largest output
 FILES = ("config.json", OUTPUTS, "model.safetensors")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eccl_lib.config.errors import ConfigError
+from eccl_lib.config.errors import ConfigError, install
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_text
 
@@ -87,7 +87,7 @@ def pool(workers: Workers, shared: Path, log: Callable[[str], None] = print) -> 
         from distributed import Client
         from distributed.scheduler import KilledWorker
     except ImportError:
-        raise ConfigError("--backend dask needs dask and distributed: pip install 'eccl-lib[cluster]'") from None
+        raise ConfigError(f"Dask is not installed. Install it: {install('cluster')}") from None
     _check_certificate(workers.scheduler)
     try:
         client = Client(workers.scheduler, set_as_default=False)

@@ -181,5 +181,5 @@ def test_the_documentation_contains_the_command():
     known = set(
         re.findall(r"--[a-z-]+", ingest.ukb.get_help(ingest.ukb.make_context("ukb", [], resilient_parsing=True)))
     )
-    assert {"--withdrawals", "--no-withdrawals", "--retry-quarantined", "--segmentations", "--cluster"} <= known
+    assert {"--withdrawals", "--no-withdrawals", "--retry-quarantined", "--segmentations", "--scheduler"} <= known
     assert all(word in text for word in known - {"--help", "--scale", "--set"})

@@ -85,7 +85,10 @@ def test_a_folder_with_files_is_not_overwritten(runs, tmp_path, capsys):
 def test_without_the_packages_of_onnx_all_else_is_written_and_the_command_is_named(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert eccl("export", runs["I48"].folder, "--out", tmp_path / "p") == 0
-    assert "model.onnx is left out: onnx is not installed (pip install 'eccl-lib[export]')" in capsys.readouterr().err
+    assert (
+        "model.onnx is left out: onnx is not installed (pip install '.[export]' in the folder"
+        in capsys.readouterr().err
+    )
     assert "model.onnx" not in (tmp_path / "p" / "README.md").read_text()
 
 

@@ -117,4 +117,7 @@ def test_without_runs_or_without_the_package_the_message_has_the_cure(runs, tmp_
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # an import then fails
     assert eccl("tensorboard") == 2
-    assert "TensorBoard is not installed. Install it: pip install 'eccl-lib[tensorboard]'" in capsys.readouterr().err
+    assert (
+        "TensorBoard is not installed. Install it: pip install '.[tensorboard]' in the folder"
+        in capsys.readouterr().err
+    )

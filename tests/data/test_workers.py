@@ -73,7 +73,7 @@ def test_one_process_two_processes_and_a_dask_cluster_build_the_same_store(bioba
     for name, engine_words in (
         ("one", ["--workers", "1"]),
         ("two", ["--workers", "2"]),
-        ("dask", ["--cluster", cluster]),
+        ("dask", ["--scheduler", cluster]),
     ):
         monkeypatch.setenv("ECCL_RUNS", str(tmp_path / name))
         assert eccl("ingest", "ukb", *words(biobank), *engine_words) == 0
@@ -89,5 +89,5 @@ def test_a_missing_cluster_is_an_error_with_its_address(biobank, tmp_path, monke
     import dask
 
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
-        assert eccl("ingest", "ukb", *words(biobank), "--cluster", "tcp://127.0.0.1:1") == 2
+        assert eccl("ingest", "ukb", *words(biobank), "--scheduler", "tcp://127.0.0.1:1") == 2
     assert "127.0.0.1:1" in capsys.readouterr().err

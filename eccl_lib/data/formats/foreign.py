@@ -1,4 +1,4 @@
-"""Recognise common files that are no cines by their first bytes, and name the way out."""
+"""Recognise common files that are no cines by their first bytes, and say how to convert them."""
 
 START = 512  # bytes that ``recognise`` needs
 

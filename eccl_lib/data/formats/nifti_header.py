@@ -1,4 +1,4 @@
-"""Check a NIfTI's first bytes and header, of which nibabel repairs much without a word."""
+"""Check a NIfTI's first bytes and header, of which nibabel repairs much without a message."""
 
 import gzip
 import math

@@ -1,4 +1,4 @@
-"""Formats that are not read, told by a file's first bytes or an XML's root element: their names, and the way out."""
+"""Formats that are not read, told by their first bytes or an XML's root element: name, and how to convert them."""
 
 import re
 
@@ -10,7 +10,7 @@ _UNPACK = "Unpack it first."
 _IMAGE = "an image, not a signal"
 _SIGNALS = "Give the ECG's signals; an image or a document of them is not read."
 
-# Name and way out, by the bytes at an offset.
+# Name and how to convert it, by the bytes at an offset.
 BYTES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\xffBIOSEMI", "BDF (24 bits)", "Convert it to EDF, for example with EDFbrowser (menu Tools)."),
     (0, b"ISHNE1.0", "an ISHNE Holter file", f"Convert it to EDF or WFDB, for example with {_BIOSIG}."),
@@ -35,7 +35,7 @@ BYTES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x80\x04", "a Python pickle, which can run code", "Write the array as .npy."),
     (16, b"SCPECG", "SCP-ECG", f"Convert it to HL7 aECG, for example with {_BIOSIG}, or export DICOM from the device."),
 )
-# Name and way out, by the root element of an XML file.
+# Name and how to convert it, by the root element of an XML file.
 ROOTS = {
     "restingecgdata": ("Philips XML (Sierra ECG), whose waveform is packed", _OTHER_EXPORT),
     "ecg": ("another maker's ECG XML (root element ECG, as of Mortara)", _OTHER_EXPORT),

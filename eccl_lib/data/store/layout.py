@@ -29,7 +29,7 @@ class Layout:
 
     @classmethod
     def whole(cls, build: Path, slots: int) -> Self:
-        """One file per array, as in the embedded cohort."""
+        """One file per array, as in the synthetic cohort."""
         return cls(build, build / "records", slots, slots, numbered=False)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Build the embedded cohort: generate participants, write files in UK Biobank's formats, and fill the store."""
+"""Build the synthetic cohort: generate participants, write files in UK Biobank's formats, and fill the store."""
 
 import shutil
 from collections.abc import Callable
@@ -26,7 +26,7 @@ FORMAT = 1  # increase when the preprocessing changes the stored data; the gener
 
 
 def build(config: Config, folder: Path, progress: Log = print) -> None:
-    """Build the embedded cohort's files and store in ``folder``; interrupted builds resume."""
+    """Build the synthetic cohort's files and store in ``folder``; interrupted builds resume."""
     progress(f"building the {config.cohort} cohort in {folder}")
     table, participants = _source(config, folder / "raw", progress)
     layout = Layout.whole(folder / "build", len(participants))
@@ -55,7 +55,7 @@ def build(config: Config, folder: Path, progress: Log = print) -> None:
 
 
 def _source(config: Config, raw: Path, progress: Log):
-    """The embedded cohort's table and its participants by slot; first writes the files of those that are read."""
+    """The synthetic cohort's table and its participants by slot; first writes the files of those that are read."""
     _write_files(config, raw, progress)
     table = tables.read_table(raw / ukb_tree.TABLE)
     written, listed = table.index[: config.synthetic.file_participants], files.find(raw).participants

@@ -182,7 +182,7 @@ def _check_cells(column: str, key: Key, cells: pd.Series) -> list[str]:
     """Notes on the cells of one column that are not valid. column: its name in messages.
 
     Raises UnreadableError if a spreadsheet has rewritten a cell, or if no cell of a number or of sex is valid: a trait
-    would be lost, or its values would be biased, without a word.
+    would be lost, or its values would be biased, without a message.
     """
     filled = cells.dropna()
     if key[0] in DATES:

@@ -1,4 +1,4 @@
-"""One generated heart in the hand: a slider changes the heart, and both modalities are drawn again from it."""
+"""A view of one generated heart: a slider changes the heart, and both modalities are drawn again from it."""
 
 from dataclasses import replace
 from typing import Any
