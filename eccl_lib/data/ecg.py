@@ -34,7 +34,7 @@ def check_rate(rate: float) -> None:
         raise UnreadableError(reason, "Write the correct rate into the file.")
 
 
-def standardise(record: EcgRecord, fewest_limb_leads: int = 2) -> np.ndarray:
+def first_ten_seconds(record: EcgRecord, fewest_limb_leads: int = 2) -> np.ndarray:
     """First ten seconds of a recording at 500 Hz: (12, 5000) float64 mV.
 
     Missing limb leads are computed from two others; other missing leads are zero. fewest_limb_leads: 2, or 0 to accept
@@ -172,10 +172,10 @@ def heart_rate_with_source(record: EcgRecord, mv: np.ndarray) -> tuple[float, st
 def quality(record: EcgRecord, mv: np.ndarray, source: str, drift: np.ndarray) -> dict[str, float | int | str]:
     """Quality flags of the ten seconds that are stored; a flag never excludes a recording.
 
-    mv: (12, 5000), the output of ``standardise`` for this record; source: source of the heart rate; drift: baseline, in
-    the shape of ``mv``. ``missing_leads`` and ``flat_leads`` name leads;
-    ``gaps`` is the share of missing samples; ``clipped`` is the share of samples that stay at a lead's minimum or
-    maximum for at least 40 ms; ``baseline_mv`` is the largest drift; ``einthoven_uv`` is the largest |I + III - II|.
+    mv: (12, 5000), from ``first_ten_seconds``; source: of the heart rate; drift: baseline, in the shape of ``mv``.
+    ``missing_leads`` and ``flat_leads`` name leads; ``gaps`` is the share of missing samples; ``clipped`` is the share of
+    samples that stay at a lead's minimum or maximum for at least 40 ms; ``baseline_mv`` is the largest drift;
+    ``einthoven_uv`` is the largest |I + III - II|.
     """
     used = np.isnan(record.signal[:, : int(np.ceil(SAMPLES / RATE * record.rate))])
     absent = used.all(axis=1)
@@ -252,10 +252,10 @@ def preprocess(
 ) -> tuple[np.ndarray, float, dict[str, float | int | str]]:
     """A recording as it is stored, (12, 5000) int16 uV without baseline; heart rate in beats/min; quality flags.
 
-    mv: the output of ``standardise`` for this record, if the caller has it. Raises UnreadableError as ``standardise``
-    does, and if all leads are flat.
+    mv: from ``first_ten_seconds``, if the caller has it. Raises UnreadableError as that does, and where all leads are
+    flat.
     """
-    mv = standardise(record) if mv is None else mv
+    mv = first_ten_seconds(record) if mv is None else mv
     if (np.ptp(mv, axis=1) < FLAT_MV).all():
         raise UnreadableError("all leads are flat: no electrode was connected", "Exclude the participant.")
     rate, source = heart_rate_with_source(record, mv)

@@ -78,7 +78,7 @@ CONTROLS: dict[str, Features] = {
     "untrained ECG encoder": untrained_features,
 }
 # Of the synthetic cohort only, where the truth is known.
-CEILINGS: dict[str, Features] = {"noise-free ECG": true_ecg, "noise-free CMR": true_cine}
+NOISE_FREE: dict[str, Features] = {"noise-free ECG": true_ecg, "noise-free CMR": true_cine}
 
 
 def predict(
@@ -109,15 +109,15 @@ def _finished(targets: Targets, scores: np.ndarray, fitted: np.ndarray, test: np
     return calibration.decision_function(scores[test])[:, None]
 
 
-def trait_ceilings(config: Config, data: Cohort) -> dict[str, np.ndarray]:
+def noise_free_r(config: Config, data: Cohort) -> dict[str, np.ndarray]:
     """r of each trait by ridge on the noise-free signals of the synthetic cohort, each (82,); empty for other cohorts.
 
-    Names are those of ``CEILINGS``.
+    Names are those of ``NOISE_FREE``.
     """
     if config.cohort != "synthetic":
         return {}
     measured, traits = data.traits[data.index("test")].astype(np.float64), {"traits": TASKS["traits"]}
-    predicted = {name: predict(config, data, of(config, data), traits)["traits"] for name, of in CEILINGS.items()}
+    predicted = {name: predict(config, data, of(config, data), traits)["traits"] for name, of in NOISE_FREE.items()}
     return {f"{name}, ridge": np.nan_to_num(pearson(values, measured)) for name, values in predicted.items()}
 
 
@@ -137,8 +137,8 @@ class Control:
 def evaluate(
     config: Config, data: Cohort, tasks: Sequence[str] = PAPER_TASKS, draws: int = bootstrap.DRAWS
 ) -> list[Control]:
-    """Every control on every task. The ceilings exist for the synthetic cohort only."""
-    known = CONTROLS | (CEILINGS if config.cohort == "synthetic" else {})
+    """Every control on every task. Those on noise-free signals exist for the synthetic cohort only."""
+    known = CONTROLS | (NOISE_FREE if config.cohort == "synthetic" else {})
     config, test, found = replace(config, seed=0), data.index("test"), []
     by_key = {key: task_of(config, key) for key in tasks}
     for name, features in known.items():

@@ -113,7 +113,7 @@ def read(path: Path) -> Reading | NotRead:
 
 def reading_of(record: EcgRecord, name: str) -> Reading:
     """A recording in memory as a Reading; one lead is enough. Raises UnreadableError as ``ecg.preprocess`` does."""
-    signal = ecg.standardise(record, fewest_limb_leads=0)
+    signal = ecg.first_ten_seconds(record, fewest_limb_leads=0)
     stored, heart_rate, flags = ecg.preprocess(record, signal)
     return Reading(name, signal, stored, heart_rate, flags, (*record.notes, *ecg.warnings(flags)))
 

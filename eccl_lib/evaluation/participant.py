@@ -77,7 +77,7 @@ def facts_of(data: Cohort, row: int) -> str:
 
 def recorded_ecg(config: Config, data: Cohort, row: int) -> np.ndarray:
     """The ECG as recorded, with its baseline: (12, 5000) in mV at 500 Hz. Raises UnreadableError if it is gone."""
-    return ecg.standardise(original.ecg_of(config, data, row))
+    return ecg.first_ten_seconds(original.ecg_of(config, data, row))
 
 
 def cleaned_ecg(data: Cohort, row: int) -> np.ndarray:

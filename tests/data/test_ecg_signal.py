@@ -94,7 +94,7 @@ def test_synthetic_heart_rates_are_measured_also_with_ectopic_beats_and_fibrilla
 @pytest.mark.parametrize("stated", [None, 0.0, 12.0, 400.0, float("nan")])
 def test_r_peaks_are_used_if_the_device_rate_is_not_plausible(stated):
     record = EcgRecord(beats(72), 500, heart_rate=stated)
-    rate, source = ecg.heart_rate_with_source(record, ecg.standardise(record))
+    rate, source = ecg.heart_rate_with_source(record, ecg.first_ten_seconds(record))
     assert source == "peaks"
     assert rate == pytest.approx(72, abs=1)
 
@@ -103,7 +103,7 @@ def test_r_peaks_are_used_if_the_device_rate_is_not_plausible(stated):
 def test_ten_seconds_do_not_depend_on_the_sampling_rate(rate):
     time, expected = np.arange(int(10.4 * rate)) / rate, np.arange(5000) / 500
     tone = np.tile(np.sin(2 * np.pi * 5 * time), (12, 1))
-    found = ecg.standardise(EcgRecord(tone, rate))
+    found = ecg.first_ten_seconds(EcgRecord(tone, rate))
     assert found.shape == (12, 5000)
     inner = slice(250, 4750)
     np.testing.assert_allclose(found[0, inner], np.sin(2 * np.pi * 5 * expected)[inner], atol=0.02)
@@ -114,14 +114,14 @@ def test_missing_limb_leads_are_computed_from_any_two(missing):
     whole = beats(60)
     holed = whole.copy()
     holed[list(missing)] = np.nan
-    np.testing.assert_allclose(ecg.standardise(EcgRecord(holed, 500)), whole, atol=1e-9)
+    np.testing.assert_allclose(ecg.first_ten_seconds(EcgRecord(holed, 500)), whole, atol=1e-9)
 
 
 def test_missing_chest_leads_are_zero_and_flagged():
     holed = beats(60)
     holed[[7, 11]] = np.nan
     record = EcgRecord(holed, 500)
-    mv = ecg.standardise(record)
+    mv = ecg.first_ten_seconds(record)
     assert not mv[[7, 11]].any()
     flags = quality(record, mv)
     assert flags["missing_leads"] == "V2 V6"
@@ -131,12 +131,12 @@ def test_missing_chest_leads_are_zero_and_flagged():
 
 def test_short_recordings_and_few_leads_raise_errors_and_a_few_missing_samples_are_padded():
     with pytest.raises(UnreadableError, match=r"5\.0 s"):
-        ecg.standardise(EcgRecord(beats(60, seconds=5), 500))
+        ecg.first_ten_seconds(EcgRecord(beats(60, seconds=5), 500))
     lonely = np.full((12, 5000), np.nan)
     lonely[1] = 0.1
     with pytest.raises(UnreadableError, match="II"):
-        ecg.standardise(EcgRecord(lonely, 500))
-    nearly = ecg.standardise(EcgRecord(beats(60)[:, :4990], 500))
+        ecg.first_ten_seconds(EcgRecord(lonely, 500))
+    nearly = ecg.first_ten_seconds(EcgRecord(beats(60)[:, :4990], 500))
     assert (nearly[:, 4990:] == nearly[:, 4989:4990]).all()
 
 
@@ -144,7 +144,7 @@ def test_gaps_are_interpolated_and_counted():
     holed = beats(60)
     holed[3, 100:150] = np.nan
     record = EcgRecord(holed, 500)
-    mv = ecg.standardise(record)
+    mv = ecg.first_ten_seconds(record)
     assert np.isfinite(mv).all()
     assert quality(record, mv)["gaps"] == pytest.approx(50 / 60_000, abs=1e-6)
 
@@ -154,7 +154,7 @@ def test_quality_depends_only_on_the_ten_seconds_used():
     later, early = long.copy(), long.copy()
     later[8, 6000:] = np.nan  # V3 is missing after twelve seconds
     early[8, :5600] = np.nan  # V3 is missing in the ten seconds used
-    flags = [quality(record, ecg.standardise(record)) for record in (EcgRecord(x, 500.0) for x in (later, early))]
+    flags = [quality(record, ecg.first_ten_seconds(record)) for record in (EcgRecord(x, 500.0) for x in (later, early))]
     assert (flags[0]["gaps"], flags[0]["missing_leads"]) == (0, "")
     assert (flags[1]["gaps"], flags[1]["missing_leads"]) == (0, "V3")
 
@@ -165,13 +165,13 @@ def test_quality_flags_flat_clipped_and_swapped_leads():
     bad[9] = np.clip(3 * bad[9] + np.sin(np.arange(5000) / 300), -0.8, 0.8)
     bad[2] = -bad[2]
     record = EcgRecord(bad, 500)
-    flags = quality(record, ecg.standardise(record))
+    flags = quality(record, ecg.first_ten_seconds(record))
     assert flags["flat_leads"] == "V3"
     assert flags["clipped"] > 0.01
     assert flags["einthoven_uv"] > 100
     assert len(ecg.warnings(flags)) == 3
     fine = EcgRecord(beats(60), 500)
-    assert ecg.warnings(quality(fine, ecg.standardise(fine))) == []
+    assert ecg.warnings(quality(fine, ecg.first_ten_seconds(fine))) == []
 
 
 def test_the_view_keeps_low_frequencies_and_removes_those_above_its_nyquist_frequency():
@@ -270,7 +270,7 @@ def test_one_lead_is_kept_where_the_caller_accepts_it_and_nothing_is_computed_fr
     signal = np.full((12, 5000), np.nan)
     signal[0] = beats(60)[0]
     record = EcgRecord(signal, 500)
-    mv = ecg.standardise(record, fewest_limb_leads=0)
+    mv = ecg.first_ten_seconds(record, fewest_limb_leads=0)
     np.testing.assert_array_equal(mv[0], signal[0])
     assert not mv[1:].any()
     flags = ecg.preprocess(record, mv)[2]

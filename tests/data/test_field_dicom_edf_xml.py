@@ -32,7 +32,7 @@ def counts(wave) -> np.ndarray:
 
 
 def same(record, wave: np.ndarray, atol: float = 1e-9) -> None:
-    np.testing.assert_allclose(ecg.standardise(record), wave, atol=atol)
+    np.testing.assert_allclose(ecg.first_ten_seconds(record), wave, atol=atol)
 
 
 # ---- 22, 23, 25: DICOM

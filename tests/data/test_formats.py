@@ -75,7 +75,7 @@ def test_a_ptb_record_at_1000_hz_with_frank_leads_gives_twelve_leads(shared):
     record = detect.read_ecg(shared / "ecg" / "ptbdb" / "s0010_re.hea")
     assert (record.rate, record.signal.shape) == (1000, (12, 38400))
     assert "'vx', 'vy', 'vz'" in record.notes[0]
-    assert ecg.standardise(record).shape == (12, 5000)
+    assert ecg.first_ten_seconds(record).shape == (12, 5000)
 
 
 @pytest.mark.parametrize("suffix", ["", ".hea", ".mat"])
@@ -125,7 +125,7 @@ def test_damaged_records_raise_errors(shared, tmp_path):
 @pytest.fixture(scope="module")
 def strip() -> np.ndarray:
     """(5000, 12) mV, columns in the order of LEADS."""
-    return ecg.standardise(detect.read_ecg(sample_dicom())).T
+    return ecg.first_ten_seconds(detect.read_ecg(sample_dicom())).T
 
 
 def written(path: Path, rows: np.ndarray, header: str, above: str = "", separator: str = ",") -> Path:
@@ -187,7 +187,7 @@ def test_a_dash_in_a_name_does_not_mark_an_inverted_lead(strip, tmp_path, name):
 def test_limb_leads_of_a_csv_with_fewer_leads_are_computed(strip, tmp_path):
     kept = [0, 1, 6, 10]
     names = ",".join(LEADS[k] for k in kept)
-    mv = ecg.standardise(detect.read_ecg(written(tmp_path / "a.csv", strip[:, kept], names, "# rate=500")))
+    mv = ecg.first_ten_seconds(detect.read_ecg(written(tmp_path / "a.csv", strip[:, kept], names, "# rate=500")))
     np.testing.assert_allclose(mv[:6], strip.T[:6], atol=0.003)
     assert not mv[7].any()
 

@@ -33,7 +33,7 @@ def runs(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="module")
 def strip() -> np.ndarray:
     """A real recording, (12, 5000) mV."""
-    return ecg.standardise(detect.read_ecg(Path(get_testdata_file("waveform_ecg.dcm", download=False))))
+    return ecg.first_ten_seconds(detect.read_ecg(Path(get_testdata_file("waveform_ecg.dcm", download=False))))
 
 
 @pytest.fixture

@@ -126,13 +126,13 @@ def test_a_known_beat_has_its_known_measurements(rate):
     assert np.isnan(ecg_measurements.measure(np.zeros((1, 12, 10 * rate)), rate)).all()
 
 
-def test_the_ceilings_per_trait_have_the_mean_of_the_table(tiny_runs):
+def test_noise_free_r_of_the_traits_has_the_mean_of_the_table(tiny_runs):
     config = tiny_config("traits")
     data = open_cohort.load(config, lambda line: None)
-    found = controls.trait_ceilings(config, data)
+    found = controls.noise_free_r(config, data)
     assert list(found) == ["noise-free ECG, ridge", "noise-free CMR, ridge"]
     table = {each.name: each.resampled.by_seed[0] for each in controls.evaluate(config, data, ["traits"], draws=20)}
     for name, r in found.items():
         assert r.shape == (82,)
         assert r.mean() == pytest.approx(table[name.removesuffix(", ridge")])
-    assert controls.trait_ceilings(replace(config, cohort="ukb"), data) == {}
+    assert controls.noise_free_r(replace(config, cohort="ukb"), data) == {}

@@ -276,7 +276,7 @@ def test_retrieval_is_there_before_and_after_in_both_directions(written):
 
 def test_controls_are_in_a_separate_file(written):
     alone = pd.read_csv(written / "reference.csv")
-    assert list(alone["row"]) == [*controls.CONTROLS, *controls.CEILINGS]
+    assert list(alone["row"]) == [*controls.CONTROLS, *controls.NOISE_FREE]
     assert list(alone) == list(pd.read_csv(written / "table1.csv"))
     assert alone["mi_auc_std"].isna().all() and (alone["mi_auc_low"] < alone["mi_auc_high"]).all()
 

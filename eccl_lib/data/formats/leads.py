@@ -153,7 +153,7 @@ def by_lead(
         np.multiply(channel, factor, out=row)
         if missing is not None and (gap := np.asarray(channel) == missing).any():
             row[gap] = np.nan
-    if not seen:  # the number of leads that is needed depends on the use (``ecg.standardise``)
+    if not seen:  # the number of leads that is needed depends on the use (``ecg.first_ten_seconds``)
         listed = ", ".join(repr(name.strip()[:20]) if name.strip() else "unnamed" for name in names[:20]) or "none"
         raise UnreadableError(f"no lead is named; the channels are: {listed}", KNOWN_NAMES)
     _check_size(signal)
