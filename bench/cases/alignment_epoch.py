@@ -90,6 +90,6 @@ CASE = Case(
     prepare,
     (at_least("ratio", 10),),
     minutes=10,
-    place=4,
+    place=5,
     on_gpu=(at_least("ratio", 10),),
 )

@@ -115,6 +115,6 @@ CASE = Case(
     (at_least("ratio", 1.1),),
     memory=True,
     minutes=10,
-    place=5,
+    place=6,
     on_gpu=(at_least("ratio", 1.25),),
 )

@@ -75,6 +75,6 @@ CASE = Case(
     prepare,
     (at_least("ratio", 3),),
     memory=True,
-    place=3,
+    place=4,
     on_gpu=(at_least("ratio", 3),),
 )

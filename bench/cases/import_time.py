@@ -37,5 +37,5 @@ CASE = Case(
     "an interpreter that imports nothing",
     prepare,
     (at_most("above", 0.3),),
-    place=10,
+    place=11,
 )

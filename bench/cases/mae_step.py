@@ -86,6 +86,6 @@ CASE = Case(
     prepare,
     (at_least("ratio", 2.3),),
     minutes=10,
-    place=6,
+    place=7,
     on_gpu=(at_least("ratio", 2.3),),
 )

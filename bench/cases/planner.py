@@ -67,6 +67,6 @@ CASE = Case(
     "actual cost",
     prepare,
     (at_most("off", 0.3, "{:.0%} of CPU time"), at_most("memory_off", 0.3, "{:.0%} of memory")),
-    place=13,
+    place=14,
     on_gpu=(at_most("off", 0.3, "{:.0%} of wall-clock time"), at_most("memory_off", 0.3, "{:.0%} of memory")),
 )

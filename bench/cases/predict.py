@@ -71,5 +71,5 @@ CASE = Case(
     "wfdb's reader, the same preprocessing, each record alone through each model",
     prepare,
     (at_least("ratio", 1), at_most("seconds", 60e-3)),
-    place=12,
+    place=13,
 )

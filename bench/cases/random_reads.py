@@ -44,5 +44,5 @@ CASE = Case(
     "the same clips, read in stored order",
     prepare,
     (at_least("ratio", 0.8), at_most("copies", 1.01, "{:.2f} copies")),
-    place=9,
+    place=10,
 )

@@ -145,5 +145,5 @@ CASE = Case(
     prepare,
     (at_most("uneven", 0.10, "{:.0%} apart"), at_most("growth_mb", 20, "{:.0f} MB more")),
     minutes=10,
-    place=11,
+    place=12,
 )

