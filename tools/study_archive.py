@@ -182,7 +182,7 @@ def add_experiment(name: str, config: Config, data: Cohort, folder: Path) -> Mea
     kept = new.merged(old, naming)
     if len(kept.frame):
         cells = _of_table(name, config, data, sorted(set(kept.frame["seed"].tolist())), folder)
-        kept = kept.merged(cells, naming)
+        kept = _in_order(kept.merged(cells, naming), name)
         _save(draws, {"drawn": kept.drawn.astype(np.float32)})
         write_atomically(table, lambda path: kept.frame.to_csv(path, index=False, float_format="%.6g"))
     return _read_runs(table, draws)  # as rounded in the files: the same tables with and without the runs
@@ -209,6 +209,16 @@ def _of_table(name: str, config: Config, data: Cohort, seeds: Iterable[int], fol
         return facts, experiments.drawn_scores(cell.task, measured[cell.task].astype(float), predicted.astype(float))
 
     return MeasuredRuns.of(experiments.places(name, config, seeds), score, experiments.DRAWS)
+
+
+def _in_order(measured: MeasuredRuns, name: str) -> MeasuredRuns:
+    """The runs in the order of the experiment's points and their seeds, in whatever order they were added."""
+    if name == experiments.ENCODERS:
+        return measured
+    points = {(each.series, each.x, each.task): k for k, each in enumerate(experiments.EXPERIMENTS[name].points)}
+    places = measured.frame[[*experiments.PLACE, "seed"]].itertuples(index=False, name=None)
+    keys = [(points[series, x, task], seed) for series, x, task, seed in places]
+    return measured.rows(np.array(sorted(range(len(keys)), key=keys.__getitem__)))
 
 
 def _cells_of_table(name: str, folder: Path) -> pd.DataFrame:

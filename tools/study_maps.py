@@ -32,9 +32,9 @@ def write(config: Config, data: Cohort, folder: Path) -> pd.DataFrame:
     modalities.csv: seed, alignment (before, after), silhouette of ECG and CMR, low, high (95 % interval over test
     participants).
     """
-    rows = data.index("test")
-    latents = {"before": features.before_alignment(config, data, rows)}
-    latents["after"] = features.after_alignment(config, data, rows)
+    rows, of_traits = data.index("test"), replace(config, disease="traits")
+    latents = {"before": features.before_alignment(of_traits, data, rows)}
+    latents["after"] = features.after_alignment(of_traits, data, rows)
     maps = tuple(latent_space.SharedMap.of(latent, config.seed) for latent in latents.values())
     drawn = {"fig2a": latent_space.fig2a(*latents.values(), maps)}
     if diseases := latent_space.fig2d(latent_space.disease_maps(config, data, rows)):

@@ -173,7 +173,7 @@ def quality(record: EcgRecord, mv: np.ndarray, source: str, drift: np.ndarray) -
     """Quality flags of the ten seconds that are stored; a flag never excludes a recording.
 
     mv: (12, 5000), from ``first_ten_seconds``; source: of the heart rate; drift: baseline, in the shape of ``mv``.
-    ``missing_leads`` and ``flat_leads`` name leads; ``gaps`` is the share of missing samples; ``clipped`` is the share of
+    ``missing_leads`` and ``flat_leads`` name leads; ``gaps`` is the share of missing samples, ``clipped`` that of the
     samples that stay at a lead's minimum or maximum for at least 40 ms; ``baseline_mv`` is the largest drift;
     ``einthoven_uv`` is the largest |I + III - II|.
     """

@@ -67,8 +67,9 @@ class MeasuredRuns:
         return self.rows((counts == runs).to_numpy())
 
     def rows(self, chosen: np.ndarray) -> MeasuredRuns:
-        """Some of the runs. chosen: (rows,) bool."""
-        return MeasuredRuns(self.frame[chosen].reset_index(drop=True), self.drawn[chosen])
+        """Some of the runs. chosen: (rows,) bool, or row numbers in the order wanted."""
+        wanted = np.arange(len(self.frame))[chosen]
+        return MeasuredRuns(self.frame.iloc[wanted].reset_index(drop=True), self.drawn[wanted])
 
     def by_place(self, naming: Sequence[str]) -> dict[tuple, MeasuredRuns]:
         """The runs of each place, sorted by seed, by the values of the columns naming."""
