@@ -105,7 +105,8 @@ def _by_place(name: str, kind: str, labels: list[str], text: Callable[[Any], str
     """Table of an experiment with one line per series or pair, and one column per task and x. text: of one cell."""
     frame, x = _read(f"{name}_{kind}.csv"), EXPERIMENTS[name].x
     places = list(dict.fromkeys(zip(frame["task"], frame["x"], strict=True)))
-    rows = [[kind, *(f"{TASK_NAMES[task]}{f', {place:,} {x}' if x else ''}" for task, place in places)]]
+    columns = [f"{TASK_NAMES[task]}{f', {place:,}' if x else ''}" for task, place in places]
+    rows = [[f"{kind}, by {x}" if x else kind, *columns]]
     for label, group in frame.groupby(labels, sort=False):
         found = {(row.task, row.x): text(row) for row in group.itertuples()}
         rows.append([" minus ".join(label), *(found.get(place, "") for place in places)])

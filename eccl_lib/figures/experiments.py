@@ -50,7 +50,7 @@ def learning_curves(means: pd.DataFrame, differences: pd.DataFrame, *, x: str, n
         top.set_ylabel(score_name(task))
         bottom.set_ylabel(f"difference in {score_name(task).replace('Pearson ', '')}")
         for ax in (top, bottom):
-            _logarithmic(ax, sorted(set(means["x"])), x)
+            _logarithmic(ax, sorted(set(means["x"])), fill(x, 25 if len(tasks) > 1 else 60))
     for ax in axes[:, -1]:
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=7.5)
     footer(fig, f"n = {n:,} test participants; {_covered([seeds])}")

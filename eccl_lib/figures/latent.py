@@ -1,9 +1,11 @@
 """Figures of the shared embedding space: cosine similarity, Fig. 2a and Fig. 2d."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eccl_lib.figures.colours import BLUE, ORANGE, PALE, VERMILION
@@ -11,6 +13,7 @@ from eccl_lib.figures.style import SMALL, footer, hide_ticks, new_figure, of_par
 
 MOST_GROUPS = 40  # rows and columns of a matrix
 MOST_LINES = 100  # between matching points; more would hide each other
+MOST_SHAPES = 2_500  # points of a group that are drawn as shapes in an SVG; more are drawn as one image in it
 
 
 @styled
@@ -95,7 +98,7 @@ def fig2a_latent(
                 "linewidth": 0,
                 "zorder": 2,
             }
-            sns.scatterplot(x=xy[:, 0], y=xy[:, 1], label=name, legend=False, ax=ax, **style)
+            _scatter(ax, xy, name, style)
         ax.set_title(_with_score(title, scores.get(title.split()[0])))
         ax.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
         hide_ticks(ax)
@@ -104,6 +107,11 @@ def fig2a_latent(
     lines = f"grey line: ECG and CMR of the same participant ({len(some)} shown)"
     footer(fig, f"n = {len(ecg):,} test participants; {lines}")
     return fig
+
+
+def _scatter(ax: Axes, xy: np.ndarray, name: str, style: Mapping[str, Any]) -> None:
+    many = len(xy) > MOST_SHAPES
+    sns.scatterplot(x=xy[:, 0], y=xy[:, 1], label=name, legend=False, ax=ax, rasterized=many, **style)
 
 
 def _area(largest: float, points: int) -> float:
@@ -165,7 +173,7 @@ def _before_after(axes, before, after, positive, scores: Mapping[str, str], *, n
             (~positive, "without the diagnosis", controls),
             (positive, "with the diagnosis", cases),
         ):
-            sns.scatterplot(x=xy[chosen, 0], y=xy[chosen, 1], label=name, legend=False, ax=ax, **style)
+            _scatter(ax, xy[chosen], name, style)
         lines = [f"{when} alignment" if named else "", scores.get(when, "")]
         ax.set_title("\n".join(line for line in lines if line))
         ax.set(xlabel="UMAP 1", ylabel="UMAP 2")

@@ -50,6 +50,12 @@ def test_fig2a_connects_the_ecg_and_cmr_of_each_participant(generator):
     assert f"n = {N} " in note(figure)
 
 
+@pytest.mark.parametrize("n", [N, 3_000])
+def test_many_points_are_one_image_in_an_svg(generator, n):
+    figure = figures.fig2a_latent(*generator.standard_normal((4, n, 2)))
+    assert {points.get_rasterized() for points in figure.axes[0].collections} == {n > 2_500}
+
+
 def test_umaps_of_all_diseases_have_one_row_each_with_their_scores(generator):
     points = {code: generator.standard_normal((2, N, 2)) for code in DISEASES}
     cases = {code: np.arange(N) < 4 + k for k, code in enumerate(DISEASES)}
