@@ -12,6 +12,7 @@
 # make audit    compare the pinned packages with the database of known vulnerabilities
 # make lint     check code and notebooks with ruff, the direction of imports, and that no participants' data are here
 #
+# PTBXL=FOLDER gives make test a folder of PTB-XL, for notebook 10; without it this notebook is left out.
 # LOCKED=1 (as CI does) installs only files whose SHA-256 is in requirements.lock.
 
 PYTHON ?= python3
@@ -58,7 +59,7 @@ unit: install
 test-long: install
 	ECCL_LONG=1 $(BIN)/python -m pytest tests/reliability tests/data/test_fuzz.py -n 2 --dist loadfile
 
-PTBXL := $(wildcard ../shared/data/ptbxl)
+PTBXL ?= $(wildcard ../shared/data/ptbxl)
 
 notebooks: install
 	$(BIN)/eccl demo --models

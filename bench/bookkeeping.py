@@ -39,7 +39,7 @@ def table(path: Path, count: int) -> None:
 
 def listed(count: int):
     """The file listing that a search of the folders would return."""
-    from eccl_lib.data.files import FileListing
+    from eccl_lib.data.listing import FileListing
 
     names = {"ecg": "{0}_20205_2_0.xml", "cine": "{0}_20209_2_0.zip", "segmentation": "{0}/seg_sa.nii.gz"}
     people = (str(FIRST + k) for k in range(count))
@@ -82,10 +82,10 @@ def step(name: str) -> Iterator[None]:
 def measure(count: int) -> None:
     """Run all steps once for this number of participants."""
     from eccl_lib.config.load import load
-    from eccl_lib.data import files, splits
+    from eccl_lib.data import splits
     from eccl_lib.data.store import fill, plan, sharded
     from eccl_lib.data.store.plan import Source
-    from eccl_lib.data.ukb import withdrawals
+    from eccl_lib.data.ukb import file_names, withdrawals
 
     print(f"{count:,} participants")
     config, root = load("paper", cohort="ukb"), Path(os.environ["ECCL_RUNS"])
@@ -94,7 +94,10 @@ def measure(count: int) -> None:
     folder = sharded.folder_of(config)
     folder.mkdir(parents=True)
     source = Source(("/bulk",), (str(root / "participants.csv"),))
-    patched = (mock.patch.object(files, "find", lambda *_: listed(count)), mock.patch.object(sharded, "_verify_shards"))
+    patched = (
+        mock.patch.object(file_names, "find", lambda *_: listed(count)),
+        mock.patch.object(sharded, "_verify_shards"),
+    )
     with patched[0], patched[1], mock.patch.object(plan, "_size_and_time", lambda path: (1, 1)):
         with step("list files, read tables, labels, slots"):
             found = plan.make_inventory(source, folder, withdrawn)

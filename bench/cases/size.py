@@ -45,14 +45,14 @@ Calls = list[tuple[Callable[[], Any], int]]
 def preprocessing(folder: Path) -> Calls:
     """Convert files of a few participants, repeatedly, into rows of the store."""
     from eccl_lib.config.load import load
-    from eccl_lib.data import files
     from eccl_lib.data.store import fill
     from eccl_lib.data.synthetic import ukb_tree
+    from eccl_lib.data.ukb import file_names
 
     config = load("demo")
     for index in range(8):
         ukb_tree.write_participant(config.synthetic, index, folder / "raw")
-    some = [fill.participant(eid, kinds) for eid, kinds in files.find(folder / "raw").participants.items()]
+    some = [fill.participant(eid, kinds) for eid, kinds in file_names.find(folder / "raw").participants.items()]
 
     def run(count: int) -> Callable[[], None]:
         def call() -> None:

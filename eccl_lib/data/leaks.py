@@ -10,6 +10,7 @@ from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data import splits
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.store import fill, sharded
+from eccl_lib.metrics.scores import auc
 
 TOO_GOOD = 0.95  # AUC of a single stored column above which a warning is given; ours
 FEWEST_CASES = 10  # with fewer cases or controls no AUC is computed; ours
@@ -106,18 +107,11 @@ def single_fact_predictors(table: pd.DataFrame, labels: np.ndarray, codes: Seque
             cases = labels[known, k]
             if min(cases.sum(), (~cases).sum()) < FEWEST_CASES:
                 continue
-            auc = _auc(values.to_numpy(dtype=float)[known], cases)
-            if max(auc, 1 - auc) > TOO_GOOD:
-                message = f"{name} alone predicts {disease} with an AUC of {max(auc, 1 - auc):.2f}"
+            score = auc(values.to_numpy(dtype=float)[known], cases)
+            if max(score, 1 - score) > TOO_GOOD:
+                message = f"{name} alone predicts {disease} with an AUC of {max(score, 1 - score):.2f}"
                 leaks.append(Leak("2", "warning", message))
     return leaks
-
-
-def _auc(values: np.ndarray, cases: np.ndarray) -> float:
-    """Area under the ROC curve: probability that a case has a larger value than a control; a tie counts 1/2."""
-    ranks = pd.Series(values).rank().to_numpy()
-    n = int(cases.sum())
-    return (ranks[cases].sum() - n * (n + 1) / 2) / (n * (len(cases) - n))
 
 
 def temporal_leakage(rule: str, prevalent: np.ndarray, incident: np.ndarray) -> list[Leak]:

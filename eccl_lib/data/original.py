@@ -5,12 +5,13 @@ from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import Config
-from eccl_lib.data import files, synthetic
+from eccl_lib.data import reading, synthetic
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.records import CineRecord, EcgRecord
 from eccl_lib.data.segmentation import providers
 from eccl_lib.data.store import fill, plan
 from eccl_lib.data.ukb import readers
+from eccl_lib.data.ukb.file_names import find
 
 Paths = dict[str, tuple[Path, ...]]
 
@@ -19,7 +20,7 @@ def ecg_of(config: Config, data: Cohort, row: int) -> EcgRecord:
     """The ECG of a cohort's row, read from its file, or rendered again if the synthetic cohort has no files."""
     paths = _files(config, data, row)
     if paths is not None:
-        return files.first_readable(paths["ecg"], readers.read_ecg)
+        return reading.first_readable(paths["ecg"], readers.read_ecg)
     return synthetic.render_ecg(config.synthetic, _index(data, row))
 
 
@@ -28,7 +29,7 @@ def cine_of(config: Config, data: Cohort, row: int) -> CineRecord:
     paths = _files(config, data, row)
     if paths is not None:
         masks = paths.get("segmentation", ())
-        return files.first_readable(paths["cine"], lambda path: readers.read_cine(path, masks[0] if masks else None))
+        return reading.first_readable(paths["cine"], lambda path: readers.read_cine(path, masks[0] if masks else None))
     return synthetic.render_cine(config.synthetic, _index(data, row))
 
 
@@ -41,7 +42,7 @@ def heart_of(config: Config, data: Cohort, row: int) -> CineRecord:
     source = plan.Source.read(data.folder)
     segmenter = providers.AUTO if source is None else source.segmenter
     participant = fill.participant("", paths, segmenter=segmenter)
-    return files.first_readable(paths["cine"], lambda path: fill.read_cine(path, participant, config))
+    return reading.first_readable(paths["cine"], lambda path: fill.read_cine(path, participant, config))
 
 
 def file_names(config: Config, data: Cohort, row: int) -> list[str]:
@@ -62,7 +63,7 @@ def _files(config: Config, data: Cohort, row: int) -> Paths | None:
             raise UnreadableError(reason, "Mount or move them back, or run `eccl ingest ukb` again.")
         return by_kind
     written = _index(data, row) < config.synthetic.file_participants
-    return files.find(data.folder / "raw").participants[eid] if written else None
+    return find(data.folder / "raw").participants[eid] if written else None
 
 
 def _index(data: Cohort, row: int) -> int:

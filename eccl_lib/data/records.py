@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+ECG_FIELD, CINE_FIELD, EXERCISE_FIELD = 20205, 20209, 6025  # of UK Biobank: resting ECG, short-axis cine, exercise ECG
+
 
 @dataclass(frozen=True)
 class EcgRecord:

@@ -9,10 +9,10 @@ import numpy as np
 from eccl_lib.config.errors import ConfigError, UnreadableError, unexpected
 from eccl_lib.config.escape import one_line
 from eccl_lib.data import ecg
-from eccl_lib.data.files import FileListing
 from eccl_lib.data.formats import detect
 from eccl_lib.data.formats.wfdb_header import header_of
 from eccl_lib.data.ingest import ecg_folders
+from eccl_lib.data.listing import FileListing
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.io.paths import expanded
 

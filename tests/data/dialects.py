@@ -9,10 +9,10 @@ from pathlib import Path
 
 from eccl_lib.config.load import load
 from eccl_lib.config.schema import SyntheticConfig
-from eccl_lib.data import files
 from eccl_lib.data.synthetic import ukb_tree
 from eccl_lib.data.synthetic.population import FIRST_EID
 from eccl_lib.data.synthetic.table import render_table
+from eccl_lib.data.ukb import file_names
 from tests.data import table_dialects
 from tests.data.file_dialects import CINE_DIALECTS, ECG_DIALECTS, LAYOUTS
 from tests.data.table_dialects import TABLE_DIALECTS
@@ -33,7 +33,7 @@ def write(config: SyntheticConfig, indices: Sequence[int], number: int, folder: 
         for index in indices:
             ukb_tree.write_participant(config, index, Path(plain))
             eid = str(FIRST_EID + index)
-            kinds = {kind: paths[0].read_bytes() for kind, paths in files.find(plain).participants[eid].items()}
+            kinds = {kind: paths[0].read_bytes() for kind, paths in file_names.find(plain).participants[eid].items()}
             layout = LAYOUTS[chosen["layout"]]
             _write(folder / layout(eid, "20205", ".xml"), ECG_DIALECTS[chosen["ecg"]](kinds["ecg"]))
             _write(folder / layout(eid, "20209", ".zip"), CINE_DIALECTS[chosen["cine"]](kinds["cine"]))

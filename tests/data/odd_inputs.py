@@ -16,12 +16,12 @@ import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.load import load
-from eccl_lib.data import cmr, ecg, files
+from eccl_lib.data import cmr, ecg, listing
 from eccl_lib.data.records import CineRecord
 from eccl_lib.data.synthetic import cardiosoft, dicom_zip, render_cine, ukb_tree
 from eccl_lib.data.synthetic.ecg import strip
 from eccl_lib.data.synthetic.population import draw
-from eccl_lib.data.ukb import readers, tables
+from eccl_lib.data.ukb import file_names, readers, tables
 
 KEPT, QUARANTINED, REFUSED, STOPPED = "kept", "quarantined", "rejected by name", "error"
 DEMO = load("demo", overrides={"store.clip_size": 224, "store.clip_frames": 50})
@@ -114,10 +114,10 @@ def find(folder: Path, *names: str) -> str:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
-    return found(files.find(folder))
+    return found(file_names.find(folder))
 
 
-def found(result: files.FileListing) -> str:
+def found(result: listing.FileListing) -> str:
     if result.rejected and not result.participants:
         return f"{result.rejected[0].reason} || {result.rejected[0].cure}"
     kinds = [f"{kind} {paths[0].name}" for some in result.participants.values() for kind, paths in some.items()]

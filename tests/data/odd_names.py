@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from eccl_lib.data import files
+from eccl_lib.data.ukb import file_names
 from tests.data.file_dialects import LAYOUTS
 from tests.data.odd_inputs import EID, KEPT, REFUSED, STOPPED, Case, find, found
 
@@ -66,25 +66,25 @@ def linked(folder: Path) -> str:
     (folder / "real" / ECG).write_bytes(b"x")
     (folder / "search").mkdir()
     (folder / "search" / "link").symlink_to(folder / "real")
-    return found(files.find(folder / "search"))
+    return found(file_names.find(folder / "search"))
 
 
 def link_to_nothing(folder: Path) -> str:
     (folder / ECG).symlink_to(folder / "gone")
-    return found(files.find(folder))
+    return found(file_names.find(folder))
 
 
 def link_to_a_file(folder: Path) -> str:
     (folder / "does not overlap").write_bytes(b"x")
     (folder / ECG).symlink_to(folder / "does not overlap")
-    return found(files.find(folder))
+    return found(file_names.find(folder))
 
 
 def two_roots(folder: Path) -> str:
     for name in (f"a/{ECG}", f"b/{CINE}"):
         (folder / name).parent.mkdir()
         (folder / name).write_bytes(b"x")
-    return found(files.find([folder / "a", folder / "b"]))
+    return found(file_names.find([folder / "a", folder / "b"]))
 
 
 def run(*names: str) -> Callable[[Path], str]:
@@ -100,5 +100,5 @@ CASES = [
     Case("files", "a broken link", link_to_nothing, REFUSED, "link"),
     Case("files", "ECGs and cines in two folders", two_roots, KEPT, "cine .*, ecg"),
     Case("files", "an empty folder", run(), KEPT, "nothing"),
-    Case("files", "a missing folder", lambda folder: found(files.find(folder / "x")), STOPPED, "no folder"),
+    Case("files", "a missing folder", lambda folder: found(file_names.find(folder / "x")), STOPPED, "no folder"),
 ]

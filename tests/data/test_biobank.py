@@ -20,10 +20,10 @@ import pytest
 from eccl_lib.config import load as configuration
 from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.config.schema import Config
-from eccl_lib.data import cmr, cohort, ecg, files, open_cohort, original
+from eccl_lib.data import cmr, cohort, ecg, open_cohort, original
 from eccl_lib.data.splits import SPLITS, split_of
 from eccl_lib.data.store import fill as store
-from eccl_lib.data.ukb import readers
+from eccl_lib.data.ukb import file_names, readers
 from eccl_lib.io import paths
 from eccl_lib.io.files import MODE, sha256
 from tests.conftest import eccl
@@ -86,7 +86,7 @@ def test_the_store_contains_the_content_of_the_files(biobank, own_runs):
     assert (found.ecg.shape, found.ecg.dtype) == ((10, 12, 5000), np.int16)
     assert (found.clips.shape, found.clips.dtype) == ((10, 56, 56, 50), np.uint8)
     assert (found.traits.shape, found.traits.dtype, found.labels.shape) == ((10, 82), np.float32, (10, 4))
-    of = files.find(biobank).participants["9000004"]
+    of = file_names.find(biobank).participants["9000004"]
     row = found.table.index[found.table["eid"] == "9000004"][0]
     stored, rate, _ = ecg.preprocess(readers.read_ecg(of["ecg"][0]))
     np.testing.assert_array_equal(found.ecg[row], stored)
@@ -228,7 +228,7 @@ def test_an_unexpected_error_affects_only_one_participant(biobank, monkeypatch):
     def fail(path):
         raise OddError("odd")
 
-    participant = store.participant("9000001", files.find(biobank).participants["9000001"])
+    participant = store.participant("9000001", file_names.find(biobank).participants["9000001"])
     monkeypatch.setattr(readers, "read_ecg", fail)
     with pytest.raises(store.Quarantine, match=r"unexpected error \(OddError in test_biobank\.py, line \d+\)"):
         store.process(participant, small())

@@ -18,9 +18,10 @@ import pytest
 from eccl_lib.config import load as configuration
 from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.config.schema import Config
-from eccl_lib.data import cmr, ecg, files, open_cohort
+from eccl_lib.data import cmr, ecg, open_cohort
 from eccl_lib.data.splits import SPLITS
 from eccl_lib.data.store import fill, schemas
+from eccl_lib.data.ukb import file_names
 from eccl_lib.io import paths
 from eccl_lib.io.files import sha256
 from tests.conftest import HANG, eccl
@@ -187,7 +188,7 @@ def test_direct_rendering_gives_the_same_rows_as_written_files(tmp_path):
     config = small(**{"synthetic.file_participants": 12})
     for index in (0, 7, 23):
         ukb_tree.write_participant(config.synthetic, index, tmp_path)
-    for eid, kinds in files.find(tmp_path).participants.items():
+    for eid, kinds in file_names.find(tmp_path).participants.items():
         written = fill.process(fill.participant(eid, kinds), config)
         direct = fill.process(fill.Participant(eid, index=int(eid) - 9_000_001), config)
         for name in ("ecg", "clips"):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from eccl_lib.config.load import load
-from eccl_lib.data import cmr, ecg, files, open_cohort, synthetic
-from eccl_lib.data.ukb import diagnoses, readers, tables
+from eccl_lib.data import cmr, ecg, open_cohort, reading, synthetic
+from eccl_lib.data.ukb import diagnoses, file_names, readers, tables
 from eccl_lib.data.ukb.columns import IMAGING_VISIT
 from tests.conftest import eccl
 from tests.data import dialects, file_dialects, table_dialects
@@ -55,17 +55,17 @@ def sent(tmp_path_factory):
     """One participant's files in the default dialect, and the rows in the store."""
     root = tmp_path_factory.mktemp("sent")
     synthetic.write_participant(CONFIG, 3, root)
-    found = files.find(root).participants["9000004"]
+    found = file_names.find(root).participants["9000004"]
     return {kind: paths[0] for kind, paths in found.items()}, rows(root)
 
 
 def rows(*folders) -> tuple[np.ndarray, np.ndarray, float]:
     """Stored signal, clip and heart rate of participant 9000004."""
-    found = files.find(folders).participants["9000004"]
-    signal, heart_rate, _ = ecg.preprocess(files.first_readable(found["ecg"], readers.read_ecg))
+    found = file_names.find(folders).participants["9000004"]
+    signal, heart_rate, _ = ecg.preprocess(reading.first_readable(found["ecg"], readers.read_ecg))
     mask = found["segmentation"][0]
     choice = DEMO.store.slice_choice
-    cine = files.first_readable(found["cine"], lambda path: readers.read_cine(path, mask, choice))
+    cine = reading.first_readable(found["cine"], lambda path: readers.read_cine(path, mask, choice))
     return signal, cmr.crop(cine, DEMO.store), heart_rate
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import FileListing, walk
 from eccl_lib.data.ingest import cine_folders, ecg_folders
+from eccl_lib.data.listing import FileListing, walk
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from eccl_lib.commands import ingest
-from eccl_lib.data import cmr, files, open_cohort, original
+from eccl_lib.data import cmr, open_cohort, original
 from eccl_lib.data.ingest import report
 from eccl_lib.data.segmentation import circle_voting, providers
 from eccl_lib.data.store import fill, sharded
 from eccl_lib.data.store.plan import Source
-from eccl_lib.data.ukb import readers
+from eccl_lib.data.ukb import file_names, readers
 from tests.conftest import eccl
 from tests.data.conftest import HEART, as_ukbb_cardiac_writes, example_labels
 from tests.data.test_biobank import build, runs, small, words  # noqa: F401  a fixture
@@ -50,7 +50,7 @@ def test_without_masks_and_weights_circle_voting_locates_the_heart(own_biobank, 
     data = build(own_biobank)
     assert (len(data), len(data.quarantine)) == (10, 0)
     assert set(data.table["segmenter"]) == {"voting"}
-    kinds = files.find(own_biobank).participants["9000004"]
+    kinds = file_names.find(own_biobank).participants["9000004"]
     cine = readers.read_cine(kinds["cine"][0])
     box = circle_voting.box(
         circle_voting.centre(cine.images[:, circle_voting.sampled_frames(50)], cine.spacing_mm), cine.spacing_mm
@@ -85,7 +85,7 @@ def test_a_participant_without_a_mask_has_the_networks_crop(own_biobank):
     assert data.table["heart_confidence"].between(0, 1).tolist() == [False] * 2 + [True] + [False] * 7
     assert data.table["box_change"].between(0, 1).all()
     found = providers.read(
-        readers.open_cine(files.find(own_biobank).participants["9000003"]["cine"][0]), choice="middle"
+        readers.open_cine(file_names.find(own_biobank).participants["9000003"]["cine"][0]), choice="middle"
     )
     np.testing.assert_array_equal(data.clips[2], cmr.crop(found, small().store))
     top, left, bottom, right = cmr.box_of(found)

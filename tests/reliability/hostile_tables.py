@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data import files
 from eccl_lib.data.ingest import cine_folders, ecg_folders, participants_table, ptbxl
-from eccl_lib.data.ukb import diagnoses, tables
+from eccl_lib.data.listing import FileListing
+from eccl_lib.data.ukb import diagnoses, file_names, tables
 from tests.conftest import eccl
 from tests.reliability.hostile_ecg import ESC
 from tests.reliability.hostile_files import READ, REFUSED, Case
@@ -49,7 +49,7 @@ def read_ptbxl(folder: Path) -> str:
     return str(ptbxl.read(folder))
 
 
-def found(listing: files.FileListing) -> str:
+def found(listing: FileListing) -> str:
     """The files by name; raises the first refusal where nothing else is there."""
     if listing.rejected and not listing.participants:
         raise UnreadableError(f"{listing.rejected[0].file}: {listing.rejected[0].reason}", listing.rejected[0].cure)
@@ -225,7 +225,7 @@ FOLDERS = [
         others("a.nii", "b.zip", "c", "Info.cfg"),
         lambda f: found(cine_folders.find([f])),
     ),
-    Case("folder", "pipes among UK Biobank's", others("9000001_20205_2_0.xml"), lambda f: found(files.find(f))),
+    Case("folder", "pipes among UK Biobank's", others("9000001_20205_2_0.xml"), lambda f: found(file_names.find(f))),
     Case("folder", "a pipe as the folder", fifo("a"), lambda f: found(ecg_folders.find([f / "a"]))),
     Case(
         "folder",

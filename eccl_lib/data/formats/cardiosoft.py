@@ -9,11 +9,10 @@ import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.config.schema import LEADS
-from eccl_lib.data.files import EXERCISE_FIELD
 from eccl_lib.data.formats import xml_tree
 from eccl_lib.data.formats.leads import GAP, lead_name
 from eccl_lib.data.formats.xml_tree import LARGEST_XML, to_number
-from eccl_lib.data.records import EcgRecord
+from eccl_lib.data.records import EXERCISE_FIELD, EcgRecord
 from eccl_lib.io.regular import read_bytes
 
 ROOT = "CardiologyXML"

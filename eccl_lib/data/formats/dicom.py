@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import reading
 from eccl_lib.data.formats import dicom_elements, dicom_objects
 from eccl_lib.data.formats.dicom_elements import NO_PIXELS, ShortError
+from eccl_lib.data.reading import reading
 
 LARGEST_MATRIX = 1024  # rows or columns; a cardiac cine has about 200, an interpolated one 512
 PIXEL_MM = (0.1, 20.0)  # plausible sizes of a cine's pixels; ours

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import reading
 from eccl_lib.data.formats import dicom_elements, strips
 from eccl_lib.data.formats.leads import GAP, lead_name, millivolts
 from eccl_lib.data.formats.strips import Strip
+from eccl_lib.data.reading import reading
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.io.regular import read_bytes
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
-from eccl_lib.data.files import reading
 from eccl_lib.data.formats.leads import GAP, at_one_rate, by_lead, lead_names, samples_to_read
+from eccl_lib.data.reading import reading
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.io import regular
 

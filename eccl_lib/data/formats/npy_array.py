@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import reading
 from eccl_lib.data.formats.leads import GAP, NPY, by_lead, lead_name, samples_to_read, units_of
+from eccl_lib.data.reading import reading
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.io import regular
 

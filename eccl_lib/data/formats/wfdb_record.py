@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
-from eccl_lib.data.files import reading
 from eccl_lib.data.formats import wfdb_header
 from eccl_lib.data.formats.leads import at_one_rate, by_lead, samples_to_read
 from eccl_lib.data.formats.wfdb_header import HeaderText
+from eccl_lib.data.reading import reading
 from eccl_lib.data.records import EcgRecord
 
 LARGEST_FILE = 256 * 2**20

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import FileListing, walk
 from eccl_lib.data.formats import dicom_elements, nifti
+from eccl_lib.data.listing import FileListing, walk
 from eccl_lib.io import regular
 
 NIFTI = re.compile(r"(?i)(?P<stem>.+)\.nii(\.gz)?")

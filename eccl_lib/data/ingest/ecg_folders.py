@@ -6,9 +6,9 @@ from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data import text_table
-from eccl_lib.data.files import FileListing, walk
 from eccl_lib.data.formats import csv_table, detect, wfdb_header
 from eccl_lib.data.formats.wfdb_record import SIGNALS
+from eccl_lib.data.listing import FileListing, walk
 from eccl_lib.io import regular
 
 SINGLE_FILE = (".xml", ".dcm", ".npy", ".edf")  # formats with one file per recording

@@ -9,8 +9,8 @@ import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.data import own_labels
-from eccl_lib.data.files import FileListing
 from eccl_lib.data.ingest import cine_folders, ecg_folders, participants_table, ptbxl
+from eccl_lib.data.listing import FileListing
 from eccl_lib.data.own_labels import OwnLabels
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store import plan

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.files import reading
+from eccl_lib.data.reading import reading
 from eccl_lib.io import regular
 
 LARGEST_VOXELS = 2**28  # 13 slices of 50 frames with 208 x 208 pixels have 28 million; M&Ms has up to 100 million

@@ -19,7 +19,7 @@ import pandas as pd
 
 from eccl_lib.config.errors import UnreadableError, unexpected
 from eccl_lib.config.schema import ARRAYS, Config, arrays_of
-from eccl_lib.data import cmr, ecg, files, synthetic
+from eccl_lib.data import cmr, ecg, reading, synthetic
 from eccl_lib.data.formats import detect
 from eccl_lib.data.records import CineRecord, EcgRecord
 from eccl_lib.data.segmentation import confidence, providers
@@ -117,7 +117,7 @@ def read_cine(path: Path, participant: Participant, config: Config) -> CineRecor
     open_file = readers.open_cine if arrays_of(config.cohort) == ARRAYS else detect.open_cine
     masks, segmenter, choice = participant.paths("segmentation"), participant.segmenter, config.store.slice_choice
     if masks and segmenter.chosen(mask_given=True) == "masks":
-        return files.first_readable(masks, lambda mask: providers.read(open_file(path), mask, segmenter, choice))
+        return reading.first_readable(masks, lambda mask: providers.read(open_file(path), mask, segmenter, choice))
     return providers.read(open_file(path), None, segmenter, choice)
 
 
@@ -133,7 +133,7 @@ def _read(participant: Participant, kind: str, reader: Callable[[Path], EcgRecor
     paths = participant.paths(kind)
     if not paths:
         raise Quarantine("", *MISSING_FILE[kind])
-    return _guard(participant, kind, lambda: files.first_readable(paths, reader))
+    return _guard(participant, kind, lambda: reading.first_readable(paths, reader))
 
 
 def _guard(participant: Participant, kind: str, step: Callable):

@@ -14,11 +14,10 @@ from eccl_lib.config.diseases import setting
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.load import digest
 from eccl_lib.config.schema import DISEASES
-from eccl_lib.data import files
 from eccl_lib.data.own_labels import OwnLabels, parse
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store import fill
-from eccl_lib.data.ukb import tables, trait_checks, withdrawals
+from eccl_lib.data.ukb import file_names, tables, trait_checks, withdrawals
 from eccl_lib.data.ukb.columns import CODE_DATES, IMAGING_VISIT
 from eccl_lib.io.files import read_json, write_frame, write_json
 
@@ -123,7 +122,7 @@ def make_inventory(source: Source, folder: Path, withdrawn: frozenset[str], visi
     A participant keeps its slot permanently. Raises UnreadableError if a table or path cannot be used, or if no
     participant has complete data.
     """
-    listing = files.find([Path(f) for f in source.folders], visit, [Path(f) for f in source.segmentations])
+    listing = file_names.find([Path(f) for f in source.folders], visit, [Path(f) for f in source.segmentations])
     present = {eid: kinds for eid, kinds in listing.participants.items() if {"ecg", "cine"} & kinds.keys()}
     consenting = {eid: kinds for eid, kinds in present.items() if eid not in withdrawn}
     table, notes = tables.read_tables([Path(t) for t in source.tables], only=consenting.keys())

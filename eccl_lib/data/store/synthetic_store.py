@@ -9,13 +9,12 @@ import pandas as pd
 
 from eccl_lib.config.errors import DamagedError, UnreadableError
 from eccl_lib.config.schema import Config
-from eccl_lib.data import files
 from eccl_lib.data.splits import parts_of, split_of
 from eccl_lib.data.store import fill, schemas
 from eccl_lib.data.store.layout import BLOCK, Layout, keep_rows
 from eccl_lib.data.synthetic import ukb_tree
 from eccl_lib.data.synthetic.population import FIRST_EID
-from eccl_lib.data.ukb import tables
+from eccl_lib.data.ukb import file_names, tables
 from eccl_lib.data.ukb.columns import IMAGING_VISIT
 from eccl_lib.io import checksums
 from eccl_lib.io.files import sha256, write_array, write_frame, write_sealed
@@ -58,7 +57,7 @@ def _source(config: Config, raw: Path, progress: Log):
     """The synthetic cohort's table and its participants by slot; first writes the files of those that are read."""
     _write_files(config, raw, progress)
     table = tables.read_table(raw / ukb_tree.TABLE)
-    written, listed = table.index[: config.synthetic.file_participants], files.find(raw).participants
+    written, listed = table.index[: config.synthetic.file_participants], file_names.find(raw).participants
     participants = {k: fill.Participant(eid, index=k) for k, eid in enumerate(table.index)}
     return table, participants | {k: fill.participant(eid, listed.get(eid, {})) for k, eid in enumerate(written)}
 
