@@ -7,7 +7,6 @@ import pandas as pd
 
 from eccl_lib.metrics import bootstrap, scores
 
-DRAWS = 2000
 DIRECTIONS = ("ECG to CMR", "CMR to ECG")
 Ranked = tuple[np.ndarray, dict[str, np.ndarray]]  # of one direction: ``scores.matching_ranks``
 
@@ -18,7 +17,7 @@ def ranked(z_ecg: np.ndarray, z_cmr: np.ndarray) -> dict[str, Ranked]:
     return {direction: scores.matching_ranks(*pair) for direction, pair in pairs}
 
 
-def table(seeds: Sequence[dict[str, Ranked]], draws: int = DRAWS) -> pd.DataFrame:
+def table(seeds: Sequence[dict[str, Ranked]], draws: int = bootstrap.DRAWS) -> pd.DataFrame:
     """Recall at 1, 5, 10 and median rank in both directions, averaged over seeds.
 
     seeds: ``ranked`` of each seed, the same n participants. Columns: direction, metric, mean, std (over seeds), low,
