@@ -130,7 +130,9 @@ def _peak() -> int:
 def _apart(call: Callable[[], dict[str, object]], folder: Path) -> dict[str, object]:
     """The result of a call in a forked process, whose current folder, home and temporary folder are ``folder``."""
     reading, writing = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # since Python 3.12, of a fork beside threads
+        child = os.fork()
     if child == 0:
         try:
             os.chdir(folder)

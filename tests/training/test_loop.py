@@ -81,12 +81,11 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize("epoch", [0, 2, 5])
 def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bytes(tmp_path, undisturbed, epoch):
     process = toy(tmp_path, pause=0.05)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:  # until a checkpoint inside that epoch is on disk
-        state = read_json(tmp_path / "manifest.json")["state"] if (tmp_path / "manifest.json").exists() else {}
-        if state.get("epoch", -1) >= epoch and state["step"] >= 2:
-            break
+    deadline, state = time.monotonic() + HANG, {}
+    while not (state.get("epoch", -1) >= epoch and state["step"] >= 2):  # until a checkpoint of that epoch is on disk
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
+        state = read_json(tmp_path / "manifest.json")["state"] if (tmp_path / "manifest.json").exists() else {}
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(10) == -signal.SIGKILL
     again = toy(tmp_path)
