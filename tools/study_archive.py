@@ -181,15 +181,17 @@ def add_experiment(name: str, config: Config, data: Cohort, folder: Path) -> Mea
         _check_same(old.frame, new.frame, list(naming))
     kept = new.merged(old, naming)
     if len(kept.frame):
-        cells = _of_table(name, config, data, sorted(set(kept.frame["seed"].tolist())), folder)
-        kept = _in_order(kept.merged(cells, naming), name)
+        kept = _in_order(kept.merged(_of_table(name, config, data, kept.frame, folder), naming), name)
         _save(draws, {"drawn": kept.drawn.astype(np.float32)})
         write_atomically(table, lambda path: kept.frame.to_csv(path, index=False, float_format="%.6g"))
     return _read_runs(table, draws)  # as rounded in the files: the same tables with and without the runs
 
 
-def _of_table(name: str, config: Config, data: Cohort, seeds: Iterable[int], folder: Path) -> MeasuredRuns:
-    """The runs of an experiment that are cells of the archived table, scored by their committed predictions."""
+def _of_table(name: str, config: Config, data: Cohort, known: pd.DataFrame, folder: Path) -> MeasuredRuns:
+    """The runs of an experiment that are cells of the archived table, scored by their committed predictions.
+
+    known: measured runs; the others of the same seeds are returned.
+    """
     cells = _cells_of_table(name, folder)
     if not len(cells):
         return MeasuredRuns(pd.DataFrame(), np.empty((0, 0)))
@@ -208,7 +210,15 @@ def _of_table(name: str, config: Config, data: Cohort, seeds: Iterable[int], fol
         facts["r2_masked"] = autoencoders[cell.seed] if has_autoencoder else np.nan
         return facts, experiments.drawn_scores(cell.task, measured[cell.task].astype(float), predicted.astype(float))
 
-    return MeasuredRuns.of(experiments.places(name, config, seeds), score, experiments.DRAWS)
+    seeds, measured_places = sorted(set(known["seed"].tolist())), set(_places(known))
+    places = experiments.places(name, config, seeds)
+    left = [(names, own) for names, own in places if tuple(names.values()) not in measured_places]
+    return MeasuredRuns.of(left, score, experiments.DRAWS)
+
+
+def _places(frame: pd.DataFrame) -> Iterable[tuple]:
+    """Series, x, task and seed of measured runs."""
+    return frame[[*experiments.PLACE, "seed"]].itertuples(index=False, name=None)
 
 
 def _in_order(measured: MeasuredRuns, name: str) -> MeasuredRuns:
@@ -216,8 +226,7 @@ def _in_order(measured: MeasuredRuns, name: str) -> MeasuredRuns:
     if name == experiments.ENCODERS:
         return measured
     points = {(each.series, each.x, each.task): k for k, each in enumerate(experiments.EXPERIMENTS[name].points)}
-    places = measured.frame[[*experiments.PLACE, "seed"]].itertuples(index=False, name=None)
-    keys = [(points[series, x, task], seed) for series, x, task, seed in places]
+    keys = [(points[series, x, task], seed) for series, x, task, seed in _places(measured.frame)]
     return measured.rows(np.array(sorted(range(len(keys)), key=keys.__getitem__)))
 
 

@@ -86,7 +86,7 @@ def _logarithmic(ax: Axes, places: Sequence[int], name: str) -> None:
 def alignment_gains(
     differences: Mapping[str, pd.DataFrame], *, one: str, other: str, n: int, seeds: Collection[int]
 ) -> Figure:
-    """The gain of alignment: the gain of one row over another in each experiment; one row of panels per task.
+    """The gain of one row over another, such as of alignment, in each experiment; one row of panels per task.
 
     differences: label of x to rows of an experiment: series, other, x, task, difference, low, high. one, other: series
     whose difference is drawn. n: test participants. seeds: number of training seeds of each experiment. Panels of one
