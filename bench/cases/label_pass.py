@@ -40,7 +40,7 @@ def prepare(folder: Path) -> Pair:
 
     def item(k: int):
         signal = ecg.scale(torch.from_numpy(signals[k : k + 1]), config.view)
-        return ecg.augment(signal, config.augment, generator), labels[k, 0]
+        return ecg.augment(signal, config.augment, torch.rand(ecg.AUGMENT_DRAWS, 1, generator=generator)), labels[k, 0]
 
     def reference():
         return np.flatnonzero([item(k)[1] for k in range(few)])

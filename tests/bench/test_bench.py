@@ -171,6 +171,12 @@ def test_a_row_of_a_gpu_prepares_there():
     assert asked == ["cpu", "cuda"]
 
 
+@pytest.mark.parametrize("name", ["cmr_augment", "ecg_xml", "label_pass", "triplet"])  # the cases of a few seconds
+def test_a_quick_case_runs_and_its_two_sides_agree(name, tmp_path):
+    pair = CASES[name].prepare(tmp_path)
+    pair.same(pair.ours(), pair.reference())
+
+
 def test_two_sides_that_differ_are_no_case(tmp_path, monkeypatch):
     wrong = Case("x", "y", lambda folder: Pair(lambda: 1, lambda: 2, equal), (at_least("ratio", 1),))
     monkeypatch.setattr(bench, "case", lambda name: wrong)
