@@ -96,6 +96,17 @@ def test_a_structure_far_from_the_axis_and_one_beyond_an_empty_slice_are_removed
     assert not found[3:].any()
 
 
+def test_the_rv_reaches_above_the_base_of_the_lv():
+    stack = np.concatenate([0 * heart(slices=4), heart(slices=2), 0 * heart(slices=1)])
+    stack[3, :, 22:36, 10:18] = 3  # inflow
+    stack[2, :, 24:34, 11:18] = 3  # outflow
+    expected = stack.copy()
+    stack[1, :, 24:34, 11:18] = 3  # too far above
+    stack[3, :, 50:60, 10:18] = 3  # another structure
+    stack[6, 4, 20:44, 10:30] = 3  # larger than the RV of the slice before it
+    np.testing.assert_array_equal(postprocess.labels(certain(stack), SPACING), expected)
+
+
 def test_a_still_structure_is_not_right_ventricle():
     noisy = heart(slices=1)
     noisy[0, :, 24:38, 51:60] = 3  # as near and as large as the RV, in all frames

@@ -12,6 +12,8 @@ REACH = 0.6  # weight within 25 mm of the LV's axis; a heart further away is ano
 NEAR_MM = 25.0  # SD of the weight around the LV's axis, by which the LV's component is chosen
 RV_GAP_MM = 6.0  # largest distance between RV and LV
 SMALL_PART = 0.2  # of the largest component; smaller components are removed
+BEYOND = 2  # slices above the LV's base that can contain RV
+OVERLAP = 0.7  # of an RV component in a slice without LV: least share over the RV of the next slice; ours
 STILL = 0.35  # of the LV's change over the beat; a basal RV, whose place the atrium takes, changes by about half
 
 
@@ -68,6 +70,7 @@ def labels(
     raw = probability.argmax(2).astype(np.uint8)
     out = np.stack([_clean_slice(clip, at, spacing_mm) for clip, at in zip(raw, centers, strict=True)])
     _drop_apart(out)
+    _add_right(out, raw)
     if change is not None:
         for slice_labels, slice_change in zip(out, change, strict=True):
             _drop_still(slice_labels, slice_change)
@@ -82,6 +85,24 @@ def _drop_apart(labels: np.ndarray) -> None:
         size = np.bincount(runs, weights=(labels == LV).sum((1, 2, 3)), minlength=count + 1)
         size[0] = -1
         labels[ventricle & (runs != int(size.argmax()))] = 0
+
+
+def _add_right(labels: np.ndarray, raw: np.ndarray) -> None:
+    """Label the RV in slices without LV next to those with LV, as its inflow and outflow reach above the LV's base.
+
+    A component of a frame is RV if most of it lies over the RV of the slice before it; an atrium is larger than the RV
+    below it. labels, raw: (S, F, H, W).
+    """
+    ventricle = np.flatnonzero((labels == LV).any((1, 2, 3)))
+    ends = ((ventricle[0], -1), (ventricle[-1], 1)) if len(ventricle) else ()
+    for last, step in ends:
+        for s in range(last + step, last + step * (BEYOND + 1), step):
+            if not 0 <= s < len(labels):
+                break
+            for frame, before, candidates in zip(labels[s], labels[s - step] == RV, raw[s] == RV, strict=True):
+                parts, count = label(candidates)
+                size, over = (np.bincount(parts[mask], minlength=count + 1) for mask in (candidates, before))
+                frame[np.isin(parts, 1 + np.flatnonzero(over[1:] > OVERLAP * size[1:]))] = RV
 
 
 def _clean_slice(raw: np.ndarray, at: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
