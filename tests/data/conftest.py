@@ -111,7 +111,7 @@ def biobank(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def own_biobank(biobank: Path, tmp_path: Path) -> Path:
     """A copy of ``biobank`` that a test may damage."""
-    return Path(shutil.copytree(biobank, tmp_path / "biobank"))
+    return Path(shutil.copytree(biobank, tmp_path / "biobank", copy_function=shutil.copyfile))
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
+from types import SimpleNamespace
 
 import pytest
 
-from eccl_lib.io import workers
+from eccl_lib.io import progress, workers
 from eccl_lib.io.progress import Counter
 from eccl_lib.io.workers import Workers
 from tests.conftest import eccl
@@ -16,7 +16,7 @@ from tests.data.test_biobank import bytes_of, words
 
 def test_the_remaining_time_follows_from_the_throughput(monkeypatch):
     now = iter((110.0, 130.0))
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(now)))
     lines: list[str] = []
     bar = Counter("preprocess", 20, 100, lines.append)
     bar.start = 100.0
@@ -29,7 +29,7 @@ def test_the_remaining_time_follows_from_the_throughput(monkeypatch):
 
 def test_a_pause_is_not_counted_as_time(monkeypatch):
     now = iter((0.0, 3.0, 103.0, 110.0))
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(now)))
     lines: list[str] = []
     bar = Counter("predict", 0, 100, lines.append, "files")
     bar.start = next(now)

@@ -17,6 +17,7 @@ from eccl_lib.config.errors import ConfigError, DamagedError
 from eccl_lib.config.schema import RuntimeConfig, TrainingConfig
 from eccl_lib.config.seeds import seed_of
 from eccl_lib.io.files import read_json, sha256
+from eccl_lib.io.paths import ROOT
 from eccl_lib.pipeline import stages
 from eccl_lib.training import distributed, performance
 from eccl_lib.training.loop import Loop, fit
@@ -64,7 +65,8 @@ save_tensors(folder / "model.safetensors", model.state_dict())
 
 def toy(folder, pause=0.0):
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, "-c", TOY, str(folder), str(pause)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", TOY, str(folder), str(pause)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 def results(folder):

@@ -3,6 +3,7 @@
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -329,7 +330,7 @@ def test_waiting_for_clips_is_counted_by_the_clock(monkeypatch):
     now = iter(range(100))
     config = tiny_config(**{"runtime.read_ahead": "off"})
     cines = CineDataset(open_cohort.load(config, quiet), config)
-    monkeypatch.setattr(datasets.time, "perf_counter", lambda: float(next(now)))
+    monkeypatch.setattr(datasets, "time", SimpleNamespace(perf_counter=lambda: float(next(now))))
     for steps in (1, 2, 3):
         cines.of(np.arange(4))
         assert cines.waited == steps

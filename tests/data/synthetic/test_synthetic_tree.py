@@ -82,13 +82,15 @@ def test_the_segmentation_is_aligned_with_the_dicom_images(folder, frames):
     assert image.header.get_zooms()[3] == pytest.approx(record.frame_ms / 1000)
 
 
-def test_writing_again_changes_nothing_and_leaves_no_partial_files(folder, tmp_path):
+def test_writing_again_changes_nothing_and_leaves_no_partial_files(tmp_path):
+    folder, again = tmp_path / "one", tmp_path / "two"
+    write_participant(CONFIG, 2, folder)
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     before = [(p.stat().st_mtime_ns, p.read_bytes()) for p in files]
     write_participant(CONFIG, 2, folder)
     assert [(p.stat().st_mtime_ns, p.read_bytes()) for p in files] == before
-    write_participant(CONFIG, 2, tmp_path)
-    assert [(tmp_path / p.relative_to(folder)).read_bytes() for p in files] == [content for _, content in before]
+    write_participant(CONFIG, 2, again)
+    assert [(again / p.relative_to(folder)).read_bytes() for p in files] == [content for _, content in before]
     assert not list(folder.rglob("*.part"))
 
 
