@@ -2,7 +2,8 @@
 
 ``python -m tools.instruction_sets --seed 3`` trains two cells of the study again with PyTorch and oneDNN limited to
 older instruction sets (about 12 CPU minutes), and writes figures/study/instruction_sets.csv. The cohort and the parent
-runs of this seed are those of ``eccl study`` (ECCL_RUNS).
+runs of this seed are those of ``eccl study`` (ECCL_RUNS). The last lines are the committed cells of Table 1, whose
+parents were trained on the processor of the table.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from eccl_lib.evaluation.predictions import measured_and_predicted
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_atomically
 from eccl_lib.io.progress import silent
+from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.stages import spec
 from eccl_lib.training.runs import Run
+from tools import study_archive
 
 CELLS = (("scratch", "traits"), ("eccl", "I42"))
 SETTINGS = {
@@ -34,6 +37,8 @@ SETTINGS = {
     "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
     "no AVX": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
 }
+MADE_WITH = ("instruction_set", "cpu", "commit")
+Measured = tuple[float, np.ndarray, dict[str, str]]  # test score, predictions (N, K), how it was made
 TABLE = paths.STUDY_FIGURES / "instruction_sets.csv"
 
 
@@ -55,27 +60,35 @@ def train(setting: dict[str, str], shared: Path, root: Path, seed: int) -> Itera
         yield row, task, replace(found, folder=folder / found.name)
 
 
+def of_table(row: str, task: str, seed: int) -> tuple[float, np.ndarray, dict[str, str]]:
+    """Test score, predictions (N, K) and processor of a committed cell of Table 1."""
+    scores = study_archive.read_scores(paths.STUDY_FIGURES, [seed])[task]
+    lines = study_archive.read_provenance(paths.STUDY_FIGURES).set_index(study_archive.NAMING)
+    line = lines.loc[(METHODS[row].row, task, seed)]
+    return float(line["test"]), scores.predicted[scores.rows.index(row), 0], dict(line[list(MADE_WITH)])
+
+
+def record(setting: str, place: tuple[str, str, int], own: Measured, first: Measured) -> dict[str, object]:
+    """A line of the table. own, first: of this setting, and of the instruction set that PyTorch detects."""
+    (score, predicted, made_with), (base_score, base, _) = own, first
+    r = float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(predicted.T, base.T, strict=True)]))
+    numbers = {"test": score, "difference": score - base_score, "r_of_predictions": r}
+    return {"setting": setting, **dict(zip(("row", "task", "seed"), place, strict=True)), **numbers, **made_with}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     seed = parser.parse_args().seed
-    shared, records, reference = paths.scale_root("study", "synthetic"), [], {}
+    shared, records, first = paths.scale_root("study", "synthetic"), [], {}
     for name, setting in SETTINGS.items():
         with tempfile.TemporaryDirectory() as root:
             for row, task, run in train(setting, shared, Path(root), seed):
-                score, predicted = run.metrics["test"], measured_and_predicted(run)[1]
-                first, base = reference.setdefault((row, task), (score, predicted))
-                r = float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(predicted.T, base.T, strict=True)]))
-                made_with = {key: run.manifest()["made_with"][key] for key in ("instruction_set", "cpu", "commit")}
-                record = {
-                    "setting": name,
-                    "row": row,
-                    "task": task,
-                    "seed": seed,
-                    "test": score,
-                    "difference": score - first,
-                }
-                records.append(record | {"r_of_predictions": r} | made_with)
+                made_with = {key: run.manifest()["made_with"][key] for key in MADE_WITH}
+                own = float(run.metrics["test"]), measured_and_predicted(run)[1], made_with
+                records.append(record(name, (row, task, seed), own, first.setdefault((row, task), own)))
+    for row, task in CELLS if seed in study_archive.SEEDS else ():
+        records.append(record("run of Table 1", (row, task, seed), of_table(row, task, seed), first[row, task]))
     frame = pd.DataFrame(records)
     write_atomically(TABLE, lambda path: frame.to_csv(path, index=False, float_format="%.5f"))
     print(frame.to_string(index=False))
