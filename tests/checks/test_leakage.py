@@ -11,11 +11,12 @@ import pytest
 from eccl_lib.checks import leakage
 from eccl_lib.commands import ingest
 from eccl_lib.config.load import essentials, load
-from eccl_lib.data import leaks
+from eccl_lib.data import leaks, open_cohort
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.splits import split_of
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_json
+from tests.conftest import eccl
 
 CONFIG = load("demo")
 
@@ -168,6 +169,16 @@ def test_unfinished_runs_and_those_of_other_splits_and_cohorts_are_no_leak(data,
             pd.DataFrame({"eid": eids}).to_parquet(run / "predictions.parquet", index=False)
     (found,) = leakage.check_runs(CONFIG, data)
     assert (found.kind, found.level) == ("1.1", "error") and "seed3-0123abcd" in str(found)
+
+
+def test_the_command_counts_errors_and_warnings_and_its_status_says_whether_there_are_errors(data, monkeypatch, capsys):
+    monkeypatch.setattr(open_cohort, "load", lambda config, needs: data)
+    assert eccl("leakage") == 0
+    assert "leakage: 0 errors, 1 warnings" in capsys.readouterr().out
+    data.ecg[data.index("test")[0]] = data.ecg[data.index("train")[0]]
+    assert eccl("leakage") == 1
+    said = capsys.readouterr()
+    assert "leakage: 1 errors, 1 warnings" in said.out and "1.4" in said.err
 
 
 def test_the_documentation_has_the_same_table():
