@@ -197,7 +197,7 @@ def processors_sentence() -> str:
         return processors()
     largest = _read("instruction_sets.csv")["difference"].abs().max()
     return (
-        f"On another processor, or with older instruction sets, the test score of a seed moved by up to {largest:.3f} "
+        f"On another type of processor, the test score of a seed moved by up to {largest:.3f} "
         "([docs/study.md](docs/study.md#processors))."
     )
 
