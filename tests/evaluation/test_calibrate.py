@@ -132,15 +132,16 @@ def one_seed(tmp_path_factory):
         yield first
 
 
-def kept_calibrations(predictor):
-    return set(predictor.models["traits"][0].run.folder.glob("calibration-*.json"))
+def file_of(models):
+    """The file of a calibration of these models with all leads."""
+    return models[0].run.folder / calibrate.file_name(models, LEADS)
 
 
 def test_the_mean_of_all_finished_seeds_is_calibrated_and_the_result_is_kept(one_seed):
     both = of_config(tiny_config(**THIRDS))
     assert [model.run.seed for model in both.models["traits"]] == [0, 1]
     assert [model.run.seed for model in one_seed.models["traits"]] == [0]
-    alone, kept_before = one_seed.calibration("traits"), kept_calibrations(one_seed)
+    alone = one_seed.calibration("traits")
     found = both.calibration("traits")
     pairs = [measured_and_predicted(model.run) for model in both.models["traits"]]
     mean = np.mean([predicted for _, predicted in pairs], axis=0)
@@ -148,7 +149,8 @@ def test_the_mean_of_all_finished_seeds_is_calibrated_and_the_result_is_kept(one
     assert found.coverage == pytest.approx(inside.mean(axis=0))
     assert np.isfinite(found.radius).all()
     assert found.radius.tolist() != alone.radius.tolist()
-    assert len(kept_calibrations(both) - kept_before) == 1
+    one, two = file_of(one_seed.models["traits"]), file_of(both.models["traits"])
+    assert one != two and one.is_file() and two.is_file()
     again = calibrate.of(both.models["traits"], LEADS, None)  # without the cohort
     assert again.radius.tolist() == found.radius.tolist()
 
@@ -176,7 +178,7 @@ def test_a_calibration_that_cannot_be_kept_is_given_all_the_same(tmp_path, monke
 def test_calibrations_are_sealed(one_seed):
     models = one_seed.models["I48"]
     one_seed.calibration("I48")
-    (path,) = models[0].run.folder.glob("calibration-*.json")
+    path = file_of(models)
     path.write_text(path.read_text().replace('"slope": ', '"slope": 1'))
     with pytest.raises(DamagedError):
         calibrate.of(models, LEADS, None)
