@@ -60,8 +60,8 @@ def train(setting: dict[str, str], shared: Path, root: Path, seed: int) -> Itera
         yield row, task, replace(found, folder=folder / found.name)
 
 
-def of_table(row: str, task: str, seed: int) -> tuple[float, np.ndarray, dict[str, str]]:
-    """Test score, predictions (N, K) and processor of a committed cell of Table 1."""
+def of_table(row: str, task: str, seed: int) -> Measured:
+    """A committed cell of Table 1."""
     scores = study_archive.read_scores(paths.STUDY_FIGURES, [seed])[task]
     lines = study_archive.read_provenance(paths.STUDY_FIGURES).set_index(study_archive.NAMING)
     line = lines.loc[(METHODS[row].row, task, seed)]

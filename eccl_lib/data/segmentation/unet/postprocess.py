@@ -12,7 +12,7 @@ REACH = 0.6  # weight within 25 mm of the LV's axis; a heart further away is ano
 NEAR_MM = 25.0  # SD of the weight around the LV's axis, by which the LV's component is chosen
 RV_GAP_MM = 6.0  # largest distance between RV and LV
 SMALL_PART = 0.2  # of the largest component; smaller components are removed
-BEYOND = 2  # slices above the LV's base that can contain RV
+BEYOND = 2  # slices above the LV's base that can contain RV; either end of the stack can be the base
 OVERLAP = 0.7  # of an RV component in a slice without LV: least share over the RV of the next slice; ours
 STILL = 0.35  # of the LV's change over the beat; a basal RV, whose place the atrium takes, changes by about half
 
