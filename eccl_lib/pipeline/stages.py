@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from eccl_lib.config import command_line, diseases
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import fingerprint, load
 from eccl_lib.config.method_schema import Arm, with_cmr
-from eccl_lib.config.schema import ARRAYS, Config
+from eccl_lib.config.schema import ARRAYS, Config, ViewConfig
 from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.data import open_cohort
 from eccl_lib.data.cohort import Cohort
@@ -208,13 +209,14 @@ def spec(config: Config, name: str) -> RunSpec:
         stage, _, modality = name.partition("_") if name.startswith("autoencode") else (name, "", "")
         variant = {"pretrain_ecg": "vit", "pretrain_pair": "cmae"}.get(name, modality)
         own = _reset(config, scale, "disease", "diseases", "cmr_training", "align", "probe")
+        own = own if variant == "cmae" else _reset_view(own, scale, "ecg" if variant == "cmr" else "clip")
         return RunSpec(stage, variant, with_cmr(own, "swin"))
     if name in ("probe", "probe_cmr"):
         if name == "probe_cmr" and config.probe.encoder == "mae":
             raise ConfigError("probe.encoder is mae, an encoder of ECGs; for cines choose random or run")
         return RunSpec(name, config.probe.encoder, _reset(config, scale, "disease", "diseases"))
     if name in ("pretrain_cmr", "cmr_features"):
-        own = _reset(config, scale, "ecg", "mae", "align", "probe")
+        own = _reset_view(_reset(config, scale, "ecg", "mae", "align", "probe"), scale, "ecg")
         if name == "cmr_features":  # of the augmented versions of each clip
             own = replace(own, align=replace(scale.align, views=config.align.views))
         return RunSpec(name, config.cmr.architecture, own)
@@ -225,6 +227,7 @@ def spec(config: Config, name: str) -> RunSpec:
     stage = "align" if METHODS[name].arm.teacher else "finetune"
     if stage == "finetune":  # without a CMR encoder
         config = _reset(config, scale, "cmr_training")
+        config = config if METHODS[name].arm.pretraining == "cmae" else _reset_view(config, scale, "clip")
     has_third = config.third_stage.enabled and stage == "align" and config.disease == "traits"  # authors' code
     return RunSpec("third_stage" if has_third else stage, name, config)
 
@@ -232,6 +235,12 @@ def spec(config: Config, name: str) -> RunSpec:
 def _reset(config: Config, scale: Config, *names: str) -> Config:
     """The config with the scale's values of these fields."""
     return replace(config, **{name: getattr(scale, name) for name in names})
+
+
+def _reset_view(config: Config, scale: Config, of: Literal["ecg", "clip"]) -> Config:
+    """The config with the scale's view of a modality that the run does not read."""
+    own = {field.name: getattr(scale.view, field.name) for field in fields(ViewConfig) if field.name.startswith(of)}
+    return replace(config, view=replace(config.view, **own))
 
 
 def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:

@@ -210,3 +210,16 @@ def test_variants_of_the_ecg_encoder_share_the_runs_of_the_cmr_encoder():
     assert [len(wave) for wave in found] == [3, 1, 2]
     assert [own.stage for own in found[0]].count("pretrain_cmr") == 1
     assert stages.spec(one, "cmr_sup") == stages.spec(other, "cmr_sup") in found[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "not_read_by"),
+    [
+        ({"view.ecg_scaling": "lead"}, {"pretrain_cmr", "cmr_features", "cmr_sup", "autoencode_cmr"}),
+        ({"view.clip_frames": 5}, {"pretrain_ecg", "autoencode_ecg", "scratch", "ssl"}),
+    ],
+)
+def test_a_run_depends_on_the_view_of_those_modalities_alone_that_it_reads(change, not_read_by):
+    plain, changed = tiny_config("I48"), tiny_config("I48", **change)
+    names = {"pretrain_ecg", "pretrain_cmr", "cmr_features", "autoencode_ecg", "autoencode_cmr", *METHODS}
+    assert {name for name in names if stages.spec(changed, name) == stages.spec(plain, name)} == not_read_by
