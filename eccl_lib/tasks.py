@@ -1,7 +1,7 @@
 """The tasks (columns of Table 1): the paper's five and further ones; their targets, losses and metrics."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from eccl_lib.config.diseases import check_task
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import DISEASES, UNPAIRED, Config
 from eccl_lib.config.schema import TASKS as PAPER_TASKS
+from eccl_lib.config.seeds import seed_of
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnTask
 from eccl_lib.data.splits import SPLITS
@@ -191,6 +192,18 @@ def targets_of(config: Config, data: Cohort) -> Targets:
     if UNPAIRED.fullmatch(config.cohort):
         _check_labels(task, config, data)
     return cohort_targets(task, data)
+
+
+def with_trait_noise(targets: Targets, noise: float, train: np.ndarray, seed: int) -> Targets:
+    """The targets with normal noise on the traits of the training participants; a disease as it is.
+
+    noise: its standard deviation in units of ``spread``; equal for all epochs, as an error of measurement. train: rows.
+    """
+    if not noise or targets.task.is_disease:
+        return targets
+    values, rng = targets.values.copy(), np.random.default_rng(seed_of(seed, "trait noise"))
+    values[train] += (noise * targets.spread * rng.standard_normal(values[train].shape)).astype(np.float32)
+    return replace(targets, values=values)
 
 
 def _check_labels(task: Task, config: Config, data: Cohort) -> None:

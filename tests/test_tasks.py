@@ -11,6 +11,7 @@ from eccl_lib import tasks
 from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.schema import TrainingConfig
 from eccl_lib.data import own_labels
+from eccl_lib.evaluation.experiments import RELIABILITIES
 from eccl_lib.metrics import scores
 from eccl_lib.tasks import TASKS
 from eccl_lib.training.sampling import balanced_chunks, epoch_batches, fixed_chunks, shuffled_batches
@@ -49,6 +50,24 @@ def test_too_few_negatives_for_one_chunk_still_give_one():
     positive = np.arange(10) < 8
     (chunk,) = balanced_chunks(positive, 2, np.random.default_rng(0))
     assert sorted(chunk) == list(range(10))
+
+
+def test_noise_on_the_traits_of_training_participants_is_that_of_a_reliability_and_fixed():
+    traits = np.random.default_rng(0).normal(5, 3, (4000, 82)).astype(np.float32)
+    traits[3, 7] = np.nan
+    train = np.arange(3000)
+    clean = tasks.build_targets(TASKS["traits"], np.zeros((4000, 4), bool), traits, train)
+    noise = RELIABILITIES[20]["align.trait_noise"]
+    noisy, again, other = (tasks.with_trait_noise(clean, noise, train, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(noisy.values[3000:], clean.values[3000:])
+    np.testing.assert_array_equal(noisy.values, again.values)
+    assert (noisy.values[:5] != other.values[:5]).any(axis=1).all()
+    assert np.isnan(noisy.values[3, 7])
+    assert noisy.centre is clean.centre and noisy.spread is clean.spread
+    measured, true = noisy.standardize().numpy()[train], clean.standardize().numpy()[train]
+    assert np.nanvar(true) / np.nanvar(measured) == pytest.approx(0.20, abs=0.003)  # a reliability of 20 %
+    disease = tasks.build_targets(TASKS["I48"], np.tile(np.arange(400)[:, None] % 4 == 0, 4), traits, np.arange(100))
+    assert tasks.with_trait_noise(disease, noise, train, 1) is disease
 
 
 def test_trait_scaler_is_fitted_on_training_participants_alone():

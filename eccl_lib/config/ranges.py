@@ -99,14 +99,23 @@ def _trainings(config: Config) -> Iterator[Rule]:
         yield name, known, "the last 8 characters of a finished run's folder, such as 60ab351f"
     plain = config.align.contrastive == "clip" or not config.align.bank
     yield "align.contrastive", plain, "clip, the only loss that align.bank knows"
-    yield "align.auxiliary_weight", config.align.auxiliary_weight >= 0, "0 or more"
+    for name in ("align.auxiliary_weight", "align.trait_noise", "cmr_training.trait_noise"):
+        yield name, value_of(config, name) >= 0, "0 or more"
+    without_traits = config.align.auxiliary == "none" and config.align.contrastive != "soft"
+    clean = "0 with align.auxiliary or the soft contrastive loss, which use the traits without noise"
+    yield "align.trait_noise", not config.align.trait_noise or without_traits, clean
     yield "mae.mask_ratio", 0 < config.mae.mask_ratio < 1, "between 0 and 1"
     yield "mae.correlation_weight", 0 <= config.mae.correlation_weight <= 1, "between 0 and 1"
 
 
 def _shapes(config: Config) -> Iterator[Rule]:
     """Sizes that must divide each other, and lists that must have equal lengths."""
+    from eccl_lib.config.schema import LEADS
+
     yield "view.ecg_rate", 500 % config.view.ecg_rate == 0, "a divisor of 500"
+    seen = config.view.ecg_leads
+    known = set(seen) <= {*LEADS} and len(set(seen)) == len(seen)
+    yield "view.ecg_leads", known, f"a list of leads from {', '.join(LEADS)}, each once"
     samples = 10 * config.view.ecg_rate
     yield "ecg.patch_samples", samples % config.ecg.patch_samples == 0, f"a divisor of {samples}, the samples in 10 s"
     for name in ("ecg.patch_leads", "variants.patch_leads"):

@@ -63,6 +63,7 @@ class ViewConfig:
     ecg_scaling: Literal["lead", "maxabs", "fixed"] = "lead"  # to [-1, 1] per lead: Sec. 3.1; others: ours
     ecg_full_scale_mv: float = 2.0  # ours; the voltage that "fixed" maps to 1
     ecg_gain: float = option(1.0)  # ours; multiplies the scaled ECG, 5 gives "maxabs" a variance near 1
+    ecg_leads: tuple[str, ...] = option(LEADS)  # that the ECG encoder sees; the others are zero
     clip_frames: int = 50  # Sec. 3.1
     clip_size: int = 224  # Sec. 3.1
 
@@ -176,6 +177,7 @@ class AlignConfig(TrainingConfig):
     auxiliary_weight: float = option(1.0)  # ours
     pooling: Literal["class", "mean"] = option("class")  # feature of the ViT: class token, or mean of the others
     participants: int = option(0)  # training participants of this stage, drawn by the seed; 0: all
+    trait_noise: float = option(0.0)  # SD of noise on the traits of the training participants, in SD of each trait
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ class CmrTrainingConfig(TrainingConfig):
     # Ours; above 0, the encoder of a disease starts from that of the traits and has its own schedule.
     disease_steps_per_epoch: int = option(0)
     disease_lr: float = option(8e-5)  # of that schedule; Sec. 3.1
+    trait_noise: float = option(0.0)  # as that of ``align``, with the same noise for the same seed
 
 
 @dataclass(frozen=True)

@@ -276,11 +276,21 @@ def scale(batch: torch.Tensor, view: ViewConfig) -> torch.Tensor:
 
     ``view.ecg_scaling``: ``lead`` maps the minimum and maximum of each lead to -1 and 1, which shifts the baseline, and
     a flat lead to 0. ``maxabs`` divides each lead by its largest absolute value and keeps the baseline at 0. ``fixed``
-    divides by ``view.ecg_full_scale_mv`` and clips.
+    divides by ``view.ecg_full_scale_mv`` and clips. Leads that are not in ``view.ecg_leads`` are zero.
     """
     import torch
 
-    batch = batch.to(torch.float32)
+    scaled = _scaled(batch.to(torch.float32), view)
+    if view.ecg_leads == LEADS:
+        return scaled
+    seen = [[float(lead in view.ecg_leads)] for lead in LEADS]
+    return scaled * torch.tensor(seen, device=scaled.device)
+
+
+def _scaled(batch: torch.Tensor, view: ViewConfig) -> torch.Tensor:
+    """``scale`` with all leads. batch: (B, 12, T) float32."""
+    import torch
+
     if view.ecg_scaling == "fixed":
         return (batch / (1000 * view.ecg_full_scale_mv)).clamp_(-1, 1).mul_(view.ecg_gain)
     low, high = torch.aminmax(batch, dim=-1, keepdim=True)

@@ -87,6 +87,12 @@ PARTICIPANTS = {80: {"align.participants": 80}, 800: {"align.participants": 800}
 CMR_UPDATES = {100: {"cmr_training.steps_per_epoch": 10}, 500: {"cmr_training.steps_per_epoch": 50}, 2_000: {}}
 BATCHES = {8: {"align.batch": 8}, 32: {}, 128: {"align.batch": 128}}
 FOUR = ("scratch", "ssl", "cl", "eccl")
+# Reliability: the share of the variance of a trait that is not noise, 1 / (1 + noise variance), in percent.
+RELIABILITIES = {
+    percent: {f"{stage}.trait_noise": (100 / percent - 1) ** 0.5 for stage in ("align", "cmr_training")}
+    for percent in (20, 50)
+} | {100: {}}
+LEADS_SEEN = {1: {"view.ecg_leads": ["I"]}, 2: {"view.ecg_leads": ["I", "II"]}, 12: {}}
 ALL_LEAD_TOKENS = {"ecg.patch_leads": 12, "ecg.patch_samples": 20}
 # One scale for all leads: 1 mV becomes 5, which gives the study's ECGs a standard deviation of .9; clipped beyond 5 mV.
 VOLTAGE = {"view.ecg_scaling": "fixed", "view.ecg_full_scale_mv": 5.0, "view.ecg_gain": 25.0}
@@ -143,6 +149,18 @@ EXPERIMENTS = {
             Point("ECCL, feature bank", x, "traits", "eccl", {**at, "align.bank": True}) for x, at in BATCHES.items()
         ),
         ((ECCL, SSL), ("ECCL, feature bank", SSL)),
+    ),
+    "trait_noise": Experiment(
+        "Noise on the training traits",
+        "reliability of the training traits, percent",
+        _arms(["traits"], RELIABILITIES, ("ssl", "eccl")),
+        ((ECCL, SSL),),
+    ),
+    "leads": Experiment(
+        "Leads of the ECG",
+        "leads that the ECG encoder sees",
+        _arms(["traits"], LEADS_SEEN, ("ssl", "eccl")),
+        ((ECCL, SSL),),
     ),
     "options": Experiment(
         "Options of stage two, on validation participants",

@@ -23,7 +23,7 @@ from eccl_lib.pipeline.steps import (
     MaskedAutoencoderStep,
     SupervisedStep,
 )
-from eccl_lib.tasks import OwnTargets, own_targets, targets_of
+from eccl_lib.tasks import OwnTargets, Targets, own_targets, targets_of, with_trait_noise
 from eccl_lib.training.datasets import CineDataset, EcgDataset, predict_in_batches
 from eccl_lib.training.job import Metrics, ProbeJob, ReconstructionJob, SupervisedJob
 
@@ -67,7 +67,7 @@ def masked_autoencoder_job(config: Config, data: Cohort) -> MaskedAutoencoderJob
 
 def cmr_job(config: Config, data: Cohort) -> SupervisedJob:
     """Stage one on the CMR: the supervised encoder of one task (Sec. 2.1). Its test scores are the row CMR_Sup."""
-    cines, targets = CineDataset(data, config), targets_of(config, data)
+    cines, targets = CineDataset(data, config), _training_targets(config, data, config.cmr_training.trait_noise)
     model = new_cmr_model(config, targets.task.outputs)
     step = SupervisedStep(model, cines, targets)
     schedule = config.cmr_training
@@ -75,6 +75,11 @@ def cmr_job(config: Config, data: Cohort) -> SupervisedJob:
         own = {"steps_per_epoch": schedule.disease_steps_per_epoch, "lr": schedule.disease_lr}
         schedule = replace(schedule, **own)
     return SupervisedJob(model, step, schedule, (cines,), data, config.seed, targets)
+
+
+def _training_targets(config: Config, data: Cohort, noise: float) -> Targets:
+    """Targets of the config's task, with noise on the traits of the training participants where the config has it."""
+    return with_trait_noise(targets_of(config, data), noise, data.index("train"), config.seed)
 
 
 def from_traits(config: Config) -> bool:
@@ -97,7 +102,7 @@ def ecg_job(
     features: (N, D) or (N, K, D) of the frozen CMR encoder. All ECG rows have the same schedule, ``config.align``.
     auxiliary: (N, 86) targets of the auxiliary head, where the config has one.
     """
-    ecgs, targets = EcgDataset(data, config), targets_of(config, data)
+    ecgs, targets = EcgDataset(data, config), _training_targets(config, data, config.align.trait_noise)
     if features is None:
         step = SupervisedStep(model, ecgs, targets)
     else:

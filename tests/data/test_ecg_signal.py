@@ -266,6 +266,14 @@ def test_maxabs_scaling_keeps_zero_at_zero_and_multiplies_by_the_gain():
         np.testing.assert_allclose(five, 5 * one, rtol=1e-6)
 
 
+def test_leads_that_the_encoder_does_not_see_are_zero():
+    batch = torch.randn(2, 12, 100)
+    whole, two = (ecg.scale(batch, ViewConfig(ecg_leads=leads)) for leads in (LEADS, ("V2", "I")))
+    seen = [LEADS.index("I"), LEADS.index("V2")]
+    assert torch.equal(two[:, seen], whole[:, seen])
+    assert not np.delete(two.numpy(), seen, axis=1).any()
+
+
 def test_one_lead_is_kept_where_the_caller_accepts_it_and_nothing_is_computed_from_it():
     signal = np.full((12, 5000), np.nan)
     signal[0] = beats(60)[0]

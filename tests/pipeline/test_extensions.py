@@ -105,9 +105,25 @@ def test_fewer_participants_are_drawn_from_the_training_set_by_the_seed():
     np.testing.assert_array_equal(jobs[0].rows("test"), data.index("test"))
 
 
+def test_both_stages_have_the_same_noise_on_the_traits_and_are_scored_without_it():
+    data, noise = open_cohort.load(tiny_config(), quiet), {"align.trait_noise": 1.0, "cmr_training.trait_noise": 1.0}
+    config, train, test = tiny_config("traits", **noise), data.index("train"), data.index("test")
+    two, one = job_of("ssl", config, data), stages.spec(config, "pretrain_cmr").job(data)
+    clean = job_of("ssl", tiny_config("traits"), data).step.target_values
+    assert torch.equal(two.step.target_values, one.step.target_values)
+    assert not torch.isclose(two.step.target_values[train], clean[train]).any()
+    assert torch.equal(two.step.target_values[test], clean[test])
+    np.testing.assert_array_equal(two.targets.values[test], targets_of(config, data).values[test])
+
+
 @pytest.mark.parametrize(
     "changes",
-    [{"align.bank": True, "align.contrastive": "siglip"}, {"align.soft_width": 0.0}, {"align.auxiliary_weight": -1.0}],
+    [
+        {"align.bank": True, "align.contrastive": "siglip"},
+        {"align.soft_width": 0.0},
+        {"align.auxiliary_weight": -1.0},
+        {"align.trait_noise": 1.0, "align.contrastive": "soft"},
+    ],
 )
 def test_options_that_cannot_be_combined_are_refused(changes):
     with pytest.raises(ConfigError, match=r"align\."):
