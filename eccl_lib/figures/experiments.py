@@ -86,7 +86,7 @@ def _logarithmic(ax: Axes, places: Sequence[int], name: str) -> None:
 def alignment_gains(
     differences: Mapping[str, pd.DataFrame], *, one: str, other: str, n: int, seeds: Collection[int]
 ) -> Figure:
-    """The gain of one row over another, such as of alignment, in each experiment; one row of panels per task.
+    """The gain of one row over another, such as of alignment, in each experiment and task; up to four panels in a row.
 
     differences: label of x to rows of an experiment: series, other, x, task, difference, low, high. one, other: series
     whose difference is drawn. n: test participants. seeds: number of training seeds of each experiment. Panels of one
@@ -97,24 +97,26 @@ def alignment_gains(
         for label, rows in differences.items()
     }
     tasks = list(dict.fromkeys(task for rows in pairs.values() for task in rows["task"]))
-    fig = new_figure(height=2.4 * len(tasks) + 0.4)
-    axes = fig.subplots(len(tasks), len(pairs), squeeze=False, sharey="row")
-    for line, task in zip(axes, tasks, strict=True):
-        drawn = []
-        for ax, (label, rows) in zip(line, pairs.items(), strict=True):
-            own = rows[rows["task"] == task]
-            if not len(own):
-                ax.set_axis_off()
-                continue
-            ax.axhline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
-            _curve(ax, own, "difference", TASK_COLOURS.get(task, BLACK), task, 0)
-            places = sorted(set(own["x"]))
-            crowded = len(places) * len(pairs) > 12
-            _logarithmic(ax, places[::2] if crowded and len(places) > 3 else places, fill(label, 22))
-            ax.set_title(task_title(task), fontsize=8.5)
-            drawn.append(ax)
-        drawn[0].set_ylabel(f"gain in {score_name(task).replace('Pearson ', '')}")
-        drawn[0].tick_params(labelleft=True)
+    panels = [
+        (task, label, own) for task in tasks for label, rows in pairs.items() if len(own := rows[rows["task"] == task])
+    ]
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    fig = new_figure(height=2.4 * lines + 0.4)
+    axes, first = fig.subplots(lines, columns, squeeze=False).ravel(), dict[str, Axes]()
+    for ax, (task, label, own) in zip(axes, panels, strict=False):
+        ax.sharey(first.setdefault(task, ax))
+        ax.axhline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
+        _curve(ax, own, "difference", TASK_COLOURS.get(task, BLACK), task, 0)
+        places = sorted(set(own["x"]))
+        _logarithmic(ax, places[::2] if columns * len(places) > 12 and len(places) > 3 else places, fill(label, 22))
+        ax.set_title(task_title(task), fontsize=8.5)
+        if ax is first[task] or ax in axes[::columns]:
+            ax.set_ylabel(f"gain in {score_name(task).replace('Pearson ', '')}")
+        else:
+            ax.tick_params(labelleft=False)
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
     fig.suptitle(f"{one} minus {other}", x=0.01, ha="left", fontsize=9.5)
     footer(fig, f"n = {n:,} test participants; {_covered(seeds)}")
     return fig

@@ -299,6 +299,8 @@ def _gains() -> Figure:
         "training participants of the last stage": ((80, 800, 8000), ("traits", "I42")),
         "updates of the CMR encoder": ((100, 500, 2000), ("traits", "I42")),
         "participants in a batch": ((8, 32, 128), ("traits",)),
+        "reliability of the training traits, percent": ((20, 50, 100), ("traits",)),
+        "leads that the ECG encoder sees": ((1, 2, 12), ("traits",)),
     }
     columns = ["series", "other", "x", "task", "difference", "low", "high"]
     frames = {
@@ -307,7 +309,7 @@ def _gains() -> Figure:
         )
         for label, (xs, tasks) in places.items()
     }
-    return figures.alignment_gains(frames, one="ECCL", other="W/ SSL; W/O CL", n=PAPER_N, seeds=[3, 3, 1, 2])
+    return figures.alignment_gains(frames, one="ECCL", other="W/ SSL; W/O CL", n=PAPER_N, seeds=[3, 3, 1, 2, 1, 1])
 
 
 def _probe_curves(kept: slice = slice(None)) -> Figure:
