@@ -116,7 +116,8 @@ def _figure(name: str, folder: Path, n: dict[str, int], seeds: int) -> Figure:
     means, differences = (pd.read_csv(folder / f"{name}_{kind}.csv") for kind in ("means", "differences"))
     size = {"n": n[experiment.split], "seeds": seeds}
     if not experiment.x:
-        return figures.option_differences(differences, **size)
+        split = {"val": "validation", "test": "test"}[experiment.split]
+        return figures.option_differences(differences, split=split, **size)
     return figures.learning_curves(means, differences, x=experiment.x, **size)
 
 

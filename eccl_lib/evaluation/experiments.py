@@ -6,7 +6,7 @@ makes the tables of the seeds that are complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -111,6 +111,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "voltage": VOLTAGE,
     "tokens of all leads": ALL_LEAD_TOKENS,
 }
+
+ECCL_PLUS = "ECCL+"
+
+
+def plus(options: Sequence[str]) -> Experiment:
+    """ECCL+, which combines these options of stage two, and ECCL+ without each of several: each minus ECCL."""
+    arms = {ECCL: (), ECCL_PLUS: tuple(options)}
+    if len(options) > 1:
+        arms |= {f"{ECCL_PLUS} without {left}": tuple(o for o in options if o != left) for left in options}
+    changes = {name: {key: value for o in own for key, value in OPTIONS[o].items()} for name, own in arms.items()}
+    return Experiment(
+        "ECCL+",
+        "",
+        tuple(Point(name, 0, task, "eccl", changed) for name, changed in changes.items() for task in PAPER_TASKS),
+        tuple((name, ECCL) for name in arms if name != ECCL),
+        seeds=5,
+    )
+
 
 SHORT = {"mae.steps_per_epoch": 100}  # pre-training of 2,000 updates at study scale
 AUTOENCODERS: dict[str, dict[str, Any]] = {

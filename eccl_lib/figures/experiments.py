@@ -123,11 +123,11 @@ def alignment_gains(
 
 
 @styled
-def option_differences(differences: pd.DataFrame, *, n: int, seeds: int) -> Figure:
+def option_differences(differences: pd.DataFrame, *, split: str, n: int, seeds: int) -> Figure:
     """Each option minus the row that it changes: mean r of the traits, and mean AUC of the diseases.
 
     differences: series, other, task ("traits" or "diseases"; others are left out), difference, low, high.
-    n: participants.
+    split: validation or test. n: its participants.
     """
     panels = {task: title for task, title in OUTCOMES.items() if task in set(differences["task"])}
     order = differences[differences["task"] == "traits"].sort_values("difference", ascending=False)["series"].tolist()
@@ -144,7 +144,7 @@ def option_differences(differences: pd.DataFrame, *, n: int, seeds: int) -> Figu
     axes[0].set_ylim(len(order) - 0.5, -0.5)
     base = differences["other"].iloc[0]
     fig.suptitle(f"option minus {base}", x=0.01, ha="left", fontsize=9.5)
-    footer(fig, f"n = {n:,} validation participants; {_covered([seeds])}")
+    footer(fig, f"n = {n:,} {split} participants; {_covered([seeds])}")
     return fig
 
 

@@ -9,7 +9,7 @@ from eccl_lib.config.load import load
 from eccl_lib.config.schema import DISEASES
 from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import experiments
-from eccl_lib.evaluation.experiments import ECCL, EXPERIMENTS, SCRATCH, SSL, Experiment, Point
+from eccl_lib.evaluation.experiments import ECCL, EXPERIMENTS, OPTIONS, SCRATCH, SSL, Experiment, Point
 from eccl_lib.evaluation.measured_runs import MeasuredRuns
 from eccl_lib.metrics import scores
 from eccl_lib.pipeline import stages
@@ -166,6 +166,22 @@ def test_eccl_plus_combines_the_options_that_help_once_per_setting():
         task_weight_5=(0.01, 0.01, 0.02),  # both intervals contain zero
     )
     assert experiments.eccl_plus(differences) == ["soft targets", "feature bank"]
+
+
+def test_eccl_plus_is_compared_with_eccl_and_taken_apart_by_one_option_at_a_time():
+    three = experiments.plus(["feature bank", "mean pooling", "tokens of all leads"])
+    changes = {point.series: dict(point.changes) for point in three.points}
+    bank, mean, tokens = ({**OPTIONS[name]} for name in ("feature bank", "mean pooling", "tokens of all leads"))
+    assert changes == {
+        ECCL: {},
+        "ECCL+": bank | mean | tokens,
+        "ECCL+ without feature bank": mean | tokens,
+        "ECCL+ without mean pooling": bank | tokens,
+        "ECCL+ without tokens of all leads": bank | mean,
+    }
+    assert three.pairs == tuple((name, ECCL) for name in changes if name != ECCL)
+    assert (three.seeds, three.split) == (5, "test")
+    assert {point.series for point in experiments.plus(["mean pooling"]).points} == {ECCL, "ECCL+"}
 
 
 def test_eccl_plus_has_the_best_single_option_where_none_is_certain():

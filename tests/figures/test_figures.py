@@ -332,7 +332,7 @@ def _options() -> Figure:
     names = [*OPTIONS][1:]
     rows = [(name, "ECCL", task, 0.01, -0.01, 0.02) for name in names for task in ("traits", "diseases")]
     columns = ["series", "other", "task", "difference", "low", "high"]
-    return figures.option_differences(pd.DataFrame(rows, columns=columns), n=PAPER_N, seeds=2)
+    return figures.option_differences(pd.DataFrame(rows, columns=columns), split="validation", n=PAPER_N, seeds=2)
 
 
 class Drawn(NamedTuple):
