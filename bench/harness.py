@@ -42,7 +42,10 @@ class Target:
 
     def said(self, value: float) -> str:
         """The value as text."""
-        return seconds(value) if self.form == "time" else self.form.format(value)
+        if self.form == "time":
+            return seconds(value)
+        text = self.form.format(value)
+        return f"{value:,.0f}{text[text.index(' ') :]}" if "e+" in text else text
 
 
 def at_least(measure: str, bound: float, form: str = "{:.3g} x") -> Target:

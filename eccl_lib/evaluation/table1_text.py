@@ -120,8 +120,8 @@ def wins_table(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def signed(value: float, digits: int) -> str:
-    """A number with its sign; never -0."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
+    """A number with its sign, also where it rounds to zero: the sign tells whether an interval contains zero."""
+    return f"{value + 0.0:+.{digits}f}"
 
 
 def section(folder: Path) -> str:

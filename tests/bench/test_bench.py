@@ -16,6 +16,11 @@ from eccl_lib.io.paths import ROOT
 CASES = {name: bench.case(name) for name in bench.names()}
 
 
+def test_large_ratios_are_written_without_powers_of_ten():
+    target = at_least("ratio", 10)
+    assert [target.said(value) for value in (3.094, 61.23, 7612.4)] == ["3.09 x", "61.2 x", "7,612 x"]
+
+
 def burn(seconds):
     def call():
         end = time.process_time() + seconds

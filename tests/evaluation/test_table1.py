@@ -372,9 +372,10 @@ def test_the_page_labels_every_number_and_contains_the_published_ones(grid, writ
     assert not re.search(r"better|worse|outperform|beat", text, re.I)
 
 
-def test_a_difference_of_zero_has_no_minus_sign():
-    one = pd.Series({"difference": -0.0001, "std": 0.0123, "low": -0.001, "high": 0.02, "p_holm": 0.0004})
-    assert table1_text._difference(one) == "+0.000 ± 0.012<br>(+0.00 to +0.02)<br>p < 0.001"
+def test_a_limit_that_rounds_to_zero_keeps_its_sign():
+    one = pd.Series({"difference": -0.0, "std": 0.0123, "low": -0.001, "high": 0.02, "p_holm": 0.0004})
+    assert table1_text._difference(one) == "+0.000 ± 0.012<br>(-0.00 to +0.02)<br>p < 0.001"
+    assert table1_text.signed(0.0004, 3) == "+0.000"
 
 
 def test_a_cell_as_text_has_mean_deviation_and_interval():
