@@ -16,6 +16,7 @@ from eccl_lib.config import command_line, diseases
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.load import fingerprint, load
 from eccl_lib.config.method_schema import Arm, with_cmr
+from eccl_lib.config.ranges import violations
 from eccl_lib.config.schema import ARRAYS, Config, ViewConfig
 from eccl_lib.config.schema import TASKS as PAPER_TASKS
 from eccl_lib.data import open_cohort
@@ -238,9 +239,10 @@ def _reset(config: Config, scale: Config, *names: str) -> Config:
 
 
 def _reset_view(config: Config, scale: Config, of: Literal["ecg", "clip"]) -> Config:
-    """The config with the scale's view of a modality that the run does not read."""
+    """The config with the scale's view of a modality that the run does not read, if this fits its other sections."""
     own = {field.name: getattr(scale.view, field.name) for field in fields(ViewConfig) if field.name.startswith(of)}
-    return replace(config, view=replace(config.view, **own))
+    changed = replace(config, view=replace(config.view, **own))
+    return config if any(violations(changed)) else changed
 
 
 def _pretraining(own: RunSpec) -> tuple[RunSpec, ...]:

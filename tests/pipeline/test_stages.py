@@ -1,12 +1,16 @@
 """The stages on a tiny cohort: what is frozen, what is shared, what a run leaves behind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from eccl_lib.config import load
 from eccl_lib.config.errors import ConfigError, DamagedError, MissingError
 from eccl_lib.config.method_schema import with_cmr
+from eccl_lib.config.schema import RuntimeConfig
 from eccl_lib.data import open_cohort
 from eccl_lib.io.files import sha256
 from eccl_lib.metrics import scores
@@ -212,6 +216,23 @@ def test_variants_of_the_ecg_encoder_share_the_runs_of_the_cmr_encoder():
     assert stages.spec(one, "cmr_sup") == stages.spec(other, "cmr_sup") in found[0]
 
 
+STAGE_ONE = ("pretrain_ecg", "pretrain_cmr", "cmr_features", "autoencode_ecg", "autoencode_cmr", "pretrain_pair")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"store.clip_size": 64, "view.clip_size": 64},  # the scale's 56 does not divide 64
+        {"view.ecg_rate": 500, "ecg.patch_samples": 625},
+    ],
+)
+@pytest.mark.parametrize("name", [*STAGE_ONE, "scratch", "eccl"])
+def test_the_config_of_a_run_is_valid_by_itself(name, change):
+    own = stages.spec(tiny_config("I48", **change), name)
+    for each in (own, *own.parents()):
+        assert load.of_run(load.as_dict(each.config)) == replace(each.config, runtime=RuntimeConfig())
+
+
 @pytest.mark.parametrize(
     ("change", "not_read_by"),
     [
@@ -221,5 +242,5 @@ def test_variants_of_the_ecg_encoder_share_the_runs_of_the_cmr_encoder():
 )
 def test_a_run_depends_on_the_view_of_those_modalities_alone_that_it_reads(change, not_read_by):
     plain, changed = tiny_config("I48"), tiny_config("I48", **change)
-    names = {"pretrain_ecg", "pretrain_cmr", "cmr_features", "autoencode_ecg", "autoencode_cmr", *METHODS}
+    names = {*STAGE_ONE, *METHODS}
     assert {name for name in names if stages.spec(changed, name) == stages.spec(plain, name)} == not_read_by
