@@ -52,13 +52,15 @@ class TraitCalibration:
     whole: float
 
     def shown(self, limit: Limit) -> "TraitCalibration":
-        """Without the numbers of traits with few participants."""
+        """Without the numbers of traits with few participants. A small count becomes the largest one that is small."""
         hides = [np.array([limit.hides(n) for n in counts]) for counts in (self.n_train, self.n_val, self.n_test)]
         content = asdict(self)
         if limit.hides(self.n_test.max()):
             content["whole"] = np.nan
         for names, few in ((("mean", "spread"), hides[0]), (("radius",), hides[1]), (("coverage", "r"), hides[2])):
             content |= {name: np.where(few, np.nan, content[name]) for name in names}
+        for name, few in zip(("n_train", "n_val", "n_test"), hides, strict=True):
+            content[name] = np.where(few, limit.least - 1, content[name])
         return TraitCalibration(**content)
 
     @property
@@ -103,18 +105,27 @@ class DiseaseCalibration:
         return np.interp(logit, self.quantiles, np.linspace(0, 100, len(self.quantiles)))
 
     def shown(self, limit: Limit) -> "DiseaseCalibration":
-        """Without the numbers that few cases or controls determine."""
+        """Without the numbers that few cases or controls determine, and without their number."""
         content = asdict(self) | {"quantiles": _coarse(self.quantiles, self.n_test, limit.least)}
         if limit.hides(self.cases_val, self.n_val - self.cases_val):
             content |= {"slope": np.nan, "intercept": np.nan}
         if limit.hides(self.cases_test, self.n_test - self.cases_test):
             hidden = ("auc", "auc_low", "auc_high", "predicted", "observed", "brier", "test_slope", "whole")
             content |= dict.fromkeys(hidden, np.nan)
+        for split in ("val", "test"):
+            content[f"cases_{split}"] = _small(content[f"cases_{split}"], content[f"n_{split}"], limit)
         return DiseaseCalibration(**content)
 
     @property
     def score(self) -> float:
         return self.auc
+
+
+def _small(cases: int, n: int, limit: Limit) -> int:
+    """The number of cases; if cases or controls are few, the largest number of them that is small."""
+    if limit.hides(cases):
+        return limit.least - 1
+    return n - (limit.least - 1) if limit.hides(n - cases) else cases
 
 
 def _coarse(quantiles: np.ndarray, n: int, least: int) -> np.ndarray:

@@ -92,10 +92,16 @@ def test_numbers_of_few_participants_are_withheld():
     assert np.isnan(found.coverage).tolist() == [True, True, False]  # without an interval there is no coverage
     assert np.isnan(found.r).tolist() == [False, True, False]
     assert np.isfinite(found.mean).all()
+    assert (found.n_val.tolist(), found.n_test.tolist()) == ([9, 400, 400], [2_000, 9, 2_000])
+    other = traits(few=[("val", 0, 3), ("test", 1, 4)]).shown(Limit())
+    assert (other.n_val.tolist(), other.n_test.tolist()) == (found.n_val.tolist(), found.n_test.tolist())
     logits, cases = drawn(2_000, 1.0, -1.0, 3)
     few = cases & (np.cumsum(cases) <= 5)
     disease = calibrate.of_disease(dict(val=logits, test=logits), dict(val=cases, test=few), 0.0)
     hidden = disease.shown(Limit())
+    assert (disease.cases_test, hidden.cases_test, hidden.cases_val) == (5, 9, int(cases.sum()))
+    most = calibrate.of_disease(dict(val=logits, test=logits), dict(val=cases, test=~few), 0.0).shown(Limit())
+    assert (most.n_test, most.cases_test) == (2_000, 1_991)
     assert np.isfinite(hidden.slope) and np.isnan([hidden.auc, hidden.observed, hidden.brier]).all()
     disease = calibrate.of_disease(dict(val=logits, test=logits), dict(val=few, test=cases), 0.0)
     assert np.isnan(disease.shown(Limit()).probability(logits)).all()
