@@ -100,12 +100,20 @@ def _strata(table: pd.DataFrame, labels: np.ndarray, codes: Sequence[str]) -> It
 def demographic_strata(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     """Name and (N,) bool mask of each stratum: all, both sexes, thirds of age. table: columns sex, age."""
     yield "all", np.ones(len(table), dtype=bool)
-    for sex in ("female", "male"):
-        yield sex, (table["sex"] == sex).fillna(False).to_numpy(dtype=bool)
-    age = table["age"].to_numpy(dtype=float)
+    for partition in partitions(table):
+        yield from ((name, chosen) for name, chosen in partition.items() if name)
+
+
+def partitions(table: pd.DataFrame) -> list[dict[str, np.ndarray]]:
+    """The participants divided by sex, and by thirds of age: name to (N,) bool mask; "" has those without a value.
+
+    table: columns sex, age.
+    """
+    by_sex = {sex: (table["sex"] == sex).fillna(False).to_numpy(dtype=bool) for sex in ("female", "male")}
+    age, by_age = table["age"].to_numpy(dtype=float), {}
     if np.isfinite(age).any():
         edges = np.nanquantile(age, [1 / 3, 2 / 3])
         third = np.where(np.isfinite(age), np.searchsorted(edges, age, side="left"), -1)
         names = (f"age up to {edges[0]:.0f}", f"age {edges[0]:.0f} to {edges[1]:.0f}", f"age above {edges[1]:.0f}")
-        for k, name in enumerate(names):
-            yield name, third == k
+        by_age = {name: third == k for k, name in enumerate(names)}
+    return [part | {"": ~np.any(list(part.values()), axis=0)} for part in (by_sex, by_age) if part]

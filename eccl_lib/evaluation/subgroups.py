@@ -9,6 +9,7 @@ import pandas as pd
 from eccl_lib.config.schema import Config
 from eccl_lib.data import small_counts, splits
 from eccl_lib.data.cohort import Cohort
+from eccl_lib.data.small_counts import Limit
 from eccl_lib.evaluation import table1
 from eccl_lib.evaluation.predictions import Scores
 
@@ -22,9 +23,10 @@ def table(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores], ke
     this task are withheld, since a difference would reveal the small count. Groups without a case or a control are left
     out.
     """
-    parts = []
+    parts, few, limit = [], [], small_counts.limit_of(config)
     for task, scores in scores_by_task.items():
         rows = scores.runs[0][0].predictions["row"].to_numpy()
+        few += [task] if _has_few(scores, data.table.iloc[rows], limit) else []
         for group, chosen in _groups(data, rows):
             part = _restricted(scores, key, chosen)
             if scores.task.is_disease and part.positive.min() == part.positive.max():
@@ -34,16 +36,22 @@ def table(config: Config, data: Cohort, scores_by_task: Mapping[str, Scores], ke
             found.insert(1, "group", group)
             parts.append(found)
     frame = pd.concat(parts, ignore_index=True).astype({"positives": "Int64"})
-    shown = small_counts.withhold(frame, config, _hidden(frame, config))
+    hidden = frame["task"].isin(few).to_numpy() & (frame["group"] != "all").to_numpy()
+    shown = small_counts.withhold(frame, config, hidden)
     return shown.drop(columns=small_counts.NOTE, errors="ignore")
 
 
-def _hidden(frame: pd.DataFrame, config: Config) -> np.ndarray:
-    """Mask of the groups of tasks that have a group with a small count, (rows,) bool; never of all participants."""
-    limit = small_counts.limit_of(config)
-    counts = frame[["n", "positives"]].astype(float).fillna(0).to_numpy()
-    few = np.array([limit.hides(n, cases, n - cases if cases else 0) for n, cases in counts])
-    return frame["task"].isin(frame["task"][few]).to_numpy() & (frame["group"] != "all").to_numpy()
+def _has_few(scores: Scores, table: pd.DataFrame, limit: Limit) -> bool:
+    """Whether a group, or those without sex or age, has few participants, or few cases or controls of a disease.
+
+    table: sex and age of the test participants.
+    """
+    groups = [chosen for partition in splits.partitions(table) for chosen in partition.values()]
+    counts = [(int(chosen.sum()),) for chosen in groups]
+    if scores.task.is_disease:
+        cases = scores.positive.astype(int)
+        counts += [(int(cases[chosen].sum()), int((1 - cases[chosen]).sum())) for chosen in groups]
+    return any(limit.hides(*each) for each in counts)
 
 
 def _groups(data: Cohort, rows: np.ndarray) -> list[tuple[str, np.ndarray]]:

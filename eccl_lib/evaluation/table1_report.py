@@ -12,6 +12,7 @@ from safetensors import safe_open
 from eccl_lib.config.errors import MissingError
 from eccl_lib.config.schema import Config
 from eccl_lib.data import cohort, open_cohort
+from eccl_lib.data.ingest import report as ingest_report
 from eccl_lib.data.small_counts import limit_of
 from eccl_lib.data.splits import SPLITS, has_folds
 from eccl_lib.evaluation import subgroups
@@ -95,8 +96,8 @@ def gather_content(config: Config, log: Log = print) -> Content:
 
 
 def _excluded(data: cohort.Cohort, config: Config) -> pd.DataFrame:
-    """Reasons why participants or recordings were excluded, with counts: reason, n."""
-    counts = data.quarantine["reason"].value_counts()
+    """Reasons why participants or recordings were excluded, without texts and numbers of a file: reason, n."""
+    counts = ingest_report.reasons(data.quarantine).value_counts()
     return pd.DataFrame({"reason": counts.index, "n": limit_of(config).parts(counts.to_dict()).values()})
 
 

@@ -142,6 +142,10 @@ def test_small_counts_cannot_be_computed_by_subtraction(content):
     for row in content["splits"]:
         hidden = [row[name] for name in ("train", "val", "test") if isinstance(row[name], str)]
         assert len(hidden) != 1, row
+    # Four have no sex, which the difference of all and both sexes would reveal.
+    rows = {row["stratum"]: row for row in content["splits"]}
+    assert rows["all"]["n"] == 300
+    assert {rows[sex][name] for sex in ("female", "male") for name in ("n", "train", "val", "test")} == {"withheld"}
 
 
 @pytest.mark.parametrize("flagged", [0, 1, 4])

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -106,6 +107,26 @@ def test_all_subgroups_of_a_task_are_withheld_if_one_is_small(grid, monkeypatch)
     of_disease = frame[frame["task"] == "I48"]
     assert of_disease.loc[of_disease["group"] != "all", ["mean", "n", "positives"]].isna().all(axis=None)
     assert of_disease.loc[of_disease["group"] == "all", "positives"].tolist() == [cases]
+
+
+@pytest.mark.parametrize("column", ["sex", "age"])
+def test_subgroups_are_withheld_if_few_participants_have_no_sex_or_age(grid, monkeypatch, column):  # noqa: F811
+    config, data = grid
+    scores = gather(config, ("eccl",), ("traits",), SEEDS)
+    table = data.table.copy()
+    table.loc[scores["traits"].runs[0][0].predictions["row"][:3], column] = None
+    monkeypatch.setattr(small_counts, "limit_of", lambda config: small_counts.Limit(least=4))
+    frame = subgroups.table(config, replace(data, table=table), scores).set_index("group")
+    assert frame.drop(index="all")["n"].isna().all() and frame["n"].notna()["all"]
+
+
+def test_reasons_of_exclusion_contain_no_text_and_no_number_of_a_file(grid):  # noqa: F811
+    config, data = grid
+    reasons = ["the XML has no valid Resolution ('Smith 03.05.1951')", "the recording lasts 7.3 s"]
+    quarantine = pd.DataFrame({"eid": "", "file": "Smith.xml", "reason": reasons * 12, "cure": ""})
+    found = table1_report._excluded(replace(data, quarantine=quarantine), config)
+    assert found["reason"].tolist() == ["the XML has no valid Resolution (<text>)", "the recording lasts N s"]
+    assert found["n"].tolist() == [12, 12]
 
 
 def test_parameters_are_those_of_the_stored_model(content, grid):  # noqa: F811

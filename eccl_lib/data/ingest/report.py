@@ -18,7 +18,7 @@ from eccl_lib.data import leaks, small_counts, splits
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.ingest import report_page
 from eccl_lib.data.segmentation.confidence import LARGE_CHANGE, LOW
-from eccl_lib.data.small_counts import Limit
+from eccl_lib.data.small_counts import WITHHELD, Limit
 from eccl_lib.data.store import sharded
 from eccl_lib.data.store.plan import Inventory
 from eccl_lib.data.traits import TRAITS
@@ -112,7 +112,7 @@ def _small_numbers(message: str, limit: Limit) -> str:
     return COUNTED.sub(lambda found: str(limit.count(int(found[0]))), message)
 
 
-def _reasons(quarantine: pd.DataFrame) -> pd.Series:
+def reasons(quarantine: pd.DataFrame) -> pd.Series:
     """The shareable, normalized reason of each line."""
     pairs = zip(quarantine["reason"], quarantine["file"], strict=True)
     return pd.Series([_normalized(reason, file) for reason, file in pairs], quarantine.index, dtype="str")
@@ -120,7 +120,7 @@ def _reasons(quarantine: pd.DataFrame) -> pd.Series:
 
 def most_frequent(quarantine: pd.DataFrame) -> str:
     """The most frequent reason in the quarantine list, with its cure, without ids and names of files."""
-    normalized = _reasons(quarantine)
+    normalized = reasons(quarantine)
     first = quarantine[normalized == normalized.value_counts().index[0]].iloc[0]
     return f"{shareable(first['reason'], first['file'])}. {shareable(first['cure'], first['file'])}"
 
@@ -128,7 +128,7 @@ def most_frequent(quarantine: pd.DataFrame) -> str:
 def _by_reason(quarantine: pd.DataFrame, limit: Limit) -> list[dict[str, Any]]:
     """Reason, cure and number of lines, the most frequent first."""
     cured = [shareable(cure, file) for cure, file in zip(quarantine["cure"], quarantine["file"], strict=True)]
-    grouped = pd.DataFrame({"reason": _reasons(quarantine), "cure": pd.Series(cured, quarantine.index, dtype="str")})
+    grouped = pd.DataFrame({"reason": reasons(quarantine), "cure": pd.Series(cured, quarantine.index, dtype="str")})
     counts = suppress(grouped["reason"].value_counts().to_dict(), limit)
     cures = grouped.groupby("reason")["cure"].first()
     return [{"reason": reason, "cure": cures[reason], "lines": n} for reason, n in counts.items()]
@@ -195,14 +195,22 @@ def _cases(codes: Sequence[str], labels: np.ndarray, limit: Limit) -> dict[str, 
 
 
 def _splits(data: Cohort, codes: Sequence[str], limit: Limit) -> list[dict[str, Any]]:
-    """One row per stratum: size, counts by split with small ones withheld, and whether it is balanced."""
+    """One row per stratum: size, counts by split with small ones withheld, and whether it is balanced.
+
+    Where one part of a partition, or of those without a value, is small, all its parts are withheld.
+    """
     if not len(data):
         return []
-    rows = []
+    rows, hidden = [], set()
+    for partition in splits.partitions(data.table):
+        if limit.hides(*(int(chosen.sum()) for chosen in partition.values())):
+            hidden |= partition.keys()
     balance = splits.balance(data.table, data.labels_of(codes), codes=codes)
     for stratum, part in balance.groupby("stratum", sort=False):
         counts = suppress(dict(zip(part["split"], part["found"], strict=True)), limit)
         n = int(part["n"].iloc[0])
+        if stratum in hidden:
+            n, counts = WITHHELD, dict.fromkeys(counts, WITHHELD)
         rows.append({"stratum": stratum, "n": n, **{name: counts[name] for name in splits.SPLITS}})
         rows[-1]["within binomial error"] = bool(part["even"].all())
     return rows
