@@ -33,7 +33,7 @@ from eccl_lib.tasks import own_targets
     cls=Several,
     type=click.IntRange(1),
     metavar="FOLD...",
-    help="test folds; default: the cohort's own split",
+    help="test folds; default: store.test_fold, or the cohort's own split",
 )
 @click.option(
     "--shares", cls=Several, type=float, metavar="SHARE...", help="shares of the training patients with labels"
@@ -70,7 +70,7 @@ def command(
             print_line(f"{encoder.name}: fine-tuning is left out; a public model is compared by its linear probe only.")
     settings = probe.list_settings(chosen, shares or (1.0,), updates or (300,))
     try:
-        found = run(config, folds or (0,), chosen, settings)
+        found = run(config, folds or (config.store.test_fold,), chosen, settings)
     except grid.GridError as error:
         say(f"\n{error}", error=True)
         return EXIT_FAILED

@@ -215,7 +215,10 @@ def spec(config: Config, name: str) -> RunSpec:
     if name in ("probe", "probe_cmr"):
         if name == "probe_cmr" and config.probe.encoder == "mae":
             raise ConfigError("probe.encoder is mae, an encoder of ECGs; for cines choose random or run")
-        return RunSpec(name, config.probe.encoder, _reset(config, scale, "disease", "diseases"))
+        own = _reset(config, scale, "disease", "diseases")
+        return RunSpec(
+            name, config.probe.encoder, replace(own, align=replace(scale.align, pooling=config.align.pooling))
+        )
     if name in ("pretrain_cmr", "cmr_features"):
         own = _reset_view(_reset(config, scale, "ecg", "mae", "align", "probe"), scale, "ecg")
         if name == "cmr_features":  # of the augmented versions of each clip
@@ -274,6 +277,11 @@ def _ecg_sections(own: RunSpec) -> tuple[str, ...]:
 
 def _cmr_sections(own: RunSpec) -> tuple[str, ...]:
     return ("seed", "disease", "view", "augment", CMR_SECTIONS.get(own.variant, "cmr"), "cmr_training")
+
+
+def _probe_sections(own: RunSpec) -> tuple[str, ...]:
+    pooling = ("align",) if own.config.align.pooling != "class" else ()  # as runs were named before other poolings
+    return ("seed", "view", "augment", "ecg", "probe", *pooling)
 
 
 def _probe_cmr_sections(own: RunSpec) -> tuple[str, ...]:
@@ -390,7 +398,7 @@ STAGES = {
         Stage(
             "probe",
             needs=("ecg",),
-            config_sections=lambda own: ("seed", "view", "augment", "ecg", "probe"),
+            config_sections=_probe_sections,
             parents=lambda own: (spec(own.config, "pretrain_ecg"),) if own.variant == "mae" else (),
             build=_probe,
         ),

@@ -1,9 +1,13 @@
 """Weights of finished runs: as the initial weights of another training, or frozen."""
 
+import json
+
 from torch import nn
 
+from eccl_lib.config import load
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.schema import Config
+from eccl_lib.data import splits
 from eccl_lib.io import paths
 from eccl_lib.training.runs import Run
 
@@ -44,7 +48,8 @@ def initial_weights_run(config: Config, stage: str) -> Run | None:
     """The run of any cohort and scale whose weights initialise this stage (``start_from``), or None.
 
     stage: of ``SECTIONS``. The config holds the first eight characters of its fingerprint, which thus enter the
-    fingerprint of the new run. Raises MissingError where no such run is finished.
+    fingerprint of the new run. Raises MissingError where no such run is finished, ConfigError where it has seen test
+    participants of this config or other ECGs than this config gives.
     """
     section = SECTIONS[stage]
     prefix = getattr(config, section).start_from
@@ -57,16 +62,45 @@ def initial_weights_run(config: Config, stage: str) -> Run | None:
             f"{section}.start_from is {prefix}: {count} of {' or '.join(SOURCES[stage])} under {paths.runs_root()} end "
             "with these characters."
         )
-    _check_other_fold(matches[0], config, section)
+    _check_other_split(matches[0], config, section)
+    if stage in ("pretrain_ecg", "probe"):
+        _check_same_ecgs(matches[0], config, section)
     return matches[0]
 
 
-def _check_other_fold(run: Run, config: Config, section: str) -> None:
-    """Raise ConfigError where the run was trained on another split of the same cohort, so on test participants."""
-    own, split = run.config, ("split_salt", "test_fold")
-    used, wanted = ({name: store.get(name, 0) for name in split} for store in (own["store"], vars(config.store)))
-    if own["cohort"] == config.cohort and used != wanted:
+def _check_other_split(run: Run, config: Config, section: str) -> None:
+    """Raise ConfigError where the run, or one that it started from, was trained on test participants of the config."""
+    own = load.of_run(run.config)
+    if own.cohort == config.cohort and _people(own) == _people(config) and _split(own) != _split(config):
         raise ConfigError(
             f"{section}.start_from: {run.name} was trained on another split of {config.cohort}, which contains test "
             "participants of this one. Train it on this split, or use a run of another cohort."
+        )
+    started = {getattr(own, name).start_from for name in SECTIONS.values()} - {""}
+    stages = {name for names in SOURCES.values() for name in names} if started else ()
+    for earlier in (run for name in stages for run in Run.every(name) if run.fingerprint[:8] in started):
+        _check_other_split(earlier, config, section)
+
+
+def _people(config: Config) -> int:
+    """What decides who is in a cohort of one name: the seed of a synthetic one."""
+    return config.synthetic.seed if config.cohort == "synthetic" else 0
+
+
+def _split(config: Config) -> tuple[object, ...]:
+    """What decides the split of a cohort."""
+    return config.store.split_salt, config.store.test_fold, splits.parts_of(config)
+
+
+def _check_same_ecgs(run: Run, config: Config, section: str) -> None:
+    """Raise ConfigError where the run's ECGs had another scaling, or not all leads of this config."""
+    seen, wanted = load.of_run(run.config).view, config.view
+    names = ["ecg_scaling", "ecg_gain", *(["ecg_full_scale_mv"] if seen.ecg_scaling == "fixed" else [])]
+    names += [] if {*wanted.ecg_leads} <= {*seen.ecg_leads} else ["ecg_leads"]
+    other = [name for name in names if getattr(seen, name) != getattr(wanted, name)]
+    if other:
+        cure = " ".join(f"--set 'view.{name}={json.dumps(getattr(seen, name))}'" for name in other)
+        raise ConfigError(
+            f"{section}.start_from: {run.name} was trained on ECGs with another {' and '.join(other)} than this config "
+            f"gives. Use the same: {cure}"
         )

@@ -10,7 +10,7 @@ import pytest
 
 from eccl_lib import tasks
 from eccl_lib.config.errors import ConfigError, MissingError
-from eccl_lib.config.load import load
+from eccl_lib.config.load import load, with_changes
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data import open_cohort
 from eccl_lib.data.own_labels import OwnTask
@@ -18,7 +18,7 @@ from eccl_lib.evaluation import probe
 from eccl_lib.evaluation.probe import Encoder, Fold, Setting
 from eccl_lib.metrics import scores
 from eccl_lib.pipeline import stages
-from tests.conftest import TINY, eccl
+from tests.conftest import TINY, eccl, tiny_config
 from tests.pipeline.tiny_jobs import quiet
 
 PATIENTS, EACH = 40, 2
@@ -193,6 +193,32 @@ def test_a_run_of_another_fold_of_the_same_cohort_is_no_start(config):
     other = probe.fold_config(config, 3)
     with pytest.raises(ConfigError, match="trained on another split of ecg-tiny, which contains test participants"):
         probe.run_spec(other, probe.parse(first.fingerprint[:8])).job(load_ecg(other))
+
+
+def test_a_run_that_started_from_another_fold_is_no_start_either(config):
+    first = stages.train(config, "pretrain_ecg", quiet)
+    elsewhere = {"mae.start_from": first.fingerprint[:8]}
+    second = stages.train(tiny_config(**{**SHORT, **elsewhere}), "pretrain_ecg", quiet)
+    other = probe.fold_config(config, 3)
+    with pytest.raises(ConfigError, match=f"{first.name} was trained on another split of ecg-tiny"):
+        probe.run_spec(other, probe.parse(second.fingerprint[:8])).job(load_ecg(other))
+
+
+def test_another_pooling_is_another_run(config):
+    data = load_ecg(config)
+    plain, mean = (config, with_changes(config, {"align.pooling": "mean"}))
+    runs = [probe.run_spec(own, RANDOM).run(data) for own in (plain, mean)]
+    assert runs[0].fingerprint != runs[1].fingerprint
+    assert runs[0] == stages.spec(with_changes(plain, {"align.epochs": 3}), "probe").run(data)
+
+
+def test_the_command_keeps_the_test_fold_of_the_config(config, monkeypatch):
+    seen = []
+    monkeypatch.setattr("eccl_lib.commands.probe.run", lambda config, folds, *_: seen.append(folds) or pd.DataFrame())
+    words = ["--scale", "demo", "--cohort", "ecg-tiny", "--tasks", "fast", "--encoders", "random"]
+    eccl("probe", *words, "--set", "store.test_fold=7")
+    eccl("probe", *words, "--set", "store.test_fold=7", "--folds", "2", "3")
+    assert seen == [(7,), (2, 3)]
 
 
 def test_tasks_that_share_a_column_have_outputs_of_their_own(config):

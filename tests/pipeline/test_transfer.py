@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -62,6 +63,28 @@ def test_a_cmr_encoder_starts_from_another_tasks_and_keeps_its_own_head(shared_r
     for name, tensor in traits.weights("encoder").items():
         assert torch.equal(model.encoder.state_dict()[name], tensor)
     assert stages.train(config, "pretrain_cmr", quiet).done
+
+
+def test_a_run_of_other_ecgs_is_no_start_and_the_cure_is_named(shared_runs, first):
+    start = {"mae.start_from": first.fingerprint[:8]}
+    other = tiny_config(**SHORT, **start, **{"view.ecg_scaling": "lead", "view.ecg_gain": 1.0})
+    cure = "--set 'view.ecg_scaling=\"maxabs\"' --set 'view.ecg_gain=5.0'"
+    with pytest.raises(ConfigError, match=re.escape(cure)):
+        stages.train(other, "pretrain_ecg", quiet)
+    one_lead = tiny_config(**SHORT, **start, **{"view.ecg_leads": ["I"]})
+    assert initial_weights_run(one_lead, "pretrain_ecg") == first  # it has seen this lead
+    of_one_lead = stages.train(tiny_config(**SHORT, **{"view.ecg_leads": ["I"]}), "pretrain_ecg", quiet)
+    all_leads = tiny_config(**SHORT, **{"mae.start_from": of_one_lead.fingerprint[:8]})
+    with pytest.raises(ConfigError, match="with another ecg_leads than this config"):
+        initial_weights_run(all_leads, "pretrain_ecg")
+
+
+def test_a_run_of_another_split_of_the_same_people_is_no_start(shared_runs, first):
+    start = {"mae.start_from": first.fingerprint[:8]}
+    with pytest.raises(ConfigError, match="another split of synthetic, which contains test participants"):
+        initial_weights_run(tiny_config(**start, **{"synthetic.split": [8, 1, 1]}), "pretrain_ecg")
+    others = tiny_config(**start, **{"synthetic.split": [8, 1, 1], "synthetic.seed": 99})
+    assert initial_weights_run(others, "pretrain_ecg") == first
 
 
 def test_a_run_that_is_not_there_or_does_not_fit_is_said(shared_runs, first):
