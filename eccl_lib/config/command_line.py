@@ -50,11 +50,25 @@ def line(config: Config, disease: bool = True) -> str:
     words = [f"--{name} {getattr(config, name)}" for name in top]
     if config.diseases:
         words.append(f"--set {shlex.quote(diseases.setting(dict(config.diseases)))}")
+    changed, content = changes(config), as_dict(config)
+    for name in [name for name in changed if name.endswith(".epochs")]:  # alone, it would shorten the warm-up
+        section = name.partition(".")[0]
+        changed[f"{section}.warmup_epochs"] = content[section]["warmup_epochs"]
+    return " ".join([*words, *(setting(name, value) for name, value in changed.items())])
+
+
+def changes(config: Config) -> dict[str, object]:
+    """The settings that differ from those of the config's scale, by dotted name; not those of the runtime."""
     base = as_dict(load(config.scale, cohort=config.cohort))  # no section depends on disease or seed
-    for section, content in as_dict(config).items():
-        if isinstance(content, dict) and section not in ("runtime", diseases.FIELD):
-            changed = {key: value for key, value in content.items() if base[section][key] != value}
-            if "epochs" in changed:  # alone, it would shorten the warm-up
-                changed["warmup_epochs"] = content["warmup_epochs"]
-            words += [f"--set '{section}.{key}={json.dumps(value)}'" for key, value in changed.items()]
-    return " ".join(words)
+    return {
+        f"{section}.{key}": value
+        for section, content in as_dict(config).items()
+        if isinstance(content, dict) and section not in ("runtime", diseases.FIELD)
+        for key, value in content.items()
+        if base[section][key] != value
+    }
+
+
+def setting(name: str, value: object) -> str:
+    """The option of ``eccl`` that gives a field this value, for a shell."""
+    return f"--set '{name}={json.dumps(value)}'"

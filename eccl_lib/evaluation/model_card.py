@@ -1,9 +1,12 @@
 """The model card of an exported run, generated from what the run recorded."""
 
+import json
 from typing import Any
 
 import numpy as np
 
+from eccl_lib.config import command_line
+from eccl_lib.config.schema import LEADS
 from eccl_lib.data.small_counts import Limit
 from eccl_lib.data.splits import SPLITS
 from eccl_lib.data.traits import TRAITS, value_text
@@ -70,12 +73,16 @@ def _facts(model: EcgModel) -> dict[str, Any]:
     run, config = model.run, model.config
     row = METHODS[run.variant].row if run.variant in METHODS else run.variant
     encoder = f"ViT, width {config.ecg.width}, {config.ecg.depth} blocks, patches of {config.ecg.patch_samples} samples"
+    seen = config.view.ecg_leads
+    leads = "12 leads" if seen == LEADS else f"12 leads, of which the model reads {' '.join(seen)}"
+    changed = ", ".join(f"{name}={json.dumps(value)}" for name, value in command_line.changes(config).items())
     return {
         "method": f"{row} (stage {run.stage}) of ECCL, MICCAI 2024",
         "encoder": "convolutions" if run.variant == "cmae" else encoder,
         "parameters": f"{parameters_in_millions(model.network):.2f} million",
-        "input": f"12 leads, 10 s; {config.view.ecg_rate} Hz and scaling `{config.view.ecg_scaling}` inside the model",
+        "input": f"{leads}, 10 s; {config.view.ecg_rate} Hz and scaling `{config.view.ecg_scaling}` inside the model",
         "outputs": f"{len(model.names)}: {', '.join(model.names[:6])}{' ...' if len(model.names) > 6 else ''}",
+        **({"settings that differ from the scale's": f"`{changed}`"} if changed else {}),
         "fingerprint": f"`{run.fingerprint}` (config, cohort and parent runs), seed {run.seed}, scale {config.scale}",
     }
 

@@ -68,10 +68,16 @@ def with_silent_leads(readings: Sequence[Reading]) -> np.ndarray:
 
 
 def _one(predictor: Predictor, outputs: dict[str, np.ndarray], present: tuple[str, ...]) -> Scored:
-    """outputs: of one ECG, task to (outputs,). present: its leads with a signal."""
+    """outputs: of one ECG, task to (outputs,). present: its leads with a signal.
+
+    All numbers are NaN where the models read none of these leads.
+    """
     traits, diseases = None, {}
     for task, values in outputs.items():
-        known = predictor.calibration(task, present)
+        if predictor.reads(task) & {*present}:
+            known = predictor.calibration(task, present)
+        else:
+            known, values = None, np.full_like(values, np.nan)
         if predictor.tasks[task].is_disease:
             found = (np.nan, np.nan)
             if isinstance(known, DiseaseCalibration):

@@ -63,8 +63,14 @@ class Predictor:
         """The task of each model, by key."""
         return {key: task_of(models[0].config, key) for key, models in self.models.items()}
 
+    def reads(self, task: str) -> set[str]:
+        """The leads that the models of a task read (``view.ecg_leads``)."""
+        return {lead for model in self.models[task] for lead in model.config.view.ecg_leads}
+
     def calibration(self, task: str, present: tuple[str, ...] = ALL_LEADS) -> Calibration | None:
         """Intervals or probabilities of a task for ECGs with these leads, without small counts; None if unknown."""
+        unread = {*LEADS} - self.reads(task)  # it makes no difference whether the ECG has them
+        present = tuple(lead for lead in LEADS if lead in unread or lead in present)
         if (task, present) not in self.known:
             if present != ALL_LEADS and self.cohort is not None:
                 self.log(f"{task}: calibration without {' '.join(_without(present))}")
@@ -73,10 +79,14 @@ class Predictor:
         return self.known[task, present]
 
     def lost(self, present: tuple[str, ...]) -> str:
-        """What is lost with these leads alone, as a sentence with scores of test participants; "" with all leads."""
-        if present == ALL_LEADS:
+        """What is lost with these leads alone, as a sentence with scores of test participants; "" if nothing is."""
+        read = set().union(*(self.reads(task) for task in self.models))
+        absent = [lead for lead in _without(present) if lead in read]
+        if not absent:
             return ""
-        start, parts, n = f"scored without {' '.join(_without(present))}", [], 0
+        if not read & {*present}:
+            return f"not scored: the models read {' '.join(lead for lead in LEADS if lead in read)} alone"
+        start, parts, n = f"scored without {' '.join(absent)}", [], 0
         for task, own in self.tasks.items():
             known = self.calibration(task, present)
             if known is not None and np.isfinite([known.score, known.whole]).all():

@@ -1,10 +1,8 @@
 """Weights of finished runs: as the initial weights of another training, or frozen."""
 
-import json
-
 from torch import nn
 
-from eccl_lib.config import load
+from eccl_lib.config import command_line, load
 from eccl_lib.config.errors import ConfigError, MissingError
 from eccl_lib.config.schema import Config
 from eccl_lib.data import splits
@@ -99,7 +97,7 @@ def _check_same_ecgs(run: Run, config: Config, section: str) -> None:
     names += [] if {*wanted.ecg_leads} <= {*seen.ecg_leads} else ["ecg_leads"]
     other = [name for name in names if getattr(seen, name) != getattr(wanted, name)]
     if other:
-        cure = " ".join(f"--set 'view.{name}={json.dumps(getattr(seen, name))}'" for name in other)
+        cure = " ".join(command_line.setting(f"view.{name}", getattr(seen, name)) for name in other)
         raise ConfigError(
             f"{section}.start_from: {run.name} was trained on ECGs with another {' and '.join(other)} than this config "
             f"gives. Use the same: {cure}"

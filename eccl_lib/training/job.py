@@ -120,7 +120,7 @@ class SupervisedJob(CohortJob):
         targets, predicted = self.targets, self.predict("test")
         test = targets.score(predicted, self.rows("test"))
         metrics: Metrics = {"metric": targets.task.metric, "val": self._score("val"), "test": test}
-        metrics["n"] = counts(self.data)
+        metrics["n"] = counts(self.data) | {"train": len(self.rows("train"))}
         if targets.task.is_disease:
             metrics["positives"] = {split: int(targets.values[self.rows(split)].sum()) for split in SPLITS}
         return metrics, self._predictions(predicted)

@@ -13,7 +13,7 @@ import torch
 
 import eccl_lib
 from eccl_lib.config.errors import ConfigError
-from eccl_lib.config.load import of_run
+from eccl_lib.config.load import of_run, with_changes
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data import ecg, open_cohort
 from eccl_lib.data.small_counts import Limit
@@ -98,6 +98,18 @@ def test_few_participants_are_withheld_from_card_and_calibration(runs):
     assert "withheld: few participants" in card
     assert f"{runs['I48'].metrics['test']:.3f}" not in card
     assert "| participants | under 1000 train" in card
+
+
+def test_the_card_says_which_leads_the_model_reads_and_what_differs_from_the_scale(runs):
+    model = eccl_lib.load(runs["I48"].folder)
+    assert "| input | 12 leads, 10 s" in model_card.text(model, None, Limit(0), has_onnx=False)
+    model.config = with_changes(model.config, {"view.ecg_leads": ["I", "V1"], "align.trait_noise": 2.0})
+    card = model_card.text(model, None, Limit(0), has_onnx=False)
+    assert "| input | 12 leads, of which the model reads I V1, 10 s" in card
+    assert 'view.ecg_leads=["I", "V1"]' in card and "align.trait_noise=2.0" in card
+
+
+def test_exported_calibrations_have_no_scores_of_few_participants():
     generator = np.random.default_rng(0)
     logits, cases = generator.normal(size=2_000), generator.random(2_000) < 0.3
     known = calibrate.of_disease({"val": logits, "test": logits}, {"val": cases, "test": cases}, 0.0)

@@ -129,6 +129,11 @@ def test_opening_does_not_read_the_raw_files(biobank, tmp_path, runs):
 
 
 def test_a_missing_and_an_incomplete_store_raise_errors_with_the_command(biobank, runs, monkeypatch):
+    other = configuration.with_changes(
+        configuration.load("paper", cohort="ukb"), {"store.margin_mm": 5.0, "store.labels": "incident"}
+    )
+    with pytest.raises(MissingError, match=r"eccl ingest ukb FOLDER[^\n]* --set 'store.margin_mm=5.0'$"):
+        open_cohort.load(other)
     with pytest.raises(MissingError, match=r"eccl ingest ukb FOLDER"):
         open_cohort.load(small())
     assert eccl("ingest", "ukb", *words(biobank)[:3]) == 2  # neither --withdrawals nor --no-withdrawals

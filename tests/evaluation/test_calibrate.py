@@ -15,9 +15,10 @@ from eccl_lib.data.records import EcgRecord
 from eccl_lib.data.small_counts import ALL_SHOWN, Limit
 from eccl_lib.evaluation import calibrate, predict
 from eccl_lib.evaluation.ecg_files import reading_of
-from eccl_lib.evaluation.predictor import Predictor, of_config
+from eccl_lib.evaluation.predictor import Predictor, of_config, of_folders
 from eccl_lib.metrics import scores
 from eccl_lib.metrics.calibration import log_odds, risk
+from eccl_lib.pipeline import stages
 from eccl_lib.training.run_scores import measured_and_predicted
 from tests.conftest import tiny_config
 from tests.evaluation.trained import train_all
@@ -229,3 +230,21 @@ def test_what_fewer_leads_cost_is_said_to_be_unknown_without_the_cohort(one_seed
     elsewhere = Predictor({"I21": one_seed.models["I21"]}, None, ALL_SHOWN)
     assert elsewhere.lost(LEADS) == ""
     assert "how much is lost is not known here" in elsewhere.lost(("V3",))
+
+
+def test_leads_that_the_models_do_not_read_make_no_difference_and_without_the_others_nothing_is_scored(one_seed):
+    config = tiny_config("I48", **THIRDS, **{"view.ecg_leads": ["I", "V1"]})
+    models = of_folders([stages.train(config, "scratch", lambda line: None).folder])
+    data = open_cohort.load(config, lambda line: None)
+    signal = original.ecg_of(config, data, data.index("test")[0]).signal
+    present = {"all": LEADS, "those that are read": ("I", "II", "V1"), "one of them": ("I", "II"), "none": ("V2", "V3")}
+    found = {}
+    for name, leads in present.items():
+        kept = np.where(np.isin(LEADS, leads)[:, None], signal, np.nan)
+        (found[name],) = predict.score(models, [reading_of(EcgRecord(kept, 500.0), "x")])
+    assert found["those that are read"].diseases == found["all"].diseases
+    assert found["those that are read"].remarks == () == found["all"].remarks
+    assert found["one of them"].remarks[0].startswith("scored without V1: ")
+    assert np.isnan(found["none"].diseases["I48"]).all()
+    assert found["none"].remarks == ("not scored: the models read I V1 alone",)
+    assert len(list(models.models["I48"][0].run.folder.glob("calibration-*.json"))) == 2

@@ -103,6 +103,8 @@ def test_fewer_participants_are_drawn_from_the_training_set_by_the_seed():
     assert all(len(rows) == 9 and rows <= set(data.index("train")) for rows in drawn)
     assert drawn[0] == drawn[1] != drawn[2]
     np.testing.assert_array_equal(jobs[0].rows("test"), data.index("test"))
+    metrics, _ = job_of("ssl", tiny_config("I48", **{"align.participants": 9}), data).evaluate()
+    assert metrics["n"]["train"] == 9 >= metrics["positives"]["train"]
 
 
 def test_both_stages_have_the_same_noise_on_the_traits_and_are_scored_without_it():

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from eccl_lib.config import command_line
 from eccl_lib.config.diseases import setting
 from eccl_lib.config.errors import MissingError
 from eccl_lib.config.load import digest, essentials
@@ -310,9 +311,12 @@ def _how_to_build(config: Config) -> str:
     command = content.get("command", EXAMPLES[kind].format(name))
     if set(dict(config.diseases)) - set(content.get("names", {})):
         command += f" --set {shlex.quote(setting(content.get('names', {}) | dict(config.diseases)))}"
-    scale = "" if config.scale == "paper" else f" --scale {config.scale}"
+    if config.scale != "paper":
+        command += f" --scale {config.scale}"
+    for name, value in command_line.changes(config).items():
+        command += f" {command_line.setting(name, value)}" if name.removeprefix("store.") in PIXELS else ""
     page = "docs/data.md" if config.cohort == "ukb" else "docs/formats.md"
-    return f"Build the store of {_store_name(config)} first ({page}):\n  {command}{scale}"
+    return f"Build the store of {_store_name(config)} first ({page}):\n  {command}"
 
 
 def _how_to_label(config: Config, missing: Sequence[str]) -> str:
