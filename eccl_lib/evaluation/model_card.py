@@ -36,7 +36,7 @@ USE = (
     "**Not intended:** diagnosis, triage, treatment, insurance or any decision about a person.",
 )
 ONNX = """- `model.onnx`: input `ecg_mv`, (B, 12, 5000) float32 in mV at 500 Hz, leads I, II, III, aVR, aVL, aVF, V1 to
-  V6, without baseline; gives {outputs}.
+  V6, without baseline, and zero in leads without a signal; gives {outputs}.
   Baseline: subtract the moving average over one beat, int(30000 / heart rate per minute) samples; if this is even, both
   ends of the window have weight 1/2; at the edges take the nearest computed value."""
 

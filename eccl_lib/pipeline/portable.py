@@ -80,8 +80,14 @@ class EcgModel(nn.Module):
         return self.network.project_ecg(found) if projected else found
 
     def preprocess(self, ecgs: Source | Sequence[Source]) -> np.ndarray:
-        """ECGs as the store keeps them: (B, 12, 5000) int16 uV at 500 Hz, baseline removed (Sec. 3.1)."""
-        return np.stack([ecg.preprocess(record)[0] for record in records(ecgs)])
+        """ECGs as the store keeps them, (B, 12, 5000) int16 uV at 500 Hz without baseline (Sec. 3.1).
+
+        Leads without a signal are zero, since the scaling would amplify their noise.
+        """
+        found = [ecg.preprocess(record) for record in records(ecgs)]
+        for stored, _, flags in found:
+            stored[~np.isin(LEADS, ecg.usable_leads(flags))] = 0
+        return np.stack([stored for stored, _, _ in found])
 
     def scale(self, stored: np.ndarray) -> Tensor:
         """The network's input. stored: (B, 12, 5000) int16 uV. Returns (B, 12, T) float32 on the model's device."""

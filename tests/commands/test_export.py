@@ -125,6 +125,15 @@ def test_exported_calibrations_have_no_scores_of_few_participants():
     assert json.dumps(written) == '{"centre": [1.0, NaN], "spread": [1.0, NaN]}'
 
 
+def test_a_lead_that_is_flat_apart_from_noise_is_zero_for_the_model_as_in_eccl_predict(runs):
+    model, mv = eccl_lib.load(runs["I48"].folder), signal_of(0)
+    mv[7] = 0.003 * np.random.default_rng(0).uniform(-1, 1, mv.shape[1])
+    assert not model.preprocess(mv)[0, 7].any() and model.preprocess(mv)[0, 6].any()
+    silent = mv.copy()
+    silent[7] = 0
+    assert torch.equal(model(mv), model(silent))
+
+
 @pytest.mark.parametrize("rate", [100, 250, 500])
 def test_the_graph_is_the_model_with_its_preprocessing(runs, rate):
     """Against ``EcgModel`` for the run's own rate; the resampling against ``ecg.resample`` for each rate."""

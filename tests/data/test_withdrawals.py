@@ -120,6 +120,22 @@ def test_an_interrupted_purge_resumes(used, monkeypatch):
     assert not any(eid.encode() in everything(used) for eid in GONE)
 
 
+def test_a_purge_that_is_stopped_between_predictions_and_manifest_resumes(used, monkeypatch):
+    def stopped(*arguments):
+        written(*arguments)
+        raise KeyboardInterrupt
+
+    withdrawals.add(GONE)
+    written = purge._write_kept
+    with monkeypatch.context() as patch:
+        patch.setattr(purge, "_write_kept", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            purge.purge(GONE)
+    assert purge.purge(GONE)["rows of predictions"] == 2
+    run = next(used.glob("demo-ukb/align/eccl/I21/*"))
+    assert read_json(run / "manifest.json")["files"]["predictions.parquet"] == sha256(run / "predictions.parquet")
+
+
 def test_the_same_list_removes_what_a_training_in_progress_has_written_since(used, leaving):
     run = next(used.glob("demo-ukb/align/eccl/I21/*"))
     written = {path.name: path.read_bytes() for path in run.iterdir()}

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,16 @@ from eccl_lib.config.schema import ARRAYS
 from eccl_lib.data.store import plan, sharded
 from eccl_lib.data.store.layout import Layout
 from eccl_lib.io import paths
-from eccl_lib.io.files import exclusive_lock, read_json, sha256, write_frame, write_json, write_sealed, write_text
+from eccl_lib.io.files import (
+    exclusive_lock,
+    read_json,
+    sha256,
+    write_atomically,
+    write_frame,
+    write_json,
+    write_sealed,
+    write_text,
+)
 from eccl_lib.io.progress import Log
 
 PURGED, PREDICTIONS = "purged.json", "predictions*.parquet"
@@ -107,20 +117,24 @@ def _purge_results(results: Path, withdrawn: Collection[str], counts: dict[str, 
         kept = ~_of_withdrawn(path, withdrawn)
         if kept.all():
             continue
-        write_frame(path, pd.read_parquet(path)[kept])
+        write_atomically(path, partial(_write_kept, path, kept))
         counts["rows of predictions"] += int((~kept).sum())
-        _update_checksum(path)
     cached = [path for path in results.rglob("*.npy") if path.with_suffix(".json").is_file()]
     pairs = [file for path in cached for file in (path, path.with_suffix(".json"))]
     pairs += results.rglob("calibration-*.json")
     counts["caches and views"] += _remove(*pairs, results / "figures", results / "notebooks")
 
 
-def _update_checksum(path: Path) -> None:
-    """Write the checksum of a modified file to its run's manifest."""
+def _write_kept(path: Path, kept: np.ndarray, beside: Path) -> None:
+    """Write the kept rows of a run's predictions to ``beside``, and their checksum to the run's manifest.
+
+    The manifest comes first: after a kill before ``beside`` replaces ``path``, the next purge finds rows to remove and
+    writes both again.
+    """
+    pd.read_parquet(path)[kept].to_parquet(beside, index=False)
     manifest = path.parent / "manifest.json"
     if manifest.is_file() and path.name in (content := read_json(manifest)).get("files", {}):
-        content["files"][path.name] = sha256(path)
+        content["files"][path.name] = sha256(beside)
         write_sealed(manifest, content)
 
 
