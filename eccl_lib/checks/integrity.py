@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eccl_lib.config.errors import DamagedError
-from eccl_lib.config.schema import KINDS
 from eccl_lib.data.store import sharded
 from eccl_lib.io import checksums
 from eccl_lib.io.files import REPEAT, read_json, sha256
@@ -87,10 +86,9 @@ def _sealed(path: Path) -> Iterator[Damage | None]:
 
 
 def _rows(folder: Path) -> Damage | None:
-    """Damage of the shards of a store of files. folder: ``.../cohort/<id>``."""
-    name = folder.parent.parent.name
+    """Damage of the shards of a store of files. folder: of the store."""
     try:
-        sharded.verify(folder, name if name.partition("-")[0] in KINDS else "ukb", all_files=True)
+        sharded.verify(folder)
     except DamagedError as error:
         return Damage(error.path, f"it {error.fault}", error.cure)
     return None

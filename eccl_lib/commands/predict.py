@@ -1,13 +1,17 @@
 """``eccl predict``: traits and disease scores of ECG files and folders."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from eccl_lib.commands.cli import EXIT_FAILED, config_of, guarded, parameters
 from eccl_lib.commands.cli import command as eccl_command
+from eccl_lib.config import command_line
+from eccl_lib.config.errors import ConfigError
 from eccl_lib.evaluation import ecg_files, prediction_table
 from eccl_lib.evaluation.ecg_files import NotRead
 from eccl_lib.evaluation.predict import limits, predict_all, reliability
@@ -52,6 +56,8 @@ def command(
     """
     if out:
         prediction_table.check_target(out)
+    if weights:
+        _check_options(options["settings"])
     log = Console(error=True)
     files = ecg_files.find(ecgs)
 
@@ -61,7 +67,7 @@ def command(
     def predictor() -> Predictor:
         with counter.paused():
             if weights:
-                return of_folders(weights, log)
+                return of_folders(weights, log, command_line.overrides(options["settings"]))
             return of_config(config_of(cohort=cohort, build=False, **options), log)
 
     rows, shown, said = [], [], set()
@@ -89,3 +95,12 @@ def command(
         for sentence in (*measured, *limited):
             say(sentence, error=True)
     return 0 if read else EXIT_FAILED
+
+
+def _check_options(settings: Sequence[str]) -> None:
+    """Raise ConfigError where an option is given that the runs of --weights decide themselves."""
+    source = click.get_current_context().get_parameter_source
+    given = [f"--{name}" for name in ("scale", "cohort", "seed") if source(name) is ParameterSource.COMMANDLINE]
+    given += [f"--set {name}" for name in command_line.overrides(settings) if not name.startswith("runtime.")]
+    if given:
+        raise ConfigError(f"{given[0]} has no effect with --weights, whose runs have their own settings; leave it out")

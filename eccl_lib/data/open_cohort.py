@@ -99,6 +99,6 @@ def verify(folder: Path, all_files: bool = False) -> None:
 def verify_all(config: Config, cohort: Cohort) -> None:
     """Read every file of a cohort's store and compare its checksum. Raises DamagedError."""
     if config.cohort != "synthetic":
-        sharded.verify(cohort.folder, config.cohort, all_files=True)
+        sharded.verify(cohort.folder)
     else:
         verify(cohort.folder, all_files=True)

@@ -37,5 +37,5 @@ def maps(model: EcgModel, stored: np.ndarray, output: int = 0) -> dict[str, np.n
 
 
 def binned(attribution: np.ndarray) -> np.ndarray:
-    """Sums over BINS equal parts of the time. attribution: (12, T). Returns (12, BINS)."""
-    return attribution.reshape(len(attribution), BINS, -1).sum(axis=2)
+    """Sums over BINS parts of the time, equal up to one sample. attribution: (12, T). Returns (12, BINS)."""
+    return np.stack([part.sum(axis=1) for part in np.array_split(attribution, BINS, axis=1)], axis=1)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 
 from eccl_lib.config.errors import ConfigError, MissingError
-from eccl_lib.config.load import essentials
+from eccl_lib.config.load import essentials, with_changes
 from eccl_lib.config.schema import DISEASES, LEADS, TASKS, Config
 from eccl_lib.data import open_cohort
 from eccl_lib.data.cohort import Cohort
@@ -140,10 +141,13 @@ def _other_seeds(config: Config, data: Cohort, run: Run) -> Iterator[Run]:
             yield spec.described(other, data)
 
 
-def of_folders(folders: Sequence[Path | str], log: Log = silent) -> Predictor:
+def of_folders(
+    folders: Sequence[Path | str], log: Log = silent, runtime: Mapping[str, Any] = MappingProxyType({})
+) -> Predictor:
     """The models of run folders, or of the runs below folders, without their cohort.
 
-    Below a folder of several rows of Table 1, the row ECCL is used. Raises MissingError where there is no run, and
+    Below a folder of several rows of Table 1, the row ECCL is used. runtime: changes of the section of this name, such
+    as ``{"runtime.device": "cpu"}``. Raises MissingError where there is no run, and
     ConfigError where the runs of one task were trained with different settings, or those of two tasks on two cohorts.
     """
     runs = [run for folder in folders for run in _runs_below(paths.expanded(folder))]
@@ -157,7 +161,7 @@ def of_folders(folders: Sequence[Path | str], log: Log = silent) -> Predictor:
         by_task.setdefault(run.task, {})[run.fingerprint] = run
     models = {}
     for task in sorted(by_task, key=_place):
-        models[task] = tuple(_loaded(run) for run in sorted(by_task[task].values(), key=lambda run: run.seed))
+        models[task] = tuple(_loaded(run, runtime) for run in sorted(by_task[task].values(), key=lambda run: run.seed))
         _check_one_setting(task, models[task])
     _check_one_cohort([each for own in models.values() for each in own])
     first = next(iter(models.values()))[0].config
@@ -194,8 +198,9 @@ def _place(task: str) -> tuple[int, str]:
     return (TASKS.index(task) if task in TASKS else len(TASKS), task)
 
 
-def _loaded(run: Run) -> EcgModel:
+def _loaded(run: Run, runtime: Mapping[str, Any] = MappingProxyType({})) -> EcgModel:
     model = portable.of(run)
+    model.config = with_changes(model.config, dict(runtime))
     return model.to(device(model.config))
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from eccl_lib.config import registry
+from eccl_lib.config.errors import ConfigError
 from eccl_lib.config.method_schema import Arm, with_cmr
 from eccl_lib.config.schema import DISEASES, N_TRAITS, Config
 from eccl_lib.config.seeds import seed_of
@@ -94,7 +95,13 @@ def visible_gpus(config: Config) -> tuple[str, ...]:
 
 
 def device(config: Config) -> torch.device:
-    """The configured device of a run; ``auto`` is a GPU where there is one, else the CPU."""
+    """The configured device of a run; ``auto`` is a GPU where there is one, else the CPU.
+
+    Raises ConfigError where a GPU is asked for and torch finds none.
+    """
+    if config.runtime.device == "cuda" and not torch.cuda.is_available():
+        build = "" if torch.version.cuda else f", because torch {torch.__version__} is a build for the CPU"
+        raise ConfigError(f"runtime.device is cuda, and torch finds no GPU{build}. Choose auto or cpu")
     if config.runtime.device != "auto":
         return torch.device(config.runtime.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

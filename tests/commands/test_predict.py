@@ -6,6 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
+import torch
 
 from eccl_lib.evaluation import predict, prediction_table
 from eccl_lib.io.files import read_json, sha256, write_json, write_sealed
@@ -90,6 +91,21 @@ def test_the_status_is_1_where_nothing_was_read_and_no_model_is_needed(folder, t
         f"{folder / 'scan.pdf'}: the file is a PDF. Give the ECG's signals; an image or a document of them is not read."
     )
     assert eccl("predict", folder / "scan.pdf", tmp_path / "none.csv") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("--cohort", "ukb"), ("--scale", "demo"), ("--seed", "3"), ("--set", "align.pooling=mean")]
+)
+def test_an_option_that_the_weights_decide_is_refused(runs, folder, words, capsys):
+    assert eccl("predict", folder, "--weights", runs, *words) == 2
+    assert f"error: {words[0]}" in (message := capsys.readouterr().err) and "has no effect with --weights" in message
+
+
+def test_the_runtime_of_loaded_weights_can_be_set(runs, folder, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert eccl("predict", folder / "a.csv", "--weights", runs, "--set", "runtime.device=cuda") == 2
+    assert "error: runtime.device is cuda, and torch finds no GPU" in capsys.readouterr().err
+    assert eccl("predict", folder / "a.csv", "--weights", runs, "--set", "runtime.device=cpu") == 0
 
 
 def test_bad_targets_and_weights_are_refused_before_any_work(runs, folder, tmp_path, capsys):

@@ -220,13 +220,14 @@ def test_a_table_of_one_lead_is_an_ecg_if_it_states_its_times_or_its_rate(tmp_pa
     values = np.sin(np.arange(5000) / 30)
     lines = {
         "times.csv": ["time,I", *(f"{k / 500:.3f},{v:.4f}" for k, v in enumerate(values))],
+        "frequency.csv": ["# frequency=500", "I", *(f"{v:.4f}" for v in values)],
         "rate.csv": ["# rate=500", "I", *(f"{v:.4f}" for v in values)],
         "neither.csv": ["I,x", *(f"{v:.4f},0" for v in values)],
     }
     for name, rows in lines.items():
         (tmp_path / name).write_text("\n".join(rows))
         assert csv_table.names_leads((tmp_path / name).read_bytes()[:4096]) == (name != "neither.csv")
-    for name in ("times.csv", "rate.csv"):
+    for name in ("times.csv", "frequency.csv", "rate.csv"):
         record = detect.read_ecg(tmp_path / name)
         assert record.rate == 500
         np.testing.assert_allclose(record.signal[0], values, atol=1e-4)

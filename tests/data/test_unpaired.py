@@ -80,6 +80,16 @@ def test_stored_rows_equal_the_preprocessed_records_of_each_format(recordings, r
     assert data.table["eid"].is_monotonic_increasing or len(set(map(len, data.table["eid"]))) > 1
 
 
+def test_a_copy_of_a_store_in_any_folder_is_verified(recordings, runs, tmp_path):
+    copy = shutil.copytree(build(recordings).folder, tmp_path / "backup" / "of" / "mine")
+    assert eccl("verify", copy) == 0
+    (shard,) = copy.rglob("ecg-00000.npy")
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 1  # of the first row
+    shard.write_bytes(content)
+    assert eccl("verify", copy) == 1
+
+
 def test_unreadable_files_are_in_quarantine_with_reason_and_cure(recordings, runs):
     data = build(recordings)
     quarantine = data.quarantine.set_index("file")

@@ -42,6 +42,15 @@ def test_attributions_sum_to_the_change_of_the_output(opened, example, task):
     assert found.sum() == pytest.approx(ends[0] - ends[1], rel=0.02, abs=1e-3)
 
 
+@pytest.mark.parametrize("samples", [1000, 1250])
+def test_attribution_in_parts_of_the_time_has_the_same_sum(samples):
+    whole = np.random.default_rng(0).normal(size=(12, samples))
+    parts = attribution.binned(whole)
+    assert parts.shape == (12, attribution.BINS)
+    assert parts.sum(axis=1) == pytest.approx(whole.sum(axis=1))
+    assert parts[:, 0] == pytest.approx(whole[:, : -(-samples // attribution.BINS)].sum(axis=1))
+
+
 def test_a_silent_lead_has_no_attribution_and_random_weights_give_another_map(opened, example):
     model = opened[2].models["I21"][0]
     stored = example.stored.copy()

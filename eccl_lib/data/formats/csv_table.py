@@ -26,6 +26,7 @@ MOST_NAMES = 4096  # columns; MOST_CHANNELS and their quality flags, many times 
 MOST_COMMENTS = 1000  # lines above the names; some devices write a few dozen
 LONGEST_LINE = 2**18  # characters; MOST_NAMES columns of 64
 LONGEST_COMMENT = 1000  # characters that are searched for settings
+RATES = ("rate", "fs", "hz", "frequency")  # names of the sampling rate in a line above the table
 SAME_RATE = 0.02  # largest relative difference between a stated rate and a column of times; ours
 SEPARATORS = (",", ";", "\t", "|")
 BLANKS = (None,)  # if there is no other separator
@@ -53,7 +54,7 @@ class Head:
     @property
     def is_ecg(self) -> bool:
         """Whether the names are those of an ECG: several leads, or one beside a sampling rate or a column of times."""
-        timed = {"rate", "fs", "hz"} & self.settings.keys() or any(map(time_column.is_clock, self.names[:MOST_NAMES]))
+        timed = {*RATES} & self.settings.keys() or any(map(time_column.is_clock, self.names[:MOST_NAMES]))
         return _count_leads(self.names) >= (1 if timed else FEWEST_NAMES)
 
 
@@ -196,7 +197,7 @@ def _no_names(lines: Sequence[str], head: Head) -> tuple[str, str]:
     if not lines[head.rows - 1 :]:
         return "the file has no rows of numbers", FORM
     if numbers * 2 > len(head.names):
-        no_rate = "" if {"rate", "fs", "hz"} & head.settings.keys() else " and no sampling rate"
+        no_rate = "" if {*RATES} & head.settings.keys() else " and no sampling rate"
         return f"the table has no lead names{no_rate}: its first row holds numbers", FORM
     shown = ", ".join(repr(name[:20]) if name else "unnamed" for name in head.names[:20])
     return f"fewer than two leads are named; the columns are: {shown}", FORM
@@ -272,7 +273,7 @@ def _last_named(head: Head) -> int:
 
 def _rate(head: Head, frame: pd.DataFrame, clocks: Sequence[int], units: Sequence[str]) -> tuple[float, list[str]]:
     """Samples per second from a line '# rate=500' or from the time column, and notes. Raises UnreadableError."""
-    text = next((head.settings[key] for key in ("rate", "fs", "hz", "frequency") if key in head.settings), None)
+    text = next((head.settings[key] for key in RATES if key in head.settings), None)
     if text is not None:
         try:
             stated = float(re.sub(r"(?i)hz$", "", text))

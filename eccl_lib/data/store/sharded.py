@@ -20,7 +20,7 @@ from eccl_lib.config import command_line
 from eccl_lib.config.diseases import setting
 from eccl_lib.config.errors import MissingError
 from eccl_lib.config.load import digest, essentials
-from eccl_lib.config.schema import DISEASES, Config, arrays_of
+from eccl_lib.config.schema import ARRAYS, DISEASES, Config, arrays_of
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.data.own_labels import OwnLabels, tasks_from_json
 from eccl_lib.data.sharded_array import Rows
@@ -60,7 +60,7 @@ def build(
         progress("listing files and reading tables")
         inventory = source.make_inventory(folder)
         source.write(folder)
-        layout = layout_of(folder, config.cohort)
+        layout = layout_of(folder, arrays_of(config.cohort))
         progress(f"building the store of {len(inventory.participants):,} participants in {folder}")
         last = time.monotonic()
 
@@ -81,10 +81,10 @@ def build(
     return folder, inventory
 
 
-def layout_of(folder: Path, cohort: str = "ukb") -> Layout:
-    """The Layout of a store whose slots have been written."""
+def layout_of(folder: Path, arrays: Sequence[str] = ARRAYS) -> Layout:
+    """The Layout of a store of these arrays whose slots have been written."""
     slots = plan.read_slots(folder)["slot"]
-    return Layout.sharded(folder, int(slots.max()) + 1 if len(slots) else 0, arrays_of(cohort))
+    return Layout.sharded(folder, int(slots.max()) + 1 if len(slots) else 0, tuple(arrays))
 
 
 def publish(folder: Path, inventory: Inventory, records: dict[int, dict], config: Config, complete: bool) -> None:
@@ -137,7 +137,7 @@ def write(
         write_array(target / f"{name}.npy", array)
     names = ["table.parquet", "quarantine.parquet", *(f"{name}.npy" for name in arrays)]
     files = {name: sha256(target / name) for name in sorted(names)}
-    layout = layout_of(folder, cohort)
+    layout = layout_of(folder, arrays_of(cohort))
     checksums.note(folder, [path for name in layout.names for path in layout.files(name) if path.is_file()])
     write_sealed(folder / "manifest.json", {"format": FORMAT, "files": files, **facts})
 
@@ -165,7 +165,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     traits, labels = array(content, "traits")[kept], _labels(content, config)[kept]
     own = _own_labels(manifest, content, kept)
     diagnoses = {code: values[kept] for code, values in _diagnoses(manifest, content, config.store.labels).items()}
-    layout = layout_of(folder, config.cohort)
+    layout = layout_of(folder, arrays_of(config.cohort))
     _verify_shards(folder, layout, slots, row_checksums, all_files=False)
     shapes = fill.row_shapes(config)
     stored = {name: Rows(layout.files(name), layout.shard, slots, *shapes[name]) for name in layout.names}
@@ -265,12 +265,13 @@ def before_and_after(config: Config) -> tuple[np.ndarray, np.ndarray] | None:
     return found[0], found[1]
 
 
-def verify(folder: Path, cohort: str, all_files: bool = False) -> None:
-    """Check the rows of all shards, or of those modified since the last check. Raises DamagedError if a row differs."""
+def verify(folder: Path) -> None:
+    """Check the rows of all shards of a store, also of a copy elsewhere. Raises DamagedError if a row differs."""
     _, content = read(folder)
     table = pd.read_parquet(io.BytesIO(content["table.parquet"]))
-    layout, columns = layout_of(folder, cohort), _checksum_columns(cohort)
-    _verify_shards(folder, layout, table["slot"].to_numpy(), table[columns], all_files)
+    arrays = [name for name, column in fill.CHECKSUM_COLUMNS.items() if column in table]
+    layout, columns = layout_of(folder, arrays), [fill.CHECKSUM_COLUMNS[name] for name in arrays]
+    _verify_shards(folder, layout, table["slot"].to_numpy(), table[columns], all_files=True)
 
 
 def _verify_shards(
