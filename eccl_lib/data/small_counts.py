@@ -136,14 +136,15 @@ def _counts(frame: pd.DataFrame) -> np.ndarray:
 def hidden_bins(curves: pd.DataFrame, config: Config) -> np.ndarray:
     """The bins of reliability curves that are withheld, (rows,) bool. curves: row, task, kind, bin, observed, n.
 
-    A bin of few cases or controls is withheld and, if it is the only one of its curve, another one as well: the cases
-    of the whole curve are known, so one missing bin could be computed.
+    A bin of few cases or controls is withheld. The cases of the whole curve are known, so those of all withheld bins
+    together could be computed: further bins are withheld until these are not few either.
     """
     limit = limit_of(config)
-    hidden, counts = _are_few(curves, limit), _counts(curves)[:, 1:].min(axis=1)  # of the smaller class
+    hidden, classes = _are_few(curves, limit), _counts(curves)[:, 1:]  # cases and controls
+    counts = classes.min(axis=1)
     for rows in curves.reset_index(drop=True).groupby(["row", "task", "kind"]).groups.values():
-        others = rows[~hidden[rows]]
-        if hidden[rows].sum() == 1 and len(others):
+        while limit.hides(*classes[rows[hidden[rows]]].sum(axis=0)) and not hidden[rows].all():
+            others = rows[~hidden[rows]]
             large = others[counts[others] >= limit.least]
             chosen = large if len(large) else others
             hidden[chosen[counts[chosen].argmin()]] = True

@@ -14,6 +14,7 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.models.ecg_vit import EcgEncoder, grid
 from eccl_lib.pipeline import models
+from eccl_lib.tasks import task_of
 from eccl_lib.training.datasets import EcgDataset
 from eccl_lib.training.runs import Run
 
@@ -25,8 +26,8 @@ class AttentionMaps:
     """Attention and occlusion maps of one ECG.
 
     ecg: (12, T), model input. last_block, rollout: (rows, columns) of the token grid, sum 1. occlusion: (12, columns),
-    effect of setting that segment to zero: decrease of the logit for a disease; root mean square change of the 82
-    standardized outputs for the traits.
+    effect of setting that segment to zero: decrease of the logit for a disease; root mean square change of the
+    standardized outputs for traits.
     """
 
     ecg: np.ndarray
@@ -43,20 +44,22 @@ def attention_of_ecg(config: Config, data: Cohort, row: int, arm: Arm = ECCL) ->
     both = class_token_attention(blocks[-1]), rollout(blocks)
     last_block, through_all = (attention[0].reshape(shape).cpu().numpy() for attention in both)
     change = occlusion(model, ecg[0], config.ecg.patch_samples)  # (12, columns, outputs)
-    effect = change.square().mean(dim=-1).sqrt() if config.disease == "traits" else change[..., 0]
+    effect = change[..., 0] if task_of(config).is_disease else change.square().mean(dim=-1).sqrt()
     return AttentionMaps(ecg[0].cpu().numpy(), last_block, through_all, effect.cpu().numpy())
 
 
 def example_row(run: Run) -> int:
     """Cohort row of the test participant with the highest disease score; for traits, the first one."""
     predictions = run.predictions.set_index("row")
-    return int(predictions.index[0] if run.task == "traits" else predictions[f"score_{run.task}"].idxmax())
+    disease = f"score_{run.task}"
+    return int(predictions[disease].idxmax() if disease in predictions else predictions.index[0])
 
 
 def attention_figure(maps: AttentionMaps, config: Config) -> Figure:
     """Figure of the attention and occlusion maps of one ECG."""
-    traits = config.disease == "traits"
-    output = "RMS change of 82 traits (SD)" if traits else f"decrease of the {config.disease} logit"
+    task = task_of(config)
+    traits = f"RMS change of {task.outputs} trait{'s' * (task.outputs > 1)} (SD)"
+    output = f"decrease of the {config.disease} logit" if task.is_disease else traits
     attention = {"last block": maps.last_block, "rollout": maps.rollout}
     return figures.attention_maps(maps.ecg, attention, maps.occlusion, config.view.ecg_rate, output=output)
 

@@ -130,6 +130,8 @@ def plus(options: Sequence[str]) -> Experiment:
     )
 
 
+SAME_SETTING = {"align.bank": "align.contrastive"}  # the bank has a contrastive loss of its own
+
 SHORT = {"mae.steps_per_epoch": 100}  # pre-training of 2,000 updates at study scale
 AUTOENCODERS: dict[str, dict[str, Any]] = {
     SSL: {},
@@ -370,9 +372,10 @@ def eccl_plus(differences: pd.DataFrame) -> list[str]:
     better = [name for name, rows in by_option.items() if (rows["difference"] > 0).all() and (rows["low"] > 0).any()]
     kept, changed = [], set()
     for name in sorted(better or gains, key=gains.__getitem__, reverse=True)[: None if better else 1]:
-        if not changed & set(OPTIONS[name]):
+        own = {SAME_SETTING.get(key, key) for key in OPTIONS[name]}
+        if not changed & own:
             kept.append(name)
-            changed |= set(OPTIONS[name])
+            changed |= own
     return kept
 
 

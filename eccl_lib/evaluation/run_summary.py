@@ -11,6 +11,7 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data import small_counts
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.metrics import bootstrap, embedding, scores
+from eccl_lib.tasks import FIELD_IDS, task_of
 from eccl_lib.training import data_warnings
 from eccl_lib.training.run_scores import SCORES, few_cases, interval, measured_and_predicted
 from eccl_lib.training.runs import Run
@@ -43,14 +44,15 @@ def traits(run: Run, config: Config, draws: int = bootstrap.DRAWS) -> pd.DataFra
     measured, predicted = measured_and_predicted(run)
     low, high = bootstrap.percentile(bootstrap.r_draws(predicted[None], measured, draws))
     r = np.nan_to_num(scores.pearson(predicted, measured))  # a constant prediction counts as 0
-    frame = pd.DataFrame(TRAITS)[["short_name", "group", "unit"]]
+    own = [TRAITS[FIELD_IDS.index(name)] for name in task_of(config, run.task).names]
+    frame = pd.DataFrame(own)[["short_name", "group", "unit"]]
     frame = frame.assign(r=r, low=low, high=high, n=(~np.isnan(measured)).sum(axis=0))
     return small_counts.withhold(frame, config).drop(columns=small_counts.NOTE, errors="ignore")
 
 
 def overview(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a frame of traits that are global traits, without single segments."""
-    return frame[frame["short_name"].isin(OVERVIEW)]
+    """The rows of a frame of all 82 traits that are global traits, without single segments; of others, all rows."""
+    return frame[frame["short_name"].isin(OVERVIEW)] if len(frame) == len(TRAITS) else frame
 
 
 def shown_history(run: Run, config: Config) -> pd.DataFrame:
@@ -89,7 +91,7 @@ def loss_decreased(run: Run) -> bool:
 def score_figure(runs: Mapping[str, Run], config: Config) -> Figure:
     """ROC curves of a disease, or r per trait of the first run. runs: name to finished run of one task."""
     first = next(iter(runs.values()))
-    if first.task == "traits":
+    if not task_of(config, first.task).is_disease:
         return figures.fig2c_traits(overview(traits(first, config)), n=first.metrics["n"]["test"])
     curves = {}
     for name, run in runs.items():

@@ -17,6 +17,7 @@ from eccl_lib.figures import StageCurves
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.stages import spec, waves
 from eccl_lib.tasks import TASKS, default_tasks, tasks_named, tasks_of
+from eccl_lib.training.runs import Run
 
 ROC_ROWS = ("CMR_Sup", "ECCL", "CMAE", "W/O SSL; W/O CL")  # reference, ECCL, baseline, ablation
 KINDS = {"raw": "before the prior shift", "shifted": "after the prior shift"}
@@ -103,13 +104,18 @@ def trainings(config: Config, data: Cohort, seeds: Sequence[int]) -> dict[str, F
     for own in (own for wave in waves([spec(cell, key) for key in METHODS for cell in cells]) for own in wave):
         if not own.is_features and (run := own.run(data)).done:
             task = own.task if own.task in PAPER_TASKS else tasks.get(own.task, "")
-            panels.setdefault((own.stage, own.variant), {}).setdefault(task, []).append(shown_history(run, config))
+            panels.setdefault((own.stage, own.variant), {}).setdefault(task, []).append(_history(run, config))
     drawn = {}
     for name, parts in TRAININGS.items():
         blocks = [block for part in parts for block in _blocks(part, panels)]
         if blocks:
             drawn[name] = figures.training_stages(blocks)
     return drawn
+
+
+def _history(run: Run, config: Config) -> pd.DataFrame:
+    """The history that is shown, with ``kept``: whether the weights are those of this epoch."""
+    return shown_history(run, config).assign(kept=run.history["epoch"] == run.metrics["best_epoch"])
 
 
 def _blocks(

@@ -8,7 +8,7 @@ from eccl_lib.evaluation import checklists, table1_text
 from eccl_lib.evaluation.table1_report import Content, times, title
 from eccl_lib.io import html_page
 
-# Figures of notebooks 02 to 08, drawn where the folder has them. None shows a single participant.
+# Figures of notebooks 02 to 08, drawn where the folder has them.
 CAPTIONS = {
     "table1_differences": "ECCL minus each other row, with 95 % intervals. Right of zero, ECCL is higher.",
     "table1_roc": "ROC curves of the test participants; the band is the 95 % interval of ECCL.",
@@ -23,6 +23,8 @@ CAPTIONS = {
     "training_cmr_encoders": "CMR encoders: training loss and validation score.",
     "training_rows": "Rows of Table 1: training loss and validation score of the last stage.",
 }
+# Of these, the figures with a point for each participant: they are as confidential as the data.
+PARTICIPANTS = ("fig2a_latent", "fig2c_traits", "umap_diseases")
 ROWS = (
     "W/ and W/O: with and without; SSL: self-supervised pre-training; CL: contrastive learning, the alignment; CMR_Sup:"
     " the supervised CMR model."
@@ -76,7 +78,7 @@ def _summary(content: Content) -> str:
             parts.append(f"{name}: {row['metric']} of ECCL {interval}; {highest}.")
     counts = content.frames["claims"]["verdict"].value_counts()
     verdicts = ", ".join(f"{verdict} {n}" for verdict, n in counts.items())
-    return html_page.bullets([*parts, f"Claims of the paper: {verdicts}.", f"{facts['cpu_hours']} CPU hours."])
+    return html_page.bullets([*parts, f"Claims of the paper: {verdicts}.", f"{facts['hours']}."])
 
 
 def _limits(content: Content) -> list[str]:
@@ -151,10 +153,13 @@ def _count(n: object) -> int | str:
 
 
 def _figures(content: Content) -> str:
-    found = {stem: content.folder / f"{stem}.png" for stem in CAPTIONS}
+    hidden = PARTICIPANTS if content.config.cohort == "ukb" else ()
+    found = {stem: content.folder / f"{stem}.png" for stem in CAPTIONS if stem not in hidden}
     images = [_image(path, CAPTIONS[stem]) for stem, path in found.items() if path.is_file()]
     missing = [stem for stem, path in found.items() if not path.is_file()]
     note = html_page.paragraph(f"Not drawn yet (notebooks 02 to 08): {', '.join(missing)}.", "quiet") if missing else ""
+    if hidden:
+        note += html_page.paragraph(f"Left out, since they show single participants: {', '.join(hidden)}.", "quiet")
     return "".join(images) + note
 
 

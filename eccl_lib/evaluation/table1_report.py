@@ -168,7 +168,7 @@ def facts(content: Content, data: cohort.Cohort, scores: Mapping[str, Scores]) -
         "runs": str(content.runs[IN_TABLE]),
         "unfinished": str(content.runs[UNFINISHED]),
         "resumed": str(content.runs[RESUMED]),
-        "cpu_hours": f"{provenance['cpu_seconds']['total'] / 3600:.1f}",
+        "hours": f"{provenance['cpu_seconds']['total'] / 3600:.1f} hours of {_clock(provenance)}",
         "machine": f"{provenance['machine']['cpu']}, {provenance['machine']['cores']} cores",
         "packages": packages,
         "commit": ", ".join(sorted({made["commit"][:8] for made in provenance["made_with"]})),
@@ -206,9 +206,14 @@ def title(config: Config) -> str:
 
 
 def times(provenance: Mapping[str, Any]) -> list[dict[str, str | int]]:
-    """CPU time of each stage: stage, runs, total, median of a run."""
+    """Time of each stage: stage, runs, total, median of a run."""
     return [
-        {"stage": name, "runs": each["runs"], "CPU time": format_seconds(each["seconds"])}
+        {"stage": name, "runs": each["runs"], _clock(provenance): format_seconds(each["seconds"])}
         | {"median of a run": format_seconds(each["median"])}
         for name, each in provenance["cpu_seconds"]["stages"].items()
     ]
+
+
+def _clock(provenance: Mapping[str, Any]) -> str:
+    """The kind of the times: CPU time, or wall-clock time of a GPU."""
+    return provenance["cpu_seconds"].get("clock", "CPU time")

@@ -242,7 +242,7 @@ def _provenance(facts: Mapping[str, Any]) -> str:
         f"{facts['participants']:,} participants, {facts['test']:,} in the test set",
         f"- {len(facts['runs'])} runs of {len(facts['rows'])} rows with seeds {', '.join(map(str, facts['seeds']))}; "
         f"SHA-256 of their fingerprints `{facts['runs_sha256'][:8]}`",
-        f"- CPU time {time['total']:,.0f} s: {stages}",
+        f"- {time.get('clock', 'CPU time')} {time['total']:,.0f} s: {stages}",
         f"- {packages}; {facts['machine']['cores']} cores, {facts['machine']['architecture']}",
         *([f"- {facts['small_counts']}"] if "small_counts" in facts else []),
     ]

@@ -27,7 +27,7 @@ def training_curves(
         for column in columns:
             ax.plot(epochs, history[column], marker="o", markersize=2.5, label=column.replace("_", " "))
         if history[list(columns)].isna().all(axis=None):
-            ax.text(0.5, 0.5, "undefined: validation set has one class", ha="center", transform=ax.transAxes)
+            ax.text(0.5, 0.5, "no score: one class only, or withheld", ha="center", transform=ax.transAxes)
         ax.set_xlim(0.5, len(epochs) + 0.5)
         if best_epoch is not None:
             ax.axvline(best_epoch, color=GREY, linewidth=1, linestyle="--", label=f"best epoch ({best_epoch})")
@@ -104,12 +104,15 @@ def _draw_block(page, block: Sequence[StageCurves], columns: int) -> None:
 
 
 def _run_curves(axes, history: pd.DataFrame, colour: str) -> None:
-    """Draw loss and score of one run and mark the epoch with the best score (the last epoch if there is none).
+    """Draw loss and score of one run and mark the epoch whose weights are kept: ``kept``, or that of the best score.
 
     axes: of loss and score; a single one, of an autoencoder, shows minus the score as a dashed line.
     """
     epochs, score = history["epoch"].to_numpy(), history["score"].to_numpy(float)
-    best = len(score) - 1 if np.isnan(score).all() else int(np.nanargmax(score))
+    if "kept" in history:
+        best = int(history["kept"].to_numpy().argmax())
+    else:
+        best = len(score) - 1 if np.isnan(score).all() else int(np.nanargmax(score))
     curves = [(axes[0], history["loss"].to_numpy(), "-"), (axes[-1], score, "-")]
     if len(axes) == 1:
         curves[1] = (axes[0], -score, "--")

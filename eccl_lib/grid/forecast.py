@@ -12,7 +12,7 @@ from eccl_lib.config.schema import DISEASES, Config
 from eccl_lib.data.cohort import Cohort
 from eccl_lib.io.files import read_json
 from eccl_lib.io.progress import format_seconds
-from eccl_lib.pipeline.stages import RunSpec
+from eccl_lib.pipeline.stages import RunSpec, seconds_in
 
 EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # in the log lines of a training
 Like = tuple[str, Config]  # runs with equal values cost the same
@@ -62,7 +62,7 @@ def _of_kind(jobs: Sequence[RunSpec], kind: str) -> list[RunSpec]:
 
 
 def from_finished_runs(jobs: Iterable[RunSpec], data: Cohort) -> Forecast:
-    """Mean CPU seconds of finished runs here that differ from the given ones in seed or disease only."""
+    """Mean seconds (``RunSpec.seconds``) of finished runs here that differ from the given ones in seed or disease."""
     places = {(like(job), job.run(data).folder.parent): job for job in jobs if not job.is_features}
     found: dict[Like, list[float]] = {}
     for (kind, folder), job in places.items():
@@ -70,7 +70,7 @@ def from_finished_runs(jobs: Iterable[RunSpec], data: Cohort) -> Forecast:
         for path in sorted(folder.glob("seed*-*/timing.json")):
             try:
                 if _but_for_seed(read_json(path.with_name("config.json"))) == wanted:
-                    found.setdefault(kind, []).append(float(read_json(path)["cpu_seconds"]))
+                    found.setdefault(kind, []).append(seconds_in(read_json(path), job.config))
             except (OSError, DamagedError):
                 continue  # the run is in progress or damaged; opening it reports the damage
     return Forecast({kind: sum(seconds) / len(seconds) for kind, seconds in found.items()})

@@ -1,5 +1,6 @@
 """The grid of Table 1: its runs, their order and predicted time, and their execution on any workers."""
 
+import re
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,7 +14,7 @@ from eccl_lib.config.errors import ConfigError, DamagedError, MissingError
 from eccl_lib.config.schema import ARRAYS, Config
 from eccl_lib.data import open_cohort
 from eccl_lib.data.cohort import Cohort
-from eccl_lib.grid.forecast import Forecast, Progress, from_finished_runs, like, wall_seconds
+from eccl_lib.grid.forecast import EPOCH, Forecast, Progress, from_finished_runs, like, wall_seconds
 from eccl_lib.grid.log_follower import LogFollower, append
 from eccl_lib.io import disk, paths
 from eccl_lib.io.progress import Log, format_seconds, silent
@@ -22,6 +23,7 @@ from eccl_lib.models.build import visible_gpus
 from eccl_lib.pipeline.stages import RunSpec, spec, waves
 
 Waves = list[list[RunSpec]]
+PROGRESS = re.compile(rf"{EPOCH.pattern}|resuming at .*")
 STARTED = "started"  # log line that a run writes at each start
 STATUS_SECONDS = 15.0  # between two lines that only report progress
 
@@ -194,9 +196,14 @@ def _start(lines: Path) -> None:
     if not lines.parent.is_dir():
         raise MissingError(f"{lines.parent} does not exist on this worker: its disk is not the shared one")
     tries = lines.read_text().split(f"{STARTED}\n")[1:] if lines.is_file() else []
-    if len(tries) > 1 and tries[-1] == tries[-2]:
+    if len(tries) > 1 and _progress(tries[-1]) == _progress(tries[-2]):
         raise GridError("its worker process was killed twice, usually for lack of memory; use fewer workers")
     append(lines, STARTED)
+
+
+def _progress(text: str) -> list[str]:
+    """The epochs and places of resumption in the log of one attempt, without its measured times."""
+    return [found[0] for line in text.splitlines() if (found := PROGRESS.search(line))]
 
 
 def reason(error: Exception) -> str:

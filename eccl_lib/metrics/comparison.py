@@ -48,10 +48,14 @@ def over_participants_and_seeds(by_seed: np.ndarray, drawn: np.ndarray, level: f
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm-adjusted p-values, which control the family-wise error rate (Holm 1979). p: (k,). Returns (k,)."""
+    """Holm-adjusted p-values, which control the family-wise error rate (Holm 1979). p: (k,). Returns (k,).
+
+    Comparisons that cannot be computed (NaN) stay so and are no part of the family.
+    """
     p = np.asarray(p, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
+    order = np.argsort(p, kind="stable")  # NaN last
+    family = np.isfinite(p).sum()
+    stepped = np.maximum.accumulate(p[order] * (family - np.arange(len(p))))
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1)
     return adjusted

@@ -45,9 +45,10 @@ class Estimate:
         """Confidence limits. scale: ``logit`` (within 0 and 1), ``plain`` (AUC ± t standard errors).
 
         At an AUC of 0 or 1 the standard error is 0. The logit interval then uses the exact binomial limit of m
-        successes in m trials, m the size of the smaller class. NaN if a class has fewer than two members.
+        successes in m trials, m the size of the smaller class. NaN if a class has fewer than two members, or if all
+        scores are equal.
         """
-        if self.smaller < 2:
+        if self.smaller < 2 or (self.error == 0 and self.auc not in (0, 1)):  # all scores are equal
             return float("nan"), float("nan")
         z = float(student_t.ppf((1 + level) / 2, self.freedom))
         if scale == "plain":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from eccl_lib.metrics import bootstrap, scores
+from eccl_lib.metrics import bootstrap, comparison, scores
 
 DIRECTIONS = ("ECG to CMR", "CMR to ECG")
 Ranked = tuple[np.ndarray, dict[str, np.ndarray]]  # of one direction: ``scores.matching_ranks``
@@ -21,8 +21,8 @@ def table(seeds: Sequence[dict[str, Ranked]], draws: int = bootstrap.DRAWS) -> p
     """Recall at 1, 5, 10 and median rank in both directions, averaged over seeds.
 
     seeds: ``ranked`` of each seed, the same n participants. Columns: direction, metric, mean, std (over seeds), low,
-    high (95 %), chance, seeds, n. The bootstrap resamples the queries, with the same draws for all seeds; the gallery
-    is fixed.
+    high (95 %, over queries and seeds), chance, seeds, n. The bootstrap resamples the queries, with the same draws for
+    all seeds; the gallery is fixed. With one seed, the limits are percentiles of the draws.
     """
     tables = {direction: _direction([seed[direction] for seed in seeds], draws) for direction in DIRECTIONS}
     return pd.concat(tables, names=["direction"]).reset_index("direction").reset_index(drop=True)
@@ -33,13 +33,15 @@ def _direction(ranked: list[Ranked], draws: int) -> pd.DataFrame:
     n = len(ranked[0][0])
     drawn = {name: [] for name in scores.retrieval_chance(n)}
     for weights in bootstrap.draws(n, draws):  # (n, B)
-        drawn["median_rank"].append(np.mean([weighted_median(ranks, weights) for ranks, _ in ranked], axis=0))
+        drawn["median_rank"].append([weighted_median(ranks, weights) for ranks, _ in ranked])
         for name in ranked[0][1]:
-            drawn[name].append(np.mean([recalls[name] @ weights / n for _, recalls in ranked], axis=0))
+            drawn[name].append([recalls[name] @ weights / n for _, recalls in ranked])
     rows = []
     for name, chance in scores.retrieval_chance(n).items():
         seeds = [np.median(ranks) if name == "median_rank" else recalls[name].mean() for ranks, recalls in ranked]
-        low, high = bootstrap.percentile(np.concatenate(drawn[name]))
+        each = np.concatenate(drawn[name], axis=1)  # (seeds, draws)
+        both = comparison.over_participants_and_seeds(np.array(seeds, float), each)
+        low, high = (both.low, both.high) if len(seeds) > 1 else bootstrap.percentile(each[0])
         facts = {"metric": name.replace("_", " "), "mean": np.mean(seeds), "std": scores.deviation(seeds)}
         rows.append(facts | {"low": low, "high": high, "chance": chance, "seeds": len(seeds), "n": n})
     return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -74,8 +75,11 @@ def new_ecg_model(config: Config, outputs: int, arm: Arm) -> Supervised | Aligne
             return model
         with torch.device("meta"):
             cmr_width = cmr_encoder(with_cmr(config, arm.teacher)).num_features
-        auxiliary = N_TRAITS + len(DISEASES) if config.align.auxiliary != "none" else 0
-        return Aligned(model, cmr_width, config.align, unit=arm.unit_norm, auxiliary=auxiliary)
+        align = config.align
+        if arm.objective != "clip":  # the other losses have no options
+            align = replace(align, contrastive="clip", auxiliary="none")
+        auxiliary = N_TRAITS + len(DISEASES) if align.auxiliary != "none" else 0
+        return Aligned(model, cmr_width, align, unit=arm.unit_norm, auxiliary=auxiliary)
 
     return build_seeded(config, make)
 

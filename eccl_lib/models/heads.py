@@ -20,8 +20,9 @@ class Temperature(nn.Module):
         self.log = nn.Parameter(torch.tensor(math.log(start)), requires_grad=learned)
 
     def forward(self) -> Tensor:
-        """tau, a scalar."""
-        return self.log.exp().clamp(min=COLDEST)
+        """tau, a scalar. Its gradient is that of the value without a limit, so that it can rise from the limit."""
+        tau = self.log.exp()
+        return tau + (tau.clamp(min=COLDEST) - tau).detach()
 
 
 class Projection(nn.Linear):

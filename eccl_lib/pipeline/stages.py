@@ -6,7 +6,7 @@ Runs, plans, the grid, the commands and the figure of all trainings read this ta
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -105,9 +105,17 @@ class RunSpec:
         return f"{self.stage}/{self.variant}" if self.is_features else self.name
 
     @property
+    def own_config(self) -> Config:
+        """The config with which ``spec`` gives this run by its name: that of a parent of a third stage has none."""
+        third = self.config.third_stage
+        if self.stage != "align" or not third.enabled or self.config.disease != "traits":
+            return self.config
+        return replace(self.config, third_stage=replace(third, enabled=False))
+
+    @property
     def command(self) -> str:
         """The shell command that trains it."""
-        return f"eccl train {self.name} {command_line.line(self.config)}"
+        return f"eccl train {self.name} {command_line.line(self.own_config)}"
 
     def parents(self) -> tuple[RunSpec, ...]:
         """The runs that must be finished first. Specs that share a parent give equal parents."""
@@ -157,8 +165,7 @@ class RunSpec:
         """Seconds that the finished run took, without its parents: CPU time, or wall-clock time on a GPU."""
         run = self.run(data)
         timing = run.cached_timing(features.file_name(self.config)) if self.is_features else run.timing
-        unit = "seconds" if device(self.config).type == "cuda" else "cpu_seconds"
-        return float(timing.get(unit, timing["cpu_seconds"]))  # features of earlier versions have CPU time only
+        return seconds_in(timing, self.config)
 
     def job(self, data: Cohort, pretrained: bool = True) -> TrainingJob:
         """The training job. pretrained: False gives random weights and features, for estimates."""
@@ -181,7 +188,7 @@ class RunSpec:
             return self.job(data)
 
         run = self.run(data)
-        trained = trainer.train_if_missing(run, self.name, self.config, build, log)
+        trained = trainer.train_if_missing(run, self.name, self.own_config, build, log)
         self.described(run, data)
         if trained and distributed.is_main_process():
             for line in summary(run) if summary else summary_box.lines(run, self.config):
@@ -192,6 +199,12 @@ class RunSpec:
         """The finished run, with the file that lets its model be used without the cohort (``pipeline/outputs.py``)."""
         run.write_outputs(lambda: outputs.describe(run, self.config, data))
         return run
+
+
+def seconds_in(timing: Mapping[str, float], config: Config) -> float:
+    """The time in the content of a timing.json: CPU time, or wall-clock time on a GPU."""
+    unit = "seconds" if device(config).type == "cuda" else "cpu_seconds"
+    return float(timing.get(unit, timing["cpu_seconds"]))  # features of earlier versions have CPU time only
 
 
 _WITHOUT_LABELS = {"pretrain_ecg": "ecg", "pretrain_pair": "pair"}
@@ -352,7 +365,10 @@ def _third_stage(own: RunSpec, data: Cohort, pretrained: bool) -> TrainingJob:
     config, arm = own.config, own.arm
     model = new_ecg_model(config, targets_of(config, data).task.outputs, arm)
     if pretrained:
-        model = frozen(model, own.parents()[0].run(data)).requires_grad_(True)
+        frozen(model, own.parents()[0].run(data))
+    model.requires_grad_(False)  # the projections are not used any more
+    for part in (model.encoder, model.head):
+        part.requires_grad_(True)
     return jobs.ecg_job(config, arm, data, model, None, config.third_stage)
 
 

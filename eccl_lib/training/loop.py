@@ -171,7 +171,8 @@ class Loop:
 
         The pass has a few rows only, so that it fits where recomputation was needed; a failure does not end the run.
         """
-        model, rows = self.job.model, self.job.batches(0)[0][: FLOP_ROWS * distributed.world_size()]
+        counted = max(FLOP_ROWS, self.runtime.accumulate) * distributed.world_size()  # each microbatch needs a row
+        model, rows = self.job.model, self.job.batches(0)[0][:counted]
         model.train()
         performance.undo_compile_and_recompute(model)
         try:

@@ -102,10 +102,12 @@ def test_a_bin_whose_mean_over_seeds_is_below_one_case_is_withheld():
 
 def test_no_withheld_bin_can_be_computed_from_the_other_bins_and_all_cases():
     cases = {"one": [3, 12, 40, 70], "two": [3, 5, 40, 70], "none": [10, 12, 40, 70], "controls": [0, 30, 60, 95]}
+    cases["enough"] = [5, 6, 40, 70]
     parts = [pd.DataFrame({"row": row, "bin": [1, 2, 3, 4], "observed": np.divide(n, 100)}) for row, n in cases.items()]
     curves = pd.concat(parts).assign(task="I21", kind="raw", n=100.0)
-    hidden = dict(zip(cases, hidden_bins(curves, UKB).reshape(4, 4).tolist(), strict=True))
-    assert hidden["one"] == hidden["two"] == [True, True, False, False]
+    hidden = dict(zip(cases, hidden_bins(curves, UKB).reshape(5, 4).tolist(), strict=True))
+    assert hidden["one"] == hidden["enough"] == [True, True, False, False]
+    assert hidden["two"] == [True, True, False, True]  # 3 and 5 are 8 cases together, which all cases would reveal
     assert hidden["none"] == [False] * 4
     assert hidden["controls"] == [False, True, False, True]
     assert not hidden_bins(curves, SYNTHETIC).any()

@@ -1,5 +1,7 @@
 """Experiments around Table 1: their runs, and the tables that come from them."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -159,13 +161,21 @@ def option_differences(**gains: tuple[float, float, float]) -> pd.DataFrame:
 
 def test_eccl_plus_combines_the_options_that_help_once_per_setting():
     differences = option_differences(
-        feature_bank=(0.01, 0.002, 0.005),
+        feature_bank=(0.01, 0.002, 0.005),  # has a contrastive loss of its own
         sigmoid_loss=(0.01, 0.01, 0.005),
         soft_targets=(0.02, 0.01, 0.005),  # changes the same setting as the sigmoid loss, and gains more
         mean_pooling=(0.05, -0.001, 0.005),  # worse on the diseases
         task_weight_5=(0.01, 0.01, 0.02),  # both intervals contain zero
+        learned_temperature=(0.001, 0.004, 0.002),
     )
-    assert experiments.eccl_plus(differences) == ["soft targets", "feature bank"]
+    assert experiments.eccl_plus(differences) == ["soft targets", "learned temperature"]
+
+
+def test_every_pair_of_options_that_the_rule_can_combine_is_a_valid_config():
+    config = load("study")
+    for one, other in itertools.combinations(list(OPTIONS)[1:], 2):
+        both = option_differences(**{name.replace(" ", "_"): (0.02, 0.01, 0.005) for name in (one, other)})
+        experiments.plus(experiments.eccl_plus(both)).specs(config, [0])
 
 
 def test_eccl_plus_is_compared_with_eccl_and_taken_apart_by_one_option_at_a_time():

@@ -16,6 +16,11 @@ def test_holm_equals_statsmodels():
         np.testing.assert_allclose(comparison.holm(p), multipletests(p, method="holm")[1], atol=1e-12)
 
 
+def test_comparisons_that_cannot_be_computed_are_no_part_of_the_family():
+    found = comparison.holm(np.array([0.02, np.nan, 0.04, np.nan]))
+    np.testing.assert_allclose(found, [0.04, np.nan, 0.04, np.nan])
+
+
 def study(generator, seeds, participants, of_seeds=1.0, of_participants=1.0, of_both=3.0, draws=300):
     """A simulated study with true mean 0: value of each seed, and its bootstrap draws over participants."""
     people = of_participants * generator.standard_normal(participants)

@@ -134,6 +134,12 @@ def test_a_class_with_too_few_members_gives_no_interval():
     assert np.isnan(delong.interval(np.arange(10.0), np.zeros(10, bool))).all()
 
 
+@pytest.mark.parametrize("scale", ["logit", "plain"])
+def test_equal_scores_give_no_interval(scale):
+    found = delong.estimate(np.zeros(40), np.arange(40) < 10)
+    assert found.auc == 0.5 and np.isnan(found.interval(scale=scale)).all()
+
+
 def test_logit_limits_stay_within_zero_and_one():
     positive = np.arange(24) < 4
     score = np.where(positive, 1.0, 0.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eccl_lib.metrics import bootstrap, retrieval, scores
+from eccl_lib.metrics import bootstrap, comparison, retrieval, scores
 
 
 def unit(generator, shape):
@@ -43,19 +43,23 @@ def test_the_table_is_the_mean_over_seeds_in_both_directions():
             assert row["std"] == pytest.approx(np.std([one[name] for one in seeds], ddof=1))
 
 
-def test_the_interval_draws_the_same_queries_for_all_seeds():
-    pairs, draws = hearts(), 200
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_interval_is_over_the_same_queries_of_all_seeds_and_over_seeds(seeds):
+    pairs, draws = hearts(seeds), 200
     found = table(pairs, draws).set_index(["direction", "metric"])
     weights = np.concatenate(list(bootstrap.draws(60, draws)), axis=1)
     ranks = [scores.matching_ranks(*pair)[0] for pair in pairs]
     people = [np.repeat(np.arange(60), column.astype(int)) for column in weights.T]
     literal = {
-        "recall at 5": [np.mean([(rank[drawn] <= 5).mean() for rank in ranks]) for drawn in people],
-        "median rank": [np.mean([np.median(rank[drawn]) for rank in ranks]) for drawn in people],
+        "recall at 5": lambda rank: (rank <= 5).mean(),
+        "median rank": np.median,
     }
-    for name, values in literal.items():
+    for name, metric in literal.items():
         row = found.loc[("ECG to CMR", name)]
-        assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(values, (0.025, 0.975))))
+        values = np.array([[metric(rank[drawn]) for drawn in people] for rank in ranks])
+        both = comparison.over_participants_and_seeds(np.array([metric(rank) for rank in ranks]), values)
+        expected = (both.low, both.high) if seeds > 1 else tuple(np.quantile(values, (0.025, 0.975)))
+        assert (row["low"], row["high"]) == pytest.approx(expected)
 
 
 def test_unrelated_embeddings_score_at_chance_level():

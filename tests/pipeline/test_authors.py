@@ -106,6 +106,12 @@ def test_third_stage_goes_on_from_the_alignment_and_is_what_then_counts():
     assert third.stage == "third_stage" and stages.RunSpec("align", "eccl", config).run(data) == plain
     before, after = plain.weights("encoder"), third.weights("encoder")
     assert any(not torch.equal(before[name], after[name]) for name in before)
+    (parent,) = stages.spec(config, "eccl").parents()
+    assert parent.run(data) == plain and "third_stage.enabled" not in parent.command  # the demo's value is False
+    assert stages.spec(parent.own_config, "eccl").run(data) == plain
+    parameters = stages.spec(config, "eccl").job(data).model.named_parameters()
+    trained = {name.partition(".")[0] for name, parameter in parameters if parameter.requires_grad}
+    assert trained == {"encoder", "head"}
     projections = [run.weights("project_ecg")["weight"] for run in (plain, third)]
     assert torch.equal(*projections)  # no contrast, so nothing moves them
     slow = tiny_config("traits", **{"third_stage.enabled": True, "third_stage.epochs": 1, "third_stage.lr": 1e-12})

@@ -67,6 +67,21 @@ def test_pieces_give_the_loss_and_the_gradient_of_the_whole_batch(key, disease, 
         assert distance(expected, found) < 1e-5
 
 
+@pytest.mark.parametrize("changes", [{"align.auxiliary": "labels"}, {"align.contrastive": "siglip"}])
+def test_options_of_the_clip_loss_have_no_part_in_the_triplet_row(changes, tmp_path):
+    job = job_of("triplet", tiny_config("I48", **CALM, **changes), open_cohort.load(tiny_config(), quiet))
+    _, found = gradients(job, tmp_path)
+    assert found.keys() == {name for name, p in job.model.named_parameters() if p.requires_grad}
+
+
+def test_a_training_of_many_microbatches_ends(tmp_path):
+    config = tiny_config("I48", **CALM, **{"align.epochs": 1, "align.warmup_epochs": 0})
+    job = job_of("scratch", config, open_cohort.load(config, quiet))
+    runtime = RuntimeConfig(accumulate=8, device="cpu")
+    _, timing = fit(job, seed=0, folder=tmp_path, fingerprint="x", runtime=runtime, log=quiet)
+    assert timing["gflop_per_sample"] > 0
+
+
 def test_pieces_of_a_mean_without_weights_would_not_do(tmp_path):
     config = tiny_config("traits", **CALM)
     data = open_cohort.load(config, quiet)
