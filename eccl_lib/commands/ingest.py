@@ -131,7 +131,7 @@ def ukb_source(
     """
     if until:
         try:
-            datetime.date.fromisoformat(until)
+            until = datetime.date.fromisoformat(until).isoformat()
         except ValueError:
             raise UnreadableError(f"--until {until} is not a date", "Write 2022-10-31.") from None
     codes = tuple(code_of(code, "--diseases") for code in diseases)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -141,6 +143,53 @@ def test_prevalent_labels_need_the_imaging_date(tmp_path):
     assert diagnoses.labels(table, "ever")[0, 0]
     with pytest.raises(UnreadableError, match="imaging date"):
         diagnoses.labels(table, "prevalent")
+
+
+def read(tmp_path, text) -> pd.DataFrame:
+    (tmp_path / "t.csv").write_text(text)
+    return tables.read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "without"),
+    [
+        ("p24103_i2", ["I21", "I42", "I48", "I50"]),
+        ("p131298", ["I42", "I48", "I50"]),
+        ("I42", ["I21", "I48", "I50"]),
+        ("p41270", []),
+        ("p41202", []),
+    ],
+)
+def test_diseases_that_no_field_gives_are_known(tmp_path, header, without):
+    table = read(tmp_path, f"eid,{header},p53_i2\n9000001,,2016-01-01\n")
+    assert diagnoses.without_source(table) == without
+
+
+def test_prevalent_labels_need_the_dates_of_the_diagnoses(tmp_path):
+    table = read(tmp_path, "eid,p41270,p53_i2\n9000001,I21.9,2016-01-01\n")
+    assert tables.labels(table, "ever")[0].tolist() == [True, False, False, False]
+    for rule in ("prevalent", "incident"):
+        with pytest.raises(UnreadableError, match="needs the dates of the diagnoses"):
+            tables.labels(table, rule)
+
+
+UNKNOWN_DATES = ("20180203", "17565", "2018-2-3", "03FEB18", "2018-Feb-03")
+DATED = ("p131298", "p53_i2", "p41280", "p41280_a1")
+
+
+@pytest.mark.parametrize(
+    ("header", "date"), [*itertools.product(DATED, UNKNOWN_DATES), ("p41280", "[2018-02-03|20180204]")]
+)
+def test_dates_of_an_unknown_form_stop_the_reader(tmp_path, header, date):
+    with pytest.raises(UnreadableError, match=f"{header} has "):
+        read(tmp_path, f"eid,p24103_i2,{header}\n9000001,70,2016-01-01\n9000002,71,{date}\n")
+
+
+def test_dates_of_sas_and_meanings_of_coding_819_are_read(tmp_path):
+    cells = ["03FEB2018:00:00:00", "Code has no event date", "1900-01-01"]
+    rows = "\n".join(f"{9000001 + k},{cell}" for k, cell in enumerate(cells))
+    table = read(tmp_path, f"eid,p131298\n{rows}\n")
+    assert diagnoses.first_dates(table)["I21"].tolist() == ["2018-02-03", "unknown", "unknown"]
 
 
 def test_traits_keep_negative_strains_and_missing_values_are_nan(tmp_path):

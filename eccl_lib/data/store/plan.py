@@ -19,6 +19,7 @@ from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store import fill
 from eccl_lib.data.ukb import file_names, tables, trait_checks, withdrawals
 from eccl_lib.data.ukb.columns import CODE_DATES, IMAGING_VISIT
+from eccl_lib.data.ukb.diagnoses import without_source
 from eccl_lib.io.files import read_json, write_frame, write_json
 
 MAX_AGE = 120  # years; ours
@@ -140,6 +141,11 @@ def make_inventory(source: Source, folder: Path, withdrawn: frozenset[str], visi
     labels, identities = _labels(rows, source.until, notes), trait_checks.check(traits).to_dict("records")
     skipped = dict(listing.skipped)
     _check_diagnoses(rows, source.codes)
+    if missing := without_source(rows):
+        notes.append(
+            f"no field of the tables has the diagnosis of {', '.join(missing)}: nobody counts as a case of it. Export "
+            "field 41270 with its dates, field 41280"
+        )
     diagnoses = _labels(rows, source.until, [], source.codes) if source.codes else {}
     more = {"own": _own_diseases(rows, source), "codes": source.codes, "diagnoses": diagnoses}
     return Inventory(participants, demographics, traits, labels, excluded, counts, skipped, notes, identities, **more)

@@ -26,8 +26,11 @@ def labels(table: pd.DataFrame, rule: str, until: str | None = None, diseases: S
     rule: ``ever`` (diagnosed at any time), ``prevalent`` (first date on or before the imaging visit) or ``incident``
     (first date after it). A diagnosis without a usable date counts only for ``ever``. until: ISO date at which the
     records end (published by UK Biobank for each data provider); later diagnoses do not count. Raises UnreadableError
-    if the rule needs the date of the visit and no row has one.
+    if the rule needs the dates of the diagnoses or of the visit and the table has none.
     """
+    if rule != "ever" and not _has_dates(table):
+        cure = "Export field 41280 with field 41270, or the first occurrences."
+        raise UnreadableError(f"labels={rule} needs the dates of the diagnoses", cure)
     dates = first_dates(table, diseases)
     if until is not None:
         dates = dates.where(~(dates.notna() & (dates != UNKNOWN) & (dates > until)))
@@ -43,6 +46,24 @@ def labels(table: pd.DataFrame, rule: str, until: str | None = None, diseases: S
         first, visited = dates.loc[known, disease].astype(str), visit[known].astype(str)
         out[known.to_numpy(), k] = (first <= visited) if rule == "prevalent" else (first > visited)
     return out
+
+
+def without_source(table: pd.DataFrame) -> list[str]:
+    """Those of DISEASES whose diagnosis no field of the table can give."""
+    fields = {key[0] for key in table.columns}
+    has_codes = bool(fields & CODE_DATES.keys())
+    return [disease for disease in DISEASES if not has_codes and FIRST_OCCURRENCE[disease] not in fields]
+
+
+def _has_dates(table: pd.DataFrame) -> bool:
+    """Whether the table has a field of dates; a column of labels, such as I21, may have dates as well."""
+
+    def has(key: tuple[int, int, int]) -> bool:
+        if key[0] in FIRST_OCCURRENCE.values() and key[2] == LABEL_ARRAY:
+            return bool(table[key].dropna().map(iso_date).ne(UNKNOWN).any())
+        return key[0] in (*CODE_DATES.values(), *FIRST_OCCURRENCE.values())
+
+    return any(map(has, table.columns))
 
 
 def first_dates(table: pd.DataFrame, diseases: Sequence[str] = DISEASES) -> pd.DataFrame:
@@ -97,14 +118,14 @@ def event_date(cell: str) -> str | None:
 
 
 def iso_date(cell: str) -> str:
-    """YYYY-MM-DD from an ISO date, with or without time, or Stata's 01may2016; ``unknown`` for anything else.
+    """YYYY-MM-DD from an ISO date or 01may2016 (Stata, SAS), with or without time; ``unknown`` for anything else.
 
     01/05/2016 is ``unknown``, because the order of day and month is ambiguous.
     """
     cell = str(cell).strip().lower()
     if match := re.match(r"(\d{4})-(\d\d)-(\d\d)(?!\d)", cell):
         year, month, day = match.groups()
-    elif (match := re.fullmatch(r"(\d\d)([a-z]{3})(\d{4})", cell)) and match[2] in _MONTHS:
+    elif (match := re.fullmatch(r"(\d\d)([a-z]{3})(\d{4})(?:[:\s].*)?", cell)) and match[2] in _MONTHS:
         day, month, year = match[1], f"{_MONTHS.index(match[2]) + 1:02d}", match[3]
     else:
         return UNKNOWN

@@ -20,6 +20,7 @@ from eccl_lib.data.ukb.columns import (
     CODE_DATES,
     FIRST_OCCURRENCE,
     IMAGING_VISIT,
+    LABEL_ARRAY,
     SEX,
     VISIT_DATE,
     Key,
@@ -31,6 +32,7 @@ from eccl_lib.io import regular
 MISSING = {"", "NA", "NaN", "nan", "None", "<NA>", "[]"}
 SEPARATORS = (",", "\t", ";")
 MOST_ROWS = 1_000_000  # UK Biobank has half a million participants
+LISTS_CHECKED = 1000  # cells of one column whose dates are checked
 ROWS_AT_ONCE = 4096  # rows kept as Python strings before they are converted to pandas columns
 EID = re.compile(r"(\d{1,19})(?:\.0+)?")  # spreadsheets may write ids as decimal numbers
 EXPORT_NUMBERS = "Export this field as numbers, or remove the column if it is not meant."
@@ -187,6 +189,8 @@ def _check_cells(column: str, key: Key, cells: pd.Series) -> list[str]:
     filled = cells.dropna()
     if key[0] in DATES:
         spreadsheet.stop_at_rewritten(column, filled, spreadsheet.DATES)
+        if key[2] != LABEL_ARRAY or key[0] in CODE_DATES.values():
+            _stop_at_unknown_dates(column, filled)
         return []
     if key[0] == SEX:
         valid = filled.isin([cell for cell in filled.unique() if _sex_of(cell)]).to_numpy()
@@ -202,6 +206,23 @@ def _check_cells(column: str, key: Key, cells: pd.Series) -> list[str]:
     what = "neither female nor male (0, 1)" if key[0] == SEX else "not numbers"
     name = f"field {key[0]}, instance {key[1]}"
     return [f"{name}: {count} cells are {what} and count as missing"] if count else []
+
+
+def _stop_at_unknown_dates(column: str, cells: pd.Series) -> None:
+    """Raise UnreadableError where dates have a form that is not known: their diagnoses would count as undated.
+
+    Text without digits is a meaning of UK Biobank's coding 819. Of lists in a cell, the first ones are checked.
+    """
+    unique = pd.Series(cells.unique(), dtype=object)
+    lists = unique.str.contains(r"[\[|,;]").astype(bool)
+    dates = [*unique[~lists], *(date for cell in unique[lists][:LISTS_CHECKED] for date in diagnoses.parse_list(cell))]
+    with_digits = re.compile(r"(?!code).*\d", re.IGNORECASE)
+    unknown = [date for date in dates if diagnoses.iso_date(date) == diagnoses.UNKNOWN and with_digits.match(date)]
+    if unknown:
+        count = int(cells.isin(unknown).sum())
+        found = f", in {count} cell{'s' * (count > 1)}" if count else ""
+        reason = f"{column} has dates of an unknown form, as {unknown[0][:40]!r}{found}"
+        raise UnreadableError(reason, "Write the dates as YYYY-MM-DD.")
 
 
 def as_number(table: pd.DataFrame, field: int, instance: int = 0) -> pd.Series:
