@@ -32,7 +32,11 @@ _BIRTHS = (
     re.compile(r"<BirthDateTime>\s*(?:<(?:Day|Month|Year)>\s*\d+\s*</(?:Day|Month|Year)>\s*){2,3}"),
 )
 _HOMES = re.compile(r"(?:/home|/Users|[A-Za-z]:\\{1,2}Users)[/\\]{1,2}(?!<|\$|\{)[\w.-]+|(?<![\w.])/root/[\w.-]+")
-_DATA = {".dcm", ".nii", ".parquet", ".npy", ".npz", ".h5", ".hdf5", ".pkl", ".pt", ".safetensors", ".zip", ".xml"}
+_DATA = {".dcm", ".nii", ".parquet", ".feather", ".arrow", ".npy", ".npz", ".h5", ".hdf5", ".mat", ".pkl", ".pickle"}
+_DATA |= {".pt", ".pth", ".safetensors", ".zip", ".tar", ".tgz", ".xml", ".edf", ".bdf", ".dat"}
+_DATA |= {".xls", ".xlsx", ".dta", ".sav", ".sas7bdat"}
+_PACKED = (".nii.gz", ".csv.gz", ".tsv.gz", ".txt.gz", ".tar.gz")
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # first bytes
 # Predictions, ranks and bootstrap scores of the test participants of the study, which are synthetic.
 STUDY = re.compile(r"figures/study/(measured|predictions/\w+-\w+|latent/seed\d|\w+_draws)\.npz")
 # Weights of the segmentation network, trained on synthetic images: allowed with its digest.
@@ -75,11 +79,13 @@ def check_file(path: Path, name: str) -> list[Finding]:
     findings = [Finding(place, "a participant's id in the file name")] if _ID.search(name) else []
     if (name == WEIGHTS and _has_recorded_digest(path)) or _is_of_the_study(path, name):
         return findings
-    if path.suffix.lower() in _DATA or name.lower().endswith((".nii.gz", ".csv.gz")):
+    if _is_data(name):
         return [*findings, Finding(place, f"a data file ({path.suffix}); data files must not be committed")]
     content = path.read_bytes()
     if content[128:132] == b"DICM":
         return [*findings, Finding(place, "a DICOM file")]
+    if content[:2] in _UTF16:
+        content = content.decode("utf-16", errors="replace").encode()
     if b"\0" in content[:8192]:
         content = b"\n".join(_png_texts(content))
     text = content.decode("utf-8", errors="replace")
@@ -88,6 +94,11 @@ def check_file(path: Path, name: str) -> list[Finding]:
     if path.suffix == ".ipynb":
         return findings + _check_notebook(text, place)
     return findings + check_text(text, place)
+
+
+def _is_data(name: str) -> bool:
+    """Whether a name is that of a data file."""
+    return Path(name).suffix.lower() in _DATA or name.lower().endswith(_PACKED)
 
 
 def _has_recorded_digest(path: Path) -> bool:
@@ -161,7 +172,7 @@ def check_tree(folder: Path) -> list[Finding]:
 
 
 def check_history(root: Path = ROOT) -> list[Finding]:
-    """Findings in messages and added lines of every commit of every branch."""
+    """Findings in messages, added lines and names of files of every commit of every branch."""
     findings: list[Finding] = []
     commit, lines = "", []
 
@@ -177,6 +188,10 @@ def check_history(root: Path = ROOT) -> list[Finding]:
             lines.append(part)
             continue
         head, _, body = part.partition("\n@@")
+        name = head.split("\n")[0].rpartition(" b/")[2].rstrip('"')
+        if _is_data(name) and name != WEIGHTS and not STUDY.fullmatch(name):
+            what = f"a data file ({Path(name).suffix}); data files must not be committed"
+            findings.append(Finding(f"commit {commit[:12]}", what))
         added = "\n".join(line[1:] for line in body.split("\n") if line.startswith("+"))
         lines += [head.split("\n")[0], _text_of_file(head.split("\n")[0], added)]
     check_commit()

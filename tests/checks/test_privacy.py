@@ -121,10 +121,18 @@ def test_text_chunks_of_a_png_are_checked_and_pixels_are_not(tmp_path):
     assert [str(finding) for finding in privacy.check_tree(tmp_path)] == ["a.png:1: a participant's id"]
 
 
-@pytest.mark.parametrize("name", ["a.dcm", "a.nii.gz", "a.parquet", "a.npy", "a.zip", "a.xml", "a.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["a.dcm", "a.nii.gz", "a.npy", "a.zip", "a.xml", "a.xlsx", "a.tsv.gz", "a.sav", "a.edf"]
+)
 def test_a_data_file_is_found_by_its_kind(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     assert "data file" in privacy.check_tree(tmp_path)[0].what
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_text_of_a_spreadsheet_is_checked_in_its_encoding(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes(f"eid\tage\n{ID}\t60\n".encode(encoding))
+    assert [finding.what for finding in privacy.check_tree(tmp_path)] == ["a participant's id"]
 
 
 def test_only_the_recorded_segmentation_weights_are_accepted(tmp_path):
@@ -174,8 +182,16 @@ def test_a_deleted_commit_content_is_found_in_the_history(repository):
     git(repository, "commit", "-qm", "Two")
     assert privacy.check_tracked(repository) == []
     assert [finding.what for finding in privacy.check_history(repository)] == ["a participant's id"]
+    (repository / "cine.zip").write_bytes(b"PK\0\0")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "Three")
+    git(repository, "rm", "-q", "cine.zip")
+    git(repository, "commit", "-qm", "Four")
+    assert {finding.what for finding in privacy.check_history(repository)} >= {
+        "a data file (.zip); data files must not be committed"
+    }
     git(repository, "commit", "-q", "--allow-empty", "-m", f"Leave {ID} out")
-    assert len(privacy.check_history(repository)) == 2
+    assert [finding.what for finding in privacy.check_history(repository)].count("a participant's id") == 2
 
 
 def test_this_repository_contains_no_participant_data():

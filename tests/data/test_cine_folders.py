@@ -237,6 +237,23 @@ def test_nifti_files_are_matched_with_their_masks_and_long_axis_files_are_skippe
     assert found.skipped == {"NIfTI of one frame or of the long axis, by name": 2}
 
 
+@pytest.mark.parametrize("name", ["patient{:03d}", "subject{:02d}", "heart{:02d}", "X_vol{:02d}", "vol{:02d}"])
+def test_cines_of_numbered_people_in_one_folder_are_no_phases_of_one_cine(tmp_path, name):
+    for k in range(12):
+        image = nibabel.Nifti1Image(np.zeros((8, 8, 2, 5), np.int16), np.eye(4))
+        nibabel.save(image, tmp_path / f"{name.format(k)}.nii.gz")
+    assert list(cine_folders.find([tmp_path]).participants) == [name.format(k) for k in range(12)]
+
+
+def test_patients_of_one_name_in_two_folders_are_not_lost(real_dicom, tmp_path):
+    for site in ("a", "b"):
+        unzip_as(real_dicom, tmp_path / site / "001", "{}.dcm")
+    found = cine_folders.find([tmp_path / "a", tmp_path / "b"])
+    assert {name: kinds["cine"] for name, kinds in found.participants.items()} == {"001": (tmp_path / "a" / "001",)}
+    (rejected,) = found.rejected
+    assert rejected.file == "001" and "another cine has the same name" in rejected.reason
+
+
 def test_masks_without_a_cine_are_counted(tmp_path):
     names = (
         "a/one",

@@ -19,6 +19,7 @@ from eccl_lib.data import ecg
 from eccl_lib.data.formats import csv_table, detect
 from eccl_lib.io import paths
 from tests.data import muse_files
+from tests.data.odd_inputs import plain_xml
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +215,48 @@ def test_a_dicom_waveform_equals_its_bytes_times_the_sensitivity():
         per_unit = {"uV": 1e-3, "mV": 1.0}[channel.ChannelSensitivityUnitsSequence[0].CodeValue]
         expected = (raw[:, k] * factor + float(channel.get("ChannelBaseline", 0))) * per_unit
         np.testing.assert_allclose(record.signal[LEADS.index(lead)], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["sampling_rate=500", "sample_rate: 500", "SamplingRate=500", "Sampling frequency (Hz): 500", "fs [Hz] = 500"],
+)
+def test_the_sampling_rate_of_a_table_is_read_under_its_usual_names(tmp_path, line):
+    rows = "\n".join(f"{v:.4f},{-v:.4f}" for v in np.sin(np.arange(5000) / 30))
+    (tmp_path / "a.csv").write_text(f"# {line}\nI,II\n{rows}\n")
+    assert detect.read_ecg(tmp_path / "a.csv").rate == 500
+
+
+def test_an_inverted_lead_of_a_cardiosoft_file_has_its_sign_changed(tmp_path):
+    (tmp_path / "a.xml").write_bytes(plain_xml())
+    (tmp_path / "b.xml").write_bytes(plain_xml().replace(b'<WaveformData lead="aVR">', b'<WaveformData lead="-aVR">'))
+    plain, inverted = (detect.read_ecg(tmp_path / name) for name in ("a.xml", "b.xml"))
+    k = LEADS.index("aVR")
+    np.testing.assert_array_equal(inverted.signal[k], -plain.signal[k])
+    np.testing.assert_array_equal(np.delete(inverted.signal, k, axis=0), np.delete(plain.signal, k, axis=0))
+    assert "inverted lead -aVR: its sign is changed" in inverted.notes
+
+
+def test_a_big_endian_dicom_waveform_equals_the_little_endian_one(tmp_path):
+    path = Path(get_testdata_file("waveform_ecg.dcm", download=False))
+    dataset = pydicom.dcmread(path)
+    for group in dataset.WaveformSequence:
+        group.WaveformData = np.frombuffer(group.WaveformData, "<i2").astype(">i2").tobytes()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+    pydicom.filewriter.dcmwrite(tmp_path / "a.dcm", dataset, implicit_vr=False, little_endian=False)
+    np.testing.assert_array_equal(detect.read_ecg(tmp_path / "a.dcm").signal, detect.read_ecg(path).signal)
+
+
+def test_the_offset_of_electrodes_is_no_wrong_unit(tmp_path):
+    values = np.sin(np.arange(5000) / 30)
+    rows = "\n".join(f"{v + 80:.4f},{v - 120:.4f}" for v in values)
+    (tmp_path / "a.csv").write_text(f"# rate=500\n# unit=mV\nI,II\n{rows}\n")
+    stored, _, _ = ecg.preprocess(detect.read_ecg(tmp_path / "a.csv"))
+    assert np.abs(stored).max() < 3000
+    rows = "\n".join(f"{80 * v:.4f},{80 * v:.4f}" for v in values)  # uV
+    (tmp_path / "b.csv").write_text(f"# rate=500\n# unit=mV\nI,II\n{rows}\n")
+    with pytest.raises(UnreadableError, match="too large for an ECG"):
+        detect.read_ecg(tmp_path / "b.csv")
 
 
 def test_a_table_of_one_lead_is_an_ecg_if_it_states_its_times_or_its_rate(tmp_path):

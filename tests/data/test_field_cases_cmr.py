@@ -15,7 +15,7 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.formats import detect, dicom_elements, dicom_series, safe_zip
+from eccl_lib.data.formats import detect, dicom_elements, dicom_series, nifti_header, safe_zip
 from eccl_lib.data.ingest import cine_folders
 from tests.data import exam_files as exam
 
@@ -406,6 +406,15 @@ def nifti(path: Path, values: np.ndarray, zooms: tuple[float, ...] = (1.5, 1.5, 
 def voxels() -> np.ndarray:
     """The discs as (X, Y, S, F), apex first as NIfTI's third axis points to the head."""
     return np.ascontiguousarray(exam.stack()[::-1].transpose(3, 2, 0, 1)).astype(np.int16)
+
+
+def test_an_sform_that_contradicts_the_pixel_size_is_said(tmp_path):
+    image = nibabel.Nifti1Image(voxels(), np.eye(4))
+    image.header.set_zooms((1.37, 1.37, 8.0, 0.04))
+    nibabel.save(image, tmp_path / "a.nii")
+    stated = nifti_header.read(tmp_path / "a.nii")
+    notes = nifti_header.check_geometry(stated, np.eye(4))
+    assert notes == ["the NIfTI's sform and pixdim contradict each other: 1 x 1 x 1 mm of the sform are used"]
 
 
 def test_50_nifti_a_file_a_phase_is_joined_in_the_order_of_the_phases(cases):

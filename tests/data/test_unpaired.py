@@ -18,6 +18,7 @@ from eccl_lib.config.schema import LEADS
 from eccl_lib.data import cohort, ecg, leaks, open_cohort
 from eccl_lib.data.formats import detect
 from eccl_lib.data.ingest import participants_table, unpaired
+from eccl_lib.data.listing import FileListing
 from eccl_lib.data.splits import split_of
 from eccl_lib.data.store import fill, sharded
 from tests.conftest import eccl
@@ -88,6 +89,15 @@ def test_a_copy_of_a_store_in_any_folder_is_verified(recordings, runs, tmp_path)
     content[1000] ^= 1  # of the first row
     shard.write_bytes(content)
     assert eccl("verify", copy) == 1
+
+
+def test_recordings_below_a_folder_of_a_person_are_of_one_patient():
+    names = {"sub-01/ses-1/cine": "folder/sub-01", "sub-01/ses-2/cine": "folder/sub-01", "patient001": "", "a/b": ""}
+    assert {name: unpaired._patient_of_layout("cmr", name, FileListing()) for name in names} == names
+    said = unpaired._patients_known("cmr", ["a/b", "x"], ["a/b", "sub-01/x"], FileListing())
+    assert "recordings without a known patient are treated as one person" in said
+    assert "--patient-folder" not in said  # only for ECGs
+    assert unpaired._patients_known("cmr", ["x"], ["sub-01/x"], FileListing()) == ""
 
 
 def test_unreadable_files_are_in_quarantine_with_reason_and_cure(recordings, runs):

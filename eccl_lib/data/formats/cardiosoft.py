@@ -10,7 +10,7 @@ import numpy as np
 from eccl_lib.config.errors import DOWNLOAD_AGAIN, UnreadableError
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data.formats import xml_tree
-from eccl_lib.data.formats.leads import GAP, lead_name
+from eccl_lib.data.formats.leads import GAP, is_inverted, lead_name
 from eccl_lib.data.formats.xml_tree import LARGEST_XML, to_number
 from eccl_lib.data.records import EXERCISE_FIELD, EcgRecord
 from eccl_lib.io.regular import read_bytes
@@ -102,6 +102,9 @@ def _signal(strip, notes: list[str]) -> np.ndarray:
             if (np.abs(leads[lead]) > LARGEST_COUNT).any():
                 raise UnreadableError(f"lead {lead} has counts of more than 16 bits", DOWNLOAD_AGAIN)
             leads[lead][leads[lead] == GAP] = np.nan
+            if is_inverted(element.get("lead") or ""):
+                np.negative(leads[lead], out=leads[lead])
+                notes.append(f"inverted lead {(element.get('lead') or '')[:20]}: its sign is changed")
     samples = max((len(counts) for counts in leads.values()), default=0)
     if not samples:
         raise UnreadableError("the XML has no WaveformData in StripData", DOWNLOAD_AGAIN)
@@ -160,7 +163,7 @@ def parse_counts(text: str) -> np.ndarray:
 
 def _parse_slowly(text: str) -> np.ndarray:
     try:
-        return np.array([float(int(float(token))) for token in re.split(r"[,\s]+", text) if token])
+        return np.array([float(token) for token in re.split(r"[,\s]+", text) if token])
     except (ValueError, OverflowError) as error:
         raise UnreadableError("the samples have a token that is not a number", DOWNLOAD_AGAIN) from error
 

@@ -26,7 +26,8 @@ MOST_NAMES = 4096  # columns; MOST_CHANNELS and their quality flags, many times 
 MOST_COMMENTS = 1000  # lines above the names; some devices write a few dozen
 LONGEST_LINE = 2**18  # characters; MOST_NAMES columns of 64
 LONGEST_COMMENT = 1000  # characters that are searched for settings
-RATES = ("rate", "fs", "hz", "frequency")  # names of the sampling rate in a line above the table
+# Names of the sampling rate in a line above the table.
+RATES = ("rate", "fs", "hz", "frequency", "sampling_rate", "sample_rate", "samplingrate", "samplerate")
 SAME_RATE = 0.02  # largest relative difference between a stated rate and a column of times; ours
 SEPARATORS = (",", ";", "\t", "|")
 BLANKS = (None,)  # if there is no other separator
@@ -35,7 +36,7 @@ NOT_A_VALUE = ["", "-", "--", ".", "?", "NaN"]
 NOT_A_VALUE += [form(word) for word in _WORDS for form in (str.lower, str.upper, str.title)]
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # first bytes
 _LINE = re.compile(r"[^\r\n]+")
-_SETTING = re.compile(r"(\w+)\s*[=:]\s*([^\s,;]+)")
+_SETTING = re.compile(r"(\w+)\s*(?:[(\[]\w+[)\]])?\s*[=:]\s*([^\s,;]+)")  # the unit may follow the name
 _BEFORE_A_SETTING = ("", "sampling", "sample", "hz")  # words between two settings; "heart rate: 72" is no setting
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*")

@@ -70,10 +70,12 @@ def _load(dataset, index: int, names: list[str]) -> tuple[list[np.ndarray], list
 
     group, channels, units = dataset.WaveformSequence[index], [], []
     raw = multiplex_array(dataset, index, as_raw=True).T
+    big_endian = dataset.original_encoding[1] is False  # which pydicom reads as little-endian
+    raw = raw.byteswap() if big_endian else raw
     for name, channel, counts in zip(names, group.ChannelDefinitionSequence, raw, strict=True):
         units.append(_unit(channel, name))
         values = counts * (float(channel.get("ChannelSensitivity") or 1) * _correction(channel)) + _baseline(channel)
-        values[_is_gap(counts, group)] = np.nan
+        values[_is_gap(counts, group, big_endian)] = np.nan
         channels.append(values)
     return channels, units
 
@@ -87,14 +89,15 @@ def _baseline(channel) -> float:
     return float(channel.get("ChannelBaseline") or 0)
 
 
-def _is_gap(counts: np.ndarray, group) -> np.ndarray:
+def _is_gap(counts: np.ndarray, group, big_endian: bool) -> np.ndarray:
     """(T,) bool: the samples with the group's padding value, or with the most negative 16-bit integer."""
     padding = group.get("WaveformPaddingValue")
     gap = np.zeros(len(counts), dtype=bool)
     if counts.dtype == np.int16:
         gap |= counts == GAP
     if padding is not None:
-        value = np.frombuffer(padding, counts.dtype, 1)[0] if isinstance(padding, bytes) else padding
+        order = counts.dtype.newbyteorder(">" if big_endian else "<")
+        value = np.frombuffer(padding, order, 1)[0] if isinstance(padding, bytes) else padding
         gap |= counts == value
     return gap
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -18,6 +19,7 @@ MOST_CHANNELS = 256  # a polysomnography has about 60; an EEG of high density, w
 GAP = -(2**15)  # the most negative int16: devices and WFDB write it where there is no sample
 LIMB_LEADS = LEADS[:6]
 HIGHEST_MV = 50.0  # surface ECGs are smaller; larger values are in another unit; ours
+HIGHEST_OFFSET_MV = 350.0  # of an electrode: amplifiers accept 300 mV (IEC 60601-2-25)
 LOWEST_MV = 0.02  # peak to peak; if no lead reaches it, the unit is wrong or no electrode is on; a beat has 0.5; ours
 
 _PER_VOLT = {"v": 1e3, "volt": 1e3, "volts": 1e3, "в": 1e3, "nv": 1e-6}
@@ -144,7 +146,7 @@ def by_lead(
             continue
         seen.add(lead)
         factor = _factor(lead, unit)
-        if _INVERTED.search(name):
+        if is_inverted(name):
             inverted.append(name.strip()[:20])
             factor = -factor
         if _is_iec(name):
@@ -169,11 +171,20 @@ def _factor(lead: str, unit: str) -> float:
     return factor
 
 
+def is_inverted(name: str) -> bool:
+    """Whether the name is that of an inverted lead, such as -aVR."""
+    return _INVERTED.search(name) is not None
+
+
 def _check_size(signal: np.ndarray) -> None:
     """Raise UnreadableError if the values are too large or too small for an ECG in mV."""
     # fmax and fmin ignore NaN, without the copies that nanmax makes.
     high, low = np.fmax.reduce(signal, axis=1, initial=-np.inf), np.fmin.reduce(signal, axis=1, initial=np.inf)
     largest = max(high.max(), -low.min())
+    if HIGHEST_MV < largest < HIGHEST_OFFSET_MV:  # the offset of an electrode is no part of the ECG
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            largest = np.nanmax(np.abs(signal - np.nanmedian(signal, axis=1, keepdims=True)))
     if largest > HIGHEST_MV:
         shown = f"{largest:,.0f}" if largest < 1e9 else f"{largest:.1e}"
         raise UnreadableError(f"values up to {shown} mV are too large for an ECG", RIGHT_UNIT)

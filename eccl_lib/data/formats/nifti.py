@@ -14,7 +14,10 @@ from eccl_lib.data.records import CineFile
 from eccl_lib.data.segmentation import masks
 
 # Names of the files of one phase each: dcm2niix's sax_t324000, fslsplit's vol0007, sax_phase07, sax_frame07.
-PHASE = re.compile(r"(?i)(?P<stem>.*?)[_-]?(?P<mark>t|ph|phase|frame|vol|time|cardiac)[_-]?(?P<number>\d+)\.nii(\.gz)?")
+# The mark begins the name or follows a separator: patient001 is no phase.
+PHASE = re.compile(
+    r"(?i)(?:(?P<stem>.*?)[_-])?(?P<mark>t|ph|phase|frame|vol|time|cardiac)[_-]?(?P<number>\d+)\.nii(\.gz)?"
+)
 FEWEST_PHASES = stack.FEWEST_FRAMES
 APART_MM = 8.0  # distance at which slices are compared with frames: a cine's slice step; ours
 THINNEST_MM = 0.5  # between slices; ours
@@ -113,7 +116,7 @@ def phases(names: Iterable[str]) -> list[list[str]]:
     groups: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for name in names:
         if match := PHASE.fullmatch(name):
-            groups.setdefault((match["stem"], match["mark"].lower()), []).append((int(match["number"]), name))
+            groups.setdefault((match["stem"] or "", match["mark"].lower()), []).append((int(match["number"]), name))
     return [[name for _, name in sorted(group)] for group in groups.values() if len(group) >= FEWEST_PHASES]
 
 

@@ -46,6 +46,15 @@ def read(path: Path) -> object | None:
     return None
 
 
+def frames(path: Path) -> int:
+    """Number of frames by the header: the product of the axes after the third; 1 if the header cannot be read."""
+    try:
+        header = read(path)
+    except UnreadableError:
+        return 1
+    return 1 if header is None else math.prod(max(1, size) for size in header.get_data_shape()[3:])
+
+
 def _start(path: Path) -> bytes:
     """The first bytes of a file, or of its content if it is a gzip file."""
     try:
@@ -95,6 +104,9 @@ def _compared(header: object, sizes: np.ndarray) -> list[str]:
         notes.append("the NIfTI's pixdim is negative: its absolute value is used")
     if not sform and not qform:
         notes.append("the NIfTI states no position (sform and qform codes 0): order of slices and place are a guess")
+    if sform and not qform and not np.allclose(np.abs(pixdim), sizes, rtol=SAME):
+        shown = " x ".join(f"{size:g}" for size in sizes)
+        notes.append(f"the NIfTI's sform and pixdim contradict each other: {shown} mm of the sform are used")
     if sform and qform and _contradict(header, sizes):
         notes.append("the NIfTI's sform and qform contradict each other: the sform is used")
     return notes

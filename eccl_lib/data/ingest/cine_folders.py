@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
-from eccl_lib.data.formats import dicom_elements, nifti
+from eccl_lib.data.formats import dicom_elements, nifti, nifti_header
 from eccl_lib.data.listing import FileListing, walk
 from eccl_lib.io import regular
 
@@ -45,6 +45,7 @@ def find(folders: Sequence[Path]) -> FileListing:
     listing = FileListing()
     for root in folders:
         nifti: dict[Path, dict[str, Path]] = {}
+        of_dicom: set[Path] = set()  # folders of patients
         for path in walk(root, listing):
             if match := NIFTI.fullmatch(path.name):
                 nifti.setdefault(path.parent, {})[match["stem"]] = path
@@ -54,7 +55,9 @@ def find(folders: Sequence[Path]) -> FileListing:
                 below = path.relative_to(root).parts
                 patient = root / below[0] if len(below) > 1 else root
                 name = below[0] if len(below) > 1 else root.name
-                listing.participants.setdefault(name, {"cine": (patient,)})
+                if patient not in of_dicom:
+                    listing.add(name, {"cine": (patient,)}, "cine")
+                    of_dicom.add(patient)
             elif path.name != INFO and not INFORMATION.fullmatch(path.name):
                 listing.skip(path)
         for folder, files in _with_masks_of_folders(nifti).items():
@@ -138,7 +141,11 @@ def _nifti(listing: FileListing, root: Path, folder: Path, files: dict[str, Path
 def _phases(files: dict[str, Path]) -> dict[str, tuple[Path, ...]]:
     """Files of one phase each by the part of the name that they share; not of a patient whose whole cine is there."""
     by_name = {path.name: path for stem, path in files.items() if not MASK.fullmatch(stem)}
-    groups = {nifti.PHASE.fullmatch(names[0])["stem"]: names for names in nifti.phases(by_name)}
+    groups = {
+        nifti.PHASE.fullmatch(names[0])["stem"] or "": names
+        for names in nifti.phases(by_name)
+        if nifti_header.frames(by_name[names[0]]) < 2  # vol01 may also be the whole cine of a volunteer
+    }
     whole = {stem.removesuffix("_4d") for stem in files}
     return {stem: tuple(by_name[name] for name in names) for stem, names in groups.items() if stem not in whole}
 

@@ -114,13 +114,18 @@ def _patients_of_level(listing: FileListing, level: int) -> None:
             listing.facts[name] = {"patient": "/".join(["folder", *folders[:level]])}
 
 
+def patient_of(name: str) -> str:
+    """The patient of a recording by the folders in its name, one of which is named after a patient; else ""."""
+    folders = name.split("/")[:-1]
+    k = next((k for k, folder in enumerate(folders) if PATIENT_FOLDER.fullmatch(folder)), None)
+    return "" if k is None else "/".join(["folder", *folders[: k + 1]])
+
+
 def _patients_of_folders(listing: FileListing) -> None:
     """Add the patient of recordings below a folder that is named after a patient, such as patient001."""
     for name in listing.participants:
-        folders = name.split("/")[:-1]
-        k = next((k for k, folder in enumerate(folders) if PATIENT_FOLDER.fullmatch(folder)), None)
-        if k is not None:
-            listing.facts[name] = {"patient": "/".join(["folder", *folders[: k + 1]])}
+        if patient := patient_of(name):
+            listing.facts[name] = {"patient": patient}
 
 
 def _patients_of_tables(listing: FileListing, tables: Iterable[Path]) -> None:

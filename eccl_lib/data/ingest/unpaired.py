@@ -18,10 +18,13 @@ from eccl_lib.data.store.plan import Inventory
 
 KINDS = {"ecg": ecg_folders.find, "cmr": cine_folders.find}
 GIVE_LABELS = "Give --labels FILE.csv; only ACDC and M&Ms include labels in their own files (docs/formats.md)."
-GIVE_PATIENTS = (
-    "If a person has several recordings, they may be in train and test: give --patient-folder LEVEL, or the column "
-    "patient in --labels (docs/formats.md)."
-)
+GIVE_PATIENTS = {
+    kind: f"If a person has several recordings, they may be in train and test: give {way} (docs/formats.md)."
+    for kind, way in {
+        "ecg": "--patient-folder LEVEL, or the column patient in --labels",
+        "cmr": "the column patient in --labels",
+    }.items()
+}
 NO_ROW = {
     "reason": "the table of labels has no row for this recording",
     "cure": "Add a row with this id, or remove the file.",
@@ -75,11 +78,11 @@ class Source(plan.Inputs):
         plan.write_slots(folder, slots, participants)
         rows = participants_table.rows(table, names)
         own, published = self._own_labels(table, names, listing)
-        people = _patients_known(rows.frame["patient"], names, listing) if kind == "ecg" else ""
+        people = _patients_known(kind, rows.frame["patient"], names, listing)
         notes = [*rows.notes, *unused, *([people] if people else [])]
         patients = zip(rows.frame["patient"], names, strict=True)
         # The patient is from the table, else from the dataset's layout, else the recording's own name.
-        of_layout = {name: listing.facts.get(name, {}).get("patient", name) for name in names}
+        of_layout = {name: _patient_of_layout(kind, name, listing) or name for name in names}
         rows.frame["patient"] = [eid_of(of_layout[name] if patient == name else patient) for patient, name in patients]
         frame = rows.frame.assign(name=names)
         if published is not None:  # sex, age and fold of the dataset's own table
@@ -125,13 +128,21 @@ def eid_of(name: str) -> str:
     return str(int(hashlib.sha256(name.encode()).hexdigest()[:15], 16))
 
 
-def _patients_known(patients: Iterable[str], names: Sequence[str], listing: FileListing) -> str:
+def _patients_known(kind: str, patients: Iterable[str], names: Sequence[str], listing: FileListing) -> str:
     """A sentence about recordings whose patient is unknown; empty if all patients are known."""
-    unknown = sum(patient == name and name not in listing.facts for patient, name in zip(patients, names, strict=True))
+    pairs = zip(patients, names, strict=True)
+    unknown = sum(patient == name and not _patient_of_layout(kind, name, listing) for patient, name in pairs)
     if not unknown:
         return ""
     which = "each recording is" if unknown == len(names) else "recordings without a known patient are"
-    return f"patients: {which} treated as one person. {GIVE_PATIENTS}"
+    return f"patients: {which} treated as one person. {GIVE_PATIENTS[kind]}"
+
+
+def _patient_of_layout(kind: str, name: str, listing: FileListing) -> str:
+    """The patient of a recording by the dataset's files or folders; "" if they do not say."""
+    if kind == "ecg":
+        return listing.facts.get(name, {}).get("patient", "")
+    return ecg_folders.patient_of(name)
 
 
 def _no_recordings(kind: str, listing: FileListing, excluded: Sequence[dict[str, str]]) -> tuple[str, str]:
