@@ -259,6 +259,18 @@ def test_the_offset_of_electrodes_is_no_wrong_unit(tmp_path):
         detect.read_ecg(tmp_path / "b.csv")
 
 
+@pytest.mark.parametrize("separator", ["\t", ";"])
+def test_separators_of_thousands_are_no_decimal_commas(tmp_path, separator):
+    values = np.rint(1500 * np.sin(np.arange(5000) / 30)).astype(int)
+    rows = "\n".join(separator.join([f"{v:,}", f"{-v:,}"]) for v in values)
+    (tmp_path / "a.csv").write_text(f"# rate=500\n# unit=uV\nI{separator}II\n{rows}\n")
+    with pytest.raises(UnreadableError, match="separators of thousands, as in '1,"):
+        detect.read_ecg(tmp_path / "a.csv")
+    rows = "\n".join(separator.join([f"{v / 1000:.3f}", f"{-v / 1000:.3f}"]) for v in values).replace(".", ",")
+    (tmp_path / "b.csv").write_text(f"# rate=500\n# unit=mV\nI{separator}II\n{rows}\n")
+    np.testing.assert_allclose(detect.read_ecg(tmp_path / "b.csv").signal[0], values / 1000, atol=1e-9)
+
+
 def test_a_table_of_one_lead_is_an_ecg_if_it_states_its_times_or_its_rate(tmp_path):
     values = np.sin(np.arange(5000) / 30)
     lines = {

@@ -39,6 +39,7 @@ _LINE = re.compile(r"[^\r\n]+")
 _SETTING = re.compile(r"(\w+)\s*(?:[(\[]\w+[)\]])?\s*[=:]\s*([^\s,;]+)")  # the unit may follow the name
 _BEFORE_A_SETTING = ("", "sampling", "sample", "hz")  # words between two settings; "heart rate: 72" is no setting
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+")
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*")
 
 
@@ -238,8 +239,16 @@ def _frame(body: Sequence[str], head: Head, used: Collection[int], clocks: Colle
 
 
 def _has_decimal_comma(body: Sequence[str], separator: str | None) -> bool:
-    lines = islice((line for line in body if "," in line), 50)
-    return any(_DECIMAL_COMMA.fullmatch(cell) for line in lines for cell in _cells(line, separator))
+    """Whether the cells have decimal commas. Raises UnreadableError where the commas separate thousands."""
+    lines = list(islice((line for line in body if "," in line), 50))
+    cells = [cell.strip() for line in lines for cell in _cells(line, separator)]
+    with_comma = [cell for cell in cells if "," in cell]
+    if with_comma and all(map(_THOUSANDS.fullmatch, with_comma)) and not any("." in cell for cell in cells):
+        whole = [cell for line in body[:200] if "," not in line for cell in _cells(line, separator)]
+        if whole and all(re.fullmatch(r"\s*[-+]?\d+\s*", cell) for cell in whole if cell.strip()):
+            reason = f"the cells have separators of thousands, as in {with_comma[0]!r}"
+            raise UnreadableError(reason, "Write numbers without separators of thousands.")
+    return any(map(_DECIMAL_COMMA.fullmatch, with_comma))
 
 
 def _check_cells(column: pd.Series, head: Head, k: int) -> None:
