@@ -11,8 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from eccl_lib.config.load import load
 from eccl_lib.data.traits import TRAITS
-from eccl_lib.evaluation import fig2b, run_summary
+from eccl_lib.evaluation import attention, fig2b, run_summary
 from eccl_lib.models.ecg_vit import grid
+from eccl_lib.tasks import TASKS, Task
 from eccl_lib.training import run_scores
 
 N, CONFIG = 80, load("demo")
@@ -79,6 +80,17 @@ def test_score_figure_fits_the_task(disease: Finished, traits: Finished):
     bars = run_summary.score_figure({"ECCL": traits}, CONFIG)
     assert roc.axes[0].get_ylabel() == "sensitivity"
     assert len(bars.axes[0].get_yticks()) == len(run_summary.OVERVIEW)
+
+
+def test_a_registered_task_of_one_trait_has_its_r_and_no_roc_curve(traits: Finished, monkeypatch):
+    monkeypatch.setitem(TASKS, "ejection", Task("ejection", "LVEF", "mean r", ("24103",)))
+    columns = ["target_24103", "score_24103"]
+    run = Finished("ejection", traits.predictions[columns], traits.metrics)
+    table = run_summary.traits(run, CONFIG, draws=50)
+    assert table["short_name"].tolist() == ["LVEF"]
+    assert table["r"].tolist() == pytest.approx([traits.predictions[columns].corr().iloc[0, 1]])
+    assert len(run_summary.score_figure({"ECCL": run}, CONFIG).axes[0].get_yticks()) == 1
+    assert attention.example_row(Finished("ejection", run.predictions.assign(row=np.arange(N) + 7), {})) == 7
 
 
 def curves(figure) -> list[dict[str, list[float]]]:
