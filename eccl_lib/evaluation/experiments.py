@@ -201,6 +201,9 @@ EXPERIMENTS = {
 }
 
 
+CHOSEN = ("tokens of all leads", "traits and diseases beside the labels")  # by ``eccl_plus``, in figures/study
+EXPERIMENTS["plus"] = plus(CHOSEN)
+
 ENCODERS = "encoders"  # Fig. 2b, which has its own table
 NAMES = (*EXPERIMENTS, ENCODERS)
 

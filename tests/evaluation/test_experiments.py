@@ -13,6 +13,7 @@ from eccl_lib.data import open_cohort
 from eccl_lib.evaluation import experiments
 from eccl_lib.evaluation.experiments import ECCL, EXPERIMENTS, OPTIONS, SCRATCH, SSL, Experiment, Point
 from eccl_lib.evaluation.measured_runs import MeasuredRuns
+from eccl_lib.io.paths import STUDY_FIGURES
 from eccl_lib.metrics import scores
 from eccl_lib.pipeline import stages
 from eccl_lib.training.run_scores import measured_and_predicted
@@ -176,6 +177,11 @@ def test_every_pair_of_options_that_the_rule_can_combine_is_a_valid_config():
     for one, other in itertools.combinations(list(OPTIONS)[1:], 2):
         both = option_differences(**{name.replace(" ", "_"): (0.02, 0.01, 0.005) for name in (one, other)})
         experiments.plus(experiments.eccl_plus(both)).specs(config, [0])
+
+
+def test_eccl_plus_has_the_options_that_the_rule_chooses_from_the_committed_table():
+    differences = pd.read_csv(STUDY_FIGURES / "options_differences.csv")
+    assert tuple(experiments.eccl_plus(differences)) == experiments.CHOSEN
 
 
 def test_eccl_plus_is_compared_with_eccl_and_taken_apart_by_one_option_at_a_time():
