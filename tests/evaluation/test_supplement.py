@@ -93,7 +93,7 @@ def finish(run: Run, config: Config, level: float) -> None:
     """Write the files of a finished run without training."""
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, level], "score": [0.1, 0.3, 0.2]})
     run.folder.mkdir(parents=True)
-    run.finish(config, torch.nn.Linear(1, 1), history, {}, pd.DataFrame({"row": [0]}), {"seconds": 1.0})
+    run.finish(config, torch.nn.Linear(1, 1), history, {"best_epoch": 2}, pd.DataFrame({"row": [0]}), {"seconds": 1.0})
 
 
 def test_training_figures_show_every_finished_run_once_under_its_stage(tiny_runs):

@@ -163,9 +163,12 @@ def parse_counts(text: str) -> np.ndarray:
 
 def _parse_slowly(text: str) -> np.ndarray:
     try:
-        return np.array([float(token) for token in re.split(r"[,\s]+", text) if token])
-    except (ValueError, OverflowError) as error:
+        values = np.array([float(token) for token in re.split(r"[,\s]+", text) if token])
+    except ValueError as error:
         raise UnreadableError("the samples have a token that is not a number", DOWNLOAD_AGAIN) from error
+    if not np.isfinite(values).all():
+        raise UnreadableError("the samples have a token that is not a number", DOWNLOAD_AGAIN)
+    return values
 
 
 def measurements(texts: Iterable[tuple[str, str | None]]) -> dict[str, float]:

@@ -216,7 +216,7 @@ def _stop_at_unknown_dates(column: str, cells: pd.Series) -> None:
     unique = pd.Series(cells.unique(), dtype=object)
     lists = unique.str.contains(r"[\[|,;]").astype(bool)
     dates = [*unique[~lists], *(date for cell in unique[lists][:LISTS_CHECKED] for date in diagnoses.parse_list(cell))]
-    with_digits = re.compile(r"(?!code).*\d", re.IGNORECASE)
+    with_digits = re.compile(r"(?!code|\d{4}-\d\d-\d\d).*\d", re.IGNORECASE)  # 2016-13-45 is no other form
     unknown = [date for date in dates if diagnoses.iso_date(date) == diagnoses.UNKNOWN and with_digits.match(date)]
     if unknown:
         count = int(cells.isin(unknown).sum())
