@@ -147,8 +147,8 @@ def of_folders(
     """The models of run folders, or of the runs below folders, without their cohort.
 
     Below a folder of several rows of Table 1, the row ECCL is used. runtime: changes of the section of this name, such
-    as ``{"runtime.device": "cpu"}``. Raises MissingError where there is no run, and
-    ConfigError where the runs of one task were trained with different settings, or those of two tasks on two cohorts.
+    as ``{"runtime.device": "cpu"}``. Raises MissingError where there is no run, and ConfigError where the runs of one
+    task were trained with different settings, or those of two tasks on two cohorts.
     """
     runs = [run for folder in folders for run in _runs_below(paths.expanded(folder))]
     rows = {run.variant for run in runs}
