@@ -99,9 +99,11 @@ def _trainings(config: Config) -> Iterator[Rule]:
         yield name, known, "the last 8 characters of a finished run's folder, such as 60ab351f"
     plain = config.align.contrastive == "clip" or not config.align.bank
     yield "align.contrastive", plain, "clip, the only loss that align.bank knows"
-    coldest = "at least 0.01, the lower limit of a temperature"
+    from eccl_lib.config.schema import COLDEST
+
+    coldest = f"at least {COLDEST}, the lower limit of a temperature"
     for section in ("align", "cmae"):
-        yield f"{section}.temperature", getattr(config, section).temperature >= 0.01, coldest
+        yield f"{section}.temperature", getattr(config, section).temperature >= COLDEST, coldest
     for name in ("align.auxiliary_weight", "align.trait_noise", "cmr_training.trait_noise"):
         yield name, value_of(config, name) >= 0, "0 or more"
     without_traits = config.align.auxiliary == "none" and config.align.contrastive != "soft"

@@ -10,6 +10,7 @@ from eccl_lib.config.diseases import Named
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 DISEASES = ("I21", "I42", "I48", "I50")
 TASKS = (*DISEASES, "traits")  # of the paper; ``registry.TASKS`` also has those of outside packages
+COLDEST = 0.01  # lower limit of a temperature, as in CLIP (Radford et al. 2021)
 N_TRAITS = 82  # Sec. 3.1
 COHORTS = ("synthetic", "ukb")
 UNPAIRED = re.compile(r"(ecg|cmr)-(?!(?:synthetic|ukb)$)[a-z0-9_]{1,40}")  # name of a store of ECGs or of cines

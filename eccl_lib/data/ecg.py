@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -215,6 +216,11 @@ def usable_leads(flags: dict[str, float | int | str]) -> tuple[str, ...]:
     """The leads with a signal, recorded or computed, by the flags of ``quality``; in the order of LEADS."""
     silent = {*missing_leads(flags)[1], *flags["flat_leads"].split()}
     return tuple(lead for lead in LEADS if lead not in silent)
+
+
+def silence_unusable(stored: np.ndarray, usable: Sequence[str]) -> None:
+    """Set the leads without a signal to zero, whose noise the scaling would amplify. stored: (12, T), changed."""
+    stored[~np.isin(LEADS, usable)] = 0
 
 
 def warnings(flags: dict[str, float | int | str]) -> list[str]:

@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from eccl_lib.config.schema import LEADS
+from eccl_lib.data import ecg
 from eccl_lib.data.traits import TRAITS
 from eccl_lib.evaluation.calibrate import DiseaseCalibration, TraitCalibration
 from eccl_lib.evaluation.ecg_files import NotRead, Reading
@@ -63,7 +63,7 @@ def with_silent_leads(readings: Sequence[Reading]) -> np.ndarray:
     """The stored ECGs, (n, 12, 5000) int16 uV, with zero in every lead that has no signal."""
     stored = np.stack([reading.stored for reading in readings])
     for ecg_of_one, reading in zip(stored, readings, strict=True):
-        ecg_of_one[[lead not in reading.leads for lead in LEADS]] = 0  # a flat lead would be scaled to noise
+        ecg.silence_unusable(ecg_of_one, reading.leads)
     return stored
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from eccl_lib.config.schema import AlignConfig
+from eccl_lib.config.schema import COLDEST, AlignConfig
 
 SIGLIP_BIAS = -10.0  # initial bias of the sigmoid loss (Zhai et al. 2023)
-COLDEST = 0.01  # lower limit of a learned temperature, as in CLIP (Radford et al. 2021)
 
 
 class Temperature(nn.Module):

@@ -82,11 +82,11 @@ class EcgModel(nn.Module):
     def preprocess(self, ecgs: Source | Sequence[Source]) -> np.ndarray:
         """ECGs as the store keeps them, (B, 12, 5000) int16 uV at 500 Hz without baseline (Sec. 3.1).
 
-        Leads without a signal are zero, since the scaling would amplify their noise.
+        Leads without a signal are zero.
         """
         found = [ecg.preprocess(record) for record in records(ecgs)]
         for stored, _, flags in found:
-            stored[~np.isin(LEADS, ecg.usable_leads(flags))] = 0
+            ecg.silence_unusable(stored, ecg.usable_leads(flags))
         return np.stack([stored for stored, _, _ in found])
 
     def scale(self, stored: np.ndarray) -> Tensor:
