@@ -14,7 +14,7 @@ import pandas as pd
 
 from eccl_lib.data.ingest.ptbxl import SUPERCLASSES
 from eccl_lib.evaluation import table1_text
-from eccl_lib.evaluation.experiments import EXPERIMENTS, eccl_plus
+from eccl_lib.evaluation.experiments import ECCL, ECCL_PLUS, EXPERIMENTS, eccl_plus
 from eccl_lib.evaluation.table1_text import CLAIM_HEADER, difference, markdown_table
 from eccl_lib.io import paths
 from eccl_lib.io.files import write_text
@@ -83,6 +83,23 @@ def experiments() -> str:
     return "\n\n".join(parts) or "The experiments have not been run yet."
 
 
+def plus() -> str:
+    """ECCL+ and ECCL of the same seeds, and their difference, as one table."""
+    if not (STUDY / "plus_means.csv").is_file():
+        return "ECCL+ has not been trained with the protocol's seeds yet."
+    runs, means, differences = _read("plus_runs.csv"), _read("plus_means.csv"), _read("plus_differences.csv")
+    gains = differences[(differences["series"] == ECCL_PLUS) & (differences["other"] == ECCL)]
+    tasks = list(gains["task"])
+    rows = [["", *(TASK_NAMES[task] for task in tasks)]]
+    for name in (ECCL, ECCL_PLUS):
+        cells = {row.task: _mean(row) for row in means[means["series"] == name].itertuples()}
+        rows.append([name, *(cells.get(task, "") for task in tasks)])
+    rows.append([f"{ECCL_PLUS} minus {ECCL}", *(difference(row) for row in gains.itertuples())])
+    complete = runs["seed"].value_counts().loc[lambda counts: counts == len(EXPERIMENTS["plus"].points)]
+    seeds = ", ".join(str(seed) for seed in sorted(complete.index))
+    return f"Training seeds {seeds}; 95 % intervals over test participants and seeds.\n\n{markdown_table(rows)}"
+
+
 def _seeds(name: str) -> str:
     count, planned = _read(f"{name}_means.csv")["seeds"].max(), EXPERIMENTS[name].seeds
     covered = "participants and seeds" if count > 1 else "participants only"
@@ -94,7 +111,11 @@ def _picture(name: str) -> str:
 
 
 def _means(name: str) -> str:
-    return _by_place(name, "means", ["series"], lambda row: f"{row.mean:.3f} ({row.low:.3f} to {row.high:.3f})")
+    return _by_place(name, "means", ["series"], _mean)
+
+
+def _mean(row: Any) -> str:
+    return f"{row.mean:.3f} ({row.low:.3f} to {row.high:.3f})"
 
 
 def _differences(name: str) -> str:
@@ -211,6 +232,7 @@ PAGES: dict[Path, dict[str, Section]] = {
     paths.ROOT / "README.md": {
         "table 1": lambda: table1_text.section(STUDY),
         "claims": claims,
+        "ECCL+": plus,
         "real ECGs": real_ecgs,
         "processors": processors_sentence,
     },

@@ -24,7 +24,7 @@ def test_the_generated_parts_equal_the_committed_results(page):
 
 def handwritten(text: str) -> str:
     """A page without its generated parts."""
-    return re.sub(r"<!-- ([\w ]+): generated.*?<!-- end of \1 -->", "", text, flags=re.S)
+    return re.sub(r"<!-- ([\w +]+): generated.*?<!-- end of \1 -->", "", text, flags=re.S)
 
 
 RULES = {0.05, 0.005}  # levels of p and of relevance in docs/study.md
