@@ -8,6 +8,7 @@ import pytest
 from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data.formats import csv_table, detect
+from eccl_lib.data.ingest import ecg_folders
 from tests.data.test_ecg_signal import beats
 
 TIMES = np.arange(5000) / 500
@@ -197,3 +198,10 @@ def test_tables_of_ecgs_are_told_from_others_by_their_first_row():
     others = ("subject_id,study_id,path\n", "0.1,0.2,0.3\n", "PAP I,Resp II\n", "", "record,I21,I42\n", "C3,C4,Fz\n")
     assert all(csv_table.names_leads(text.encode()) for text in ecgs)
     assert not any(csv_table.names_leads(text.encode()) for text in others)
+
+
+def test_a_table_with_a_page_of_comments_above_its_names_is_listed(tmp_path):
+    comments = "".join(f"# line {k} of the device's settings, which nobody reads\n" for k in range(300))
+    (tmp_path / "a.csv").write_text(f"{comments}I,II\n1,2\n")
+    (tmp_path / "b.csv").write_text(f"{comments}patient,visit\n1,2\n")
+    assert list(ecg_folders.find([tmp_path]).participants) == ["a"]

@@ -14,7 +14,7 @@ from eccl_lib.io import regular
 SINGLE_FILE = (".xml", ".dcm", ".npy", ".edf")  # formats with one file per recording
 REFUSED = (".bdf", ".scp", ".ecg")  # ECGs that are not read; the quarantine list has the way to convert them
 TABLES = (".csv", ".tsv", ".txt")
-FIRST_BYTES = 4096  # bytes read from a table; they contain its lead names
+FIRST_BYTES = 1 << 16  # bytes read from a table; they contain its lead names, also below a page of comments
 FINE, COARSE = "_hr", "_lr"  # PTB-XL has each ECG twice: records500/00000/00001_hr, records100/00000/00001_lr
 OF_A_RATE = re.compile(r"records\d+")
 OF_SEGMENT = re.compile(r".*_(\d+|layout)")  # stems of the segments of a multi-segment WFDB record
