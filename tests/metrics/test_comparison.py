@@ -43,6 +43,15 @@ def test_95_percent_of_the_intervals_contain_the_truth(seeds, of_seeds, low, hig
     )
 
 
+@pytest.mark.parametrize(("seeds", "ratio", "low", "high"), [(5, 1, 0.8, 1.2), (3, 4, 1.6, 2.3), (2, 4, 3.3, 4.4)])
+def test_small_p_values_are_too_frequent_with_few_seeds_as_the_page_says(seeds, ratio, low, high):
+    generator, studies, alpha = np.random.default_rng(6), 60_000, 0.01
+    by_seed = generator.standard_normal((studies, 1)) + np.sqrt(ratio) * generator.standard_normal((studies, seeds))
+    error, freedom = np.transpose([comparison.standard_error(1, 1, one) for one in by_seed])
+    p = 2 * stats.t.sf(np.abs(by_seed.mean(axis=1)) / error, freedom)
+    assert low < np.mean(p <= alpha) / alpha < high
+
+
 def test_participants_alone_are_too_narrow_where_seeds_vary():
     generator = np.random.default_rng(5)
     covered = []

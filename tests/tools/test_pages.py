@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -27,21 +28,33 @@ def handwritten(text: str) -> str:
     return re.sub(r"<!-- ([\w +]+): generated.*?<!-- end of \1 -->", "", text, flags=re.S)
 
 
-RULES = {0.05, 0.005}  # levels of p and of relevance in docs/study.md
+RULES = {".05", ".005"}  # levels of p and of relevance in docs/study.md
+DECIMAL = re.compile(r"(?<![\w.])[+-]?\d*\.\d+")
+CITED = pd.read_csv(Path(__file__).with_name("cited_numbers.csv"), dtype=str)
 
 
-def test_every_decimal_about_the_results_is_in_a_committed_table():
+def parts_about_the_study() -> dict[str, str]:
+    """The handwritten text about results of the study, by its name in cited_numbers.csv."""
     study = (ROOT / "docs" / "study.md").read_text(encoding="utf-8").partition("## Results")[2]
     table = TEXT.partition("## Table 1")[2].partition("\n## ")[0]
     claims = TEXT.partition("## Claims of the paper")[2].partition("The paper's scaling of the ECG")[0]
-    files = [*STUDY_FIGURES.glob("*.csv"), PAPER_TABLE]
-    values = {round(v, 6) for path in files for v in pd.read_csv(path).select_dtypes("number").to_numpy().ravel()}
-    for text in map(handwritten, (study, table, claims)):
-        for written in re.findall(r"(?<![\w.])[+-]?\d*\.\d+", text):
-            digits = len(written.partition(".")[2])
-            assert digits > 2 or float(written) in RULES, f"{written}: two digits match any table; write three"
-            near = {round(value, digits) for value in values}
-            assert float(written) in near | RULES, f"{written} is in no table of figures/study"
+    return {"study": handwritten(study), "README, table": handwritten(table), "README, claims": handwritten(claims)}
+
+
+@pytest.mark.parametrize(("page", "text"), parts_about_the_study().items(), ids=parts_about_the_study())
+def test_every_decimal_about_the_results_is_cited_in_its_order(page, text):
+    written = [number for number in DECIMAL.findall(text) if number not in RULES or page == "study"]
+    assert written == CITED["written"][CITED["page"] == page].tolist(), "adapt tests/tools/cited_numbers.csv"
+
+
+@pytest.mark.parametrize("cited", CITED.itertuples(), ids=lambda cited: f"{cited.page} {cited.written} {cited.file}")
+def test_a_cited_number_is_the_committed_one(cited):
+    """A number without a sign is an absolute value: "loses .010"."""
+    table = pd.read_csv(PAPER_TABLE if cited.file == "paper" else STUDY_FIGURES / cited.file)
+    (value,) = table.query(cited.row, engine="python")[cited.column]
+    digits = len(cited.written.partition(".")[2])
+    shown = f"{value:+.{digits}f}" if cited.written[0] in "+-" else f"{abs(value):.{digits}f}"
+    assert shown.replace("0.", ".", 1) == cited.written
 
 
 def test_a_number_that_is_in_no_table_would_be_found():
