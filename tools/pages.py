@@ -1,4 +1,4 @@
-"""The generated parts of README.md, docs/study.md and figures/demo/README.md: tables from committed results.
+"""The generated parts of README.md, docs/study.md and figures/demo/README.md, and figures/demo/table1.md.
 
 ``python -m tools.pages`` writes them. Every number about a result that these pages show comes from figures/.
 """
@@ -278,6 +278,7 @@ def update() -> None:
     """Write the generated parts of all pages."""
     for page in PAGES:
         write_text(page, with_sections(page.read_text(encoding="utf-8"), page))
+    write_text(DEMO / "table1.md", table1_text.page(DEMO))
 
 
 if __name__ == "__main__":

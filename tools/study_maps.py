@@ -30,7 +30,7 @@ def write(config: Config, data: Cohort, folder: Path) -> pd.DataFrame:
     """Fig. 2a of the traits, Fig. 2d of all diseases, and modalities.csv, which is returned. ECCL must be trained.
 
     modalities.csv: seed, alignment (before, after), silhouette of ECG and CMR, low, high (95 % interval over test
-    participants).
+    participants), purity (share of the nearest neighbours of the same modality).
     """
     rows, of_traits = data.index("test"), replace(config, disease="traits")
     latents = {"before": features.before_alignment(of_traits, data, rows)}
@@ -42,8 +42,11 @@ def write(config: Config, data: Cohort, folder: Path) -> pd.DataFrame:
     for name, figure in drawn.items():
         stamp_synthetic(figure)
         write_figure(figure, folder, name)
-    records = [(config.seed, when, *latent_space.silhouette_interval(latent)) for when, latent in latents.items()]
-    frame = pd.DataFrame(records, columns=["seed", "alignment", "silhouette", "low", "high"])
+    records = [
+        (config.seed, when, *latent_space.silhouette_interval(latent), latent_space.modality_purity(latent))
+        for when, latent in latents.items()
+    ]
+    frame = pd.DataFrame(records, columns=["seed", "alignment", "silhouette", "low", "high", "purity"])
     write_atomically(folder / "modalities.csv", lambda path: frame.to_csv(path, index=False, float_format="%.4f"))
     return frame
 

@@ -51,6 +51,14 @@ def silhouette_interval(latent: Latent) -> tuple[float, float, float]:
     return embedding.balanced_interval(embedding.silhouette(stacked, modality), modality, participant)
 
 
+def modality_purity(latent: Latent) -> float:
+    """Mean share of an embedding's nearest neighbours that are of its own modality: 0.5 mixed, 1 separated.
+
+    Unlike the silhouette, it does not become small only because each modality is spread out.
+    """
+    return float(embedding.purity(*_stacked(latent)[:2]).mean())
+
+
 @dataclass(frozen=True)
 class SharedMap:
     """t-SNE of the ECG and CMR embeddings of n participants in the shared space. ecg, cmr: (n, 2)."""
@@ -70,13 +78,13 @@ class SharedMap:
 
 
 def fig2a(before: Latent, after: Latent, maps: tuple[SharedMap, SharedMap]) -> Figure:
-    """Fig. 2a: ECG and CMR embeddings before and after alignment, with silhouettes and retrieval. maps: of both."""
+    """Fig. 2a: ECG and CMR embeddings before and after alignment, with scores of both. maps: of both."""
     points, scores = [part for flat in maps for part in (flat.ecg, flat.cmr)], {}
     for when, latent in (("before", before), ("after", after)):
         rank = retrieval(latent.z_ecg, latent.z_cmr)["median_rank"]
         match = f"median rank of the matching CMR {rank:.0f} of {len(latent.z_ecg):,}"
-        mean, low, high = silhouette_interval(latent)
-        scores[when] = f"silhouette {mean:.2f} ({low:.2f} to {high:.2f}); 0 = mixed\n{match}"
+        mixing = f"silhouette {modality_silhouette(latent):.2f}; purity {modality_purity(latent):.2f} (0.5 = mixed)"
+        scores[when] = f"{mixing}\n{match}"
     return figures.fig2a_latent(*points, scores)
 
 

@@ -228,7 +228,8 @@ def retrieval_section(frame: pd.DataFrame, tasks: Mapping[str, Task] = TASKS) ->
 
 
 def _plain(value: float, metric: str) -> str:
-    return f"{value:.1f}" if metric == "median rank" else f"{value:.3f}"
+    """A rank, or a recall in percent; a limit of a normal interval may lie below 0."""
+    return f"{value:.1f}" if metric == "median rank" else f"{max(100 * value, 0):.2f} %"
 
 
 def _provenance(facts: Mapping[str, Any]) -> str:

@@ -25,6 +25,20 @@ def test_modality_silhouette_is_that_of_scikit_learn():
     assert mean == pytest.approx(latent_space.modality_silhouette(latent)) and low < mean < high
 
 
+def test_modality_purity_is_one_for_separate_and_one_half_for_mixed_modalities():
+    assert latent_space.modality_purity(embeddings(50)) == 1
+    assert latent_space.modality_purity(embeddings(0)) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_small_gap_between_spread_out_modalities_shows_in_the_purity_and_not_in_the_silhouette():
+    generator = np.random.default_rng(0)
+    spread = 5 * generator.standard_normal((2, N, 1))
+    z_ecg, z_cmr = (np.hstack([points, np.full((N, 1), gap)]) for points, gap in zip(spread, (0, 3), strict=True))
+    latent = Latent(z_ecg, z_ecg, z_cmr)
+    assert latent_space.modality_silhouette(latent) < 0.3
+    assert latent_space.modality_purity(latent) > 0.9
+
+
 def test_fig2a_shows_the_separation_before_and_after():
     latents = embeddings(50), embeddings(0)
     figure = latent_space.fig2a(*latents, tuple(latent_space.SharedMap.of(latent, seed=0) for latent in latents))

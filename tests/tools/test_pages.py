@@ -10,6 +10,7 @@ import pytest
 from eccl_lib.config.load import SCALES, load
 from eccl_lib.config.schema import TASKS
 from eccl_lib.data import open_cohort
+from eccl_lib.evaluation import table1_text
 from eccl_lib.io.paths import DEMO_FIGURES, NOTEBOOKS, PAPER_TABLE, ROOT, STUDY_FIGURES
 from eccl_lib.pipeline.methods import METHODS
 from tools import pages
@@ -21,6 +22,10 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_generated_parts_equal_the_committed_results(page):
     text = page.read_text(encoding="utf-8")
     assert pages.with_sections(text, page) == text, "run python -m tools.pages"
+
+
+def test_the_page_of_table_1_is_that_of_its_tables():
+    assert (DEMO_FIGURES / "table1.md").read_text() == table1_text.page(DEMO_FIGURES), "run python -m tools.pages"
 
 
 def handwritten(text: str) -> str:
