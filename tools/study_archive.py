@@ -208,6 +208,7 @@ def _of_table(name: str, config: Config, data: Cohort, known: pd.DataFrame, fold
         has_autoencoder = any(parent.stage == "pretrain_ecg" for parent in own.parents())
         facts = {"score": cell.test, "updates": cell.updates, "cpu_seconds": round(cell.cpu_seconds), "run": run.name}
         facts["r2_masked"] = autoencoders[cell.seed] if has_autoencoder else np.nan
+        facts |= {name: cell[name] for name in experiments.MADE_WITH}
         return facts, experiments.drawn_scores(cell.task, measured[cell.task].astype(float), predicted.astype(float))
 
     seeds, measured_places = sorted(set(known["seed"].tolist())), set(_places(known))

@@ -28,6 +28,7 @@ from eccl_lib.pipeline.stages import RunSpec, spec
 from eccl_lib.tasks import TASKS
 from eccl_lib.training.run_scores import measured_and_predicted
 
+MADE_WITH = ("commit", "clean", "cpu", "instruction_set")  # what a measured run states of its code and processor
 DRAWS = 1_000  # bootstrap draws of participants; their standard deviation then has a relative error of 2.2 %; ours
 SCRATCH, SSL, CL, ECCL = (METHODS[key].row for key in ("scratch", "ssl", "cl", "eccl"))
 ALL_LEADS = "W/O SSL; W/O CL, tokens of all leads"
@@ -253,8 +254,8 @@ def write(name: str, config: Config, data: Cohort, count: int | None = None) -> 
 def measure(name: str, config: Config, data: Cohort, seeds: Iterable[int], draws: int = DRAWS) -> MeasuredRuns:
     """Scores of the finished runs of an experiment with these seeds; all share the draws of participants.
 
-    The frame has series, x, task, seed, score, updates, cpu_seconds, run, and r2_masked of the run's autoencoder; that
-    of ``encoders`` is of ``fig2b.measure``.
+    The frame has series, x, task, seed, score, updates, cpu_seconds, run, r2_masked of the run's autoencoder, and
+    ``MADE_WITH``; that of ``encoders`` is of ``fig2b.measure``.
     """
     if name == ENCODERS:
         return fig2b.measure(_encoders(config), data, seeds)
@@ -288,6 +289,7 @@ def _score(own: RunSpec, data: Cohort, split: str, draws: int) -> tuple[dict[str
     facts |= {"cpu_seconds": round(run.timing["cpu_seconds"]), "run": run.name}
     pretrained = next((parent.run(data) for parent in own.parents() if parent.stage == "pretrain_ecg"), None)
     facts["r2_masked"] = np.nan if pretrained is None else pretrained.metrics["r2_masked"]
+    facts |= {name: run.manifest()["made_with"][name] for name in MADE_WITH}
     return facts, drawn_scores(own.task, measured, predicted, draws)
 
 

@@ -24,7 +24,7 @@ from eccl_lib.figures.colours import (
 from eccl_lib.figures.style import footer, new_figure, score_name, styled, task_title
 
 OUTCOMES = {"traits": ("82 traits", "r"), "diseases": ("four diseases", "AUC")}
-PAIR_COLOURS = CYCLE[:6]
+LINES = ("o-", "s--", "^:")  # of the differences of one series, which share its colour
 OTHER_COLOURS = (SKY, PURPLE)  # of series that are no row of Table 1
 
 
@@ -32,19 +32,24 @@ OTHER_COLOURS = (SKY, PURPLE)  # of series that are no row of Table 1
 def learning_curves(means: pd.DataFrame, differences: pd.DataFrame, *, x: str, n: int, seeds: int) -> Figure:
     """Scores along x, and below them the differences of pairs along x; one column of panels per task.
 
-    means: series, x, task, mean, low, high. differences: series, other, x, task, difference, low, high. x: what it
-    counts; its axis is logarithmic. n: test participants.
+    A difference has the colour of its first series. means: series, x, task, mean, low, high. differences: series,
+    other, x, task, difference, low, high. x: what it counts; its axis is logarithmic. n: test participants.
     """
     tasks = list(dict.fromkeys(means["task"]))
     fig = new_figure(height=5.6)
     axes = fig.subplots(2, len(tasks), squeeze=False)
     for (top, bottom), task in zip(axes.T, tasks, strict=True):
+        colours: dict[str, str] = {}
         for k, (series, rows) in enumerate(means[means["task"] == task].groupby("series", sort=False)):
-            colour = METHOD_COLOURS.get(series) or OTHER_COLOURS[k % len(OTHER_COLOURS)]
-            _curve(top, rows, "mean", colour, series, k)
-        pairs = differences[differences["task"] == task].groupby(["series", "other"], sort=False)
-        for k, ((series, other), rows) in enumerate(pairs):
-            _curve(bottom, rows, "difference", PAIR_COLOURS[k], f"{series} minus {other}", k)
+            colours[series] = METHOD_COLOURS.get(series) or OTHER_COLOURS[k % len(OTHER_COLOURS)]
+            _curve(top, rows, "mean", colours[series], series, k)
+        drawn: list[str] = []
+        for k, ((series, other), rows) in enumerate(
+            differences[differences["task"] == task].groupby(["series", "other"], sort=False)
+        ):
+            line = LINES[drawn.count(series) % len(LINES)]
+            drawn.append(series)
+            _curve(bottom, rows, "difference", colours.get(series, BLACK), f"{series} minus {other}", k, line)
         bottom.axhline(0, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
         top.set_title(task_title(task))
         top.set_ylabel(score_name(task))
@@ -65,11 +70,11 @@ def _covered(seeds: Collection[int]) -> str:
     return f"{count} seed{'s' * (most > 1)}; bars: 95 % interval over participants{seeds_too}"
 
 
-def _curve(ax: Axes, rows: pd.DataFrame, value: str, colour: str, label: str, place: int) -> None:
+def _curve(ax: Axes, rows: pd.DataFrame, value: str, colour: str, label: str, place: int, line: str = LINES[0]) -> None:
     """Draw one curve; ``place`` moves it to the right by a few percent, so that bars do not hide each other."""
     rows = rows.sort_values("x")
     reach = np.abs(rows[["low", "high"]].to_numpy(float).T - rows[value].to_numpy(float))
-    style = {"fmt": "o-", "markersize": 3.5, "elinewidth": 0.8, "capsize": 2, "linewidth": 1.2}
+    style = {"fmt": line, "markersize": 3.5, "elinewidth": 0.8, "capsize": 2, "linewidth": 1.2}
     ax.errorbar(rows["x"] * 1.04**place, rows[value], yerr=reach, color=colour, label=label, **style)
 
 
