@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eccl_lib.config.errors import ConfigError
-from eccl_lib.io.files import read_json, sha256, verify, write_json
+from eccl_lib.io.files import read_json, sha256, verify, write_sealed
 from eccl_lib.training.microbatches import Losses
 from eccl_lib.training.performance import Throughput
 from eccl_lib.training.runs import MANIFEST, save_tensors
@@ -89,7 +89,7 @@ def write_checkpoint(folder: Path, fingerprint: str, state: dict[str, Any], tens
     path = folder / f"state-{state['epoch']:04d}-{state['step']:06d}.safetensors"
     save_tensors(path, tensors)
     manifest = {"status": "training", "fingerprint": fingerprint, "files": {path.name: sha256(path)}, "state": state}
-    write_json(folder / MANIFEST, manifest)
+    write_sealed(folder / MANIFEST, manifest)
     for old in folder.glob("state-*.safetensors"):
         if old != path:
             old.unlink()

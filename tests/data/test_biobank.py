@@ -23,7 +23,7 @@ from eccl_lib.config.schema import Config
 from eccl_lib.data import cmr, cohort, ecg, open_cohort, original
 from eccl_lib.data.splits import SPLITS, split_of
 from eccl_lib.data.store import fill as store
-from eccl_lib.data.ukb import file_names, readers
+from eccl_lib.data.ukb import file_names, readers, withdrawals
 from eccl_lib.io import paths
 from eccl_lib.io.files import MODE, sha256
 from tests.conftest import eccl
@@ -350,6 +350,69 @@ def test_a_participant_whose_files_crash_three_processes_goes_to_quarantine(biob
     monkeypatch.setattr(store, "_fill_slot", fill_slot)
     assert len(build(biobank, "--retry-quarantined")) == 10
     assert not list(runs.rglob("*.reading"))
+
+
+def test_marks_of_an_interrupted_build_are_no_crashes_where_workers_read_the_files(biobank, runs):
+    build(biobank)
+    folder = next((runs / "ukb" / "cohort").iterdir())
+    shutil.rmtree(folder / "records")
+    (folder / "records").mkdir()
+    (folder / "records" / "0000004.reading").write_text("." * store.MAX_CRASHES)
+    assert len(build(biobank, "--workers", "2")) == 10
+
+
+def test_a_disk_that_goes_away_quarantines_nobody(biobank, runs, tmp_path, monkeypatch, capsys):
+    source, away = shutil.copytree(biobank, tmp_path / "disk"), tmp_path / "away"
+    fill_slot = store._fill_slot
+
+    def losing_the_disk(slot, participant, config, layout):
+        if slot == 3:
+            source.rename(away)
+        return fill_slot(slot, participant, config, layout)
+
+    monkeypatch.setattr(store, "_fill_slot", losing_the_disk)
+    assert eccl("ingest", "ukb", *words(source)) == 2
+    error = capsys.readouterr().err
+    assert "the files of 7 participants could not be reached" in error and "run the same command again" in error
+    monkeypatch.setattr(store, "_fill_slot", fill_slot)
+    away.rename(source)
+    data = build(source)
+    assert len(data) == 10 and data.quarantine.empty
+
+
+def test_a_damaged_shard_is_named_by_the_next_build_of_its_store(biobank, own_runs, capsys):
+    shard = next((own_runs / "ukb" / "cohort").glob("*/store/shards/ecg-00000.npy"))
+    content = bytearray(shard.read_bytes())
+    content[4000] ^= 1
+    shard.write_bytes(content)
+    assert eccl("ingest", "ukb", *words(biobank)) == 2
+    assert f"{shard} has changed since it was built. Remove it" in capsys.readouterr().err
+    shard.unlink()
+    assert len(build(biobank)) == 10
+
+
+def test_a_changed_record_is_named_and_read_again_once_it_is_removed(biobank, own_runs, capsys):
+    record = next((own_runs / "ukb" / "cohort").glob("*/records/0000000-*.json"))
+    before = record.read_text()
+    changed = re.sub(r'("heart_rate": \d)', r"\g<1>1", before, count=1)
+    assert changed != before
+    record.write_text(changed)
+    assert eccl("ingest", "ukb", *words(biobank)) == 2
+    assert f"{record} has changed since it was written. Remove it" in capsys.readouterr().err
+    record.unlink()
+    build(biobank)
+    assert record.read_text() == before
+
+
+def test_a_changed_list_of_withdrawals_lets_nobody_back_in(biobank, own_runs, capsys):
+    withdrawals.add(["9000001", "9000003"])
+    path = own_runs / "ukb" / withdrawals.LIST
+    for changed in (path.read_text().replace("9000001", "9000007"), path.read_text().partition("\n")[2], ""):
+        path.write_text(changed)
+        with pytest.raises(DamagedError, match=r"Remove it and give UK Biobank's latest list"):
+            withdrawals.read()
+    path.write_text("9000001\n9000003\n")  # as earlier versions wrote it
+    assert withdrawals.read() == {"9000001", "9000003"}
 
 
 def test_further_icd10_codes_are_own_tasks_beside_the_four_diseases(biobank, runs, capsys):

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import shutil
 from collections.abc import Collection
 from functools import partial
@@ -13,7 +12,7 @@ import pandas as pd
 
 from eccl_lib.config.errors import DamagedError
 from eccl_lib.config.schema import ARRAYS
-from eccl_lib.data.store import plan, sharded
+from eccl_lib.data.store import fill, plan, sharded
 from eccl_lib.data.store.layout import Layout
 from eccl_lib.io import paths
 from eccl_lib.io.files import (
@@ -24,7 +23,6 @@ from eccl_lib.io.files import (
     write_frame,
     write_json,
     write_sealed,
-    write_text,
 )
 from eccl_lib.io.progress import Log
 
@@ -75,8 +73,8 @@ def _purge_store(folder: Path, withdrawn: Collection[str]) -> int:
     layout = Layout.sharded(folder, int(slots["slot"].max()) + 1 if len(slots) else 0)
     for slot in slots.loc[removed, "slot"].tolist():
         if layout.record(slot).is_file():
-            remaining = [record for record in read_json(layout.record(slot)) if record["slot"] != slot]
-            write_text(layout.record(slot), json.dumps(remaining))
+            records = fill.records_in(layout.record(slot))
+            fill.write_records(layout.record(slot), (record for record in records if record["slot"] != slot))
         for name in ARRAYS:
             if (path := layout.file(name, slot)).is_file():
                 rows = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -5,8 +5,8 @@ atomically. An interrupted build therefore resumes and gives the same bytes.
 """
 
 import contextlib
+import errno
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eccl_lib.config.errors import UnreadableError, unexpected
+from eccl_lib.config.errors import DamagedError, MissingError, UnreadableError, unexpected
 from eccl_lib.config.schema import ARRAYS, Config, arrays_of
 from eccl_lib.data import cmr, ecg, reading, synthetic
 from eccl_lib.data.formats import detect
@@ -26,10 +26,11 @@ from eccl_lib.data.segmentation import confidence, providers
 from eccl_lib.data.segmentation.providers import AUTO, Segmenter
 from eccl_lib.data.store.layout import BLOCK, Layout
 from eccl_lib.data.ukb import readers
-from eccl_lib.io.files import write_text
+from eccl_lib.io.files import read_json, write_sealed
 from eccl_lib.io.progress import Counter, Log
 from eccl_lib.io.workers import Workers, run_all
 
+DISCONNECTED = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)  # faults of a network disk
 MAX_CRASHES = 3  # a participant whose files crash this many processes goes to quarantine; ours
 MISSING_FILE = {
     "ecg": ("there is no ECG of the imaging visit", "Download field 20205, instance 2."),
@@ -129,6 +130,23 @@ class Quarantine(Exception):
         super().__init__(f"{reason}. {cure}")
 
 
+class Unreachable(Exception):
+    """Files that were listed can no longer be reached, for example because a network disk is gone."""
+
+
+def _reach(paths: Iterable[Path], error: BaseException | None) -> None:
+    """Raise Unreachable if a read failed because a listed file is gone or its disk does not answer."""
+    for path in paths:
+        try:
+            path.stat()
+        except OSError as fault:
+            raise Unreachable(f"{path.parent}: {fault.strerror}") from fault
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISCONNECTED:
+            raise Unreachable(f"{error.strerror}") from error
+        error = error.__cause__ or error.__context__
+
+
 def _read(participant: Participant, kind: str, reader: Callable[[Path], EcgRecord | CineRecord]):
     paths = participant.paths(kind)
     if not paths:
@@ -142,8 +160,10 @@ def _guard(participant: Participant, kind: str, step: Callable):
     try:
         return step()
     except UnreadableError as error:
+        _reach(paths, error)
         raise Quarantine(name, error.reason, error.cure) from error
     except Exception as error:
+        _reach(paths, error)
         fault = unexpected(error)  # an unexpected error in one file must not stop the build of all others
         raise Quarantine(name, fault.reason, fault.cure) from error
 
@@ -158,7 +178,8 @@ def fill(
 ) -> dict[int, dict]:
     """Write each slot's participant into the arrays and return one record per slot.
 
-    Slots with a current record are skipped. retry: process quarantined participants again.
+    Slots with a current record are skipped. retry: process quarantined participants again. Raises MissingError, once
+    all other participants are done, if files that were listed could not be reached.
     """
     shapes = row_shapes(config)
     layout.records.mkdir(parents=True, exist_ok=True)
@@ -168,11 +189,17 @@ def fill(
             for name, (shape, dtype) in shapes.items():
                 layout.prepare(name, first, shape, dtype)
     pending = set(_pending(participants, read_records(layout), retry))
+    if workers.jobs > 1 or workers.scheduler:  # marks of an interrupted build are no crashes: those end a worker alone
+        for slot in participants:
+            layout.reading(slot).unlink(missing_ok=True)
+    lost: list[str] = []
     size = layout.shard if layout.numbered else BLOCK  # slots per job; each shard has one writer at a time
     counter = Counter("preprocess", len(participants) - len(pending), len(participants), progress)
 
-    def finished(slots: list[int]) -> None:
+    def finished(filled: tuple[list[int], list[str]]) -> None:
+        slots, unreachable = filled
         pending.difference_update(slots)
+        lost.extend(unreachable)
         counter.add(len(slots))
 
     while pending:
@@ -184,6 +211,11 @@ def fill(
             # The process ran out of memory, or a codec crashed; a process cannot catch either.
             limit = f"a participant whose files crash {MAX_CRASHES} processes goes to quarantine"
             progress(f"a process that read files crashed; the others continue; {limit}")
+    if lost:
+        raise MissingError(
+            f"the files of {len(lost):,} participants could not be reached ({lost[0]}), though they were listed. Check "
+            "the disk or the network, then run the same command again: it reads the missing participants only"
+        )
     records = read_records(layout)
     return {slot: records[slot] for slot in participants}
 
@@ -196,11 +228,27 @@ def row_shapes(config: Config) -> dict[str, tuple[tuple[int, ...], type]]:
 
 
 def read_records(layout: Layout) -> dict[int, dict]:
-    """All records written so far, by slot."""
-    records = {}
-    for path in sorted(layout.records.glob("*.json")):
-        records |= {record["slot"]: record for record in json.loads(path.read_text())}
-    return records
+    """All records written so far, by slot. Raises DamagedError."""
+    paths = sorted(layout.records.glob("*.json"))
+    return {record["slot"]: record for path in paths for record in records_in(path)}
+
+
+def records_in(path: Path) -> list[dict]:
+    """The records of one block. Raises DamagedError."""
+    cure = "Remove it and run the command that built the store again."
+    try:
+        content = read_json(path)
+        records = content["records"] if isinstance(content, dict) else content  # a list: written by earlier versions
+        return [{**record, "slot": int(record["slot"])} for record in records]
+    except DamagedError as error:
+        raise DamagedError(path, error.fault, cure) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(path, "is no list of records", cure) from error
+
+
+def write_records(path: Path, records: Iterable[dict]) -> None:
+    """Write the records of one block, with their checksum."""
+    write_sealed(path, {"records": sorted(records, key=lambda record: record["slot"])})
 
 
 def is_current(participant: Participant, record: dict) -> bool:
@@ -214,23 +262,31 @@ def _pending(participants: Mapping[int, Participant], records: dict[int, dict], 
     return sorted(slot for slot, p in participants.items() if slot not in done or not is_current(p, done[slot]))
 
 
-def _fill_slots(participants: dict[int, Participant], config: Config, layout: Layout) -> list[int]:
-    """Process the slots of one job block by block: write the rows, then the block's record. Returns the slots."""
+def _fill_slots(participants: dict[int, Participant], config: Config, layout: Layout) -> tuple[list[int], list[str]]:
+    """Process the slots of one job block by block: write the rows, then the block's record.
+
+    Returns the slots, and a message for each whose files cannot be reached; these have no record.
+    """
+    lost = []
     for _, slots in groupby(sorted(participants), key=lambda slot: slot // BLOCK):
         block = {slot: participants[slot] for slot in slots}
         path = layout.record(min(block))
-        records = {r["slot"]: r for r in json.loads(path.read_text())} if path.is_file() else {}
+        records = {record["slot"]: record for record in records_in(path)} if path.is_file() else {}
         for slot, participant in block.items():
-            records[slot] = _fill_slot(slot, participant, config, layout)
+            records.pop(slot, None)
+            try:
+                records[slot] = _fill_slot(slot, participant, config, layout)
+            except Unreachable as error:
+                lost.append(str(error))
         layout.flush(min(block))
-        write_text(path, json.dumps([records[slot] for slot in sorted(records)]))
-    return list(participants)
+        write_records(path, records.values())
+    return list(participants), lost
 
 
 def _fill_slot(slot: int, participant: Participant, config: Config, layout: Layout) -> dict[str, Any]:
     record: dict[str, Any] = {"slot": slot, "eid": participant.eid, "state": participant.state}
     try:
-        with _limit_crashes(layout.records / f"{slot:07d}.reading"):
+        with _limit_crashes(layout.reading(slot)):
             rows, facts = process(participant, config)
     except Quarantine as error:
         rows = {name: np.zeros(shape, dtype) for name, (shape, dtype) in row_shapes(config).items()}

@@ -51,6 +51,10 @@ class Layout:
         last = first + BLOCK if self.numbered else min(first + BLOCK, self.slots)
         return self.records / f"{first:07d}-{last:07d}.json"
 
+    def reading(self, slot: int) -> Path:
+        """Path of the mark that a slot's files are being read."""
+        return self.records / f"{slot:07d}.reading"
+
     def write(self, name: str, slot: int, row: np.ndarray) -> None:
         """Write a slot's row; it is safely on disk only after ``flush``. Raises WriteError."""
         path = self.file(name, slot)

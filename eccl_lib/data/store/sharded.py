@@ -88,7 +88,10 @@ def layout_of(folder: Path, arrays: Sequence[str] = ARRAYS) -> Layout:
 
 
 def publish(folder: Path, inventory: Inventory, records: dict[int, dict], config: Config, complete: bool) -> None:
-    """Write the tables of all participants with a current record; the manifest with their checksums is written last."""
+    """Write the tables of all participants with a current record; the manifest with their checksums is written last.
+
+    Raises DamagedError if a row of a complete store differs from the checksum in its record.
+    """
     participants = inventory.participants
     done = {s: r for s, r in records.items() if s in participants and fill.is_current(participants[s], r)}
     eid_row = {eid: k for k, eid in enumerate(inventory.demographics.index)}
@@ -113,6 +116,9 @@ def publish(folder: Path, inventory: Inventory, records: dict[int, dict], config
         arrays |= {f"diagnoses-{rule}": values[rows] for rule, values in inventory.diagnoses.items()}
         facts["codes"] = list(inventory.codes)
     write(folder, pd.concat([table, measured, keys], axis=1), quarantine, arrays, facts, config.cohort)
+    if complete:  # an unfinished store is verified when it is opened
+        layout = layout_of(folder, arrays_of(config.cohort))
+        _verify_shards(folder, layout, keys["slot"].to_numpy(), keys[names], all_files=False)
 
 
 def _checksum_columns(cohort: str) -> list[str]:
@@ -137,8 +143,6 @@ def write(
         write_array(target / f"{name}.npy", array)
     names = ["table.parquet", "quarantine.parquet", *(f"{name}.npy" for name in arrays)]
     files = {name: sha256(target / name) for name in sorted(names)}
-    layout = layout_of(folder, arrays_of(cohort))
-    checksums.note(folder, [path for name in layout.names for path in layout.files(name) if path.is_file()])
     write_sealed(folder / "manifest.json", {"format": FORMAT, "files": files, **facts})
 
 

@@ -256,8 +256,8 @@ def _sex_of(cell: object) -> str | None:
 def read_withdrawals(path: Path) -> frozenset[str]:
     """Ids of withdrawn participants from UK Biobank's w<application>_<date>.csv: one id per line, optional header.
 
-    Raises UnreadableError if a line is not an id, since skipping it could keep a withdrawn participant in the data. The
-    error gives the line's number, but not its content.
+    Raises UnreadableError if there is no id, or if a line is not one, since skipping it could keep a withdrawn
+    participant in the data. The error gives the line's number, but not its content.
     """
     eids = set()
     with regular.named(path), text_table.open_text(Path(path)) as text:
@@ -270,4 +270,7 @@ def read_withdrawals(path: Path) -> frozenset[str]:
                 reason = f"line {number} of the list of withdrawals is not a participant's id"
                 raise UnreadableError(reason, "Use UK Biobank's own file, with one id per line.")
             eids.add(eid[1])
+        if not eids:
+            reason = "the list of withdrawals has no participant's id"
+            raise UnreadableError(reason, "Download it again; if you have received no list, say so instead.")
     return frozenset(eids)
