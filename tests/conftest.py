@@ -33,7 +33,6 @@ TINY = {
     "cmr.dropout": 0.1,
     "cmr.drop_path": 0.2,
     "mae.decoder_width": 32,
-    "align.temperature": 0.1,
     **{f"{section}.steps_per_epoch": 0 for section in ("mae", "cmr_training", "align", "third_stage", "cmae")},
     **{f"{section}.epochs": 3 for section in ("mae", "cmr_training", "align")},
     **{f"{section}.warmup_epochs": 1 for section in ("mae", "cmr_training", "align")},
