@@ -205,3 +205,20 @@ def test_a_table_with_a_page_of_comments_above_its_names_is_listed(tmp_path):
     (tmp_path / "a.csv").write_text(f"{comments}I,II\n1,2\n")
     (tmp_path / "b.csv").write_text(f"{comments}patient,visit\n1,2\n")
     assert list(ecg_folders.find([tmp_path]).participants) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "other", ["Rate: 72 bpm", "Hz = 50 (mains filter)", "Heart rate: 72", "Frequency: 150 high-pass"]
+)
+@pytest.mark.parametrize("stated", ["sample rate: 500", "rate=500 unit=mV", "Rate: 500 Hz", "fs = 500, unit = mV"])
+def test_a_rate_of_something_else_is_no_sampling_rate(wave, tmp_path, stated, other):
+    for first, second in ((stated, other), (other, stated)):
+        rows = "\n".join(f"{value:.3f},{value:.3f}" for value in wave[0])
+        (tmp_path / "a.csv").write_text(f"# {first}\n# {second}\nI,II\n{rows}\n")
+        assert detect.read_ecg(tmp_path / "a.csv").rate == 500
+
+
+def test_two_sampling_rates_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("# sampling rate: 500\n# fs=250\nI,II\n" + "1,2\n" * 9)
+    with pytest.raises(UnreadableError, match="two sampling rates, '250' and '500'"):
+        detect.read_ecg(tmp_path / "a.csv")

@@ -38,6 +38,8 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")  # first bytes
 _LINE = re.compile(r"[^\r\n]+")
 _SETTING = re.compile(r"(\w+)\s*(?:[(\[]\w+[)\]])?\s*[=:]\s*([^\s,;]+)")  # the unit may follow the name
 _BEFORE_A_SETTING = ("", "sampling", "sample", "hz")  # words between two settings; "heart rate: 72" is no setting
+_EXPLICIT = ("sampling", "sample", "samplingrate", "samplerate", "sampling_rate", "sample_rate")
+_AFTER_A_RATE = re.compile(r"\s*(?:$|[,;]|\w+\s*(?:[(\[]\w+[)\]])?\s*[=:]|(?:hz|1/s|samples?|sps)\b)", re.IGNORECASE)
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+")
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*")
@@ -135,27 +137,46 @@ def decoded(data: bytes) -> str:
 
 
 def _settings(line: str) -> dict[str, str]:
-    """Settings of a comment, such as "# rate=500 unit=mV" or "# sampling rate: 500"."""
+    """Settings of a comment, such as "# rate=500 unit=mV" or "# sampling rate: 500".
+
+    A rate of something else is none: "# Rate: 72 bpm", "# Hz = 50 (mains filter)".
+    """
     found, end = {}, 0
     for match in _SETTING.finditer(line):
         before = re.split(r"[,;]", line[end : match.start()])[-1].strip(" #\t_-").lower()
-        if before in _BEFORE_A_SETTING:
-            found[match[1].lower()] = match[2]
-        end = match.end()
+        name, end = match[1].lower(), match.end()
+        plain = name not in RATES or before in _EXPLICIT or name in _EXPLICIT
+        if before in _BEFORE_A_SETTING and (plain or _AFTER_A_RATE.match(line, end)):
+            found[name] = match[2]
     return found
+
+
+def _plain_rate(text: str) -> str:
+    """A stated rate without its unit, in one form where it is a number: "500Hz" and "500.0" are equal."""
+    plain = re.sub(r"(?i)hz$", "", text)
+    try:
+        return f"{float(plain):.12g}"
+    except ValueError:
+        return plain
 
 
 def head_of(lines: Sequence[str]) -> Head:
     """Names, separator and settings of a table. lines: without empty ones.
 
-    Raises UnreadableError if it has too many comments.
+    Raises UnreadableError if it has too many comments, or if these state two sampling rates.
     """
     settings: dict[str, str] = {}
     separators, rows = (), 0
     while rows < len(lines):
         line = lines[rows].strip(" \r\n")
         if line.startswith("#"):
-            settings |= _settings(line[:LONGEST_COMMENT])
+            added = _settings(line[:LONGEST_COMMENT])
+            stated = {_plain_rate(found[key]) for found in (settings, added) for key in RATES if key in found}
+            if len(stated) > 1:
+                both = " and ".join(sorted(repr(text[:20]) for text in stated))
+                reason = f"the lines above the table state two sampling rates, {both}"
+                raise UnreadableError(reason, "Remove the one that is wrong.")
+            settings |= added
         elif match := _SEPARATOR_LINE.fullmatch(line):
             separators = (match[1],)
         else:
@@ -286,7 +307,7 @@ def _rate(head: Head, frame: pd.DataFrame, clocks: Sequence[int], units: Sequenc
     text = next((head.settings[key] for key in RATES if key in head.settings), None)
     if text is not None:
         try:
-            stated = float(re.sub(r"(?i)hz$", "", text))
+            stated = float(_plain_rate(text))
         except ValueError:
             raise UnreadableError(f"the sampling rate {text[:20]!r} is not a number", FORM) from None
         if clocks and abs(_rate_of_clock(head, frame, clocks, units)[0] / stated - 1) > SAME_RATE:
