@@ -234,7 +234,7 @@ def test_an_inverted_lead_of_a_cardiosoft_file_has_its_sign_changed(tmp_path):
     k = LEADS.index("aVR")
     np.testing.assert_array_equal(inverted.signal[k], -plain.signal[k])
     np.testing.assert_array_equal(np.delete(inverted.signal, k, axis=0), np.delete(plain.signal, k, axis=0))
-    assert "inverted lead -aVR: its sign is changed" in inverted.notes
+    assert "inverted lead '-aVR': its sign is changed" in inverted.notes
 
 
 def test_a_big_endian_dicom_waveform_equals_the_little_endian_one(tmp_path):
@@ -291,3 +291,10 @@ def test_a_table_of_one_lead_is_an_ecg_if_it_states_its_times_or_its_rate(tmp_pa
             ecg.preprocess(record)  # as the store
     with pytest.raises(UnreadableError, match="fewer than two leads are named"):
         detect.read_ecg(tmp_path / "neither.csv")
+
+
+def test_a_text_of_the_file_is_quoted_in_the_notes_so_that_reports_can_mask_it(tmp_path):
+    leads = {name: np.zeros(5000) for name in muse_files.RECORDED} | {"Mueller, Hans 12.03.1950": np.zeros(4000)}
+    notes = detect.read_ecg(muse_files.write(tmp_path / "a.xml", leads)).notes
+    about = [note for note in notes if "Mueller" in note]
+    assert about and all("'Mueller, Hans" in note for note in about)

@@ -93,6 +93,17 @@ def test_counts_that_are_not_numbers_raise_an_error(text):
         cardiosoft.parse_counts(text)
 
 
+@pytest.mark.parametrize("text", ["1,2,12-5,7", "1_000", "1,--2"])
+def test_damaged_separators_raise_an_error_instead_of_shifting_the_lead(text):
+    with pytest.raises(UnreadableError, match="not a number"):
+        cardiosoft.parse_counts(text)
+
+
+def test_a_sample_that_is_left_out_is_missing_and_shifts_nothing(tmp_path):
+    record = read(tmp_path, small_xml({lead: "1,,3,4" for lead in LEADS}))
+    np.testing.assert_allclose(record.signal[0], [0.005, np.nan, 0.015, 0.02])
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     numbers=st.lists(st.integers(-(10**9) + 1, 10**9 - 1), max_size=40),

@@ -104,7 +104,7 @@ def _signal(strip, notes: list[str]) -> np.ndarray:
             leads[lead][leads[lead] == GAP] = np.nan
             if is_inverted(element.get("lead") or ""):
                 np.negative(leads[lead], out=leads[lead])
-                notes.append(f"inverted lead {(element.get('lead') or '')[:20]}: its sign is changed")
+                notes.append(f"inverted lead {(element.get('lead') or '')[:20]!r}: its sign is changed")
     samples = max((len(counts) for counts in leads.values()), default=0)
     if not samples:
         raise UnreadableError("the XML has no WaveformData in StripData", DOWNLOAD_AGAIN)
@@ -117,15 +117,16 @@ def _signal(strip, notes: list[str]) -> np.ndarray:
     return signal
 
 
+_JOINED = re.compile(rb"\d-")  # a minus sign without a separator before it
 _OF_COUNTS = b"0123456789-, \t\r\n\v\f"
 
 
 def _counts(text: str, expected: float | None) -> np.ndarray:
-    """Counts of a lead. Empty tokens become NaN if this gives the expected number of samples, else they are skipped."""
+    """Counts of a lead. Empty tokens become NaN, unless this contradicts the stated number of samples."""
     counts = parse_counts(text)
-    if expected is not None and 0 < len(counts) < expected and ",," in re.sub(r"\s", "", text):
+    if len(counts) and ",," in re.sub(r"\s", "", text):
         tokens = [token.strip() for token in text.strip(" \t\r\n,").split(",")]
-        if len(tokens) == expected:
+        if len(tokens) == (len(tokens) if expected is None else expected) and sum(map(bool, tokens)) == len(counts):
             filled = np.full(len(tokens), np.nan)
             filled[[bool(token) for token in tokens]] = counts
             return filled
@@ -145,7 +146,7 @@ def parse_counts(text: str) -> np.ndarray:
         data = text.encode("ascii")
     except UnicodeEncodeError as error:
         raise UnreadableError("the samples have characters that are not digits", DOWNLOAD_AGAIN) from error
-    if data.translate(None, _OF_COUNTS):
+    if data.translate(None, _OF_COUNTS) or _JOINED.search(data):
         return _parse_slowly(text)
     byte = np.frombuffer(b" " + data + b" ", dtype=np.uint8)
     digit = byte - np.uint8(ord("0"))
@@ -163,6 +164,8 @@ def parse_counts(text: str) -> np.ndarray:
 
 def _parse_slowly(text: str) -> np.ndarray:
     try:
+        if "_" in text:  # Python reads 1_000 as a number
+            raise ValueError(text[:20])
         values = np.array([float(token) for token in re.split(r"[,\s]+", text) if token])
     except ValueError as error:
         raise UnreadableError("the samples have a token that is not a number", DOWNLOAD_AGAIN) from error

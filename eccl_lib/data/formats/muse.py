@@ -53,7 +53,7 @@ def read(root) -> EcgRecord:
     for k, (name, channel) in enumerate(zip(names, channels, strict=True)):
         padded[k, : len(channel)] = channel
         if len(channel) < longest:
-            notes.append(f"lead {name} has {len(channel)} samples, others have {longest}")
+            notes.append(f"lead {name[:20]!r} has {len(channel)} samples, others have {longest}")
     signal, lead_notes = by_lead(names, padded, units)
     parts = [part for part in root.findall("RestingECGMeasurements[1]/*") if part.tag in _NAMES]
     measured = cardiosoft.measurements((_NAMES[part.tag], part.text) for part in parts)
