@@ -171,7 +171,7 @@ def of_folders(
 def _runs_below(place: Path) -> list[Run]:
     """A run's folder as a run, or the finished runs below a folder that predict a task. Raises MissingError."""
     if (place / MANIFEST).is_file():
-        run = Run.at(place)
+        run = portable.run_at(place)
         if run.stage not in PREDICTING:
             raise MissingError(f"{place} is a run of {run.stage}; give runs of {', '.join(PREDICTING)}")
         if not _is_task(run):
@@ -181,7 +181,7 @@ def _runs_below(place: Path) -> list[Run]:
         return [run]
     found = []
     for weights in sorted(place.rglob("model.safetensors")) if place.is_dir() else ():
-        if (weights.parent / MANIFEST).is_file() and (run := Run.at(weights.parent)).stage in PREDICTING:
+        if (weights.parent / MANIFEST).is_file() and (run := portable.run_at(weights.parent)).stage in PREDICTING:
             found += [run] if _is_task(run) else []
     if not found:
         raise MissingError(f"{place} contains no finished run of {', '.join(PREDICTING)}; give a run's folder")

@@ -20,10 +20,14 @@ from eccl_lib.models.mae import MaskedAutoencoder
 
 
 def build_seeded(config: Config, make: Callable[[], nn.Module]) -> nn.Module:
-    """The model on the run's device, with initial weights from the seed. make: builds the model."""
+    """The model on the run's device, with initial weights from the seed; without weights inside ``heads.on_meta``.
+
+    make: builds the model.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed))
-        return make().to(device(config))
+        model = make()
+    return model if torch.get_default_device().type == "meta" else model.to(device(config))
 
 
 def ecg_samples(config: Config) -> int:

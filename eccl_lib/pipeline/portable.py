@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from eccl_lib.config.errors import MissingError
+from eccl_lib.config.errors import ConfigError, DamagedError, MissingError
 from eccl_lib.config.load import of_run
 from eccl_lib.config.method_schema import Arm
 from eccl_lib.config.schema import LEADS, Config
@@ -18,12 +20,15 @@ from eccl_lib.data.formats import detect
 from eccl_lib.data.records import EcgRecord
 from eccl_lib.io import paths, regular
 from eccl_lib.models.build import new_autoencoder, new_ecg_model
-from eccl_lib.models.heads import Aligned, Supervised
+from eccl_lib.models.heads import Aligned, Supervised, on_meta
 from eccl_lib.pipeline.methods import METHODS
 from eccl_lib.pipeline.weights import frozen
 from eccl_lib.training.runs import Run
 
 Source = EcgRecord | str | Path | np.ndarray | Tensor
+# Largest sizes of an ECG model that is loaded: far above any in use, and built in a second without weights.
+LARGEST = {"width": 20_000, "depth": 1_000, "decoder_width": 20_000, "decoder_depth": 1_000}
+LARGEST |= {"ecg_width": 20_000, "ecg_blocks": 20}
 STAGES = ("pretrain_ecg", "align", "finetune", "third_stage", "probe")  # whose models read ECGs
 
 
@@ -118,18 +123,63 @@ def load(folder: Path | str) -> EcgModel:
     """The ECG model of a finished run, from its folder alone: no cohort, store or parent run is read.
 
     Raises MissingError where the folder is no finished run, is no run of an ECG model, or was made by a version that
-    did not yet write outputs.json; DamagedError where a file differs from its checksum.
+    did not yet write outputs.json; DamagedError where a file differs from its checksum or gives no usable model.
     """
-    return of(Run.at(paths.expanded(folder)))
+    return of(run_at(paths.expanded(folder)))
+
+
+def run_at(folder: Path) -> Run:
+    """``Run.at`` for a folder that may come from elsewhere. Raises MissingError and DamagedError."""
+    with _usable(folder):
+        run = Run.at(folder)
+        if not isinstance(run.outputs["stage"], str) or not isinstance(run.config, dict):
+            raise TypeError("outputs.json or config.json")
+    return run
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """Raise DamagedError for any fault of a folder that may come from elsewhere, and may fit no model at all."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{folder}: {error}") from error
+    except (DamagedError, MissingError, OSError):
+        raise
+    except Exception as error:  # safetensors, torch and odd JSON raise a dozen different types
+        fault = f"gives no usable model ({type(error).__name__})"
+        raise DamagedError(folder, fault, "Copy or export the run again.") from error
 
 
 def of(run: Run) -> EcgModel:
     """``load`` for a run."""
-    stage = run.outputs["stage"]
-    if stage not in STAGES:
-        raise MissingError(f"{run.folder} is a run of {stage}, which has no ECG model; give one of {', '.join(STAGES)}")
-    config = of_run(run.config)
-    return EcgModel(frozen(_network(run, config), run), config, run).cpu()
+    with _usable(run.folder):
+        stage = run.outputs["stage"]
+        if stage not in STAGES:
+            known = ", ".join(STAGES)
+            raise MissingError(f"{run.folder} is a run of {stage}, which has no ECG model; give one of {known}")
+        config = of_run(run.config)
+        _check_size(run, config)
+        model = EcgModel(frozen(_network(run, config), run), config, run).cpu()
+        if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+            raise DamagedError(run.folder, "has weights that are not finite", "Train or copy the run again.")
+    return model
+
+
+def _check_size(run: Run, config: Config) -> None:
+    """Raise DamagedError where the config states another model than the file of weights has, before it is allocated."""
+    cure = "Copy or export the run again."
+    stated = {name: value for part in (config.ecg, config.mae, config.cmae) for name, value in vars(part).items()}
+    for name, most in LARGEST.items():
+        if stated[name] > most:
+            raise DamagedError(run.folder / "config.json", f"states {name} {stated[name]:,}, over {most:,}", cure)
+    wanted = {name: list(tensor.shape) for name, tensor in on_meta(_network, run, config).state_dict().items()}
+    with safe_open(run.path("model.safetensors"), framework="pt") as file:
+        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118, this is no dict
+    wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    if wrong:
+        fault = f"has other weights than its config states, such as {wrong[0][:60]!r}"
+        raise DamagedError(run.folder, fault, cure)
 
 
 def with_initial_weights(model: EcgModel) -> EcgModel:

@@ -7,11 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import eccl_lib
-from eccl_lib.config.errors import DamagedError, MissingError, UnreadableError
+from eccl_lib.config.errors import ConfigError, DamagedError, MissingError, UnreadableError
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data import open_cohort, original
+from eccl_lib.io.files import read_json, sha256, write_json, write_sealed
 from eccl_lib.pipeline import models, stages
 from eccl_lib.training.runs import Run
 from tests.conftest import tiny_config
@@ -118,6 +120,62 @@ def test_other_folders_are_refused_with_the_cure(shared_runs, copied, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
     with pytest.raises(DamagedError, match="has changed since it was written"):
         eccl_lib.load(copied["I48"])
+
+
+def _resealed(folder):
+    """Give changed files the sums that make them valid, as a foreign or malicious folder may have them."""
+    manifest = read_json(folder / "manifest.json")
+    manifest["files"] = {name: sha256(folder / name) for name in manifest["files"]}
+    write_sealed(folder / "manifest.json", manifest)
+
+
+def _with_json(name, **changes):
+    def change(folder):
+        (write_sealed if name == "outputs.json" else write_json)(folder / name, read_json(folder / name) | changes)
+
+    return change
+
+
+def _with_tensors(change):
+    def rewrite(folder):
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors")
+
+    return rewrite
+
+
+FOREIGN = {
+    "no bytes": lambda folder: (folder / "model.safetensors").write_bytes(b""),
+    "no safetensors": lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100),
+    "a tensor is missing": _with_tensors(lambda weights: weights.pop("head.bias")),
+    "another shape": _with_tensors(lambda weights: weights.update({"head.bias": torch.zeros(7)})),
+    "not finite": _with_tensors(lambda weights: weights["head.weight"].fill_(float("nan"))),
+    "names are a number": _with_json("outputs.json", names=3),
+    "the stage is a list": _with_json("outputs.json", stage=["align"]),
+    "the centre is a text": _with_json("outputs.json", centre="x"),
+    "an unknown row": _with_json("outputs.json", variant="none such"),
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
+def test_a_foreign_folder_ends_in_one_line(copied, change, capsys):
+    folder = copied["I48"]
+    change(folder)
+    _resealed(folder)
+    with pytest.raises((DamagedError, MissingError, ConfigError)) as caught:
+        eccl_lib.load(folder)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_config_of_a_gigantic_model_is_refused_before_it_is_built(copied):
+    folder = copied["I48"]
+    config = read_json(folder / "config.json")
+    for name, value in (("depth", 10**9), ("width", 10**9), ("width", 8_192)):
+        write_json(folder / "config.json", config | {"ecg": config["ecg"] | {name: value}})
+        _resealed(folder)
+        with pytest.raises(DamagedError, match=r"states (depth|width)|other weights than its config states"):
+            eccl_lib.load(folder)
 
 
 def test_a_cmr_run_has_no_ecg_model(runs):
