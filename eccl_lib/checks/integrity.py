@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eccl_lib.config.errors import DamagedError
 from eccl_lib.data.store import sharded
@@ -10,6 +11,7 @@ from eccl_lib.io import checksums
 from eccl_lib.io.files import REPEAT, read_json, sha256
 
 MANIFEST = "manifest.json"
+PUBLISH = "Run the command that built the store again; it writes the tables from the records."
 COMPUTE = "Remove both files; they are computed again."
 
 
@@ -36,11 +38,11 @@ def check(place: Path) -> tuple[list[Damage], int]:
 
 def _each(place: Path) -> Iterator[Damage | None]:
     """For every file with a checksum: its damage, or None."""
-    for manifest in sorted(place.rglob(MANIFEST)):
+    files = [path for path in sorted(place.rglob("*.json")) if path.is_file()]  # no folder, pipe or device
+    for manifest in (path for path in files if path.name == MANIFEST):
         yield from _current(manifest)
-    for digest in sorted(place.rglob("*.json")):
-        if digest.name != MANIFEST:
-            yield from _sealed(digest)
+    for digest in (path for path in files if path.name != MANIFEST):
+        yield from _sealed(digest)
 
 
 def _current(manifest: Path) -> list[Damage | None]:
@@ -53,18 +55,26 @@ def _current(manifest: Path) -> list[Damage | None]:
 
 
 def _listed(manifest: Path) -> Iterator[Damage | None]:
-    try:
-        content = read_json(manifest)
-    except DamagedError:
-        yield Damage(manifest, "it has changed since it was written", REPEAT)
+    cure = PUBLISH if (manifest.parent / "store" / "shards").is_dir() else REPEAT
+    content = _content(manifest)
+    if not isinstance(content, dict) or not isinstance(content.get("files", {}), dict):
+        yield Damage(manifest, "it has changed since it was written", cure)
         return
     yield None
     folder = manifest.parent / "store" if (manifest.parent / "store").is_dir() else manifest.parent
     for name, expected in content.get("files", {}).items():
         expected = expected["sha256"] if isinstance(expected, dict) else expected
-        yield _compared(folder / name, expected, REPEAT)
+        yield _compared(folder / name, expected, cure)
     if (manifest.parent / "store" / "shards").is_dir():
-        yield _rows(manifest.parent)
+        yield from _rows(manifest.parent)
+
+
+def _content(path: Path) -> Any:
+    """Content of a JSON file, None where it is damaged."""
+    try:
+        return read_json(path)
+    except (DamagedError, RecursionError):
+        return None
 
 
 def _compared(path: Path, expected: str, cure: str) -> Damage | None:
@@ -76,19 +86,18 @@ def _compared(path: Path, expected: str, cure: str) -> Damage | None:
 def _sealed(path: Path) -> Iterator[Damage | None]:
     """The file itself and the array that it belongs to, if there is one."""
     array = path.with_suffix(".npy")
-    try:
-        content = read_json(path)
-    except DamagedError:
+    content = _content(path)
+    if content is None:
         yield Damage(path, "it has changed since it was written", COMPUTE if array.is_file() else REPEAT)
         return
     if array.is_file() and isinstance(content, dict) and "sha256" in content:
         yield _compared(array, content["sha256"], COMPUTE)
 
 
-def _rows(folder: Path) -> Damage | None:
-    """Damage of the shards of a store of files. folder: of the store."""
+def _rows(folder: Path) -> Iterator[Damage | None]:
+    """Damage of each shard of a store of files, None if there is none. folder: of the store."""
     try:
-        sharded.verify(folder)
-    except DamagedError as error:
-        return Damage(error.path, f"it {error.fault}", error.cure)
-    return None
+        found = list(sharded.damages(folder))
+    except DamagedError:
+        return  # of a table, which the manifest lists
+    yield from [Damage(error.path, f"it {error.fault}", error.cure) for error in found] or [None]

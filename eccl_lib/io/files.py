@@ -1,6 +1,7 @@
 """Atomic writes (a temporary file, fsync, rename), SHA-256 checksums and locks."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -40,7 +41,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     with writing(path, COMPLETE):
         try:
             write(beside)
-            beside.chmod(MODE)
+            with contextlib.suppress(PermissionError):  # some network disks have modes of their own
+                beside.chmod(MODE)
             _sync(beside)
             beside.replace(path)
         finally:
@@ -50,10 +52,13 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file or folder is safely on disk (fsync)."""
+    """Wait until a file or folder is safely on disk (fsync); some network disks cannot do this for a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.EBADF, errno.ENOTSUP)):
+            raise
     finally:
         os.close(handle)
 

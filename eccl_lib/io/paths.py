@@ -1,6 +1,7 @@
 """All paths. The environment variable ECCL_RUNS sets the folder of results."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,10 +50,18 @@ def run_dir(scale: str, cohort: str, stage: str, variant: str, task: str, seed: 
     return scale_root(scale, cohort) / stage / variant / task / f"seed{seed}-{fingerprint[:8]}"
 
 
+RUN_FOLDER = re.compile(r"seed(\d+)-[0-9a-f]{8}")
+
+
+def seed_of(folder: Path) -> int | None:
+    """The seed in the name of a run's folder; None for another name, such as that of a copy."""
+    found = RUN_FOLDER.fullmatch(folder.name)
+    return int(found[1]) if found else None
+
+
 def seeds_of(folders: Iterable[Path]) -> list[int]:
     """The seeds in the names of run folders, in ascending order; folders with another name are left out."""
-    names = {folder.name.partition("-")[0].removeprefix("seed") for folder in folders}
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted({seed for folder in folders if (seed := seed_of(folder)) is not None})
 
 
 def figures_dir(scale: str, cohort: str) -> Path:

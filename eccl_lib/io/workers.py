@@ -184,7 +184,7 @@ def _take_gpu(gpus: tuple[str, ...], runs: Path) -> str:
     """
     runs.mkdir(parents=True, exist_ok=True)
     for gpu in gpus:
-        file = (runs / f".gpu-{gpu}.lock").open("w")
+        file = (runs / f".gpu-{gpu.replace('/', '_')}.lock").open("w")  # a MIG device has slashes in its name
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

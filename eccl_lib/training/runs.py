@@ -60,10 +60,10 @@ class Run:
         """All finished runs of a stage under ``runs``, of any scale and cohort."""
         found = []
         for path in sorted(paths.runs_root().glob(f"*/{stage}/*/*/seed*-*/{MANIFEST}")):
-            variant, task, seed = path.parts[-4], path.parts[-3], path.parts[-2].removeprefix("seed").rsplit("-", 1)[0]
+            seed = paths.seed_of(path.parent)
             manifest = read_json(path)
-            if manifest.get("status") == "done":
-                found.append(cls(path.parent, manifest["fingerprint"], stage, variant, task, int(seed)))
+            if manifest.get("status") == "done" and seed is not None:
+                found.append(cls(path.parent, manifest["fingerprint"], stage, path.parts[-4], path.parts[-3], seed))
         return found
 
     @classmethod

@@ -1,5 +1,6 @@
 """Every flipped bit of a run, a store or a view is found and named; a copy elsewhere is checked as well."""
 
+import os
 import shutil
 
 import numpy as np
@@ -12,7 +13,8 @@ from eccl_lib.data import open_cohort
 from eccl_lib.io import paths
 from eccl_lib.io.files import read_json, write_sealed
 from eccl_lib.pipeline import stages
-from eccl_lib.training.state import write_checkpoint
+from eccl_lib.training.runs import Run
+from eccl_lib.training.state import read_checkpoint, write_checkpoint
 from tests.conftest import eccl, tiny_config
 from tests.pipeline.tiny_jobs import quiet
 
@@ -139,3 +141,31 @@ def test_a_checkpoint_that_is_replaced_during_the_check_is_no_damage(tmp_path, m
     save(1)
     monkeypatch.setattr(integrity, "_compared", after_a_save)
     assert integrity.check(tmp_path) == ([], 2)
+
+
+def test_foreign_files_are_named_or_passed_over_and_none_is_waited_for(tmp_path):
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list" / "manifest.json").write_text("[1]")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "folder.json").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    found, _ = integrity.check(tmp_path)
+    assert {damage.path.name for damage in found} == {"manifest.json", "deep.json"}
+
+
+def test_the_manifest_of_an_unfinished_training_is_sealed(tmp_path):
+    state = {"epoch": 1, "step": 3, "best_score": 0.66}
+    write_checkpoint(tmp_path, "mark", state, {"x": torch.zeros(2)})
+    assert read_checkpoint(tmp_path)[0] == state
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("0.66", "8.66"))
+    with pytest.raises(DamagedError, match="has changed since it was written"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_copied_folder_beside_the_runs_is_passed_over(results, monkeypatch):
+    monkeypatch.setenv("ECCL_RUNS", str(results))
+    (run,) = Run.every("pretrain_ecg")
+    copy = shutil.copytree(run.folder, run.folder.with_name(f"{run.folder.name}-old"))
+    assert Run.every("pretrain_ecg") == [run]
+    shutil.rmtree(copy)

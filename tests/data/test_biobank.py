@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eccl_lib.checks import integrity
 from eccl_lib.config import load as configuration
 from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.config.schema import Config
@@ -388,6 +389,29 @@ def test_a_damaged_shard_is_named_by_the_next_build_of_its_store(biobank, own_ru
     assert eccl("ingest", "ukb", *words(biobank)) == 2
     assert f"{shard} has changed since it was built. Remove it" in capsys.readouterr().err
     shard.unlink()
+    assert len(build(biobank)) == 10
+
+
+def test_all_damaged_shards_and_tables_are_named_each_with_its_own_cure(own_runs, biobank):
+    store = next((own_runs / "ukb" / "cohort").glob("*/store"))
+    for name in ("shards/ecg-00000.npy", "shards/clips-00000.npy", "table.parquet"):
+        content = bytearray((store / name).read_bytes())
+        content[4000] ^= 1
+        (store / name).write_bytes(content)
+    cures = {damage.path.name: damage.cure for damage in integrity.check(own_runs)[0]}
+    assert cures == {"table.parquet": integrity.PUBLISH}
+    table = store / "table.parquet"
+    table.unlink()
+    assert eccl("ingest", "ukb", *words(biobank)) == 2  # writes the tables, then names the first damaged shard
+    cures = {damage.path.name: damage.cure for damage in integrity.check(own_runs)[0]}
+    assert set(cures) == {"ecg-00000.npy", "clips-00000.npy"} and all("Remove it" in cure for cure in cures.values())
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00v\x00{'descr': '<i2', 'fortran_order': Fal(e, "])
+def test_a_shard_with_a_damaged_header_is_read_again_by_the_next_build(biobank, own_runs, content):
+    shard = next((own_runs / "ukb" / "cohort").glob("*/store/shards/ecg-00000.npy"))
+    shard.write_bytes(content)
+    assert [damage.path for damage in integrity.check(own_runs)[0]] == [shard]
     assert len(build(biobank)) == 10
 
 

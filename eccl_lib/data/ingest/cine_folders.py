@@ -10,12 +10,12 @@
 | DICOM | all files below a direct subfolder of FOLDER, or a zip | | |
 """
 
-import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from eccl_lib.config.errors import UnreadableError
+from eccl_lib.data import text_table
 from eccl_lib.data.formats import dicom_elements, nifti, nifti_header
 from eccl_lib.data.listing import FileListing, walk
 from eccl_lib.io import regular
@@ -182,7 +182,9 @@ def _information(listing: FileListing, folders: Iterable[Path]) -> None:
     tables = [path for root in folders for place in (root, root.parent) for path in sorted(place.glob("*.csv"))]
     by_code = {name.rsplit("/", 1)[-1]: name for name in listing.participants}
     for path in dict.fromkeys(p for p in tables if INFORMATION.fullmatch(p.name)):
-        for row in csv.DictReader(_facts(path).splitlines()):
+        with regular.named(path):
+            header, *rows = [*text_table.rows(iter(_facts(path).splitlines()), ",")] or [[]]
+        for row in (dict(zip(header, cells, strict=False)) for cells in rows):
             name = by_code.get((row.get(CODE) or "").strip())
             facts = _diseases((row.get(PATHOLOGY) or "").strip(), MMS_GROUPS, ("I42",))
             if name and facts:

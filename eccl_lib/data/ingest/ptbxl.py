@@ -112,6 +112,9 @@ def labels_of(paths: Sequence[Path]) -> tuple[OwnLabels, pd.DataFrame] | tuple[N
     return OwnLabels(tasks_found, values), published
 
 
+LONGEST_CODES = 4096  # characters; the longest cell of PTB-XL has about 150
+
+
 def _table(path: Path) -> pd.DataFrame:
     with regular.named(path):
         regular.check(path, LARGEST_TABLE)
@@ -124,7 +127,7 @@ def _table(path: Path) -> pd.DataFrame:
 def _codes(text: str) -> frozenset[str]:
     """Codes of a cell such as ``{'NORM': 100.0, 'SR': 0.0}``. Raises UnreadableError on other content."""
     try:
-        found = ast.literal_eval(text)
+        found = ast.literal_eval(text) if len(text) <= LONGEST_CODES else None
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         found = None
     if not isinstance(found, dict):

@@ -77,7 +77,7 @@ class Layout:
         """
         path, shape = self.file(name, slot), (self.shard, *row_shape)
         if path.is_file():
-            with contextlib.suppress(ValueError, OSError):
+            with contextlib.suppress(Exception):  # of a damaged header, numpy raises a dozen types
                 existing = np.load(path, mmap_mode="r")
                 if existing.shape == shape and existing.dtype == dtype:
                     return

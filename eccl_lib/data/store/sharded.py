@@ -9,7 +9,7 @@ import io
 import json
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pandas as pd
 
 from eccl_lib.config import command_line
 from eccl_lib.config.diseases import setting
-from eccl_lib.config.errors import MissingError
+from eccl_lib.config.errors import DamagedError, MissingError
 from eccl_lib.config.load import digest, essentials
 from eccl_lib.config.schema import ARRAYS, DISEASES, Config, arrays_of
 from eccl_lib.data.cohort import Cohort
@@ -118,7 +118,7 @@ def publish(folder: Path, inventory: Inventory, records: dict[int, dict], config
     write(folder, pd.concat([table, measured, keys], axis=1), quarantine, arrays, facts, config.cohort)
     if complete:  # an unfinished store is verified when it is opened
         layout = layout_of(folder, arrays_of(config.cohort))
-        _verify_shards(folder, layout, keys["slot"].to_numpy(), keys[names], all_files=False)
+        _verify_shards(folder, layout, keys["slot"].to_numpy(), keys[names])
 
 
 def _checksum_columns(cohort: str) -> list[str]:
@@ -170,7 +170,7 @@ def load(config: Config, progress: Log = print, incomplete: bool = False) -> Coh
     own = _own_labels(manifest, content, kept)
     diagnoses = {code: values[kept] for code, values in _diagnoses(manifest, content, config.store.labels).items()}
     layout = layout_of(folder, arrays_of(config.cohort))
-    _verify_shards(folder, layout, slots, row_checksums, all_files=False)
+    _verify_shards(folder, layout, slots, row_checksums)
     shapes = fill.row_shapes(config)
     stored = {name: Rows(layout.files(name), layout.shard, slots, *shapes[name]) for name in layout.names}
     ecg, clips = (stored.get(name) for name in ("ecg", "clips"))
@@ -271,32 +271,50 @@ def before_and_after(config: Config) -> tuple[np.ndarray, np.ndarray] | None:
 
 def verify(folder: Path) -> None:
     """Check the rows of all shards of a store, also of a copy elsewhere. Raises DamagedError if a row differs."""
+    for damage in damages(folder):
+        raise damage
+
+
+def damages(folder: Path) -> Iterator[DamagedError]:
+    """``verify`` for all shards: the damage of each. Raises DamagedError if the table itself is damaged."""
     _, content = read(folder)
     table = pd.read_parquet(io.BytesIO(content["table.parquet"]))
     arrays = [name for name, column in fill.CHECKSUM_COLUMNS.items() if column in table]
     layout, columns = layout_of(folder, arrays), [fill.CHECKSUM_COLUMNS[name] for name in arrays]
-    _verify_shards(folder, layout, table["slot"].to_numpy(), table[columns], all_files=True)
+    yield from _damages(folder, layout, table["slot"].to_numpy(), table[columns], all_files=True)
 
 
-def _verify_shards(
+def _verify_shards(folder: Path, layout: Layout, slots: np.ndarray, row_checksums: pd.DataFrame) -> None:
+    """Raises DamagedError if a row of a changed shard differs from its checksum or a shard cannot be opened."""
+    for damage in _damages(folder, layout, slots, row_checksums, all_files=False):
+        raise damage
+
+
+def _damages(
     folder: Path, layout: Layout, slots: np.ndarray, row_checksums: pd.DataFrame, all_files: bool
-) -> None:
-    """Raises DamagedError if a row differs from its checksum or a shard cannot be opened."""
+) -> Iterator[DamagedError]:
+    """One error per shard with a row that differs from its checksum, and per shard that cannot be opened."""
+    bad = 0
     numbers = slots // layout.shard
     files = [layout.file(name, int(k) * layout.shard) for k in np.unique(numbers) for name in layout.names]
     to_check = files if all_files else checksums.changed(folder, files)
+    cure = "Remove it and run the command that built the store again."
     for number in sorted({int(path.stem.rsplit("-", 1)[1]) for path in to_check}):
-        shards = [layout.file(name, number * layout.shard) for name in layout.names]
-        cure = "Remove it and run the command that built the store again."
-        try:
-            arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in shards]
-        except (OSError, ValueError) as error:
-            raise checksums.damaged(next((p for p in shards if not p.is_file()), shards[0]), cure) from error
-        for k in np.flatnonzero(numbers == number):
-            for path, rows, expected in zip(shards, arrays, row_checksums.iloc[k], strict=True):
-                if fill.row_checksum(rows[int(slots[k]) % layout.shard]) != expected:
-                    raise checksums.damaged(path, cure)
-    if to_check:
+        rows = np.flatnonzero(numbers == number)
+        for k, name in enumerate(layout.names):
+            path = layout.file(name, number * layout.shard)
+            try:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+                good = all(
+                    fill.row_checksum(array[int(slots[row]) % layout.shard]) == row_checksums.iloc[row, k]
+                    for row in rows
+                )
+            except Exception:  # of a damaged header, numpy raises a dozen types
+                good = False
+            if not good:
+                bad += 1
+                yield checksums.damaged(path, cure)
+    if to_check and not bad:
         checksums.note(folder, files)
 
 
