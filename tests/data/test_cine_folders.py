@@ -339,3 +339,14 @@ def test_dicom_and_nifti_without_masks_are_stored_together(shared, tmp_path, run
         row = data.table["name"].tolist().index(name)
         np.testing.assert_array_equal(data.clips[row], cmr.crop(record, config.store))
         assert data.labels[row].tolist() == [False, False, False, name == "heart"]
+
+
+@pytest.mark.parametrize(("cell", "fault"), [("x" * 200_000, None), ('"x', "quotes or cells are damaged")])
+def test_any_cell_of_the_table_of_mms_is_read_or_named(tmp_path, cell, fault):
+    table = tmp_path / "211230_M&Ms_Dataset_information_diagnosis_opendataset.csv"
+    table.write_text(f"External code,Pathology\nA,{cell}\n")
+    if fault is None:
+        assert not cine_folders.find([tmp_path]).participants
+    else:
+        with pytest.raises(UnreadableError, match=f"{table.name}: the table's {fault}"):
+            cine_folders.find([tmp_path])

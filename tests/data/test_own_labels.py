@@ -107,6 +107,7 @@ def test_a_folder_without_both_tables_is_not_ptbxl(tmp_path):
         ("scp_codes", "codes", "no column scp_codes"),
         ("{}", "__import__('os')", "scp_codes"),
         ("{}", "7", "has no codes with likelihoods"),
+        ("{}", '"{' + "'a': 1, " * 100_000 + '}"', "has no codes with likelihoods"),
         (",10,a/3_lr", ",,a/3_lr", "1 rows have no strat_fold"),
     ],
 )

@@ -1,6 +1,9 @@
 """Atomic files, sums and locks."""
 
+import errno
 import multiprocessing
+import os
+import stat
 
 import pytest
 
@@ -61,3 +64,20 @@ def test_a_folder_is_held_by_one_process_and_freed_when_it_dies(tmp_path):
     with files.exclusive_lock(tmp_path, kill_and_note):
         assert said and "waiting" in said[0]
     holder.join()
+
+
+def test_a_network_disk_without_modes_and_without_fsync_of_folders_can_be_written(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def of_files_only(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(handle)
+
+    def chmod(path, mode):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "fsync", of_files_only)
+    monkeypatch.setattr(files.Path, "chmod", chmod)
+    files.write_text(tmp_path / "a", "x")
+    assert (tmp_path / "a").read_text() == "x"

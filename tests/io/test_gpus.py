@@ -36,6 +36,10 @@ def test_more_processes_than_gpus_share_them_and_a_dead_process_frees_its_own(tm
     assert set(claims(1, ("4", "5"), tmp_path).values()) == {"4"}
 
 
+def test_a_device_with_slashes_in_its_name_can_be_taken(tmp_path):
+    assert set(claims(1, ("MIG-GPU-5a2/1/0",), tmp_path).values()) == {"MIG-GPU-5a2/1/0"}
+
+
 @pytest.fixture
 def four_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

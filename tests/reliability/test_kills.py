@@ -86,7 +86,8 @@ def test_workers_of_a_killed_build_end_with_it(tmp_path):
     workers = wait_for(lambda: children(build.pid, "loky"), bool)
     build.kill()
     build.join()
-    wait_for(lambda: [pid for pid in workers if is_alive(pid)], lambda alive: not alive)
+    # They look for their parent twice a second; without that, loky's own limit is five minutes.
+    wait_for(lambda: [pid for pid in workers if is_alive(pid)], lambda alive: not alive, seconds=60)
 
 
 def children(pid, word):
