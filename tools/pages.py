@@ -97,7 +97,8 @@ def plus() -> str:
     rows.append([f"{ECCL_PLUS} minus {ECCL}", *(difference(row) for row in gains.itertuples())])
     complete = runs["seed"].value_counts().loc[lambda counts: counts == len(EXPERIMENTS["plus"].points)]
     seeds = ", ".join(str(seed) for seed in sorted(complete.index))
-    return f"Training seeds {seeds}; 95 % intervals over test participants and seeds.\n\n{markdown_table(rows)}"
+    count = f"{len(complete)} of {EXPERIMENTS['plus'].seeds} training seeds ({seeds})"
+    return f"{count}; 95 % intervals over test participants and seeds.\n\n{markdown_table(rows)}"
 
 
 def _seeds(name: str) -> str:
