@@ -2,7 +2,8 @@
 
 The models saw the validation participants only to choose the best epoch, so their residuals are close to those of new
 participants; what the intervals and probabilities are worth is measured on the test participants, which no step saw.
-The result is written once beside the weights (``calibration-*.json``): sums over many participants, no single one.
+The result is written once beside the weights (``calibration-*.json``): counts, and quantiles whose ends are the scores
+of single participants.
 """
 
 import contextlib

@@ -17,8 +17,10 @@ from eccl_lib.config.errors import UnreadableError
 from eccl_lib.config.schema import LEADS
 from eccl_lib.data import ecg
 from eccl_lib.data.formats import csv_table, detect
+from eccl_lib.data.ukb.masking import shareable
 from eccl_lib.io import paths
 from tests.data import muse_files
+from tests.data.field_files import sequence_set, write_aecg
 from tests.data.odd_inputs import plain_xml
 
 
@@ -293,8 +295,77 @@ def test_a_table_of_one_lead_is_an_ecg_if_it_states_its_times_or_its_rate(tmp_pa
         detect.read_ecg(tmp_path / "neither.csv")
 
 
-def test_a_text_of_the_file_is_quoted_in_the_notes_so_that_reports_can_mask_it(tmp_path):
-    leads = {name: np.zeros(5000) for name in muse_files.RECORDED} | {"Mueller, Hans 12.03.1950": np.zeros(4000)}
-    notes = detect.read_ecg(muse_files.write(tmp_path / "a.xml", leads)).notes
-    about = [note for note in notes if "Mueller" in note]
-    assert about and all("'Mueller, Hans" in note for note in about)
+MARK = "Quillfeather, Jo"
+
+
+def muse_with(path, old: bytes, new: bytes):
+    counts = {"I": np.arange(5000) % 99, "II": np.arange(5000) % 77, "V1": np.arange(4000) % 55}
+    muse_files.write(path, counts)
+    return path.write_bytes(path.read_bytes().replace(old, new))
+
+
+def texts_of(path: Path) -> str:
+    """What the report shows of a file: its notes, or the reason and cure for which it is refused."""
+    try:
+        shown = detect.read_ecg(path).notes
+    except UnreadableError as error:
+        shown = (error.reason, error.cure)
+    return " ".join(shareable(text, path.name) for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"<LeadID>V1<", f"<LeadID>{MARK}<".encode()),
+        (b"<LeadID>I<", f"<LeadID>{MARK}<".encode()),
+        (b">MICROVOLTS<", f">{MARK}<".encode()),
+        (b">Rhythm<", f">{MARK}<".encode()),
+        (b"<SampleBase>500<", f"<SampleBase>{MARK}<".encode()),
+        (b"<LeadSampleSize>2<", f"<LeadSampleSize>{MARK}<".encode()),
+    ],
+)
+def test_no_text_of_a_muse_file_reaches_the_report(tmp_path, old, new):
+    path = tmp_path / "9000001.xml"
+    muse_with(path, old, new)
+    assert "Quill" in path.read_text("latin-1") and "Quill" not in texts_of(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "".join(
+            ["<CardiologyXML><StripData><SampleRate>500</SampleRate><Resolution>5</Resolution>"]
+            + [f'<WaveformData lead="{name}">1,2,3</WaveformData>' for name in ("I", "II", MARK)]
+            + ["</StripData></CardiologyXML>"]
+        ),
+        f"<CardiologyXML><StripData><Resolution>{MARK}</Resolution></StripData></CardiologyXML>",
+        "<Quillfeather/>",
+    ],
+)
+def test_no_text_of_a_cardiosoft_file_reaches_the_report(tmp_path, content):
+    (tmp_path / "9000001.xml").write_text(content)
+    assert "Quill" not in texts_of(tmp_path / "9000001.xml")
+
+
+@pytest.mark.parametrize("options", [{"names": ["I", MARK]}, {"names": [MARK, MARK]}, {"unit": MARK}])
+def test_no_text_of_an_hl7_file_reaches_the_report(tmp_path, options):
+    names = options.pop("names", ["I", "II"])
+    path = tmp_path / "9000001.xml"
+    write_aecg(path, sequence_set(names, np.arange(10_000).reshape(2, 5000) % 99, **options))
+    assert "Quill" in path.read_text() and "Quill" not in texts_of(path)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        f'# rate=500\nI,II,"{MARK}"',
+        f'# rate=500\nI,"{MARK}"',
+        f'# rate=500\n"{MARK}",foo',
+        f'"time {MARK}",I,II',
+        "# rate=Quillfeather\nI,II,V1",
+        "# rate=500 unit=Quillfeather\nI,II,V1",
+    ],
+)
+def test_no_name_of_a_table_reaches_the_report(tmp_path, head):
+    (tmp_path / "9000001.csv").write_text(f"{head}\n" + "1,2,3\n4,5,7\n" * 3000)
+    assert "Quill" not in texts_of(tmp_path / "9000001.csv")

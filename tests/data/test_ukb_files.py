@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 import stat
@@ -280,6 +281,18 @@ def test_zip_members_with_paths_outside_the_archive_raise_an_error(archive, tmp_
         opened.writestr(name, b"x")
     with pytest.raises(UnreadableError, match="outside"):
         readers.read_cine(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_files_of_a_zip_that_share_their_bytes_raise_an_error(tmp_path, method):
+    path = tmp_path / "9000001_20209_2_0.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.dcm", bytes(500))
+        twin = copy.copy(archive.infolist()[0])
+        twin.filename = twin.orig_filename = "b.dcm"
+        archive.filelist.append(twin)
+    with pytest.raises(UnreadableError, match="files of the zip overlap"):
+        readers.open_cine(path)
 
 
 def test_links_in_a_zip_raise_an_error(archive, tmp_path):

@@ -279,7 +279,7 @@ def _check_cells(column: pd.Series, head: Head, k: int) -> None:
     cell = str(column.iloc[row])[:20]
     is_mixed = re.fullmatch(r"[-+]?\d[\d.,]*", cell)
     cure = "Write a decimal point in all cells, and no separator of thousands." if is_mixed else FORM
-    raise UnreadableError(f"row {row + head.rows + 1}, column {head.names[k]}: {cell!r} is not a number", cure)
+    raise UnreadableError(f"row {row + head.rows + 1}, column {head.names[k][:20]}: {cell!r} is not a number", cure)
 
 
 def _check_lengths(frame: pd.DataFrame, body: Sequence[str], head: Head) -> None:
@@ -316,7 +316,7 @@ def _rate(head: Head, frame: pd.DataFrame, clocks: Sequence[int], units: Sequenc
         return stated, []
     if not clocks:
         counted = next((name for name in head.names if time_column.is_sample_number(name)), "")
-        more = f"; the column {counted!r} only counts samples" if counted else ""
+        more = f"; the column {counted[:20]!r} only counts samples" if counted else ""
         raise UnreadableError(f"the file contains no sampling rate{more}", FORM)
     return _rate_of_clock(head, frame, clocks, units)
 

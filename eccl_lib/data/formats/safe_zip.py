@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -173,4 +174,8 @@ def _checked(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
             raise UnreadableError("the zip has a file larger than any image", DOWNLOAD_AGAIN)
         if info.flag_bits & 1:
             raise UnreadableError("the zip is encrypted", "Unpack it with its password and zip it again.")
+    # Thousands of names for one slow block would take minutes to unpack.
+    for one, following in pairwise(sorted(infos, key=lambda info: info.header_offset)):
+        if one.header_offset + _LOCAL.size + one.compress_size > following.header_offset:
+            raise UnreadableError("files of the zip overlap", DOWNLOAD_AGAIN)
     return infos

@@ -39,7 +39,7 @@ def rate(column: pd.Series, name: str, unit: str = "") -> tuple[float, list[str]
     seconds, stated = _seconds(column, name, unit)
     steps = np.diff(seconds)
     if len(steps) < 1 or not np.isfinite(seconds).all():
-        raise UnreadableError(f"the column {name!r} has values that are not times", WRITE_RATE)
+        raise UnreadableError(f"the column {name[:20]!r} has values that are not times", WRITE_RATE)
     step = float(np.median(steps))
     notes = []
     if step > 0 and np.abs(steps - step).max() <= 0.5 * step:
@@ -50,7 +50,7 @@ def rate(column: pd.Series, name: str, unit: str = "") -> tuple[float, list[str]
     whole = round(found)
     found = float(whole) if whole and abs(found - whole) < 1e-6 * whole else found
     if not stated and not PLAUSIBLE[0] <= found <= PLAUSIBLE[1]:
-        reason = f"the column {name!r} steps by {1 / found:g}: in seconds this is {found:g} samples per second"
+        reason = f"the column {name[:20]!r} steps by {1 / found:g}: in seconds this is {found:g} samples per second"
         raise UnreadableError(reason, "Name the column time_ms if it holds milliseconds. Otherwise: " + WRITE_RATE)
     return found, notes
 
