@@ -163,16 +163,21 @@ class Run:
     def cached_array(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """An array that depends on this run's weights only, computed once and kept beside them with its checksum."""
         path, digest = self.folder / f"{name}.npy", self.folder / f"{name}.json"
-        with distributed.held_by_main_process(lambda: exclusive_lock(self.folder)):
-            if not distributed.broadcast(lambda: self.has_cached(name)):
-                clock, began = time.perf_counter(), time.process_time()
-                array = compute()
-                spent = {"cpu_seconds": time.process_time() - began, "seconds": time.perf_counter() - clock}
-                distributed.on_main_process(lambda: write_array(path, array))
-                content = {"sha256": sha256(path)} | {name: round(value, 3) for name, value in spent.items()}
-                distributed.on_main_process(lambda: write_sealed(digest, content))
+        if not distributed.broadcast(lambda: self.has_cached(name)):  # who may only read needs no lock
+            with distributed.held_by_main_process(lambda: exclusive_lock(self.folder)):
+                if not distributed.broadcast(lambda: self.has_cached(name)):
+                    self._cache(path, digest, compute)
         verify(path, read_json(digest)["sha256"])
         return np.load(path, allow_pickle=False)
+
+    @staticmethod
+    def _cache(path: Path, digest: Path, compute: Callable[[], np.ndarray]) -> None:
+        clock, began = time.perf_counter(), time.process_time()
+        array = compute()
+        spent = {"cpu_seconds": time.process_time() - began, "seconds": time.perf_counter() - clock}
+        distributed.on_main_process(lambda: write_array(path, array))
+        content = {"sha256": sha256(path)} | {name: round(value, 3) for name, value in spent.items()}
+        distributed.on_main_process(lambda: write_sealed(digest, content))
 
     def finish(
         self,

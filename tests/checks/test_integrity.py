@@ -13,6 +13,7 @@ from eccl_lib.data import open_cohort
 from eccl_lib.io import paths
 from eccl_lib.io.files import read_json, write_sealed
 from eccl_lib.pipeline import stages
+from eccl_lib.training import runs
 from eccl_lib.training.runs import Run
 from eccl_lib.training.state import read_checkpoint, write_checkpoint
 from tests.conftest import eccl, tiny_config
@@ -169,3 +170,14 @@ def test_a_copied_folder_beside_the_runs_is_passed_over(results, monkeypatch):
     copy = shutil.copytree(run.folder, run.folder.with_name(f"{run.folder.name}-old"))
     assert Run.every("pretrain_ecg") == [run]
     shutil.rmtree(copy)
+
+
+def test_cached_features_can_be_read_without_the_right_to_write(results, monkeypatch):
+    monkeypatch.setenv("ECCL_RUNS", str(results))
+    (run,) = Run.every("pretrain_cmr")
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(runs, "exclusive_lock", refuse)
+    assert run.cached_array("features", None).ndim == 2
