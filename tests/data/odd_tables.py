@@ -110,7 +110,7 @@ LISTS: list[tuple[str, str | bytes, str, str]] = [
     ("a header, CR LF, blank lines", "eid\r\n9000001\r\n\r\n9000002\r\n", KEPT, "2 ids"),
     ("quotes and a byte order mark", '\ufeff"9000001"\n', KEPT, "1 ids"),
     ("more columns", "9000001,2020-01-01\n", KEPT, "1 ids"),
-    ("an empty list", "", KEPT, "0 ids"),
+    ("an empty list", "", STOPPED, "no participant's id"),
     ("an id twice", "9000001\n9000001\n", KEPT, "1 ids"),
     ("a name in the second line", "9000001\nSmith\n", STOPPED, "line 2"),
     ("two ids in a line", "9000001 9000002\n", STOPPED, "line 1"),

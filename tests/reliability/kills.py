@@ -21,12 +21,12 @@ STAGES = {
 # Points of a stage: module, function whose calls are counted, number of the fatal call.
 POINTS = {
     "in the middle of an epoch": ("training.job", "learning_rate", 7),
-    "between weights and manifest": ("training.state", "write_json", 5),
+    "between weights and manifest": ("training.state", "write_sealed", 5),
     "while the results are written": ("training.runs", "write_json", 2),
 }
 COHORT_POINTS = {
     "in the middle of a block": ("data.store.layout.Layout", "write", 37),
-    "between rows and record": ("data.store.fill", "write_text", 3),
+    "between rows and record": ("data.store.fill", "write_records", 3),
     "while the rows are moved": ("data.store.synthetic_store", "keep_rows", 2),
     "before the manifest": ("data.store.synthetic_store", "write_sealed", 1),
 }

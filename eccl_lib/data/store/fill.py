@@ -31,6 +31,7 @@ from eccl_lib.io.progress import Counter, Log
 from eccl_lib.io.workers import Workers, run_all
 
 DISCONNECTED = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)  # faults of a network disk
+GONE = (*DISCONNECTED, errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.ENXIO, errno.ENODEV)  # of a listed file
 MAX_CRASHES = 3  # a participant whose files crash this many processes goes to quarantine; ours
 MISSING_FILE = {
     "ecg": ("there is no ECG of the imaging visit", "Download field 20205, instance 2."),
@@ -140,7 +141,8 @@ def _reach(paths: Iterable[Path], error: BaseException | None) -> None:
         try:
             path.stat()
         except OSError as fault:
-            raise Unreachable(f"{path.parent}: {fault.strerror}") from fault
+            if fault.errno in GONE:
+                raise Unreachable(f"{path.parent}: {fault.strerror}") from fault
     while error is not None:
         if isinstance(error, OSError) and error.errno in DISCONNECTED:
             raise Unreachable(f"{error.strerror}") from error
